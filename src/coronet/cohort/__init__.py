@@ -1,0 +1,1 @@
+"""Volumes and cases: reading, phantoms, the case table and the split."""

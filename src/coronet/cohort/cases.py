@@ -1,0 +1,114 @@
+"""Cases in a data folder.
+
+``ct/<case>.nii.gz`` is the scan, ``ct/<case>.json`` what is known of it and may be kept (no identifier),
+``masks/<case>_heart.nii.gz`` and ``masks/<case>_calcium.nii.gz`` the masks where there are any.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from coronet.errors import InputError
+from coronet.files import read_json, write_json
+
+CASE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanFacts:
+    """What is kept of a scan beside its voxels.
+
+    Attributes:
+        patient: pseudonym; scans of one person share it, and a split never parts them.
+        source: where the scan came from: ``phantom``, ``dicom``, ``nifti``, ``nrrd`` or ``mha``.
+        kernel: reconstruction kernel as the scanner names it, or empty.
+        slice_thickness_mm: nominal thickness, or None; slice *spacing* is in the volume's affine.
+        tube_kv: tube voltage in kV, or None.
+        contrast: True where the header says that a contrast agent was given, None where it says nothing.
+        flags: reasons to be careful, such as ``contrast``, ``not_hu``, ``no_heart_in_view``.
+    """
+
+    patient: str
+    source: str
+    kernel: str = ""
+    slice_thickness_mm: float | None = None
+    tube_kv: float | None = None
+    contrast: bool | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One scan with its masks and facts; a mask's path is None where there is no file."""
+
+    id: str
+    ct: Path
+    heart: Path | None
+    calcium: Path | None
+    facts: ScanFacts
+
+
+def check_case_id(case_id: str) -> str:
+    """Return ``case_id``, or refuse it as a file name.
+
+    Raises:
+        InputError: it holds anything but letters, digits, dot, underscore and hyphen, or is too long.
+    """
+    if not CASE_PATTERN.fullmatch(case_id):
+        raise InputError(
+            f"«{case_id}» cannot name a case; use up to 64 letters, digits, dots, underscores and hyphens."
+        )
+    return case_id
+
+
+def scan_path(data: Path, case_id: str) -> Path:
+    """Where a case's scan lies."""
+    return Path(data) / "ct" / f"{check_case_id(case_id)}.nii.gz"
+
+
+def mask_path(data: Path, case_id: str, model: str) -> Path:
+    """Where a case's ``heart`` or ``calcium`` mask lies."""
+    return Path(data) / "masks" / f"{check_case_id(case_id)}_{model}.nii.gz"
+
+
+def write_facts(data: Path, case_id: str, facts: ScanFacts) -> None:
+    """Write ``ct/<case>.json``."""
+    write_json(Path(data) / "ct" / f"{check_case_id(case_id)}.json", dataclasses.asdict(facts))
+
+
+def find_case(data: Path, case_id: str) -> Case:
+    """The case named ``case_id``.
+
+    Raises:
+        InputError: its facts are absent or not understood.
+    """
+    ct = scan_path(data, case_id)
+    raw = read_json(ct.parent / f"{case_id}.json")
+    try:
+        facts = ScanFacts(**{**raw, "flags": tuple(raw.get("flags", ()))})
+    except TypeError as error:
+        raise InputError(f"{case_id}: {case_id}.json is not understood: {error}") from error
+    heart, calcium = (mask_path(data, case_id, model) for model in ("heart", "calcium"))
+    return Case(
+        id=case_id,
+        ct=ct,
+        heart=heart if heart.exists() else None,
+        calcium=calcium if calcium.exists() else None,
+        facts=facts,
+    )
+
+
+def find_cases(data: Path) -> tuple[Case, ...]:
+    """All cases of a data folder, sorted by id.
+
+    Raises:
+        InputError: there is no scan, or a scan has no facts beside it.
+    """
+    scans = sorted((Path(data) / "ct").glob("*.nii.gz"))
+    if not scans:
+        raise InputError(
+            f"{data}/ct holds no scan; `coronet cohort add` brings your own, `coronet cohort phantom` makes some."
+        )
+    return tuple(find_case(data, scan.name.removesuffix(".nii.gz")) for scan in scans)

@@ -1,0 +1,131 @@
+"""One volume, one geometry convention.
+
+Arrays are indexed ``(x, y, z)`` as nibabel gives them, in RAS+: the first index grows towards the patient's
+right, the second towards the front, the third towards the head. ``affine @ (i, j, k, 1)`` is the position of
+a voxel's centre in millimetres in the same axes. Spacing is in millimetres, in the order of the indices.
+Intensities are HU, as int16 or float32; masks are uint8.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+from pathlib import Path
+
+import numpy as np
+
+from coronet.errors import UnreadableScan
+from coronet.files import write_bytes
+
+AIR_HU = -1024
+"""What lies outside a scan."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Volume:
+    """An image or mask with its place in the world.
+
+    Attributes:
+        array: shape (x, y, z), RAS+; HU for images, labels for masks.
+        affine: 4 × 4, voxel index to millimetres, RAS+.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxel centres along each index, in mm."""
+        return tuple(float(value) for value in np.sqrt((np.asarray(self.affine)[:3, :3] ** 2).sum(axis=0)))
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel in mm³."""
+        return float(abs(np.linalg.det(np.asarray(self.affine)[:3, :3])))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of voxels along (x, y, z)."""
+        return self.array.shape
+
+    def with_array(self, array: np.ndarray) -> Volume:
+        """The same place with other values."""
+        return Volume(array, self.affine)
+
+    def same_grid(self, other: Volume, tolerance_mm: float = 1e-3) -> bool:
+        """Whether both have the same shape and the same affine within ``tolerance_mm``."""
+        return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, atol=tolerance_mm))
+
+
+def grid_affine(spacing_mm: tuple[float, float, float], origin_mm: tuple[float, float, float]) -> np.ndarray:
+    """Affine of an axis-aligned RAS+ grid whose first voxel's centre lies at ``origin_mm``."""
+    affine = np.diag([*spacing_mm, 1.0]).astype(np.float64)
+    affine[:3, 3] = origin_mm
+    return affine
+
+
+def to_ras(array: np.ndarray, affine: np.ndarray) -> Volume:
+    """Flip and permute the axes so that they are as close to RAS+ as flips and permutations allow."""
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+    orientation = io_orientation(affine)
+    flipped = apply_orientation(array, orientation)
+    return Volume(np.ascontiguousarray(flipped), affine @ inv_ornt_aff(orientation, array.shape))
+
+
+def read_nifti(path: Path, dtype: type | None = None) -> Volume:
+    """Read a NIfTI file into RAS+.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        dtype: type of the array; by default int16 where the stored values are whole and fit, else float32.
+
+    Raises:
+        UnreadableScan: the file is absent, damaged or not three-dimensional.
+    """
+    import nibabel
+
+    try:
+        image = nibabel.load(path)
+        data = np.asanyarray(image.dataobj)
+    except FileNotFoundError as error:
+        raise UnreadableScan(f"{path} is absent.") from error
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, gzip.BadGzipFile) as error:
+        raise UnreadableScan(f"{Path(path).name} is no readable NIfTI file: {error}") from error
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim != 3:
+        raise UnreadableScan(f"{Path(path).name} has shape {data.shape}; a scan has three axes.")
+    return to_ras(fit_dtype(data, dtype), image.affine)
+
+
+def fit_dtype(data: np.ndarray, dtype: type | None = None) -> np.ndarray:
+    """Give ``data`` the asked type, or int16 where its values are whole and fit, else float32."""
+    if dtype is not None:
+        return data.astype(dtype, copy=False)
+    if data.dtype.kind in "iu" and data.size:
+        low, high = int(data.min()), int(data.max())
+        if low >= np.iinfo(np.int16).min and high <= np.iinfo(np.int16).max:
+            return data.astype(np.int16, copy=False)
+    if data.dtype.kind == "f" and data.size:
+        whole = np.rint(data)
+        if np.isfinite(data).all() and np.array_equal(whole, data) and np.abs(data).max() <= 32767:
+            return whole.astype(np.int16)
+    return data.astype(np.float32, copy=False)
+
+
+def write_nifti(path: Path, volume: Volume, *, level: int = 4) -> None:
+    """Write a NIfTI file atomically, with the same bytes on every processor.
+
+    The header holds geometry and nothing else. ``.nii.gz`` is packed by libdeflate at ``level`` (1-12),
+    whose output does not depend on the processor; zlib builds differ between machines.
+    """
+    import deflate
+    import nibabel
+
+    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
+    image = nibabel.Nifti1Image(array, volume.affine)
+    image.header.set_xyzt_units("mm")
+    content = image.to_bytes()
+    path = Path(path)
+    write_bytes(path, bytes(deflate.gzip_compress(content, level)) if path.suffix == ".gz" else content)

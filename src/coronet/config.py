@@ -1,0 +1,257 @@
+"""``params.yaml``, read once into frozen dataclasses.
+
+Units are part of the names (``_mm``, ``_hu``, ``_deg``). A key that no dataclass knows is an error that names
+the nearest known one. ``profile`` chooses which of ``profiles`` fills ``heart``, ``calcium`` and ``pretrain``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coronet.errors import ParamsError
+
+MODELS = ("heart", "calcium")
+
+
+@dataclasses.dataclass(frozen=True)
+class PhantomParams:
+    """The demo cohort, pinned by ``data.dvc``."""
+
+    cases: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidateParams:
+    """What must hold of the case table; every pair is (lowest, highest)."""
+
+    in_plane_spacing_mm: tuple[float, float]
+    slice_spacing_mm: tuple[float, float]
+    air_hu: tuple[float, float]
+    soft_tissue_hu: tuple[float, float]
+    heart_ml: tuple[float, float]
+    calcium_near_heart_mm: float
+    least_patients: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitParams:
+    """Fractions of the patients; the rest trains."""
+
+    tune: float
+    test: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not (0 < self.tune < 1 and 0 < self.test < 1 and self.tune + self.test < 1):
+            raise ParamsError(
+                f"split.tune {self.tune} and split.test {self.test} must be fractions that leave some to train."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class InputParams:
+    """What a network sees.
+
+    ``shape`` is in voxels (x, y, z). Training takes patches of it; inference slides it with ``overlap``.
+    ``margin_mm`` widens the heart's box for the calcium network; the heart network sees the whole scan.
+    """
+
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    overlap: float
+    window_hu: tuple[float, float]
+    margin_mm: float
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkParams:
+    """``encoder`` is ``plain``, ``autoencoder`` or the name of an allowed smp-3d encoder.
+
+    ``channels`` are the features per level of the plain and autoencoder U-Nets, and the decoder's of the
+    others, outermost first. ``weights`` is ``none`` or ``imagenet`` (smp-3d encoders only).
+    """
+
+    encoder: str
+    channels: tuple[int, ...]
+    activation: str
+    weights: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LossParams:
+    """``dice`` · Dice + ``focal`` · focal, the published loss with its constants."""
+
+    dice: float
+    focal: float
+    focal_gamma: float
+    focal_alpha: float
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimiserParams:
+    """Adam with a plateau rule and early stopping.
+
+    ``patches_per_epoch`` is how many samples make an epoch; patience is counted in epochs.
+    """
+
+    epochs: int
+    patches_per_epoch: int
+    batch_size: int
+    learning_rate: float
+    plateau_factor: float
+    plateau_patience: int
+    stop_patience: int
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentParams:
+    """Joint random transforms of image and mask, drawn anew for every sample, each with ``probability``."""
+
+    probability: float
+    rotation_deg: float
+    elastic_mm: float
+    blur_mm: float
+    gamma: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainParams:
+    """The autoencoder on training patients; read only where ``network.encoder`` is ``autoencoder``."""
+
+    epochs: int
+    patches_per_epoch: int
+    batch_size: int
+    learning_rate: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelParams:
+    """Everything about one model: its input, network, training and the threshold of its mask."""
+
+    input: InputParams
+    network: NetworkParams
+    pretrain: PretrainParams
+    loss: LossParams
+    optimiser: OptimiserParams
+    augment: AugmentParams
+    threshold: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreParams:
+    """Which protocol and risk groups the cohort is scored with."""
+
+    protocol: str
+    groups: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Params:
+    """All of ``params.yaml`` with the chosen profile resolved."""
+
+    profile: str
+    models: tuple[str, ...]
+    seed: int
+    phantom: PhantomParams
+    validate: ValidateParams
+    split: SplitParams
+    score: ScoreParams
+    heart: ModelParams
+    calcium: ModelParams
+
+    def model(self, name: str) -> ModelParams:
+        """Parameters of ``heart`` or ``calcium``."""
+        if name not in MODELS:
+            raise ParamsError(f"There is no model «{name}»; the models are {' and '.join(MODELS)}.")
+        return getattr(self, name)
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read ``params.yaml``.
+
+    Raises:
+        ParamsError: the file is absent, no YAML, or holds a key, type or value that is not understood.
+    """
+    import yaml
+
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path} is absent; run from the project's folder.") from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is no YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ParamsError(f"{path} must hold keys and values.")
+    profiles = raw.pop("profiles", None)
+    name = raw.get("profile")
+    if not isinstance(profiles, dict) or name not in profiles:
+        known = ", ".join(profiles) if isinstance(profiles, dict) else "none"
+        raise ParamsError(f"{path}: profile «{name}» is not among profiles ({known}).")
+    return build(Params, {**raw, **profiles[name]}, where=str(path))
+
+
+def build(kind: Any, value: Any, *, where: str) -> Any:
+    """Make a value of type ``kind`` out of plain YAML data.
+
+    Args:
+        kind: a dataclass, a tuple type, ``int``, ``float``, ``str`` or ``bool``.
+        value: what YAML gave.
+        where: the place to name in an error, such as ``params.yaml: heart.loss``.
+
+    Raises:
+        ParamsError: unknown or missing key, or a value of the wrong type.
+    """
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, value, where)
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        return _build_tuple(typing.get_args(kind), value, where)
+    if origin in (typing.Union, types.UnionType):
+        choices = typing.get_args(kind)
+        if value is None and type(None) in choices:
+            return None
+        return build(next(choice for choice in choices if choice is not type(None)), value, where=where)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise ParamsError(f"{where} must be {kind.__name__}, not {value!r}.")
+
+
+def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise ParamsError(f"{where} must hold keys and values, not {value!r}.")
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for key in value:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)[0]
+            raise ParamsError(f"{where}: there is no key «{key}»; the nearest is «{near}».")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in value
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ParamsError(f"{where}: the key «{missing[0]}» is missing.")
+    joint = "." if where.count(":") else ": "
+    return kind(**{key: build(hints[key], item, where=f"{where}{joint}{key}") for key, item in value.items()})
+
+
+def _build_tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ParamsError(f"{where} must be a list, not {value!r}.")
+    if len(items) == 2 and items[1] is Ellipsis:
+        return tuple(build(items[0], item, where=where) for item in value)
+    if len(items) != len(value):
+        raise ParamsError(f"{where} must have {len(items)} values, not {len(value)}.")
+    return tuple(build(kind, item, where=where) for kind, item in zip(items, value, strict=True))

@@ -1,0 +1,46 @@
+"""What can go wrong, as one tree.
+
+CoronetError
+├── ParamsError          params.yaml does not say what it must
+├── InputError           a scan, mask or table that cannot be used
+│   ├── UnreadableScan   no volume can be read from the path
+│   └── UnsuitableScan   a volume was read, but it must not be scored or learned from
+├── GateFailed           the data do not hold what the expectations demand
+├── StageError           a stage was run before what it needs, or on results that do not fit
+└── Busy                 another process holds the same work folder
+
+Every message says what is wrong, in which case or file, and what mends it. The command line prints the
+message without a traceback and ends with exit code 2.
+"""
+
+
+class CoronetError(Exception):
+    """Anything a user can mend."""
+
+
+class ParamsError(CoronetError):
+    """``params.yaml`` holds an unknown key, a wrong type or a value out of range."""
+
+
+class InputError(CoronetError):
+    """A scan, mask or table that cannot be used."""
+
+
+class UnreadableScan(InputError):
+    """No volume can be read from the path."""
+
+
+class UnsuitableScan(InputError):
+    """A volume was read, but scoring it or learning from it would mislead."""
+
+
+class GateFailed(CoronetError):
+    """An expectation about the data does not hold."""
+
+
+class StageError(CoronetError):
+    """A stage was run before what it needs, or on results that do not fit its parameters."""
+
+
+class Busy(CoronetError):
+    """Another process holds the same work folder."""

@@ -1,0 +1,72 @@
+"""The key that joins a stage's result, its checkpoints and its MLflow run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import coronet
+from coronet.files import sha256_file
+
+SCHEMA = 1
+"""Raised when the meaning of a result changes in a way that neither parameters nor source show."""
+
+
+def canonical(value: Any) -> Any:
+    """Plain JSON data out of dataclasses, paths and tuples, independent of key order."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return canonical(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): canonical(item) for key, item in sorted(value.items())}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, Path):
+        return value.as_posix()
+    return value
+
+
+def hash_source(packages: Iterable[str]) -> str:
+    """Hash the source of sub-packages or modules of ``coronet``, such as ``("train", "config")``."""
+    root = Path(coronet.__file__).parent
+    digest = hashlib.sha256()
+    for name in sorted(packages):
+        base = root / name
+        files = sorted(base.rglob("*.py")) if base.is_dir() else [base.with_suffix(".py")]
+        for file in files:
+            digest.update(f"{file.relative_to(root).as_posix()} {sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def hash_tree(path: Path) -> str:
+    """Hash a file, or a folder by the names and bytes of all its files."""
+    path = Path(path)
+    if path.is_file():
+        return sha256_file(path)
+    digest = hashlib.sha256()
+    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()} {sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def fingerprint(stage: str, *, params: Any, inputs: Mapping[str, str], source: Iterable[str]) -> str:
+    """sha256 over stage, resolved parameters, input hashes, source and schema version.
+
+    Args:
+        stage: name of the stage, such as ``train@heart``.
+        params: the dataclass or mapping the stage reads.
+        inputs: name of each input and the hash of its bytes.
+        source: sub-packages of ``coronet`` that the stage runs.
+    """
+    content = {
+        "stage": stage,
+        "params": canonical(params),
+        "inputs": canonical(inputs),
+        "source": hash_source(source),
+        "schema": SCHEMA,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
