@@ -1,0 +1,46 @@
+# `make help` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint repro ui lock clean
+
+PROFILE_CASES = $$(.venv/bin/coronet params phantom.cases)
+PROFILE_SEED = $$(.venv/bin/coronet params phantom.seed)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Nothing here talks to the network unless it is told to.
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.venv/.installed: requirements/lock.txt requirements/torch.txt requirements/uv.txt pyproject.toml
+	@requirements/install.sh
+
+install: .venv/.installed ## create .venv from the locks
+
+demo: .venv/.installed ## phantoms, dvc repro, closing table (20 minutes on two cores; again: seconds)
+	@coronet demo
+
+repro: .venv/.installed ## dvc repro on the data that is there
+	@dvc repro
+
+test: .venv/.installed lint ## the whole test command
+	@pytest -n 2 --dist loadgroup
+
+lint: .venv/.installed ## linters and import layers
+	@ruff check .
+	@ruff format --check .
+	@lint-imports --no-cache
+
+ui: .venv/.installed ## MLflow on 127.0.0.1:5000
+	@coronet ledger ui
+
+bench: .venv/.installed ## side-by-side timings
+	@for script in benchmarks/*.py; do echo "== $$script"; python $$script; done
+
+lock: ## resolve requirements/lock.txt again
+	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-emit-package torch --no-annotate --no-header -o requirements/lock.txt
+
+clean: ## remove build/ and .venv (data/ and mlruns/ stay)
+	rm -rf build .venv

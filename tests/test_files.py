@@ -1,0 +1,63 @@
+"""Files are whole or absent, and locks hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from coronet import files
+from coronet.errors import Busy, InputError
+
+
+def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
+    path = tmp_path / "table.csv"
+    files.write_text(path, "old")
+    with pytest.raises(RuntimeError), files.replacing(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_folder_is_replaced_whole(tmp_path):
+    target = tmp_path / "result"
+    target.mkdir()
+    (target / "stale").write_text("x")
+    with files.replacing_folder(target) as part:
+        (part / "fresh").write_text("y")
+    assert [item.name for item in target.iterdir()] == ["fresh"]
+    with pytest.raises(RuntimeError), files.replacing_folder(target) as part:
+        raise RuntimeError
+    assert [item.name for item in target.iterdir()] == ["fresh"]
+    assert [item.name for item in tmp_path.iterdir()] == ["result"]
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError):
+        files.write_json(tmp_path / "metrics.json", {"dice": float("nan")})
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_damaged_json_is_named(tmp_path):
+    (tmp_path / "split.json").write_text("{")
+    with pytest.raises(InputError, match="split.json holds no JSON"):
+        files.read_json(tmp_path / "split.json")
+
+
+def test_second_process_is_told_who_is_busy(tmp_path):
+    lock = tmp_path / "work" / "lock"
+    attempt = (
+        "import sys; from pathlib import Path; from coronet import files\n"
+        "from coronet.errors import Busy\n"
+        "try:\n"
+        "    with files.exclusive(Path(sys.argv[1])): print('held')\n"
+        "except Busy: print('busy')\n"
+    )
+    run = [sys.executable, "-c", attempt, str(lock)]
+    with files.exclusive(lock):
+        assert subprocess.run(run, check=True, capture_output=True, text=True).stdout == "busy\n"
+    assert subprocess.run(run, check=True, capture_output=True, text=True).stdout == "held\n"
+    with files.exclusive(lock), pytest.raises(Busy), files.exclusive(lock):
+        pass
