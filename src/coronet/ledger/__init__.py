@@ -1,0 +1,1 @@
+"""MLflow: what people look at. Everything here can be rebuilt from DVC's results."""
