@@ -1,7 +1,7 @@
 """``params.yaml``, read once into frozen dataclasses.
 
-Units are part of the names (``_mm``, ``_hu``, ``_deg``). A key that no dataclass knows is an error that names
-the nearest known one. ``profile`` chooses which of ``profiles`` fills ``heart``, ``calcium`` and ``pretrain``.
+Units are part of the names (``_mm``, ``_hu``, ``_deg``). A key that no dataclass knows is an error that
+names the nearest known one. ``profile`` chooses which of ``profiles`` fills ``heart`` and ``calcium``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class SplitParams:
     def __post_init__(self) -> None:
         if not (0 < self.tune < 1 and 0 < self.test < 1 and self.tune + self.test < 1):
             raise ParamsError(
-                f"split.tune {self.tune} and split.test {self.test} must be fractions that leave some to train."
+                f"split: tune {self.tune} and test {self.test} must be fractions and leave some to train."
             )
 
 
@@ -85,6 +85,24 @@ class NetworkParams:
 
 
 @dataclasses.dataclass(frozen=True)
+class SamplingParams:
+    """Where training windows lie: the shares on the mask and on bright voxels outside of it; the rest anywhere.
+
+    The shares are of all windows of an epoch. A bright voxel has at least 130 HU.
+    """
+
+    positives: float
+    hard_negatives: float
+
+    def __post_init__(self) -> None:
+        shares = (self.positives, self.hard_negatives)
+        if min(shares) < 0 or sum(shares) > 1:
+            raise ParamsError(
+                f"sampling.positives {shares[0]} and hard_negatives {shares[1]} must be shares of one."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class LossParams:
     """``dice`` · Dice + ``focal`` · focal, the published loss with its constants."""
 
@@ -99,6 +117,8 @@ class OptimiserParams:
     """Adam with a plateau rule and early stopping.
 
     ``patches_per_epoch`` is how many samples make an epoch; patience is counted in epochs.
+    ``averaging`` is the decay per step of the running mean of the weights, which is then what is measured and
+    kept; 0 keeps the weights themselves.
     """
 
     epochs: int
@@ -108,17 +128,24 @@ class OptimiserParams:
     plateau_factor: float
     plateau_patience: int
     stop_patience: int
+    averaging: float
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentParams:
-    """Joint random transforms of image and mask, drawn anew for every sample, each with ``probability``."""
+    """Joint random transforms of image and mask, drawn anew for every sample, each with ``probability``.
+
+    Lengths and angles are the largest drawn; ``zoom`` and ``gamma`` are (lowest, highest).
+    """
 
     probability: float
     rotation_deg: float
+    shift_mm: float
+    zoom: tuple[float, float]
     elastic_mm: float
     blur_mm: float
     gamma: tuple[float, float]
+    noise_hu: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +165,7 @@ class ModelParams:
     input: InputParams
     network: NetworkParams
     pretrain: PretrainParams
+    sampling: SamplingParams
     loss: LossParams
     optimiser: OptimiserParams
     augment: AugmentParams

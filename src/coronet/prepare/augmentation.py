@@ -1,0 +1,178 @@
+"""Joint random transforms of image and mask.
+
+All geometry of a sample (rotation, zoom, shift, elastic displacement, the cut of the window itself) is one
+field of coordinates, and image and mask are read through it by one call of ``grid_sample``. A chain of
+single transforms would interpolate several times, cost several times as much, and leave it to care that the
+mask follows the image; here it cannot fail to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from coronet.cohort.volume import AIR_HU
+from coronet.config import AugmentParams
+from coronet.prepare.intensity import window as to_window
+
+ELASTIC_KNOTS = 5
+"""Control points of the elastic field along each axis of a window."""
+
+
+def cut(
+    stack: Sequence[np.ndarray],
+    centre: Sequence[float],
+    shape: Sequence[int],
+    fills: Sequence[float],
+) -> torch.Tensor:
+    """A window of several arrays, without interpolation.
+
+    Args:
+        stack: arrays of one shape (x, y, z).
+        centre: index of the window's centre; half-integers for even sizes.
+        shape: window (x, y, z) in voxels.
+        fills: value outside of each array.
+
+    Returns:
+        float32, shape (len(stack), *shape).
+    """
+    first = [round(c - (n - 1) / 2) for c, n in zip(centre, shape, strict=True)]
+    result = torch.empty((len(stack), *shape), dtype=torch.float32)
+    source, inner = [], []
+    for start, n, size in zip(first, shape, stack[0].shape, strict=True):
+        low, high = max(start, 0), min(start + n, size)
+        source.append(slice(low, max(low, high)))
+        inner.append(slice(low - start, max(low, high) - start))
+    for channel, (array, fill) in enumerate(zip(stack, fills, strict=True)):
+        result[channel].fill_(fill)
+        result[(channel, *inner)] = torch.from_numpy(np.ascontiguousarray(array[tuple(source)])).float()
+    return result
+
+
+def warp(
+    stack: Sequence[np.ndarray],
+    centre: Sequence[float],
+    field: torch.Tensor,
+    fills: Sequence[float],
+) -> torch.Tensor:
+    """Read several arrays through one field of coordinates, linearly.
+
+    Args:
+        stack: arrays of one shape (x, y, z).
+        centre: index about which ``field`` is an offset.
+        field: shape (x, y, z, 3), offsets in voxels of the arrays, axis order (x, y, z).
+        fills: value outside of each array.
+
+    Returns:
+        float32, shape (len(stack), x, y, z).
+    """
+    places = field + torch.as_tensor(centre, dtype=torch.float32)
+    low = places.amin(dim=(0, 1, 2)).floor().int().tolist()
+    high = places.amax(dim=(0, 1, 2)).ceil().int().tolist()
+    size = [max(h - lo + 1, 2) for lo, h in zip(low, high, strict=True)]
+    middle = [lo + (n - 1) / 2 for lo, n in zip(low, size, strict=True)]
+    block = cut(stack, middle, size, fills)
+    scaled = (places - torch.tensor(low)) * (2.0 / (torch.tensor(size) - 1)) - 1.0
+    # grid_sample wants the last axis first.
+    return F.grid_sample(
+        block[None], scaled.flip(-1)[None], mode="bilinear", padding_mode="border", align_corners=True
+    )[0]
+
+
+def draw_field(
+    rng: np.random.Generator, params: AugmentParams, *, shape: Sequence[int], spacing_mm: Sequence[float]
+) -> torch.Tensor | None:
+    """A random rotation, zoom, shift and elastic displacement as offsets from the window's centre.
+
+    Args:
+        rng: the sample's own generator.
+        params: how much, and how often each transform happens.
+        shape: window (x, y, z) in voxels.
+        spacing_mm: voxel size (x, y, z) in mm; rotation and displacement are in mm, not in voxels.
+
+    Returns:
+        float32 (x, y, z, 3) in voxels, or None where the draw leaves the geometry as it is.
+    """
+    angles = _sometimes(rng, params) * rng.uniform(-1, 1, 3) * np.deg2rad(params.rotation_deg)
+    zoom = np.exp(_sometimes(rng, params) * rng.uniform(*np.log(params.zoom)))
+    shift = _sometimes(rng, params) * rng.uniform(-1, 1, 3) * params.shift_mm
+    knots = _sometimes(rng, params) * rng.uniform(-1, 1, (3, *[ELASTIC_KNOTS] * 3)) * params.elastic_mm
+    if not (angles.any() or shift.any() or knots.any()) and zoom == 1:
+        return None
+    spacing = torch.as_tensor(spacing_mm, dtype=torch.float32)
+    axes = [
+        (torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * mm for n, mm in zip(shape, spacing_mm, strict=True)
+    ]
+    places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    places = places @ torch.as_tensor(_rotation(angles).T / zoom, dtype=torch.float32)
+    places += torch.as_tensor(shift, dtype=torch.float32)
+    if knots.any():
+        elastic = F.interpolate(
+            torch.as_tensor(knots, dtype=torch.float32)[None],
+            size=tuple(shape),
+            mode="trilinear",
+            align_corners=True,
+        )[0]
+        places += elastic.permute(1, 2, 3, 0)
+    return places / spacing
+
+
+def _sometimes(rng: np.random.Generator, params: AugmentParams) -> float:
+    return float(rng.random() < params.probability)
+
+
+def _rotation(angles: np.ndarray) -> np.ndarray:
+    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
+
+
+def draw_intensity(
+    rng: np.random.Generator,
+    hu: torch.Tensor,
+    params: AugmentParams,
+    *,
+    spacing_mm: Sequence[float],
+    window_hu: tuple[float, float],
+) -> torch.Tensor:
+    """Random blur and noise in HU, the window, then random gamma on the windowed image.
+
+    Args:
+        rng: the sample's own generator.
+        hu: shape (x, y, z).
+        params: how much, and how often each transform happens.
+        spacing_mm: voxel size (x, y, z) in mm.
+        window_hu: see `coronet.prepare.intensity.window`.
+
+    Returns:
+        Shape (x, y, z), −1 … 1.
+    """
+    sigma_mm = _sometimes(rng, params) * rng.uniform(0, params.blur_mm)
+    noise_hu = _sometimes(rng, params) * rng.uniform(0, params.noise_hu)
+    gamma = np.exp(_sometimes(rng, params) * rng.uniform(*np.log(params.gamma)))
+    if sigma_mm > 0:
+        hu = blur(hu, [sigma_mm / mm for mm in spacing_mm])
+    if noise_hu > 0:
+        hu = hu + noise_hu * torch.from_numpy(rng.standard_normal(hu.shape, dtype=np.float32))
+    seen = to_window(hu, window_hu)
+    return seen if gamma == 1 else 2 * ((seen + 1) / 2) ** float(gamma) - 1
+
+
+def blur(hu: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
+    """Gaussian blur with a standard deviation in voxels per axis; outside is air."""
+    result = hu[None, None] - AIR_HU
+    for axis, width in enumerate(sigma):
+        reach = max(1, int(np.ceil(3 * width)))
+        offset = torch.arange(-reach, reach + 1, dtype=torch.float32)
+        kernel = torch.exp(-0.5 * (offset / max(width, 1e-3)) ** 2)
+        shape = [1, 1, 1, 1, 1]
+        shape[2 + axis] = len(offset)
+        pad = [0, 0, 0]
+        pad[axis] = reach
+        result = F.conv3d(result, (kernel / kernel.sum()).view(shape), padding=pad)
+    return result[0, 0] + AIR_HU

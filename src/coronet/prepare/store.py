@@ -1,0 +1,197 @@
+"""Prepared cases on disk: one safetensors file each, and an index with their geometry.
+
+Only patients of the train and tune parts are prepared. A test patient's scan is read by evaluation alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coronet.cohort.cases import Case
+from coronet.cohort.volume import Volume, read_nifti
+from coronet.config import InputParams, Params
+from coronet.errors import InputError, StageError
+from coronet.files import read_json, replacing_folder, sha256_file, write_json
+from coronet.fingerprint import canonical
+from coronet.prepare.geometry import Grid
+from coronet.prepare.inputs import calcium_input, heart_input, target
+from coronet.prepare.intensity import check_contrast, window
+
+if TYPE_CHECKING:
+    from coronet.cohort.split import Split
+
+logger = logging.getLogger("coronet")
+INDEX = "index.json"
+LEARNING_PARTS = ("train", "tune")
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedCase:
+    """One case as training reads it.
+
+    Attributes:
+        id: the case.
+        hu: int16, shape (x, y, z).
+        target: uint8, same shape; 255 is certain.
+        region: boolean, same shape, or None for everywhere; answers elsewhere do not count.
+        grid: where the voxels lie.
+    """
+
+    id: str
+    hu: np.ndarray
+    target: np.ndarray
+    region: np.ndarray | None
+    grid: Grid
+
+
+def prepare_model(
+    model: str,
+    cases: Iterable[Case],
+    split: Split,
+    params: Params,
+    out: Path,
+    *,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Prepare the train and tune cases of a model.
+
+    Args:
+        model: ``heart`` or ``calcium``.
+        cases: the cohort; cases of other parts are not opened.
+        split: which case belongs to which part.
+        params: all parameters; the model's ``input`` is read.
+        out: the folder to write; it is replaced as a whole.
+        workers: scans in memory at once.
+        progress: called with (cases done, cases in all).
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: no case of a part has the masks the model needs.
+    """
+    spec = params.model(model).input
+    part_of = {case: part for part in LEARNING_PARTS for case in split.cases(part)}
+    chosen = sorted((case for case in cases if case.id in part_of), key=lambda case: case.id)
+    usable = [case for case in chosen if case.heart and (model == "heart" or case.calcium)]
+    skipped = sorted({case.id for case in chosen} - {case.id for case in usable})
+    for case_id in skipped:
+        logger.info("%s: left out of preparing %s, since a mask is absent", case_id, model)
+    for part in LEARNING_PARTS:
+        if not any(part_of[case.id] == part for case in usable):
+            raise InputError(f"No {part} case has the masks that the {model} model learns from; add some.")
+    entries: dict[str, Any] = {}
+    with replacing_folder(out) as folder, ThreadPoolExecutor(max(1, workers)) as pool:
+        done = pool.map(lambda case: _prepare_case(model, case, spec, folder), usable)
+        for number, (case, entry) in enumerate(zip(usable, done, strict=True), start=1):
+            entries[case.id] = {**entry, "part": part_of[case.id], "source": case.facts.source}
+            if progress:
+                progress(number, len(usable))
+        write_json(
+            folder / INDEX,
+            {"model": model, "input": canonical(spec), "cases": entries, "skipped": skipped},
+        )
+    return Path(out)
+
+
+def _prepare_case(model: str, case: Case, spec: InputParams, folder: Path) -> dict[str, Any]:
+    from safetensors.numpy import save_file
+
+    ct = read_nifti(case.ct)
+    heart = _read_mask(case, ct, "heart")
+    if model == "heart":
+        seen, mask = heart_input(ct, spec), heart
+    else:
+        try:
+            seen = calcium_input(ct, heart > 0, spec)
+        except InputError as error:
+            raise InputError(f"{case.id}: {error}.") from error
+        mask = _read_mask(case, ct, "calcium")
+    check_contrast(window(seen.hu.astype(np.float32), spec.window_hu), case.id)
+    arrays = {"hu": seen.hu, "target": target(mask, ct, seen.grid, model=model)}
+    if seen.region is not None:
+        arrays["region"] = seen.region.astype(np.uint8)
+    path = folder / f"{case.id}.safetensors"
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    return {
+        "shape": list(seen.grid.shape),
+        "affine": [[round(float(value), 6) for value in row] for row in seen.grid.affine],
+        "sha256": sha256_file(path),
+    }
+
+
+def _read_mask(case: Case, ct: Volume, name: str) -> np.ndarray:
+    mask = read_nifti(getattr(case, name), np.uint8)
+    if not mask.same_grid(ct):
+        raise InputError(
+            f"{case.id}: the {name} mask's grid is not the scan's; "
+            f"`coronet cohort add` puts masks on the grid of their scan."
+        )
+    return mask.array
+
+
+def prepared_cases(folder: Path, part: str) -> tuple[str, ...]:
+    """Ids of the prepared cases of ``train`` or ``tune``, sorted."""
+    return tuple(sorted(case for case, entry in _index(folder)["cases"].items() if entry["part"] == part))
+
+
+def prepared_sources(folder: Path, cases: Iterable[str]) -> dict[str, int]:
+    """How many of ``cases`` came from which source, such as ``{"phantom": 24}``."""
+    index = _index(folder)["cases"]
+    sources = [index[case]["source"] for case in cases]
+    return {source: sources.count(source) for source in sorted(set(sources))}
+
+
+def load_prepared(folder: Path, cases: Iterable[str], spec: InputParams) -> tuple[PreparedCase, ...]:
+    """Read prepared cases; no other file is opened.
+
+    Args:
+        folder: what `prepare_model` wrote.
+        cases: ids to read.
+        spec: the input the reader trains with; it must be the one the cases were prepared with.
+
+    Raises:
+        StageError: the folder, or a case of it, is absent or was prepared with another input.
+    """
+    index = _index(folder)
+    differing = [
+        key
+        for key in ("spacing_mm", "margin_mm")
+        if canonical(getattr(spec, key)) != index["input"].get(key)
+    ]
+    if differing:
+        raise StageError(
+            f"{folder} was prepared with another input.{differing[0]}; run `coronet stage prepare` again."
+        )
+    return tuple(_load_case(Path(folder), case, index) for case in cases)
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    if not (Path(folder) / INDEX).exists():
+        raise StageError(f"{folder} holds no prepared cases; run `coronet stage prepare` first.")
+    return read_json(Path(folder) / INDEX)
+
+
+def _load_case(folder: Path, case: str, index: dict[str, Any]) -> PreparedCase:
+    from safetensors.numpy import load_file
+
+    if case not in index["cases"]:
+        raise StageError(f"{case} is not among the prepared cases of {folder}; prepare it first.")
+    entry = index["cases"][case]
+    arrays = load_file(folder / f"{case}.safetensors")
+    region = arrays.get("region")
+    return PreparedCase(
+        id=case,
+        hu=arrays["hu"],
+        target=arrays["target"],
+        region=None if region is None else region.astype(bool),
+        grid=Grid(tuple(entry["shape"]), np.asarray(entry["affine"])),
+    )
