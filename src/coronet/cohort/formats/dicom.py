@@ -1,0 +1,277 @@
+"""CT series out of DICOM files: found by their headers, decoded once, put into HU."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coronet.cohort.formats.loaded import Loaded
+from coronet.cohort.formats.pictures import Damaged, NotUsable, Picture, files_under, pictures_of
+from coronet.cohort.formats.stacking import sort_places, stack_affine
+from coronet.cohort.volume import AIR_HU
+from coronet.errors import UnreadableScan
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+TISSUE_HU = -900
+"""A padding value above this may be tissue as well, so it counts only where it touches the picture's edge."""
+
+KERNEL = re.compile(
+    r"[A-Za-z]{1,3}\d{0,3}[a-z]?\+?|STANDARD|SOFT|DETAIL|LUNG|BONE|BONEPLUS|EDGE|CHEST|CHST|BODY"
+)
+"""Shapes of kernel names that scanners write; free text in the tag is not kept."""
+
+NO_IDENTITY = ("", "0", "anon", "anonymous", "anonymized", "anonymised", "none", "unknown", "patient", "test")
+NO_CONTRAST = ("NO", "NONE", "N", "0", "WITHOUT", "NATIVE")
+DECODE_ERRORS = (RuntimeError, ValueError, AttributeError, NotImplementedError, OSError, EOFError, TypeError)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Series:
+    """The pictures of one series that can be used, and why it cannot be read, where that is so."""
+
+    uid: str
+    number: int
+    pictures: tuple[Picture, ...]
+    fault: str = ""
+
+    @property
+    def summary(self) -> str:
+        """A line that tells this series from others without naming the patient."""
+        first = self.pictures[0]
+        kernel = kernel_name(first.dataset)
+        thickness = "" if first.thickness_mm is None else f", {first.thickness_mm:g} mm thick"
+        spacing = " × ".join(f"{value:.3g}" for value in first.spacing_mm)
+        named = f", kernel {kernel}" if kernel else ""
+        return f"{len(self.pictures)} slices of {spacing} mm{thickness}{named}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """What lies under a path: CT series, sorted by number, and counts of what is passed over or damaged."""
+
+    series: tuple[Series, ...]
+    skipped: Mapping[str, int]
+    damaged: Mapping[str, int]
+
+
+def find_series(path: Path) -> Found:
+    """Sort all DICOM files under ``path`` by series, reading headers only.
+
+    A damaged file condemns the series of its folder: which slice it was is not known.
+    """
+    pictures: dict[str, list[Picture]] = {}
+    skipped: Counter[str] = Counter()
+    damaged: Counter[str] = Counter()
+    bad_folders: dict[Path, str] = {}
+    for file in files_under(path):
+        try:
+            for picture in pictures_of(file):
+                pictures.setdefault(str(picture.dataset.get("SeriesInstanceUID", "")), []).append(picture)
+        except NotUsable as reason:
+            skipped[str(reason)] += 1
+        except (Damaged, OSError) as reason:
+            fault = str(reason) if isinstance(reason, Damaged) else type(reason).__name__
+            damaged[fault] += 1
+            bad_folders[file.parent] = fault
+    series = []
+    for uid, members in pictures.items():
+        folders = {item.path.parent for item in members}
+        fault = next((reason for folder, reason in bad_folders.items() if folder in folders), "")
+        series.append(Series(uid, int(members[0].dataset.get("SeriesNumber") or 0), tuple(members), fault))
+    return Found(tuple(sorted(series, key=lambda item: (item.number, item.uid))), skipped, damaged)
+
+
+def choose(found: Found, where: str, series: int | str | None = None) -> Series:
+    """The one series that is meant.
+
+    Args:
+        found: of `find_series`.
+        where: the path to name in an error.
+        series: its place in the list that the error prints, counted from 1, or its SeriesInstanceUID.
+
+    Raises:
+        UnreadableScan: there is no CT series, or several and none is chosen.
+    """
+    if not found.series:
+        raise UnreadableScan(f"{where}: no CT volume in it ({describe(found)}).")
+    lines = [f"{index}: {item.summary}" for index, item in enumerate(found.series, 1)]
+    listed = "; ".join([*lines[:12], *([f"and {len(lines) - 12} more"] if len(lines) > 12 else [])])
+    if series is not None:
+        chosen = [
+            item
+            for index, item in enumerate(found.series, 1)
+            if str(series).strip() in (str(index), item.uid)
+        ]
+        if not chosen:
+            raise UnreadableScan(f"{where}: there is no series {series}; there are {listed}.")
+        return chosen[0]
+    volumes = [item for item in found.series if len(item.pictures) > 1] or list(found.series)
+    if len(volumes) > 1:
+        raise UnreadableScan(
+            f"{where}: {len(found.series)} series in it; choose one by its number (--series): {listed}."
+        )
+    return volumes[0]
+
+
+def describe(found: Found) -> str:
+    """Counts of what is no CT picture, for people."""
+    counts = [f"{count} × {reason}" for reason, count in sorted({**found.skipped, **found.damaged}.items())]
+    return ", ".join(counts) or "no files"
+
+
+def load(series: Series, where: str) -> Loaded:
+    """Decode a series into HU, each file once.
+
+    Returns:
+        int16 where all HU are whole and fit, else float32; index order (column, row, slice).
+
+    Raises:
+        UnreadableScan: a file is damaged, or the slices make no even, upright grid.
+    """
+    if series.fault:
+        raise UnreadableScan(f"{where}: a file beside its slices is damaged ({series.fault}); copy it anew.")
+    places = sort_places(series.pictures, where)
+    affine = stack_affine([place[0] for place in places], where)
+    decoder = _Decoder(where)
+    whole = all(item.whole for item in series.pictures)
+    first = series.pictures[0].dataset
+    stack = np.empty((len(places), int(first.Rows), int(first.Columns)), np.int16 if whole else np.float32)
+    for index, place in enumerate(places):
+        hu = decoder.hu(place[0])
+        for twin in place[1:]:
+            if not np.array_equal(hu, decoder.hu(twin)):
+                raise UnreadableScan(
+                    f"{where}: two different pictures of one place ({place[0].depth_mm:.1f} mm along the "
+                    "slice axis); export one reconstruction on its own."
+                )
+        if stack.dtype == np.int16 and (hu.min() < -32768 or hu.max() > 32767):
+            stack = stack.astype(np.float32)
+        stack[index] = hu
+    return Loaded(stack.transpose(2, 1, 0), affine)
+
+
+class _Decoder:
+    """Pixels of the file asked for last, since frames of one file come one after the other."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._dataset: Dataset | None = None
+        self._frames = np.empty(0)
+
+    def hu(self, picture: Picture) -> np.ndarray:
+        """HU of one picture, shape (rows, columns); padding is air."""
+        if picture.dataset is not self._dataset:
+            self._frames = self._decode(picture)
+            self._dataset = picture.dataset
+        stored = self._frames[picture.frame]
+        if picture.whole:
+            hu = stored.astype(np.int32) * int(picture.slope) + int(picture.intercept)
+        else:
+            hu = stored.astype(np.float32) * np.float32(picture.slope) + np.float32(picture.intercept)
+        outside = _padding(picture, stored)
+        if outside is not None:
+            hu[outside] = AIR_HU
+        return hu
+
+    def _decode(self, picture: Picture) -> np.ndarray:
+        from pydicom.pixels import pixel_array
+
+        dataset = picture.dataset
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                _name_syntax(dataset)
+                frames = pixel_array(dataset)
+        except DECODE_ERRORS as error:
+            raise UnreadableScan(
+                f"{self._where}: the slice at {picture.depth_mm:.1f} mm cannot be decoded "
+                f"({_syntax(dataset)}); the file is damaged or its compression is not read."
+            ) from error
+        frames = frames.reshape(-1, int(dataset.Rows), int(dataset.Columns))
+        return _without_overlay_bits(frames, dataset)
+
+
+def _name_syntax(dataset: Dataset) -> None:
+    """Files without a preamble do not name their transfer syntax; it follows from how they were parsed."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if getattr(dataset, "file_meta", None) is None:
+        dataset.file_meta = FileMetaDataset()
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+
+
+def _syntax(dataset: Dataset) -> str:
+    uid = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    return "unnamed transfer syntax" if uid is None else uid.name
+
+
+def _without_overlay_bits(frames: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Old scanners draw overlays into the bits above BitsStored; shifting up and down again drops them."""
+    unused = int(dataset.BitsAllocated) - int(dataset.BitsStored)
+    if unused <= 0 or frames.dtype.kind not in "iu":
+        return frames
+    if frames.dtype.itemsize * 8 != int(dataset.BitsAllocated):
+        return frames
+    return (frames << unused) >> unused
+
+
+def _padding(picture: Picture, stored: np.ndarray) -> np.ndarray | None:
+    value = picture.dataset.get("PixelPaddingValue")
+    if not isinstance(value, int):
+        return None
+    limit = picture.dataset.get("PixelPaddingRangeLimit")
+    low, high = sorted((value, limit if isinstance(limit, int) else value))
+    outside = (stored >= low) & (stored <= high)
+    if high * picture.slope + picture.intercept <= TISSUE_HU or not outside.any():
+        return outside
+    from scipy.ndimage import label
+
+    parts, _ = label(outside)
+    edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    return np.isin(parts, np.unique(edge[edge > 0]))
+
+
+def identity(series: Series) -> str:
+    """Who was scanned, as the header says it: PatientID, or the study where that is blank. Never written."""
+    dataset = series.pictures[0].dataset
+    patient = str(dataset.get("PatientID") or "").strip()
+    if patient.lower() not in NO_IDENTITY:
+        return f"patient {patient}"
+    study = str(dataset.get("StudyInstanceUID") or "").strip()
+    return f"study {study}" if study else ""
+
+
+def kernel_name(dataset: Dataset) -> str:
+    """ConvolutionKernel where it looks like a kernel's name, else an empty text."""
+    value = dataset.get("ConvolutionKernel") or ""
+    first = str(value if isinstance(value, str) else next(iter(value), "")).strip()
+    return first if KERNEL.fullmatch(first) else ""
+
+
+def contrast_given(dataset: Dataset) -> bool | None:
+    """Whether the header says that a contrast agent was given into the blood; None where it says nothing."""
+    agent = str(dataset.get("ContrastBolusAgent") or "").strip().upper()
+    route = str(dataset.get("ContrastBolusRoute") or "").strip().upper()
+    if not agent:
+        return None
+    oral = any(word in text for word in ("ORAL", "RECTAL") for text in (route, agent))
+    return not oral and agent not in NO_CONTRAST
+
+
+def tube_kv(pictures: Sequence[Picture]) -> float | None:
+    """Tube voltage in kV, or None."""
+    value = pictures[0].dataset.get("KVP")
+    return float(value) if value not in (None, "") else None

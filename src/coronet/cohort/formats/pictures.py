@@ -1,0 +1,251 @@
+"""DICOM files sorted into CT pictures and all the rest, by their headers."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+CT_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.2.1",
+    "1.2.840.10008.5.1.4.1.1.2.2",
+)
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+PICTURE_WORDS = {
+    "localizer": ("LOCALIZER", "SCOUT", "SURVIEW", "TOPOGRAM"),
+    "projection": ("PROJECTION", "MIP", "MINIP", "VRT"),
+    "computed map": ("PERFUSION", "RCBF", "RCBV", "MTT", "TTP"),
+}
+"""Words of ImageType that tell pictures whose values are no HU of one place."""
+
+TAGS = [
+    *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID"),
+    *("SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "TemporalPositionIndex"),
+    *("InstanceNumber", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
+    *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("ConvolutionKernel", "KVP", "ContrastBolusAgent", "ContrastBolusRoute"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData"),
+]
+"""All that is ever parsed of a file; names, dates and private blocks are passed over unread."""
+
+PARSE_ERRORS = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError)
+"""What pydicom raises on headers that are not what they should be."""
+
+
+class NotUsable(Exception):
+    """A file that is no CT picture; the message says what it is."""
+
+
+class Damaged(Exception):
+    """A CT picture that lacks what it needs; the message says what."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """One slice: a file, or a frame of one.
+
+    Attributes:
+        path: the file.
+        dataset: its parsed tags; the pixels are still on disk.
+        frame: index among the file's frames.
+        position_mm: centre of the first pixel, LPS.
+        along_row, along_column: unit vectors, LPS.
+        spacing_mm: distance between pixels (along a row, along a column).
+        slope, intercept: of the line from stored values to HU.
+        thickness_mm: nominal, or None.
+        acquisition: what tells two pictures of one place apart that were taken at different times.
+    """
+
+    path: Path
+    dataset: Dataset
+    frame: int
+    position_mm: np.ndarray
+    along_row: np.ndarray
+    along_column: np.ndarray
+    spacing_mm: tuple[float, float]
+    slope: float
+    intercept: float
+    thickness_mm: float | None
+    acquisition: tuple[str, str]
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Unit vector at right angles to the picture, LPS."""
+        return np.cross(self.along_row, self.along_column)
+
+    @property
+    def whole(self) -> bool:
+        """Whether whole stored values make whole HU."""
+        return float(self.slope).is_integer() and float(self.intercept).is_integer()
+
+    @property
+    def depth_mm(self) -> float:
+        """Place along the normal."""
+        return float(self.position_mm @ self.normal)
+
+
+def files_under(path: Path) -> tuple[Path, ...]:
+    """All files of a folder and its sub-folders, or the file itself; hidden ones are left out."""
+    if path.is_file():
+        return (path,)
+    found, visited = [], set()
+    for folder, folders, names in os.walk(path, followlinks=True):
+        here = os.path.realpath(folder)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if here in visited:
+            folders.clear()
+            continue
+        visited.add(here)
+        found += [Path(folder) / name for name in sorted(names) if not name.startswith(".")]
+    return tuple(found)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, with or without the preamble."""
+    with path.open("rb") as stream:
+        head = stream.read(132)
+    return head[128:] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00")
+
+
+def parse(path: Path) -> Dataset:
+    """Parse the tags in `TAGS`; pixels stay on disk until they are asked for.
+
+    Raises:
+        NotUsable: this is no DICOM file.
+        Damaged: it cannot be parsed.
+    """
+    import pydicom
+
+    if not is_dicom(path):
+        if path.suffix.lower() in (".dcm", ".ima"):
+            raise Damaged("no DICOM in it")
+        raise NotUsable("other file")
+    try:
+        with warnings.catch_warnings():
+            # The warnings quote header values, which may name the patient.
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path, force=True, specific_tags=TAGS, defer_size=4096)
+    except PARSE_ERRORS as error:
+        raise Damaged(f"header cannot be parsed ({type(error).__name__})") from error
+    if not len(dataset):
+        raise NotUsable("object without a picture")
+    return dataset
+
+
+def pictures_of(path: Path) -> tuple[Picture, ...]:
+    """The CT pictures of one file.
+
+    Raises:
+        NotUsable: it holds none.
+        Damaged: it holds some, but they cannot be used.
+    """
+    dataset = parse(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            _demand_ct(dataset)
+            return tuple(_pictures(path, dataset))
+        except PARSE_ERRORS as error:
+            raise Damaged(f"header cannot be parsed ({type(error).__name__})") from error
+
+
+def _demand_ct(dataset: Dataset) -> None:
+    kind = str(dataset.get("SOPClassUID", ""))
+    modality = str(dataset.get("Modality", "") or ("CT" if kind in CT_CLASSES else ""))
+    if modality != "CT":
+        raise NotUsable(f"{modality or 'unnamed'} object")
+    if "Rows" not in dataset:
+        raise NotUsable("object without a picture")
+    if int(dataset.get("SamplesPerPixel", 1)) != 1:
+        raise NotUsable("picture in colour")
+    kinds = {part for word in _many(dataset.get("ImageType")) for part in _words(str(word))}
+    for name, words in PICTURE_WORDS.items():
+        if kinds.intersection(words):
+            raise NotUsable(name)
+    if kind.startswith(SECONDARY_CAPTURE):
+        raise NotUsable("secondary capture")
+    if "PixelData" not in dataset:
+        raise Damaged("no pixels")
+
+
+def _pictures(path: Path, dataset: Dataset) -> Iterator[Picture]:
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    count = int(dataset.get("NumberOfFrames") or 1)
+    if count > 1 and len(frames) != count:
+        raise Damaged("frames without a position")
+    for index in range(count):
+        groups = [group for group in (frames[index] if frames else None, shared) if group is not None]
+        yield _picture(path, dataset, index, groups)
+
+
+def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) -> Picture:
+    def value(keyword: str, sequence: str):
+        for group in groups:
+            items = group.get(sequence)
+            if items and keyword in items[0]:
+                return items[0].get(keyword)
+        return dataset.get(keyword)
+
+    def vector(keyword: str, sequence: str, length: int) -> np.ndarray:
+        numbers = np.asarray([float(number) for number in _many(value(keyword, sequence))])
+        if numbers.shape != (length,) or not np.isfinite(numbers).all():
+            raise Damaged(f"no {keyword}")
+        return numbers
+
+    rescale_type = str(value("RescaleType", "PixelValueTransformationSequence") or "HU")
+    if rescale_type not in ("HU", "US"):
+        raise NotUsable("picture that is not in HU")
+    position = vector("ImagePositionPatient", "PlanePositionSequence", 3)
+    orientation = vector("ImageOrientationPatient", "PlaneOrientationSequence", 6)
+    spacing = vector("PixelSpacing", "PixelMeasuresSequence", 2)
+    thickness = value("SliceThickness", "PixelMeasuresSequence")
+    along_row, along_column = orientation[:3], orientation[3:]
+    lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
+    skew = max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(along_row @ along_column))
+    if skew > 1e-2 or (spacing <= 0).any():
+        raise Damaged("orientation or spacing that cannot be right")
+    return Picture(
+        path=path,
+        dataset=dataset,
+        frame=index,
+        position_mm=position,
+        along_row=along_row / lengths[0],
+        along_column=along_column / lengths[1],
+        # PixelSpacing names the distance between rows first.
+        spacing_mm=(float(spacing[1]), float(spacing[0])),
+        slope=_number(value("RescaleSlope", "PixelValueTransformationSequence"), 1.0),
+        intercept=_number(value("RescaleIntercept", "PixelValueTransformationSequence"), 0.0),
+        thickness_mm=_number(thickness, None),
+        acquisition=(
+            str(dataset.get("AcquisitionNumber") or ""),
+            str(value("TemporalPositionIndex", "FrameContentSequence") or ""),
+        ),
+    )
+
+
+def _words(text: str) -> list[str]:
+    return re.split(r"[\s_]+", text.upper())
+
+
+def _many(value) -> list:
+    if value is None or value == "":
+        return []
+    return [value] if isinstance(value, str | int | float) else list(value)
+
+
+def _number(value, default: float | None) -> float | None:
+    return default if value is None or value == "" else float(value)
