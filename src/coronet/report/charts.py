@@ -1,0 +1,156 @@
+"""Charts as SVG that takes its colours and fonts from the page, so that one drawing fits light and dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INKS = {
+    "ink": "#010101",
+    "muted": "#010102",
+    "line": "#010103",
+    "accent": "#010104",
+    "second": "#010105",
+    "good": "#010106",
+    "bad": "#010107",
+    "calm": "#010108",
+}
+"""Stand-ins that matplotlib draws with; each becomes the page's CSS variable of that name."""
+
+
+def curves(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, ylabel: str, mark_x: float | None = None
+) -> str:
+    """Lines over epochs.
+
+    Args:
+        lines: name and (epochs, values); the first takes the accent colour.
+        ylabel: what the values are.
+        mark_x: the epoch whose weights were kept.
+    """
+
+    def draw(axes: Axes) -> None:
+        inks = ("accent", "second", "good", "muted")
+        for ink, (name, (x, y)) in zip(inks, lines.items(), strict=False):
+            axes.plot(x, y, color=INKS[ink], linewidth=1.6, label=name)
+        if mark_x is not None:
+            axes.axvline(mark_x, color=INKS["muted"], linewidth=0.9, linestyle=(0, (3, 3)), label="kept")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(ylabel)
+        axes.legend(frameon=False, labelcolor=INKS["ink"], fontsize=9)
+
+    return _svg(draw, size=(4.6, 2.9), title=f"{ylabel} by epoch")
+
+
+def scatter(reference: Sequence[float], predicted: Sequence[float], *, cuts: Sequence[float]) -> str:
+    """Predicted over reference score on axes that are linear to 10 and logarithmic beyond.
+
+    Args:
+        reference: one score a case.
+        predicted: one score a case, in the same order.
+        cuts: borders of the risk groups, drawn as a grid.
+    """
+    top = max([100.0, *reference, *predicted]) * 1.6
+
+    def draw(axes: Axes) -> None:
+        for cut in cuts:
+            axes.axvline(cut, color=INKS["line"], linewidth=0.8)
+            axes.axhline(cut, color=INKS["line"], linewidth=0.8)
+        axes.plot([0, top], [0, top], color=INKS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.scatter(reference, predicted, s=26, color=INKS["accent"], alpha=0.75, linewidths=0)
+        for set_scale, set_limit in ((axes.set_xscale, axes.set_xlim), (axes.set_yscale, axes.set_ylim)):
+            set_scale("symlog", linthresh=10, linscale=0.8)
+            set_limit(-2.5, top)
+        ticks = [tick for tick in (0, 10, 100, 1000, 10000) if tick <= top]
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(ticks, labels=[f"{tick:,}" for tick in ticks])
+            axis.set_ticks([], minor=True)
+        axes.set_xlabel("reference Agatston score")
+        axes.set_ylabel("predicted")
+
+    return _svg(draw, size=(4.2, 3.6), title="predicted over reference score")
+
+
+def bland_altman(
+    reference: Sequence[float], predicted: Sequence[float], *, bias: float, limits: tuple[float, float]
+) -> str:
+    """Difference over mean with bias and 95 % limits of agreement (Bland and Altman, Lancet 1986;327:307)."""
+    first, second = np.asarray(reference, float), np.asarray(predicted, float)
+    means, differences = (first + second) / 2, second - first
+
+    def draw(axes: Axes) -> None:
+        axes.axhline(0, color=INKS["line"], linewidth=0.8)
+        axes.axhline(bias, color=INKS["ink"], linewidth=1.1)
+        for limit in limits:
+            axes.axhline(limit, color=INKS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.scatter(means, differences, s=26, color=INKS["accent"], alpha=0.75, linewidths=0)
+        for value, name in ((bias, "bias"), (limits[0], "−1.96 SD"), (limits[1], "+1.96 SD")):
+            text = f"{name} {value:+.0f}".replace("-", "−")
+            axes.annotate(
+                text,
+                (1, value),
+                xycoords=("axes fraction", "data"),
+                xytext=(-2, 3),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8,
+                color=INKS["muted"],
+            )
+        axes.set_xscale("symlog", linthresh=10, linscale=0.8)
+        top = max(100.0, float(means.max(initial=0)) * 1.6)
+        axes.set_xlim(-2.5, top)
+        ticks = [tick for tick in (0, 10, 100, 1000, 10000) if tick <= top]
+        axes.xaxis.set_ticks(ticks, labels=[f"{tick:,}" for tick in ticks])
+        axes.xaxis.set_ticks([], minor=True)
+        axes.margins(y=0.18)
+        axes.set_xlabel("mean of both scores")
+        axes.set_ylabel("predicted − reference")
+
+    return _svg(draw, size=(4.2, 3.6), title="difference of scores over their mean")
+
+
+def _svg(draw: Callable[[Axes], None], *, size: tuple[float, float], title: str) -> str:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": title,
+        "font.family": "sans-serif",
+        "font.size": 9.5,
+        "axes.edgecolor": INKS["line"],
+        "axes.labelcolor": INKS["muted"],
+        "xtick.color": INKS["line"],
+        "ytick.color": INKS["line"],
+        "xtick.labelcolor": INKS["muted"],
+        "ytick.labelcolor": INKS["muted"],
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.unicode_minus": True,
+    }
+    with mpl.rc_context(style):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.add_subplot())
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _inline(stream.getvalue(), title)
+
+
+def _inline(document: str, title: str) -> str:
+    """Make a drawing part of an HTML page: no prolog, no fixed size or font, colours from the page."""
+    drawing = document[document.index("<svg") :]
+    drawing = re.sub(r"<(metadata|style)\b.*?</\1>", "", drawing, flags=re.S)
+    drawing = re.sub(r"font-family: [^;\"]+;? ?", "", drawing)
+    drawing = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", drawing)
+    for name, stand_in in INKS.items():
+        drawing = drawing.replace(stand_in, f"var(--{name})")
+    opening = f'<svg class="chart" role="img" aria-label="{title}" '
+    drawing = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]+\")[^>]*>", opening + r"\1>", drawing, count=1)
+    return re.sub(r"\n\s*", "\n", drawing)

@@ -1,0 +1,66 @@
+"""Pages: templates filled into one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coronet.files import write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, **context: Any) -> str:
+    """Fill a template of this package; whatever is put in is escaped.
+
+    Args:
+        template: file name under ``templates``.
+        context: what it reads.
+    """
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    return _environment().get_template(template).render(style=style, script=script, **context)
+
+
+def write_page(path: Path, template: str, **context: Any) -> None:
+    """Fill a template and write it atomically."""
+    write_text(path, render(template, **context))
+
+
+@functools.cache
+def _environment() -> Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, signed=signed, short=short)
+    return environment
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A number with thousands parted by thin spaces; a dash for none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:,.{digits}f}".replace(",", "\u2009").replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 0) -> str:
+    """A number that always shows its sign."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:+,.{digits}f}".replace(",", "\u2009").replace("-", "−")
+
+
+def short(digest: str | None) -> str:
+    """The first twelve digits of a hash."""
+    return (digest or "–")[:12]
