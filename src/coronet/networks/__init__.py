@@ -1,0 +1,1 @@
+"""The encoders allowed, the U-Nets, the autoencoder, and the one builder."""

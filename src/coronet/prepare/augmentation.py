@@ -104,7 +104,8 @@ def draw_field(
         return None
     spacing = torch.as_tensor(spacing_mm, dtype=torch.float32)
     axes = [
-        (torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * mm for n, mm in zip(shape, spacing_mm, strict=True)
+        (torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * mm
+        for n, mm in zip(shape, spacing_mm, strict=True)
     ]
     places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     places = places @ torch.as_tensor(_rotation(angles).T / zoom, dtype=torch.float32)

@@ -29,7 +29,9 @@ def tile_weights(shape: Sequence[int]) -> torch.Tensor:
 
 def padding(shape: Sequence[int], window: Sequence[int]) -> list[tuple[int, int]]:
     """Voxels to add (before, after) along each axis so that a window fits, the scan in the middle."""
-    return [((w - n) // 2, w - n - (w - n) // 2) if n < w else (0, 0) for n, w in zip(shape, window, strict=True)]
+    return [
+        ((w - n) // 2, w - n - (w - n) // 2) if n < w else (0, 0) for n, w in zip(shape, window, strict=True)
+    ]
 
 
 def blend(
@@ -68,7 +70,9 @@ def blend(
         for place, tile in zip(places, predict(tiles).squeeze(1).float(), strict=True):
             total[place] += tile * fade
             weight[place] += fade
-    inner = tuple(slice(before, size - after) for (before, after), size in zip(pads, padded.shape, strict=True))
+    inner = tuple(
+        slice(before, size - after) for (before, after), size in zip(pads, padded.shape, strict=True)
+    )
     return (total / weight.clamp_min(torch.finfo(torch.float32).tiny))[inner]
 
 

@@ -163,9 +163,7 @@ def load_prepared(folder: Path, cases: Iterable[str], spec: InputParams) -> tupl
     """
     index = _index(folder)
     differing = [
-        key
-        for key in ("spacing_mm", "margin_mm")
-        if canonical(getattr(spec, key)) != index["input"].get(key)
+        key for key in ("spacing_mm", "margin_mm") if canonical(getattr(spec, key)) != index["input"].get(key)
     ]
     if differing:
         raise StageError(

@@ -89,7 +89,9 @@ class WindowSampler:
     def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and targets (n, 1, x, y, z) of one step."""
         size = self._params.optimiser.batch_size
-        images, targets = zip(*(self.sample(epoch, step * size + place) for place in range(size)), strict=True)
+        images, targets = zip(
+            *(self.sample(epoch, step * size + place) for place in range(size)), strict=True
+        )
         return torch.stack(images), torch.stack(targets)
 
     def _place(self, rng: np.random.Generator, epoch: int, index: int) -> tuple[int, list[float]]:
@@ -106,7 +108,9 @@ class WindowSampler:
             anchor = self._anchors[number].anywhere[rng.integers(len(self._anchors[number].anywhere))]
         return number, self._centre(rng, self._cases[number].hu.shape, anchor)
 
-    def _centre(self, rng: np.random.Generator, scan: Sequence[int], anchor: np.ndarray | None) -> list[float]:
+    def _centre(
+        self, rng: np.random.Generator, scan: Sequence[int], anchor: np.ndarray | None
+    ) -> list[float]:
         """Centre of a window that holds ``anchor`` off its rim and lies in the scan as far as it can."""
         centre = []
         for axis, size in enumerate(self._params.input.shape):

@@ -1,0 +1,194 @@
+"""The one place where networks are built, saved and loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from coronet import config
+from coronet.config import ModelParams, NetworkParams
+from coronet.errors import InputError, ParamsError, StageError
+from coronet.files import read_json, replacing, sha256_file, write_json
+from coronet.fingerprint import canonical
+from coronet.networks.autoencoder import Autoencoder
+from coronet.networks.unet import ACTIVATIONS, UNet
+
+WEIGHTS, SPEC = "weights.safetensors", "model.json"
+OWN = ("plain", "autoencoder")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """What ``model.json`` says of the weights beside it.
+
+    Attributes:
+        model: ``heart`` or ``calcium``.
+        params: all parameters it was trained with.
+        fingerprint: of the stage that trained it, or empty.
+        cases: how many cases it learned from, by source, such as ``{"phantom": 24}``.
+    """
+
+    model: str
+    params: ModelParams
+    fingerprint: str
+    cases: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A network ready to predict, and what is known of it.
+
+    Attributes:
+        module: (n, 1, x, y, z) in −1 … 1 to logits; in evaluation mode.
+        spec: parameters and origin.
+        sha256: of the weights file.
+        device: where ``module`` lies.
+    """
+
+    module: nn.Module
+    spec: ModelSpec
+    sha256: str
+    device: torch.device
+
+    @property
+    def params(self) -> ModelParams:
+        """All parameters it was trained with."""
+        return self.spec.params
+
+
+def network_stride(params: NetworkParams) -> int:
+    """What every axis of an input must divide by."""
+    return 2 ** (len(params.channels) - (1 if params.encoder in OWN else 0))
+
+
+def check_network(params: NetworkParams, shape: Sequence[int]) -> None:
+    """Refuse a network that cannot be built, or an input it cannot take.
+
+    Raises:
+        ParamsError: says which parameter, and what would fit.
+    """
+    if params.activation not in ACTIVATIONS:
+        raise ParamsError(
+            f"network.activation «{params.activation}» is unknown; use {' or '.join(ACTIVATIONS)}."
+        )
+    if params.encoder in OWN and params.weights != "none":
+        raise ParamsError(f"network.weights must be none where network.encoder is «{params.encoder}».")
+    stride = network_stride(params)
+    if any(size % stride for size in shape):
+        fitting = [max(1, round(size / stride)) * stride for size in shape]
+        raise ParamsError(
+            f"input.shape {list(shape)} does not divide by {stride}, as network.encoder «{params.encoder}» "
+            f"with {len(params.channels)} channels needs; use {fitting}, or fewer channels."
+        )
+
+
+def build_network(
+    params: NetworkParams, *, shape: Sequence[int], seed: int, pretrained: Path | None = None
+) -> nn.Module:
+    """Build a segmentation network with random weights that depend on ``seed`` alone.
+
+    Args:
+        params: which network.
+        shape: the input's (x, y, z) in voxels.
+        seed: of the first weights.
+        pretrained: an autoencoder's encoder (see `save_encoder`), for ``encoder: autoencoder``.
+
+    Returns:
+        A module from (n, 1, x, y, z) in −1 … 1 to logits of the same shape.
+
+    Raises:
+        ParamsError: the parameters do not fit together.
+    """
+    check_network(params, shape)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if params.encoder not in OWN:
+            from coronet.networks.encoders import EncodedUNet
+
+            return EncodedUNet(params.encoder, params.channels, params.activation, weights=params.weights)
+        network = UNet(params.channels, params.activation)
+    if pretrained is not None:
+        _load(network.encoder, pretrained)
+    return network
+
+
+def build_autoencoder(params: NetworkParams, *, shape: Sequence[int], seed: int) -> Autoencoder:
+    """Build the autoencoder that shares its encoder with ``encoder: autoencoder``."""
+    check_network(params, shape)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Autoencoder(params.channels, params.activation)
+
+
+def save_encoder(path: Path, autoencoder: Autoencoder) -> None:
+    """Write the encoder's weights as safetensors."""
+    _save(path, autoencoder.encoder)
+
+
+def save_model(folder: Path, module: nn.Module, spec: ModelSpec) -> None:
+    """Write ``weights.safetensors`` and ``model.json``."""
+    folder = Path(folder)
+    _save(folder / WEIGHTS, module)
+    write_json(
+        folder / SPEC,
+        {
+            "format": 1,
+            "model": spec.model,
+            "params": canonical(spec.params),
+            "fingerprint": spec.fingerprint,
+            "cases": dict(spec.cases),
+            "weights_sha256": sha256_file(folder / WEIGHTS),
+        },
+    )
+
+
+def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedModel:
+    """Read what `save_model` wrote.
+
+    Args:
+        folder: holds ``weights.safetensors`` and ``model.json``.
+        device: where the network shall lie; the CPU by default.
+
+    Raises:
+        StageError: the folder holds no model.
+        InputError: the weights are damaged or not those of ``model.json``.
+    """
+    folder = Path(folder)
+    if not (folder / SPEC).exists() or not (folder / WEIGHTS).exists():
+        raise StageError(f"{folder} holds no model; run `coronet stage train` first.")
+    raw = read_json(folder / SPEC)
+    digest = sha256_file(folder / WEIGHTS)
+    if raw.get("weights_sha256") != digest:
+        raise InputError(
+            f"{folder / WEIGHTS} is not what {SPEC} beside it describes; train or fetch it again."
+        )
+    params = config.build(ModelParams, raw["params"], where=f"{folder / SPEC}: params")
+    spec = ModelSpec(raw["model"], params, raw["fingerprint"], raw["cases"])
+    untrained = dataclasses.replace(params.network, weights="none")
+    module = build_network(untrained, shape=params.input.shape, seed=0)
+    _load(module, folder / WEIGHTS)
+    device = device or torch.device("cpu")
+    module = module.to(device, memory_format=torch.channels_last_3d).eval().requires_grad_(False)
+    return LoadedModel(module, spec, digest, device)
+
+
+def _save(path: Path, module: nn.Module) -> None:
+    from safetensors.torch import save_file
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    with replacing(Path(path)) as part:
+        save_file(state, part)
+
+
+def _load(module: nn.Module, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"{path} does not hold the weights of this network: {error}") from error

@@ -1,0 +1,114 @@
+"""The U-Net with batch norm, in parts that an autoencoder can share."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"selu": nn.SELU, "relu": nn.ReLU}
+
+
+class ConvBlock(nn.Sequential):
+    """3 × 3 × 3 convolution, batch norm, activation."""
+
+    def __init__(self, inputs: int, outputs: int, activation: str) -> None:
+        super().__init__(
+            nn.Conv3d(inputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm3d(outputs),
+            ACTIVATIONS[activation](inplace=True),
+        )
+
+
+class Encoder(nn.Module):
+    """Halves the grid from level to level.
+
+    The outermost level has one convolution and the others two: at full resolution a second one would take
+    as long as all deeper levels together.
+    """
+
+    def __init__(self, channels: Sequence[int], activation: str) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.stride = 2 ** (len(channels) - 1)
+        self.levels = nn.ModuleList([ConvBlock(1, channels[0], activation)])
+        for inputs, outputs in itertools.pairwise(channels):
+            self.levels.append(
+                nn.Sequential(
+                    nn.MaxPool3d(2),
+                    ConvBlock(inputs, outputs, activation),
+                    ConvBlock(outputs, outputs, activation),
+                )
+            )
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Features of all levels, outermost first; image is (n, 1, x, y, z)."""
+        features = []
+        for level in self.levels:
+            image = level(image)
+            features.append(image)
+        return features
+
+
+class Widen(nn.Module):
+    """Fewer channels on twice the grid; reducing before copying costs an eighth of reducing after."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv3d(inputs, outputs, 1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(n, inputs, x, y, z) to (n, outputs, 2x, 2y, 2z)."""
+        return F.interpolate(self.reduce(features), scale_factor=2, mode="nearest")
+
+
+class Decoder(nn.Module):
+    """Doubles the grid from level to level, with the encoder's features beside or without them."""
+
+    def __init__(self, channels: Sequence[int], activation: str, *, skips: bool) -> None:
+        super().__init__()
+        inward = tuple(reversed(channels))
+        self.skips = skips
+        self.widen = nn.ModuleList(Widen(a, b) for a, b in itertools.pairwise(inward))
+        self.merge = nn.ModuleList(ConvBlock(b * (1 + skips), b, activation) for b in inward[1:])
+
+    def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Features of all levels, outermost first, to (n, channels[0], x, y, z)."""
+        result = features[-1]
+        for widen, merge, skip in zip(self.widen, self.merge, reversed(features[:-1]), strict=True):
+            result = widen(result)
+            result = merge(torch.cat([result, skip], dim=1) if self.skips else result)
+        return result
+
+
+class UNet(nn.Module):
+    """Encoder, decoder with skips and one channel of logits."""
+
+    def __init__(self, channels: Sequence[int], activation: str) -> None:
+        super().__init__()
+        self.encoder = Encoder(channels, activation)
+        self.decoder = Decoder(channels, activation, skips=True)
+        self.head = nn.Conv3d(channels[0], 1, 1)
+        expect_little(self.head)
+
+    @property
+    def stride(self) -> int:
+        """What every axis of the input must divide by."""
+        return self.encoder.stride
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(n, 1, x, y, z) in −1 … 1 to logits of the same shape."""
+        return self.head(self.decoder(self.encoder(image)))
+
+
+def expect_little(head: nn.Conv3d, share: float = 0.05) -> None:
+    """Let an untrained network answer with probability ``share``: what we look for is rare.
+
+    Without it the first epochs go into learning that most voxels are background (Lin et al. 2017, focal
+    loss, section 4.1).
+    """
+    nn.init.constant_(head.bias, -math.log((1 - share) / share))
