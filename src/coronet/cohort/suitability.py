@@ -1,0 +1,220 @@
+"""Reasons to be careful with a scan, found on a coarse copy of it.
+
+The limits were set on real scans of the kinds named beside them, with room on both sides; they are meant to
+catch what is plainly wrong, not to grade scans.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from coronet.cohort.cases import ScanFacts
+from coronet.cohort.volume import AIR_HU, Volume
+
+CONTRAST = "contrast"
+NOT_HU = "not_hu"
+NO_HEART = "no_heart_in_view"
+INCOMPLETE = "incomplete"
+THICK = "thick_slices"
+FLAGS = {
+    CONTRAST: "a contrast agent was given; blood is as bright as calcium",
+    NOT_HU: "the values are no HU (air near -1000 or soft tissue near 40 is absent)",
+    NO_HEART: "no heart between two lungs is in view",
+    INCOMPLETE: "the heart is cut, or the scan is shorter than 100 mm",
+    THICK: "slices are more than 5 mm apart; small calcium is missed",
+}
+"""Every flag and what it means, in words for people."""
+
+UNFIT = (CONTRAST, NOT_HU, NO_HEART, INCOMPLETE)
+"""Flags that forbid a score; thick slices only blur it."""
+
+COARSE_MM = 4.0
+LEAST_LENGTH_MM = 100.0
+THICKEST_MM = 5.0
+BLOOD_HU = 90.0
+"""Median of soft tissue between the lungs: 40-50 without contrast, 80 and more late after it, 180-440 early."""
+LEAST_AIR = 0.005
+"""Fraction of voxels below -700 HU; 0.3 and more in every chest, also where it is cropped to the heart."""
+LEAST_BODY = 0.02
+SOFT_HU = (-130.0, 170.0)
+LEAST_LUNG_ML = 100.0
+LEAST_BETWEEN_CM2 = 35.0
+LEAST_BETWEEN_MM = 40.0
+WIDE = 0.75
+"""Fraction of the lungs' largest area from which a slice shows them at full width."""
+BROAD = 0.8
+"""Fraction of the heart's usual area from which the topmost slice still shows heart."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chest:
+    """The coarse scan and what is found in it; arrays are (x, y, z), RAS+.
+
+    Attributes:
+        hu: float32.
+        lung: bool.
+        between: bool; soft tissue with lung on its right and its left, in front of the lungs' back.
+        spacing_mm: of these arrays.
+    """
+
+    hu: np.ndarray
+    lung: np.ndarray
+    between: np.ndarray
+    spacing_mm: tuple[float, float, float]
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one coarse voxel in ml."""
+        return math.prod(self.spacing_mm) / 1000
+
+    @property
+    def pixel_cm2(self) -> float:
+        """Area of one coarse pixel in cm²."""
+        return self.spacing_mm[0] * self.spacing_mm[1] / 100
+
+
+def suitability(volume: Volume, facts: ScanFacts) -> tuple[str, ...]:
+    """Flags of a scan, in the order of `FLAGS`.
+
+    Args:
+        volume: HU in RAS+.
+        facts: of the same scan; only ``contrast`` counts.
+
+    Returns:
+        None to five of `FLAGS`. Where the values are no HU, what the picture shows is not judged.
+    """
+    flags = set()
+    if volume.spacing_mm[2] > THICKEST_MM:
+        flags.add(THICK)
+    if facts.contrast:
+        flags.add(CONTRAST)
+    if volume.shape[2] * volume.spacing_mm[2] < LEAST_LENGTH_MM:
+        flags.add(INCOMPLETE)
+    hu, spacing = coarse(volume)
+    if not is_hu(hu):
+        flags.add(NOT_HU)
+    else:
+        chest = find_chest(hu, spacing)
+        if not has_heart(chest):
+            flags.add(NO_HEART)
+        else:
+            if is_bright(chest):
+                flags.add(CONTRAST)
+            if is_cut(chest):
+                flags.add(INCOMPLETE)
+    return tuple(flag for flag in FLAGS if flag in flags)
+
+
+def coarse(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """Mean over blocks of about `COARSE_MM`, every second voxel in the plane taken; float32 and its spacing."""
+    blocks = [max(1, round(COARSE_MM / spacing)) for spacing in volume.spacing_mm]
+    step = [2 if block >= 4 else 1 for block in blocks[:2]] + [1]
+    if volume.spacing_mm[2] < COARSE_MM / 2:
+        step[2] = blocks[2]
+    thinned = volume.array[:: step[0], :: step[1], :: step[2]].astype(np.float32)
+    for axis in range(3):
+        block = blocks[axis] // step[axis]
+        if block > 1:
+            thinned = thinned.take(range(thinned.shape[axis] // block * block), axis)
+            shape = list(thinned.shape)
+            shape[axis : axis + 1] = [shape[axis] // block, block]
+            thinned = thinned.reshape(shape).mean(axis=axis + 1)
+    spacing = tuple(
+        value * step[axis] * (blocks[axis] // step[axis]) for axis, value in enumerate(volume.spacing_mm)
+    )
+    return thinned, spacing
+
+
+def is_hu(hu: np.ndarray) -> bool:
+    """Whether air and soft tissue lie where HU put them."""
+    body = hu[hu > -300]
+    if body.size < LEAST_BODY * hu.size or (hu < -700).mean() < LEAST_AIR:
+        return False
+    return SOFT_HU[0] <= float(np.median(body)) <= SOFT_HU[1]
+
+
+def find_chest(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Chest:
+    """Find lungs and the soft tissue between them.
+
+    Lung is told from air around the patient, in the trachea or in bowel by its mean: it holds blood.
+    """
+    from scipy import ndimage
+
+    dark = (hu < -500) & (hu > AIR_HU + 8)
+    in_plane = np.zeros((3, 3, 3), bool)
+    in_plane[:, 1, 1] = in_plane[1, :, 1] = True
+    parts, count = ndimage.label(dark, structure=in_plane)
+    areas = np.bincount(parts.ravel(), minlength=count + 1) * spacing_mm[0] * spacing_mm[1] / 100
+    # Rims are part air, part tissue, and would make air look like lung.
+    core = np.where(ndimage.binary_erosion(dark, structure=in_plane), parts, 0).ravel()
+    sizes = np.bincount(core, minlength=count + 1)
+    means = np.bincount(core, weights=hu.ravel(), minlength=count + 1) / np.maximum(sizes, 1)
+    rim = np.zeros(hu.shape[:2], bool)
+    rim[[0, -1]] = rim[:, [0, -1]] = True
+    padded = ndimage.binary_dilation(hu <= AIR_HU + 8, structure=in_plane)
+    open_air = np.zeros(count + 1, bool)
+    open_air[parts[padded | rim[..., None]]] = True
+    is_lung = (areas > 3) & (sizes > 0) & (means < -600) & (means > np.where(open_air, -925, -965))
+    is_lung[0] = False
+    lung = is_lung[parts]
+    before = np.maximum.accumulate(lung, axis=0)
+    after = np.maximum.accumulate(lung[::-1], axis=0)[::-1]
+    between = before & after & ~lung & (hu > -150)
+    return Chest(hu, lung, between, spacing_mm)
+
+
+def has_heart(chest: Chest) -> bool:
+    """Whether two lungs have a heart's worth of soft tissue between them over a heart's length."""
+    middle = _middle(chest)
+    if middle is None:
+        return False
+    sides = chest.lung[:middle].sum(), chest.lung[middle:].sum()
+    if min(sides) * chest.voxel_ml < LEAST_LUNG_ML:
+        return False
+    return _longest(_heart_slices(chest)) * chest.spacing_mm[2] >= LEAST_BETWEEN_MM
+
+
+def is_bright(chest: Chest) -> bool:
+    """Whether the blood between the lungs is brighter than blood without contrast can be."""
+    from scipy import ndimage
+
+    core = ndimage.binary_erosion(chest.between & (chest.hu > -20), iterations=1)
+    core &= _heart_slices(chest)
+    values = chest.hu[core]
+    return bool(values.size) and float(np.median(values)) > BLOOD_HU
+
+
+def is_cut(chest: Chest) -> bool:
+    """Whether the scan begins or ends inside the heart.
+
+    Below the heart lungs are narrow. Above it they may be wide, but the mediastinum is narrower than the heart.
+    """
+    lung = chest.lung.sum(axis=(0, 1)) * chest.pixel_cm2
+    between = chest.between.sum(axis=(0, 1)) * chest.pixel_cm2
+    heart = _heart_slices(chest)
+    wide = (lung > WIDE * np.percentile(lung, 95)) & heart
+    broad = wide & (between > BROAD * np.median(between[heart]))
+    # Two slices must agree: one alone may be confused by shoulders or a blanket.
+    return bool(wide[:2].all() or broad[-2:].all())
+
+
+def _middle(chest: Chest) -> int | None:
+    columns = np.flatnonzero(chest.lung.any(axis=(1, 2)))
+    return int(columns.mean()) if columns.size else None
+
+
+def _heart_slices(chest: Chest) -> np.ndarray:
+    middle = _middle(chest)
+    both = chest.lung[:middle].any(axis=(0, 1)) & chest.lung[middle:].any(axis=(0, 1))
+    return both & (chest.between.sum(axis=(0, 1)) * chest.pixel_cm2 > LEAST_BETWEEN_CM2)
+
+
+def _longest(present: np.ndarray) -> int:
+    longest = current = 0
+    for value in present:
+        current = current + 1 if value else 0
+        longest = max(longest, current)
+    return longest
