@@ -108,5 +108,27 @@ def demo() -> None:
     show_summary(as_json=False)
 
 
+@cohort.command("phantom")
+def cohort_phantom(
+    *,
+    cases: Annotated[int, typer.Option(min=1, help="How many scans.")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")],
+    data: DataFolder = Path("data"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+    mix: Annotated[bool, typer.Option("--mix", help="Let other cases lie in the same folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a cohort of digital chest phantoms; cases that are whole are kept."""
+    import json
+
+    from coronet.cohort.phantom import cohort as phantoms
+
+    pinned = phantoms.write_cohort(data, cases=cases, seed=seed, workers=workers, mix=mix)
+    if as_json:
+        typer.echo(json.dumps({"data": str(data), "cases": cases, "seed": seed, "as_pinned": pinned}))
+        return
+    typer.echo(f"{cases} phantoms of seed {seed} lie in {data}.")
+
+
 if __name__ == "__main__":
     main()

@@ -1,0 +1,1 @@
+"""The digital chest phantom: anatomy, deposits, scanner and cohort."""

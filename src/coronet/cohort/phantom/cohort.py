@@ -1,0 +1,168 @@
+"""A cohort of phantoms on disk: made in parallel, each case whole or not at all, resumable."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import multiprocessing
+import os
+from pathlib import Path
+
+from coronet.cohort.cases import mask_path, scan_path, write_facts
+from coronet.cohort.phantom.patients import PhantomCase, Slot, Window, make_slot, plan
+from coronet.cohort.phantom.pin import compare_with_pin
+from coronet.cohort.volume import write_nifti
+from coronet.errors import InputError
+from coronet.files import exclusive, read_json, sha256_file, write_json
+from coronet.fingerprint import hash_source
+
+log = logging.getLogger("coronet")
+
+PACKING = 1
+"""Level of compression: noise hardly packs better at a higher one."""
+
+
+def generator_version() -> str:
+    """Hash of the source that draws phantoms; a case of another version is made again."""
+    return hash_source(("cohort/phantom", "cohort/volume"))
+
+
+def truth_path(data: Path, case_id: str) -> Path:
+    """Where a phantom's truth lies."""
+    return Path(data) / "truth" / f"{case_id}.json"
+
+
+def write_cohort(
+    data: Path,
+    *,
+    cases: int,
+    seed: int,
+    workers: int | None = None,
+    window: Window = Window(),
+    mix: bool = False,
+    pin: Path = Path("data.dvc"),
+) -> dict[str, bool]:
+    """Make a cohort of phantoms: ``ct/``, ``masks/`` and the exact ``truth/``.
+
+    A case that is already whole and of the same seed and generator is kept.
+
+    Args:
+        data: folder of the cohort.
+        cases: how many scans.
+        seed: everything derives from it.
+        workers: processes; all cores where None.
+        window: what part of each patient is scanned.
+        mix: whether other cases may lie in the same folder.
+        pin: DVC file to compare the result with; where it is absent nothing is compared.
+
+    Returns:
+        For ``ct`` and ``masks``, where ``pin`` pins them, whether they are as pinned.
+
+    Raises:
+        InputError: the folder holds cases that are not of this cohort.
+        Busy: another process writes to the cohort.
+    """
+    data = Path(data)
+    slots = plan(seed, cases)
+    with exclusive(data / "truth" / ".lock"):
+        _refuse_others(data, slots, mix=mix)
+        _sweep(data)
+        version = generator_version()
+        missing = [slot for slot in slots if not is_whole(data, slot, seed=seed, version=version)]
+        if len(missing) < len(slots):
+            log.info("%d of %d phantoms are there already.", len(slots) - len(missing), len(slots))
+        _make(
+            data, missing, seed=seed, version=version, workers=workers or os.cpu_count() or 1, window=window
+        )
+    same = compare_with_pin(pin, {"ct": data / "ct", "masks": data / "masks"})
+    for name, equal in same.items():
+        if equal:
+            log.info("%s/%s holds the bytes that %s pins.", data, name, pin)
+        else:
+            log.warning(
+                "%s/%s differs from what %s pins; figures measured on the pinned cohort need not hold "
+                "for it. `dvc add` pins the present one.",
+                data,
+                name,
+                pin,
+            )
+    return same
+
+
+def is_whole(data: Path, slot: Slot, *, seed: int, version: str) -> bool:
+    """Whether a case lies in ``data`` with all its files as the generator of this version wrote them."""
+    path = truth_path(data, slot.case_id)
+    if not path.exists():
+        return False
+    truth = read_json(path)
+    if (truth.get("seed"), truth.get("index"), truth.get("generator")) != (seed, slot.index, version):
+        return False
+    return all(
+        (data / name).exists() and sha256_file(data / name) == digest
+        for name, digest in truth["files"].items()
+    )
+
+
+def write_case(data: Path, case: PhantomCase, *, version: str) -> None:
+    """Write a case; its truth file, written last, says that it is whole."""
+    name = case.slot.case_id
+    truth_path(data, name).unlink(missing_ok=True)
+    scan = scan_path(data, name)
+    write_nifti(scan, case.ct, level=PACKING)
+    write_facts(data, name, case.facts)
+    written = [scan, scan.with_name(f"{name}.json")]
+    for model, mask in (("heart", case.heart), ("calcium", case.calcium)):
+        for path in (mask_path(data, name, model), data / "truth" / f"{name}_{model}.nii.gz"):
+            write_nifti(path, mask, level=PACKING)
+            written.append(path)
+    files = {path.relative_to(data).as_posix(): sha256_file(path) for path in written}
+    write_json(truth_path(data, name), case.truth | {"generator": version, "files": files})
+
+
+def _make_and_write(data: Path, slot: Slot, seed: int, version: str, window: Window) -> str:
+    write_case(data, make_slot(seed, slot, window=window), version=version)
+    return slot.case_id
+
+
+def _make(data: Path, slots: list[Slot], *, seed: int, version: str, workers: int, window: Window) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if not slots:
+        return
+    columns = (TextColumn("phantoms"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # A fresh interpreter per worker: forking a process that already runs threads can hang.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        max_workers=min(workers, len(slots)), mp_context=multiprocessing.get_context("spawn")
+    )
+    with Progress(*columns, transient=True) as progress, pool:
+        bar = progress.add_task("phantoms", total=len(slots))
+        jobs = [pool.submit(_make_and_write, data, slot, seed, version, window) for slot in slots]
+        try:
+            for job in concurrent.futures.as_completed(jobs):
+                job.result()
+                progress.advance(bar)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _refuse_others(data: Path, slots: tuple[Slot, ...], *, mix: bool) -> None:
+    own = {slot.case_id for slot in slots}
+    others = sorted(
+        path.name.removesuffix(".nii.gz")
+        for path in (data / "ct").glob("*.nii.gz")
+        if path.name.removesuffix(".nii.gz") not in own
+    )
+    if others and not mix:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise InputError(
+            f"{data} holds {others[0]}{more}, not of this cohort; move it away, choose another --data, "
+            "or say --mix to keep both together."
+        )
+
+
+def _sweep(data: Path) -> None:
+    """Remove what a killed run left half-written; the lock is held, so nobody writes them now."""
+    for folder in ("ct", "masks", "truth"):
+        for part in (data / folder).glob(".part-*"):
+            part.unlink()

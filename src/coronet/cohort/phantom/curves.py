@@ -1,0 +1,126 @@
+"""Polylines in space: places along them and directions across them, in plain Python numbers."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+
+Vector = tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Station:
+    """A place on a curve.
+
+    Attributes:
+        point: mm, RAS+.
+        tangent: unit vector along the curve.
+        across: unit vector at right angles to the tangent.
+        up: unit vector at right angles to both.
+        radius_mm: radius of the tube there.
+    """
+
+    point: Vector
+    tangent: Vector
+    across: Vector
+    up: Vector
+    radius_mm: float
+
+    def wall(self, cos: float, sin: float, distance_mm: float) -> Vector:
+        """The point at ``distance_mm`` from the curve in the direction (cos, sin) of the cross-section."""
+        return tuple(
+            p + distance_mm * (cos * a + sin * u)
+            for p, a, u in zip(self.point, self.across, self.up, strict=True)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A tube along a polyline.
+
+    Attributes:
+        points: (n) points in mm.
+        radii_mm: (n) radii.
+        marks: (n) length from the start to each point, in mm.
+    """
+
+    points: tuple[Vector, ...]
+    radii_mm: tuple[float, ...]
+    marks: tuple[float, ...]
+
+    @classmethod
+    def through(cls, points_mm: np.ndarray, radius_mm: np.ndarray | float) -> Curve:
+        """The polyline through (n, 3) points with one radius or (n,) radii."""
+        points = tuple(tuple(float(v) for v in point) for point in np.asarray(points_mm))
+        radii = np.broadcast_to(np.asarray(radius_mm, dtype=np.float64), (len(points),))
+        marks = [0.0]
+        for a, b in itertools.pairwise(points):
+            marks.append(marks[-1] + length(minus(b, a)))
+        return cls(points, tuple(float(r) for r in radii), tuple(marks))
+
+    @property
+    def length_mm(self) -> float:
+        """Length of the whole curve."""
+        return self.marks[-1]
+
+    def at(self, mark_mm: float) -> Station:
+        """The place ``mark_mm`` from the start, kept within the curve."""
+        mark = min(max(mark_mm, 0.0), self.length_mm)
+        i = min(max(bisect.bisect_right(self.marks, mark) - 1, 0), len(self.points) - 2)
+        span = self.marks[i + 1] - self.marks[i]
+        part = (mark - self.marks[i]) / span if span > 0 else 0.0
+        a, b = self.points[i], self.points[i + 1]
+        tangent = unit(minus(b, a))
+        across, up = frame(tangent)
+        return Station(
+            point=tuple(p + part * (q - p) for p, q in zip(a, b, strict=True)),
+            tangent=tangent,
+            across=across,
+            up=up,
+            radius_mm=self.radii_mm[i] + part * (self.radii_mm[i + 1] - self.radii_mm[i]),
+        )
+
+
+def minus(a: Vector, b: Vector) -> Vector:
+    """a − b."""
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+
+
+def plus(a: Vector, b: Vector, times: float = 1.0) -> Vector:
+    """a + times · b."""
+    return a[0] + times * b[0], a[1] + times * b[1], a[2] + times * b[2]
+
+
+def length(a: Vector) -> float:
+    """Euclidean length."""
+    return math.sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])
+
+
+def unit(a: Vector) -> Vector:
+    """Direction of ``a``; the z axis where it has no length."""
+    size = length(a)
+    return (a[0] / size, a[1] / size, a[2] / size) if size > 0 else (0.0, 0.0, 1.0)
+
+
+def frame(normal: Vector) -> tuple[Vector, Vector]:
+    """Two unit vectors at right angles to a unit vector and to each other."""
+    x, y, z = normal
+    helper = (0.0, 0.0, 1.0) if abs(z) < 0.8 else (0.0, 1.0, 0.0)
+    first = unit(
+        (y * helper[2] - z * helper[1], z * helper[0] - x * helper[2], x * helper[1] - y * helper[0])
+    )
+    second = (
+        y * first[2] - z * first[1],
+        z * first[0] - x * first[2],
+        x * first[1] - y * first[0],
+    )
+    return first, second
+
+
+def toward(start: Vector, end: Vector, part: float) -> Vector:
+    """The point a share ``part`` of the way from ``start`` to ``end``."""
+    return plus(start, minus(end, start), part)
