@@ -33,10 +33,14 @@ class ValidateParams:
 
     in_plane_spacing_mm: tuple[float, float]
     slice_spacing_mm: tuple[float, float]
+    extent_mm: tuple[float, float]
     air_hu: tuple[float, float]
     soft_tissue_hu: tuple[float, float]
     heart_ml: tuple[float, float]
+    heart_hu: tuple[float, float]
+    heart_air_share: float
     calcium_near_heart_mm: float
+    copy_distance: float
     least_patients: int
 
 

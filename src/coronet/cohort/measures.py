@@ -1,0 +1,277 @@
+"""What can be told of one scan and its masks without a model: the numbers behind a row of the case table."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from coronet.cohort.volume import AIR_HU, Volume
+
+CALCIUM_HU = 130
+"""Calcium is at least this dense (Agatston et al., J Am Coll Cardiol 15:827, 1990)."""
+LUNG_HU = -300
+"""Below this a voxel holds air or lung, not heart."""
+SOFT_TISSUE_HU = (-300, 300)
+HEART_LABELS = (0, 1)
+CALCIUM_LABELS = (0, 1, 2, 3, 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageMeasures:
+    """Geometry, intensities and content of a scan.
+
+    Attributes:
+        nx, ny, nz: voxels along (x, y, z).
+        spacing_x_mm, spacing_y_mm, spacing_z_mm: distance of voxel centres in mm.
+        width_mm, depth_mm, height_mm: extent along (x, y, z) in mm.
+        oblique_deg: largest angle between an array axis and its anatomical axis.
+        hu_min, hu_max: over finite voxels; 0 where there are none.
+        air_hu: 2nd percentile, padding (at most -1024 HU) left out.
+        soft_tissue_hu: median of what lies between -300 and 300 HU; None where nothing does.
+        hu_deviation: standard deviation.
+        distinct: number of distinct values among every second voxel of each axis.
+        not_finite: number of NaN and infinite voxels.
+        padding_share: share of voxels at or below -1024 HU.
+        content: sha256 of shape and voxels, however the file is packed.
+    """
+
+    nx: int
+    ny: int
+    nz: int
+    spacing_x_mm: float
+    spacing_y_mm: float
+    spacing_z_mm: float
+    width_mm: float
+    depth_mm: float
+    height_mm: float
+    oblique_deg: float
+    hu_min: float
+    hu_max: float
+    air_hu: float
+    soft_tissue_hu: float | None
+    hu_deviation: float
+    distinct: int
+    not_finite: int
+    padding_share: float
+    content: str
+
+
+@dataclasses.dataclass(frozen=True)
+class HeartMeasures:
+    """A heart mask against its scan; every field but the first is None where it cannot be told.
+
+    Attributes:
+        has_heart: there is a mask.
+        heart_grid: it has the shape and affine of the scan.
+        heart_integer: its values are whole numbers.
+        heart_labels: the labels in it, such as ``0 1``.
+        heart_ml: volume of what is not background.
+        heart_hu: median inside.
+        heart_air_share: share of it below -300 HU; large where the mask belongs to another volume.
+        heart_pieces_share: share of it outside its largest piece.
+        heart_cut: it touches the border of the scan.
+    """
+
+    has_heart: bool
+    heart_grid: bool | None = None
+    heart_integer: bool | None = None
+    heart_labels: str | None = None
+    heart_ml: float | None = None
+    heart_hu: float | None = None
+    heart_air_share: float | None = None
+    heart_pieces_share: float | None = None
+    heart_cut: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CalciumMeasures:
+    """A calcium mask against its scan; every field but the first is None where it cannot be told.
+
+    Attributes:
+        has_calcium: there is a mask; it may be empty.
+        calcium_grid: it has the shape and affine of the scan.
+        calcium_integer: its values are whole numbers.
+        calcium_labels: the labels in it, such as ``0 1 2``.
+        calcium_mm3: volume of it that is at least 130 HU.
+        lesions: number of 26-connected pieces.
+        faint_lesions: pieces without a voxel of at least 130 HU.
+        calcium_dense_share: share of its voxels of at least 130 HU; None where it is empty.
+        calcium_far_mm: largest distance of a piece from the heart mask; 0 where all touch it.
+    """
+
+    has_calcium: bool
+    calcium_grid: bool | None = None
+    calcium_integer: bool | None = None
+    calcium_labels: str | None = None
+    calcium_mm3: float | None = None
+    lesions: int | None = None
+    faint_lesions: int | None = None
+    calcium_dense_share: float | None = None
+    calcium_far_mm: float | None = None
+
+
+def measure_image(volume: Volume) -> ImageMeasures:
+    """Measure a scan; percentiles and deviation come from every second voxel of each axis."""
+    array = volume.array
+    finite = np.isfinite(array).all() if array.dtype.kind == "f" else True
+    not_finite = 0 if finite else int(array.size - np.isfinite(array).sum())
+    sample = array[::2, ::2, ::2] if min(array.shape) >= 64 else array
+    sample = sample[np.isfinite(sample)] if not finite else sample.ravel()
+    whole = array if finite else array[np.isfinite(array)]
+    body = sample[sample > AIR_HU]
+    soft = sample[(sample > SOFT_TISSUE_HU[0]) & (sample < SOFT_TISSUE_HU[1])]
+    spacing = volume.spacing_mm
+    extent = [size * step for size, step in zip(volume.shape, spacing, strict=True)]
+    return ImageMeasures(
+        *volume.shape,
+        *(round(value, 4) for value in spacing),
+        *(round(value, 1) for value in extent),
+        oblique_deg=_oblique_deg(volume.affine),
+        hu_min=round(float(whole.min()), 3) if whole.size else 0.0,
+        hu_max=round(float(whole.max()), 3) if whole.size else 0.0,
+        air_hu=round(float(np.percentile(body if body.size else whole, 2)), 3) if whole.size else 0.0,
+        soft_tissue_hu=round(float(np.median(soft)), 3) if soft.size else None,
+        hu_deviation=round(float(sample.std(dtype=np.float64)), 3) if sample.size else 0.0,
+        distinct=int(np.unique(sample).size),
+        not_finite=not_finite,
+        padding_share=round(1 - body.size / sample.size, 4) if sample.size else 0.0,
+        content=content_hash(array),
+    )
+
+
+def content_hash(array: np.ndarray) -> str:
+    """sha256 of shape, type and voxels; place and spacing do not count, since a copy may have been moved."""
+    digest = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
+    digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def measure_heart(mask: Volume | None, image: Volume) -> HeartMeasures:
+    """Measure a heart mask; what needs voxels of both stays None where their shapes differ."""
+    if mask is None:
+        return HeartMeasures(has_heart=False)
+    inside = mask.array > 0
+    box = _box(inside)
+    part = inside[box]
+    measured = HeartMeasures(
+        has_heart=True,
+        heart_grid=mask.same_grid(image),
+        heart_integer=_is_whole(mask.array),
+        heart_labels=_labels(mask.array),
+        heart_ml=round(float(part.sum()) * mask.voxel_mm3 / 1000, 3),
+    )
+    if mask.shape != image.shape or not part.any():
+        return measured
+    values = image.array[box][part]
+    return dataclasses.replace(
+        measured,
+        heart_hu=round(float(np.nanmedian(values)), 3),
+        heart_air_share=round(float((values < LUNG_HU).mean()), 4),
+        heart_pieces_share=_pieces_share(part),
+        heart_cut=any(
+            edge.start == 0 or edge.stop == size for edge, size in zip(box, mask.shape, strict=True)
+        ),
+    )
+
+
+def measure_calcium(mask: Volume | None, image: Volume, heart: Volume | None) -> CalciumMeasures:
+    """Measure a calcium mask; what needs voxels of image or heart stays None where their shapes differ."""
+    if mask is None:
+        return CalciumMeasures(has_calcium=False)
+    import cc3d
+
+    inside = mask.array > 0
+    box = _box(inside)
+    pieces, count = cc3d.connected_components(inside[box], connectivity=26, return_N=True)
+    measured = CalciumMeasures(
+        has_calcium=True,
+        calcium_grid=mask.same_grid(image),
+        calcium_integer=_is_whole(mask.array),
+        calcium_labels=_labels(mask.array),
+        lesions=int(count),
+    )
+    if mask.shape != image.shape:
+        return measured
+    found = pieces > 0
+    owner, values = pieces[found], image.array[box][found]
+    dense = values >= CALCIUM_HU
+    return dataclasses.replace(
+        measured,
+        calcium_mm3=round(float(dense.sum()) * mask.voxel_mm3, 3),
+        faint_lesions=int(count - np.unique(owner[dense]).size),
+        calcium_dense_share=round(float(dense.mean()), 4) if values.size else None,
+        calcium_far_mm=_farthest_mm(pieces, box, heart) if heart and heart.shape == mask.shape else None,
+    )
+
+
+def _oblique_deg(affine: np.ndarray) -> float:
+    axes = np.asarray(affine, np.float64)[:3, :3]
+    cosines = np.abs(np.diag(axes)) / np.maximum(np.linalg.norm(axes, axis=0), 1e-9)
+    return round(float(np.degrees(np.arccos(np.clip(cosines, 0, 1))).max()), 2)
+
+
+def _is_whole(array: np.ndarray) -> bool:
+    return array.dtype.kind in "iub" or bool(
+        np.isfinite(array).all() and np.array_equal(array, np.rint(array))
+    )
+
+
+def _labels(array: np.ndarray) -> str:
+    """The labels in ``array``, at most nine of them, as text."""
+    values = np.flatnonzero(np.bincount(array.ravel())) if array.dtype == np.uint8 else np.unique(array)
+    names = [f"{value:g}" for value in values[:9]]
+    return " ".join([*names, "…"] if len(values) > 9 else names)
+
+
+def _box(inside: np.ndarray) -> tuple[slice, slice, slice]:
+    """Smallest box around what is True; empty slices where nothing is."""
+    slices = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        found = np.flatnonzero(inside.any(axis=others))
+        slices.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
+    return tuple(slices)
+
+
+def _pieces_share(part: np.ndarray) -> float:
+    import cc3d
+
+    sizes = cc3d.statistics(cc3d.connected_components(part, connectivity=26))["voxel_counts"][1:]
+    return round(1 - float(sizes.max()) / float(sizes.sum()), 4)
+
+
+def _farthest_mm(pieces: np.ndarray, box: tuple[slice, ...], heart: Volume) -> float | None:
+    """Distance of the piece farthest from the heart, voxel to nearest voxel; None without a heart."""
+    from scipy.spatial import cKDTree
+
+    inside = heart.array > 0
+    if not inside.any():
+        return None
+    if not pieces.any():
+        return 0.0
+    touching = np.unique(pieces[inside[box]])
+    apart = np.setdiff1d(np.unique(pieces), [0, *touching])
+    if not apart.size:
+        return 0.0
+    tree = cKDTree(_places(_surface(inside), heart.affine))
+    corner = np.array([edge.start for edge in box])
+    distances = [
+        tree.query(_places(np.argwhere(pieces == piece) + corner, heart.affine))[0].min() for piece in apart
+    ]
+    return round(float(max(distances)), 2)
+
+
+def _surface(inside: np.ndarray) -> np.ndarray:
+    """Indices (n, 3) of voxels of ``inside`` with a neighbour outside along an array axis."""
+    box = _box(inside)
+    part = np.pad(inside[box], 1)
+    core = part.copy()
+    for axis in range(3):
+        core &= np.roll(part, 1, axis) & np.roll(part, -1, axis)
+    return np.argwhere(part & ~core) - 1 + np.array([edge.start for edge in box])
+
+
+def _places(indices: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    return indices @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
