@@ -38,7 +38,14 @@ class Layer:
     names: Mapping[int, str]
 
 
-def read_mask(path: Path, grid: Volume, *, labels: Labels = None, resample: bool = False) -> np.ndarray:
+def read_mask(
+    path: Path,
+    grid: Volume,
+    *,
+    labels: Labels = None,
+    absent_allowed: bool = False,
+    resample: bool = False,
+) -> np.ndarray:
     """Read a mask onto the grid of a scan.
 
     Args:
@@ -46,6 +53,7 @@ def read_mask(path: Path, grid: Volume, *, labels: Labels = None, resample: bool
         grid: the scan.
         labels: values or names of the labels that are meant; the result is 1 where any of them is, else 0. By
             default all labels are kept as they are.
+        absent_allowed: take numbers that no voxel has for labels that happen to be empty.
         resample: allow a mask on another grid, by nearest neighbour. A mask on the scan's own voxels, be it
             cropped, flipped or turned, is placed exactly and needs no leave.
 
@@ -53,7 +61,7 @@ def read_mask(path: Path, grid: Volume, *, labels: Labels = None, resample: bool
         uint8, the shape of ``grid``.
 
     Raises:
-        InputError: the mask does not fit the scan, its values are no labels, or the labels asked for are absent.
+        InputError: the mask does not fit the scan, its values are no labels, or labels asked for are absent.
         UnreadableScan: the file cannot be read.
     """
     path = Path(path)
@@ -63,7 +71,7 @@ def read_mask(path: Path, grid: Volume, *, labels: Labels = None, resample: bool
         (_place(layer.volume, grid, path, resample=resample), layer.names) for layer in _read_layers(path)
     ]
     if labels is not None:
-        return _pick(placed, labels, path)
+        return _pick(placed, labels, path, absent_allowed=absent_allowed)
     if len(placed) == 1:
         return placed[0][0]
     overlap = sum((layer > 0).astype(np.uint8) for layer, _ in placed)
@@ -73,7 +81,13 @@ def read_mask(path: Path, grid: Volume, *, labels: Labels = None, resample: bool
     return np.maximum.reduce([layer for layer, _ in placed])
 
 
-def _pick(placed: list[tuple[np.ndarray, Mapping[int, str]]], labels: Sequence[int | str], path: Path):
+def _pick(
+    placed: list[tuple[np.ndarray, Mapping[int, str]]],
+    labels: Sequence[int | str],
+    path: Path,
+    *,
+    absent_allowed: bool,
+) -> np.ndarray:
     wanted = {str(label).strip().lower() for label in labels}
     chosen = np.zeros(placed[0][0].shape, np.uint8)
     found = set()
@@ -84,11 +98,12 @@ def _pick(placed: list[tuple[np.ndarray, Mapping[int, str]]], labels: Sequence[i
             if keys:
                 chosen[layer == value] = 1
                 found |= keys
-    if wanted - found:
+    absent = {label for label in wanted - found if not (absent_allowed and label.isdigit())}
+    if absent:
         known = sorted({str(value) for layer, _ in placed for value in np.unique(layer).tolist() if value})
         named = sorted({name for _, names in placed for name in names.values() if name})
         raise InputError(
-            f"{path}: no label {', '.join(sorted(wanted - found))} in it; "
+            f"{path}: no label {', '.join(sorted(absent))} in it; "
             f"there are {', '.join(known + named) or 'none'}."
         )
     return chosen
@@ -181,8 +196,9 @@ def _place(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> np.ndar
         )
     else:
         raise InputError(
-            f"{path}: the mask lies on another grid than the scan (spacing {_mm(mask)} against {_mm(grid)} mm, "
-            f"off by up to {missed:.1f} voxels). Give the scan's own mask, or allow resampling (--resample-masks)."
+            f"{path}: the mask lies on another grid than the scan (spacing {_mm(mask)} against {_mm(grid)} "
+            f"mm, off by up to {missed:.1f} voxels). Give the scan's own mask, or allow resampling "
+            "(--resample-masks)."
         )
     before = int((mask.array > 0).sum()) * mask.voxel_mm3
     after = int((placed > 0).sum()) * grid.voxel_mm3

@@ -35,9 +35,9 @@ COARSE_MM = 4.0
 LEAST_LENGTH_MM = 100.0
 THICKEST_MM = 5.0
 BLOOD_HU = 90.0
-"""Median of soft tissue between the lungs: 40-50 without contrast, 80 and more late after it, 180-440 early."""
+"""Median of soft tissue between the lungs: 40-50 without contrast, above 100 late after it, 450 early."""
 LEAST_AIR = 0.005
-"""Fraction of voxels below -700 HU; 0.3 and more in every chest, also where it is cropped to the heart."""
+"""Fraction of voxels below -700 HU; 0.3 and more in every chest, also one cropped to the heart."""
 LEAST_BODY = 0.02
 SOFT_HU = (-130.0, 170.0)
 LEAST_LUNG_ML = 100.0
@@ -109,7 +109,7 @@ def suitability(volume: Volume, facts: ScanFacts) -> tuple[str, ...]:
 
 
 def coarse(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """Mean over blocks of about `COARSE_MM`, every second voxel in the plane taken; float32 and its spacing."""
+    """Mean over blocks of about `COARSE_MM`, of every second voxel in the plane; float32 and its spacing."""
     blocks = [max(1, round(COARSE_MM / spacing)) for spacing in volume.spacing_mm]
     step = [2 if block >= 4 else 1 for block in blocks[:2]] + [1]
     if volume.spacing_mm[2] < COARSE_MM / 2:
@@ -190,7 +190,7 @@ def is_bright(chest: Chest) -> bool:
 def is_cut(chest: Chest) -> bool:
     """Whether the scan begins or ends inside the heart.
 
-    Below the heart lungs are narrow. Above it they may be wide, but the mediastinum is narrower than the heart.
+    Below the heart lungs are narrow. Above it they may be wide, but the mediastinum is narrower than it.
     """
     lung = chest.lung.sum(axis=(0, 1)) * chest.pixel_cm2
     between = chest.between.sum(axis=(0, 1)) * chest.pixel_cm2
