@@ -140,8 +140,6 @@ def parse(path: Path) -> Dataset:
             dataset = pydicom.dcmread(path, force=True, specific_tags=TAGS, defer_size=4096)
     except PARSE_ERRORS as error:
         raise Damaged(f"header cannot be parsed ({type(error).__name__})") from error
-    if not len(dataset):
-        raise NotUsable("object without a picture")
     return dataset
 
 
@@ -163,11 +161,16 @@ def pictures_of(path: Path) -> tuple[Picture, ...]:
 
 
 def _demand_ct(dataset: Dataset) -> None:
-    kind = str(dataset.get("SOPClassUID", ""))
+    meta = getattr(dataset, "file_meta", None)
+    kind = str(dataset.get("SOPClassUID", "") or (meta or {}).get("MediaStorageSOPClassUID", ""))
+    if not kind and "Modality" not in dataset:
+        raise Damaged("header ends early")
     modality = str(dataset.get("Modality", "") or ("CT" if kind in CT_CLASSES else ""))
     if modality != "CT":
         raise NotUsable(f"{modality or 'unnamed'} object")
     if "Rows" not in dataset:
+        if kind in CT_CLASSES:
+            raise Damaged("header ends early")
         raise NotUsable("object without a picture")
     if int(dataset.get("SamplesPerPixel", 1)) != 1:
         raise NotUsable("picture in colour")
