@@ -50,12 +50,15 @@ def centred_grid(grid: Grid, spacing_mm: Sequence[float]) -> Grid:
     return _subgrid(grid, start=centre - (shape - 1) / 2 * ratio, ratio=ratio, shape=shape)
 
 
+def crop_grid(grid: Grid, low: Sequence[int], high: Sequence[int]) -> Grid:
+    """The part of a grid from voxel ``low`` (inclusive) to ``high`` (exclusive)."""
+    low = np.asarray(low, float)
+    return _subgrid(grid, start=low, ratio=np.ones(3), shape=np.asarray(high) - low)
+
+
 def box_grid(grid: Grid, low: Sequence[int], high: Sequence[int], spacing_mm: Sequence[float]) -> Grid:
     """Another spacing over the box of voxels ``low`` (inclusive) to ``high`` (exclusive) of ``grid``."""
-    inner = _subgrid(
-        grid, start=np.asarray(low, float), ratio=np.ones(3), shape=np.asarray(high) - np.asarray(low)
-    )
-    return centred_grid(inner, spacing_mm)
+    return centred_grid(crop_grid(grid, low, high), spacing_mm)
 
 
 def _subgrid(grid: Grid, *, start: np.ndarray, ratio: np.ndarray, shape: np.ndarray) -> Grid:

@@ -1,0 +1,205 @@
+"""How good a model is on the test patients, on each scan's own grid."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coronet import files
+from coronet.cohort.cases import find_case
+from coronet.cohort.volume import Volume, read_nifti
+from coronet.errors import InputError
+from coronet.networks.builder import LoadedModel, load_model
+from coronet.train.device import pick_device
+from coronet.train.metrics import LesionMatch, Overlap, match_lesions, overlap, summarise
+from coronet.train.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
+
+if TYPE_CHECKING:
+    from coronet.cohort.split import Split
+
+logger = logging.getLogger("coronet")
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseResult:
+    """One case: what is counted, and the volumes in mm³. ``lesions`` is None for hearts."""
+
+    case: str
+    voxels: Overlap
+    true_mm3: float
+    predicted_mm3: float
+    lesions: LesionMatch | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Flat values for a table."""
+        row = {
+            "case": self.case,
+            "dice": self.voxels.dice,
+            "iou": self.voxels.iou,
+            "precision": self.voxels.precision,
+            "sensitivity": self.voxels.sensitivity,
+            "true_mm3": round(self.true_mm3, 3),
+            "predicted_mm3": round(self.predicted_mm3, 3),
+        }
+        if self.lesions is not None:
+            row |= {f"lesions_{key}": value for key, value in dataclasses.asdict(self.lesions).items()}
+        return row
+
+
+def evaluate_model(
+    model: str,
+    data: Path,
+    split: Split,
+    fit_folder: Path,
+    out: Path,
+    *,
+    heart_fit: Path | None = None,
+    part: str = "test",
+    masks: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Mapping[str, Any]:
+    """Predict every case of a part and compare with the masks on its own grid.
+
+    Args:
+        model: ``heart`` or ``calcium``.
+        data: the cohort's folder.
+        split: tells the cases.
+        fit_folder: what `coronet.train.fit.fit` wrote.
+        out: folder of ``metrics.json`` and ``cases.csv``; replaced as a whole.
+        heart_fit: for calcium: look inside the heart that this model predicts, as scoring does; without it,
+            inside the true heart.
+        part: ``test``, or ``tune`` while developing.
+        masks: folder of the masks to compare with; by default ``data/masks``.
+        progress: called with (cases done, cases in all).
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        InputError: no case of the part has the masks needed.
+    """
+    device = pick_device()
+    network = load_model(fit_folder, device=device)
+    locator = load_model(heart_fit, device=device) if heart_fit else None
+    names = sorted(split.cases(part))
+    results, skipped = [], []
+    for number, name in enumerate(names, start=1):
+        result = _evaluate_case(
+            model, data, name, network=network, locator=locator, masks=Path(masks or Path(data) / "masks")
+        )
+        if result is None:
+            skipped.append(name)
+            logger.info("%s: not evaluated, since a mask is absent", name)
+        else:
+            results.append(result)
+        if progress:
+            progress(number, len(names))
+    if not results:
+        raise InputError(f"No {part} case has the masks that evaluating the {model} model needs.")
+    metrics = _heart_metrics(results) if model == "heart" else _calcium_metrics(results)
+    metrics |= {"part": part, "cases": len(results), "skipped": skipped}
+    if model == "calcium":
+        metrics["heart"] = "predicted" if locator else "true"
+    with files.replacing_folder(out) as folder:
+        files.write_json(folder / "metrics.json", metrics)
+        files.write_text(folder / "cases.csv", _to_csv([result.row() for result in results]))
+    return metrics
+
+
+def _evaluate_case(
+    model: str, data: Path, name: str, *, network: LoadedModel, locator: LoadedModel | None, masks: Path
+) -> CaseResult | None:
+    case = find_case(data, name)
+    ct = read_nifti(case.ct)
+    truth = _read_mask(masks, name, model, ct)
+    if truth is None:
+        return None
+    if model == "heart":
+        predicted = heart_mask(predict_heart(ct, network), ct, network.params.threshold)
+        return _compare(name, truth, predicted, ct)
+    if locator is not None:
+        heart = heart_mask(predict_heart(ct, locator), ct, locator.params.threshold)
+    else:
+        heart = _read_mask(masks, name, "heart", ct)
+        if heart is None:
+            return None
+    if not heart.any():
+        logger.info("%s: no heart was found, so no calcium is", name)
+        return _compare(name, truth, np.zeros(ct.shape, bool), ct, lesions=True)
+    probability = predict_calcium(ct, heart > 0, network)
+    return _compare(name, truth, calcium_mask(probability, ct, network.params.threshold), ct, lesions=True)
+
+
+def _read_mask(masks: Path, name: str, model: str, ct: Volume) -> np.ndarray | None:
+    path = masks / f"{name}_{model}.nii.gz"
+    if not path.exists():
+        return None
+    mask = read_nifti(path, np.uint8)
+    if not mask.same_grid(ct):
+        raise InputError(f"{name}: the {model} mask's grid is not the scan's.")
+    return mask.array
+
+
+def _compare(
+    name: str, truth: np.ndarray, predicted: np.ndarray, ct: Volume, *, lesions: bool = False
+) -> CaseResult:
+    counts = overlap(truth, predicted)
+    return CaseResult(
+        case=name,
+        voxels=counts,
+        true_mm3=(counts.both + counts.true_only) * ct.voxel_mm3,
+        predicted_mm3=(counts.both + counts.predicted_only) * ct.voxel_mm3,
+        lesions=match_lesions(truth, predicted) if lesions else None,
+    )
+
+
+def _heart_metrics(results: list[CaseResult]) -> dict[str, Any]:
+    bias = [result.predicted_mm3 - result.true_mm3 for result in results]
+    return {
+        "dice": dataclasses.asdict(summarise(result.voxels.dice for result in results)),
+        "iou": dataclasses.asdict(summarise(result.voxels.iou for result in results)),
+        "volume_bias_ml": float(np.mean(bias)) / 1000,
+        "volume_error_ml": float(np.mean(np.abs(bias))) / 1000,
+    }
+
+
+def _calcium_metrics(results: list[CaseResult]) -> dict[str, Any]:
+    pooled = sum((result.voxels for result in results), Overlap(0, 0, 0))
+    lesions = sum((result.lesions for result in results), LesionMatch(0, 0, 0, 0))
+    free = [result for result in results if not result.true_mm3]
+    return {
+        "pooled": {
+            "f1": pooled.f1,
+            "iou": pooled.iou,
+            "precision": pooled.precision,
+            "sensitivity": pooled.sensitivity,
+        },
+        "f1": dataclasses.asdict(summarise(result.voxels.f1 for result in results)),
+        "iou": dataclasses.asdict(summarise(result.voxels.iou for result in results)),
+        "lesions": {
+            **dataclasses.asdict(lesions),
+            "sensitivity": lesions.sensitivity,
+            "f1": lesions.f1,
+            "false_per_scan": lesions.false / len(results),
+        },
+        "calcium_free": {
+            "cases": len(free),
+            "answered_empty": sum(not result.predicted_mm3 for result in free),
+            "false_mm3": dataclasses.asdict(summarise(result.predicted_mm3 for result in free)),
+        },
+    }
+
+
+def _to_csv(rows: list[dict[str, Any]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
