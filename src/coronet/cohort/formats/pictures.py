@@ -20,6 +20,7 @@ CT_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.2.1",
     "1.2.840.10008.5.1.4.1.1.2.2",
 )
+DIRECTORY = "1.2.840.10008.1.3.10"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 PICTURE_WORDS = {
@@ -163,7 +164,9 @@ def pictures_of(path: Path) -> tuple[Picture, ...]:
 def _demand_ct(dataset: Dataset) -> None:
     meta = getattr(dataset, "file_meta", None)
     kind = str(dataset.get("SOPClassUID", "") or (meta or {}).get("MediaStorageSOPClassUID", ""))
-    if not kind and "Modality" not in dataset:
+    if "Modality" not in dataset and "Rows" not in dataset:
+        if kind == DIRECTORY:
+            raise NotUsable("directory of files")
         raise Damaged("header ends early")
     modality = str(dataset.get("Modality", "") or ("CT" if kind in CT_CLASSES else ""))
     if modality != "CT":
