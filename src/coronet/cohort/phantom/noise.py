@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from coronet.cohort.phantom.draws import between, chance
 from coronet.cohort.phantom.filters import along_rows, gaussian_taps, in_plane, power
 
 WATER_PER_MM = 0.019
@@ -19,6 +20,10 @@ STEP = 4
 """Every how many voxels path lengths are taken."""
 STREAK = 32
 """Length, in voxels, over which a streak keeps its sign."""
+FIELDS = 6
+"""How many fields of streaks of each sort a scan draws."""
+STREAKY = 0.15
+"""Share of the variance that streaks have everywhere."""
 BYTE_SD = math.sqrt((256**2 - 1) / 12)
 
 
@@ -88,18 +93,52 @@ def textured(field: np.ndarray, texture: Grain) -> np.ndarray:
     return fine
 
 
-def streaks(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """Noise of standard deviation near 1 that is long along the second axis and fine along the first."""
-    knots = columns // STREAK + 3
-    coarse = white(rng, (rows, knots))
-    taps = (0.5, -0.25)
-    coarse = along_rows(coarse, taps) * np.float32(1 / (math.sqrt(power(taps)) * BYTE_SD * 0.82))
-    phase = int(rng.integers(STREAK))
-    long = np.empty((rows, (knots - 1) * STREAK), np.float32)
+@dataclasses.dataclass(frozen=True)
+class Streaks:
+    """Fields of streaks to cut slices' streaks from, each larger than a slice, long along the second axis.
+
+    Attributes:
+        straight: fields whose streaks run along the axis, as across shoulders.
+        tilted: fields whose streaks come from any side.
+    """
+
+    straight: tuple[np.ndarray, ...]
+    tilted: tuple[np.ndarray, ...]
+
+
+def draw_streaks(rng: np.random.Generator, size: int, fine: tuple[float, ...]) -> Streaks:
+    """Fields for slices of up to ``size`` voxels; ``fine`` are the half taps of the kernel's grain."""
+    edge = size + size // 4
+    return Streaks(
+        tuple(_streak_field(rng, edge, between(rng, -0.06, 0.06), fine) for _ in range(FIELDS)),
+        tuple(_streak_field(rng, edge, between(rng, -0.7, 0.7), fine) for _ in range(FIELDS)),
+    )
+
+
+def _streak_field(rng: np.random.Generator, edge: int, tilt: float, fine: tuple[float, ...]) -> np.ndarray:
+    """Noise of standard deviation near 1 that climbs ``tilt`` rows per column."""
+    knots = edge // STREAK + 2
+    taps = _chain((0.5, -0.25), fine)
+    coarse = along_rows(white(rng, (edge, knots)), taps)
+    coarse *= np.float32(1 / (math.sqrt(power(taps)) * BYTE_SD * 0.82))
+    long = np.empty((edge, (knots - 1) * STREAK), np.float32)
     slope = coarse[:, 1:] - coarse[:, :-1]
     for i in range(STREAK):
         long[:, i::STREAK] = coarse[:, :-1] + slope * np.float32(i / STREAK)
-    return long[:, phase : phase + columns]
+    climb = np.arange(edge) * tilt
+    whole = np.floor(climb).astype(np.int64)
+    part = (climb - whole).astype(np.float32)
+    rows, columns = np.arange(edge)[:, None], np.arange(edge)
+    lower = long[(rows + whole) % edge, columns]
+    return lower + (long[(rows + whole + 1) % edge, columns] - lower) * part
+
+
+def _cut(rng: np.random.Generator, fields: tuple[np.ndarray, ...], rows: int, columns: int) -> np.ndarray:
+    """A piece of one of the fields, turned about at random."""
+    field = fields[int(rng.integers(len(fields)))]
+    y, x = (int(rng.integers(len(field) - size + 1)) for size in (rows, columns))
+    piece = field[y : y + rows, x : x + columns]
+    return piece[:: -1 if chance(rng, 0.5) else 1, :: -1 if chance(rng, 0.5) else 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +187,7 @@ def relative_variance(paths: list[float], *, reference_mm: float, modulation: fl
 
 
 def slice_noise(
-    field: np.ndarray, across: np.ndarray, along: np.ndarray, rng: np.random.Generator
+    field: np.ndarray, across: np.ndarray, along: np.ndarray, streaks: Streaks, rng: np.random.Generator
 ) -> np.ndarray:
     """Noise of one slice, of standard deviation 1 where both variances are 1.
 
@@ -156,17 +195,19 @@ def slice_noise(
         field: grain of standard deviation 1, (y, x).
         across: (y,) relative variance that horizontal rays bring.
         along: (x,) relative variance that vertical rays bring.
-        rng: source of the streaks.
+        streaks: fields to cut streaks from.
+        rng: which piece of which field.
     """
-    noise = np.sqrt((across[:, None] + along) * np.float32(0.5))
+    noise = np.sqrt((across[:, None] + along) * np.float32((1 - STREAKY) / 2))
     noise *= field
     rows, columns = field.shape
     for level, horizontal in ((across, True), (along, False)):
-        excess = np.sqrt(np.maximum(level - np.float32(0.9), np.float32(0))) * np.float32(0.55)
-        if float(excess.max()) <= 0.05:
-            continue
+        excess = np.maximum(level - np.float32(1.2), np.float32(0))
+        strength = np.sqrt(level * np.float32(STREAKY / 2) + excess * np.float32(0.25))
+        # Where long paths make the streaks they follow the path; elsewhere they come from any side.
+        fields = streaks.straight if float(excess.max()) > 1.0 else streaks.tilted
         if horizontal:
-            noise += streaks(rng, rows, columns) * excess[:, None]
+            noise += _cut(rng, fields, rows, columns) * strength[:, None]
         else:
-            noise += streaks(rng, columns, rows).T * excess
+            noise += _cut(rng, fields, columns, rows).T * strength
     return noise

@@ -133,7 +133,7 @@ def draw_settings(
     field = bell(rng, 350.0, 38.0, 262.0, 470.0) if chance(rng, 0.75) else between(rng, 390.0, 500.0)
     padding = pick(rng, (None, -1024, -2048, -3024), (0.45, 0.15, 0.15, 0.25))
     shift = (between(rng, -14.0, 14.0), between(rng, -16.0, 10.0))
-    dose = bell(rng, 22.0, 4.5, 15.0, 33.0) * float(np.sqrt(REFERENCE_THICKNESS_MM / thickness))
+    dose = bell(rng, 23.5, 5.0, 15.0, 36.0) * float(np.sqrt(REFERENCE_THICKNESS_MM / thickness))
     modulation = between(rng, 0.35, 0.75)
     extras = between(rng, -4.0, 4.0), between(rng, 0.0, 8.0), between(rng, 0.0, 1.2)
     step = round((field_mm or field) / matrix, 6)

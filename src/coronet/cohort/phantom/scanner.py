@@ -88,6 +88,7 @@ def scan(
     reference = _reference(paths, heart_box)
     texture = noise.grain(settings.kernel.grain_mm, pixel)
     profile = _profile(settings.thickness_mm / settings.spacing_mm[2])
+    streaks = noise.draw_streaks(rng, max(settings.shape[:2]), texture.fine)
     link = min(0.15 + 0.5 * (settings.thickness_mm / settings.spacing_mm[2] - 1), 0.6)
     fresh = float(np.sqrt(1 - link * link))
     cupping = _cupping(settings)
@@ -112,7 +113,7 @@ def scan(
             )
             for axis, (line, ref) in enumerate(zip((paths.across, paths.along), reference, strict=True))
         ]
-        grain = noise.slice_noise(noise.textured(mixed, texture), *variances, rng)
+        grain = noise.slice_noise(noise.textured(mixed, texture), *variances, streaks, rng)
         grain *= np.float32(settings.noise_hu)
         plane += grain
         np.rint(plane, out=plane)
