@@ -178,5 +178,16 @@ def cohort_add(
         raise InputError(f"{len(outcome.refused)} refused, {len(outcome.added)} in the cohort.")
 
 
+@app.command("encoders")
+def list_encoders(as_json: AsJson = False) -> None:
+    """List what network.encoder may be."""
+    import json
+
+    from coronet.networks.builder import OWN
+    from coronet.networks.encoders import ALLOWED
+
+    typer.echo(json.dumps([*OWN, *ALLOWED]) if as_json else "\n".join((*OWN, *ALLOWED)))
+
+
 if __name__ == "__main__":
     main()

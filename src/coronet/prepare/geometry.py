@@ -167,10 +167,10 @@ def regrid(volume: Volume, target: Grid, *, fill: float = 0.0) -> np.ndarray:
 def _along(matrix: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
     shape = values.shape
     if axis == 0:
-        return (matrix @ values.reshape(shape[0], -1)).reshape(-1, *shape[1:])
+        return (matrix @ values.reshape(shape[0], shape[1] * shape[2])).reshape(len(matrix), *shape[1:])
     if axis == 1:
         return np.matmul(matrix, values)
-    return (values.reshape(-1, shape[2]) @ matrix.T).reshape(*shape[:2], -1)
+    return (values.reshape(shape[0] * shape[1], shape[2]) @ matrix.T).reshape(*shape[:2], len(matrix))
 
 
 def nearest(volume: Volume, target: Grid, *, fill: float = 0.0) -> np.ndarray:
