@@ -6,10 +6,14 @@ Every stage reads and writes only what ``dvc.yaml`` names for it. How long it to
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from coronet.config import MODELS, Params, load
@@ -28,7 +32,7 @@ LEARNING_SOURCE = ("train", "networks", "prepare")
 
 
 def run(name: str, model: str = "") -> None:
-    """Run a stage and append its seconds to ``mlruns/timings.jsonl``.
+    """Run one stage.
 
     Raises:
         StageError: there is no such stage, or ``model`` is missing or out of place.
@@ -41,25 +45,19 @@ def run(name: str, model: str = "") -> None:
         raise StageError(
             f"`coronet stage {name}` takes {'heart or calcium' if name in each else 'no model'}."
         )
-    started = time.perf_counter()
-    if name in whole:
-        whole[name]()
-    else:
-        each[name](model)
-    entry = {
-        "stage": f"{name}@{model}" if model else name,
-        "seconds": round(time.perf_counter() - started, 2),
-    }
-    MLRUNS.mkdir(parents=True, exist_ok=True)
-    with (MLRUNS / "timings.jsonl").open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(entry) + "\n")
+    with timed(f"{name}@{model}" if model else name):
+        if name in whole:
+            whole[name]()
+        else:
+            each[name](model)
 
 
 def describe() -> None:
     """Write the case table."""
     from coronet.cohort import table
 
-    table.write_table(TABLE, table.describe(DATA, workers=workers()))
+    with progress("describe") as advance:
+        table.write_table(TABLE, table.describe(DATA, workers=workers(), progress=advance))
 
 
 def validate() -> None:
@@ -84,12 +82,20 @@ def split() -> None:
 
 def prepare(model: str) -> None:
     """Write what the network sees of training and tuning patients."""
+    from coronet.cohort.cases import find_cases
     from coronet.cohort.split import read_split
     from coronet.prepare import store
 
-    store.prepare_model(
-        model, DATA, read_split(SPLIT), params(), out=BUILD / model / "prepared", workers=workers()
-    )
+    with progress(f"prepare {model}") as advance:
+        store.prepare_model(
+            model,
+            find_cases(DATA),
+            read_split(SPLIT),
+            params(),
+            BUILD / model / "prepared",
+            workers=workers(),
+            progress=advance,
+        )
 
 
 def pretrain(model: str) -> None:
@@ -110,9 +116,53 @@ def pretrain(model: str) -> None:
         folder / "prepared",
         read_split(SPLIT),
         chosen,
-        out=folder / "pretrained",
+        folder / "pretrained",
         work=MLRUNS / "work" / key,
     )
+
+
+def demo() -> None:
+    """Build the phantom cohort where there is no data, run `dvc repro`, and tell the ledger.
+
+    Raises:
+        StageError: `dvc repro` ended with an error, which it has printed.
+    """
+    from coronet.cohort.phantom import cohort
+    from coronet.ledger import runs
+
+    chosen = params().phantom
+    if not any((DATA / "ct").glob("*.nii.gz")):
+        with timed("phantom"):
+            cohort.write_cohort(DATA, cases=chosen.cases, seed=chosen.seed, workers=workers())
+    with timed("dvc repro"):
+        done = subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False)
+    if done.returncode != 0:
+        raise StageError("`dvc repro` stopped; its last lines say why. What was finished is kept.")
+    runs.sync()
+
+
+@contextlib.contextmanager
+def timed(stage: str) -> Iterator[None]:
+    """Append the seconds that ``stage`` takes to ``mlruns/timings.jsonl``."""
+    started = time.perf_counter()
+    yield
+    entry = {"stage": stage, "seconds": round(time.perf_counter() - started, 2)}
+    MLRUNS.mkdir(parents=True, exist_ok=True)
+    with (MLRUNS / "timings.jsonl").open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(entry) + "\n")
+
+
+@contextlib.contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, as a function of (done, in all); silent where it is no terminal."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def params() -> Params:
@@ -123,17 +173,6 @@ def params() -> Params:
 def workers() -> int:
     """Processes that read scans side by side."""
     return max(1, min(4, os.cpu_count() or 1))
-
-
-def needs(path: Path, stage: str) -> Path:
-    """Return ``path``.
-
-    Raises:
-        StageError: it is absent; the message names the stage that writes it.
-    """
-    if not path.exists():
-        raise StageError(f"{path} is absent; `dvc repro {stage}` writes it.")
-    return path
 
 
 def train(model: str) -> None:
@@ -155,12 +194,12 @@ def train(model: str) -> None:
         model,
         folder / "prepared",
         chosen.model(model),
-        train=parts.cases("train"),
-        tune=parts.cases("tune"),
+        train_cases=parts.cases("train"),
+        tune_cases=parts.cases("tune"),
         seed=chosen.seed,
         out=folder / "fit",
         work=MLRUNS / "work" / key,
-        pretrained=folder / "pretrained",
+        pretrained=encoder if (encoder := folder / "pretrained" / "weights.safetensors").exists() else None,
         fingerprint=key,
     )
 
@@ -170,13 +209,11 @@ def evaluate(model: str) -> None:
     from coronet.cohort.split import read_split
     from coronet.train import evaluate as measure
 
-    measure.evaluate_model(
-        model,
-        DATA,
-        read_split(SPLIT).cases("test"),
-        fit=BUILD / model / "fit",
-        out=BUILD / model / "evaluation",
-    )
+    folder = BUILD / model
+    with progress(f"evaluate {model}") as advance:
+        measure.evaluate_model(
+            model, DATA, read_split(SPLIT), folder / "fit", folder / "evaluation", progress=advance
+        )
 
 
 def score() -> None:
@@ -184,14 +221,16 @@ def score() -> None:
     from coronet.cohort.split import read_split
     from coronet.score import cohort
 
-    cohort.score_cohort(
-        DATA,
-        read_split(SPLIT),
-        heart_fit=BUILD / "heart" / "fit",
-        calcium_fit=BUILD / "calcium" / "fit",
-        out=BUILD / "scores",
-        params=params(),
-    )
+    with progress("score") as advance:
+        cohort.score_cohort(
+            DATA,
+            read_split(SPLIT),
+            heart_fit=BUILD / "heart" / "fit",
+            calcium_fit=BUILD / "calcium" / "fit",
+            out=BUILD / "scores",
+            params=params(),
+            progress=advance,
+        )
 
 
 def report() -> None:

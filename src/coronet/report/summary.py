@@ -1,0 +1,131 @@
+"""The closing table: what the last `dvc repro` reached, read from its results."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from coronet.errors import StageError
+from coronet.files import read_json
+
+SCORES = Path("build/scores/metrics.json")
+TIMINGS = Path("mlruns/timings.jsonl")
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One line of the table."""
+
+    name: str
+    value: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Figures on test patients, the confusion of risk groups, and the minutes of each stage.
+
+    Attributes:
+        figures: name and value, ready to print.
+        groups: names of the risk groups.
+        confusion: cases by reference group (rows) and predicted group (columns).
+        minutes: of the last run of each stage, in the order of running.
+    """
+
+    figures: tuple[Figure, ...]
+    groups: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    minutes: tuple[tuple[str, float], ...]
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+
+def read_summary(project: Path) -> Summary:
+    """Read the figures of the last run.
+
+    Raises:
+        StageError: there is no result yet.
+    """
+    if not (project / SCORES).exists():
+        raise StageError(f"{SCORES} is absent; `dvc repro` writes it.")
+    scores = read_json(project / SCORES)
+    confusion = scores["groups"]["confusion"]
+    return Summary(
+        figures=tuple(_figures(scores)),
+        groups=tuple(scores["groups"]["names"]),
+        confusion=tuple(tuple(row) for row in confusion),
+        minutes=tuple(_minutes(project / TIMINGS)),
+    )
+
+
+def _figures(scores: dict[str, Any]) -> list[Figure]:
+    lesions, free, agreement = scores["lesions"], scores["calcium_free"], scores["agreement"]
+    low, high = agreement["limits"]
+    return [
+        Figure("test scans", str(scores["cases"])),
+        Figure("heart Dice, mean (lowest)", f"{_mean(scores['heart_dice'])} ({_least(scores['heart_dice'])})"),
+        Figure("heart IoU, mean (lowest)", f"{_mean(scores['heart_iou'])} ({_least(scores['heart_iou'])})"),
+        Figure("calcium voxels, F1 = Dice (IoU)", f"{_number(scores['calcium_voxels']['f1'])} "
+               f"({_number(scores['calcium_voxels']['iou'])})"),
+        Figure("calcium lesions, sensitivity", f"{_number(lesions['sensitivity'])} of {lesions['true']}"),
+        Figure("calcium lesions, false a scan", _number(lesions["false_per_scan"], 2)),
+        Figure("calcium-free scans scored 0", f"{free['scored_zero']} of {free['cases']}"),
+        Figure("Agatston, bias (95 % limits)", f"{agreement['bias']:+.1f} ({low:.1f} … {high:.1f})"),
+        Figure("Agatston, ICC(2,1) · Spearman", f"{_number(agreement['icc2_1'])} · {_number(agreement['spearman'])}"),
+        Figure("risk groups, κ · linear κ", f"{_number(agreement['kappa'])} · {_number(agreement['kappa_linear'])}"),
+    ]  # fmt: skip
+
+
+def _mean(summary: dict[str, Any]) -> str:
+    return _number(summary["mean"])
+
+
+def _least(summary: dict[str, Any]) -> str:
+    return _number(summary["min"])
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _minutes(timings: Path) -> Sequence[tuple[str, float]]:
+    """The last time of every stage; one that ran again moves to the end."""
+    last: dict[str, float] = {}
+    if timings.exists():
+        for line in timings.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            last.pop(entry["stage"], None)
+            last[entry["stage"]] = entry["seconds"] / 60
+    return [(stage, round(minutes, 2)) for stage, minutes in last.items()]
+
+
+def show(summary: Summary) -> None:
+    """Print the tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("on test patients", "", title="Coronet")
+    for figure in summary.figures:
+        table.add_row(figure.name, figure.value)
+    console.print(table)
+    table = Table(
+        "risk group", *(f"→ {name}" for name in summary.groups), title="reference (rows), predicted"
+    )
+    for name, row in zip(summary.groups, summary.confusion, strict=True):
+        table.add_row(name, *map(str, row))
+    console.print(table)
+    table = Table("stage", "minutes")
+    for stage, minutes in summary.minutes:
+        table.add_row(stage, f"{minutes:.2f}")
+    console.print(table)
+    console.print(
+        "Report: build/report/index.html · runs in MLflow: make ui · one scan: coronet score SCAN --out DIR"
+    )
+    console.print(
+        "Phantoms are synthetic: these figures say that the machinery works, nothing about patients."
+    )
