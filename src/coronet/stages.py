@@ -179,6 +179,7 @@ def train(model: str) -> None:
     """Train a network and tell the ledger; training never fails because MLflow is away."""
     from coronet.cohort.split import read_split
     from coronet.train import fit
+    from coronet.train.pretrain import ENCODER
 
     chosen = params()
     folder = BUILD / model
@@ -199,7 +200,7 @@ def train(model: str) -> None:
         seed=chosen.seed,
         out=folder / "fit",
         work=MLRUNS / "work" / key,
-        pretrained=encoder if (encoder := folder / "pretrained" / "weights.safetensors").exists() else None,
+        pretrained=encoder if (encoder := folder / "pretrained" / ENCODER).exists() else None,
         fingerprint=key,
     )
 

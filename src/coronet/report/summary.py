@@ -63,29 +63,27 @@ def read_summary(project: Path) -> Summary:
 
 
 def _figures(scores: dict[str, Any]) -> list[Figure]:
-    lesions, free, agreement = scores["lesions"], scores["calcium_free"], scores["agreement"]
-    low, high = agreement["limits"]
+    lesions, free, voxels = scores["lesions"], scores["calcium_free"], scores["calcium_voxels"]
+    agreement = scores["agreement"]
+    bias, low, high = agreement["bias"], *agreement["limits"]
+    icc, rank = _number(agreement["icc2_1"]), _number(agreement["spearman"])
+    kappa, linear = _number(agreement["kappa"]), _number(agreement["kappa_linear"])
     return [
         Figure("test scans", str(scores["cases"])),
-        Figure("heart Dice, mean (lowest)", f"{_mean(scores['heart_dice'])} ({_least(scores['heart_dice'])})"),
-        Figure("heart IoU, mean (lowest)", f"{_mean(scores['heart_iou'])} ({_least(scores['heart_iou'])})"),
-        Figure("calcium voxels, F1 = Dice (IoU)", f"{_number(scores['calcium_voxels']['f1'])} "
-               f"({_number(scores['calcium_voxels']['iou'])})"),
+        Figure("heart Dice, mean (lowest)", _mean_and_lowest(scores["heart_dice"])),
+        Figure("heart IoU, mean (lowest)", _mean_and_lowest(scores["heart_iou"])),
+        Figure("calcium voxels, F1 = Dice (IoU)", f"{_number(voxels['f1'])} ({_number(voxels['iou'])})"),
         Figure("calcium lesions, sensitivity", f"{_number(lesions['sensitivity'])} of {lesions['true']}"),
         Figure("calcium lesions, false a scan", _number(lesions["false_per_scan"], 2)),
         Figure("calcium-free scans scored 0", f"{free['scored_zero']} of {free['cases']}"),
-        Figure("Agatston, bias (95 % limits)", f"{agreement['bias']:+.1f} ({low:.1f} … {high:.1f})"),
-        Figure("Agatston, ICC(2,1) · Spearman", f"{_number(agreement['icc2_1'])} · {_number(agreement['spearman'])}"),
-        Figure("risk groups, κ · linear κ", f"{_number(agreement['kappa'])} · {_number(agreement['kappa_linear'])}"),
-    ]  # fmt: skip
+        Figure("Agatston, bias (95 % limits)", f"{bias:+.1f} ({low:.1f} … {high:.1f})"),
+        Figure("Agatston, ICC(2,1) · Spearman", f"{icc} · {rank}"),
+        Figure("risk groups, κ · linear κ", f"{kappa} · {linear}"),
+    ]
 
 
-def _mean(summary: dict[str, Any]) -> str:
-    return _number(summary["mean"])
-
-
-def _least(summary: dict[str, Any]) -> str:
-    return _number(summary["min"])
+def _mean_and_lowest(summary: dict[str, Any]) -> str:
+    return f"{_number(summary['mean'])} ({_number(summary['lowest'])})"
 
 
 def _number(value: float | None, digits: int = 3) -> str:
