@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import re
 import shutil
@@ -23,15 +24,22 @@ EXTERNAL = re.compile(
     r"|<img[^>]*src=[\"']https?://[^>]*>",
     re.IGNORECASE,
 )
+MOMENT = re.compile(r"\b\d{8}T\d{6}\.\d{6}Z")
+RANDOM = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 STYLE = """<style>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1150px; padding: 1rem; color: #222; }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; width: 100%; }
 td, th { border-bottom: 1px solid #ddd; padding: .35rem .6rem; text-align: left; vertical-align: top; }
-.nav, .list-group, ul { list-style: none; padding-left: 0; }
-.navbar img, .modal, .collapse:not(.show), .alert-dismissible, footer, .sr-only { display: none; }
-.fa-check-circle::before, .text-success::before { content: "✔ "; color: #1a7f37; }
-.fa-times::before, .text-danger::before { content: "✘ "; color: #b42318; }
+ul, ol { list-style: none; padding-left: 0; }
+nav img, .modal, footer, form, label, .btn { display: none; }
+.fa-check-circle::before { content: "✔ "; color: #1a7f37; }
+.fa-times::before { content: "✘ "; color: #b42318; }
+.fa-exclamation-triangle::before { content: "! "; color: #b54708; }
 </style></head>"""
+INDEX = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Data Docs</title></head>
+<body><h1>Data Docs of the case table</h1><ul>{links}</ul>
+<p>Made by Great Expectations. <a href="../index.html">Summary</a></p></body></html>
+"""
 
 
 def evaluate(
@@ -93,10 +101,14 @@ def evaluate(
 
 
 def _library() -> Any:
-    """Great Expectations with everything that would leave this machine turned off."""
+    """Great Expectations, silent on the terminal and towards the network."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations
+    from great_expectations.data_context.types import base
 
+    # this module raises its own logger to INFO
+    base.logger.setLevel(logging.WARNING)
     return great_expectations
 
 
@@ -136,7 +148,15 @@ def _failing(item: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _stand_alone(folder: Path) -> None:
-    """Make the pages readable without a network, to which they would turn for style and scripts."""
-    for page in folder.rglob("*.html"):
+    """Make the pages readable without a network, to which they would turn for style, scripts and index."""
+    pages = sorted(page for page in folder.rglob("*.html") if page != folder / "index.html")
+    links = "".join(
+        f'<li><a href="{page.relative_to(folder).as_posix()}">'
+        f"{'Results' if 'validations' in page.parts else 'Expectations'}</a></li>"
+        for page in pages
+    )
+    (folder / "index.html").write_text(INDEX.format(links=links), encoding="utf-8")
+    for page in (folder / "index.html", *pages):
         text = EXTERNAL.sub("", page.read_text(encoding="utf-8"))
+        text = RANDOM.sub("", MOMENT.sub(f"{EPOCH:%Y%m%dT%H%M%S.%fZ}", text))
         page.write_text(text.replace("</head>", STYLE, 1), encoding="utf-8")

@@ -15,7 +15,7 @@ from coronet.validate.rule import Rule
 if TYPE_CHECKING:
     import pandas
 
-SAME_PATIENT = "if it is one person, give both the same patient in ct/<case>.json; else remove one"
+SAME_PATIENT = "if it is one person, give both the same patient in ct/CASE.json; else remove one"
 
 
 def rules(*, with_split: bool) -> tuple[Rule, ...]:

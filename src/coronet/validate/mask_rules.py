@@ -57,7 +57,7 @@ def heart_rules(params: ValidateParams) -> tuple[Rule, ...]:
             f"The heart has {params.heart_ml[0]:g} to {params.heart_ml[1]:g} ml.",
             "the heart has {heart_ml:.0f} ml; plausible are "
             f"{params.heart_ml[0]:g} to {params.heart_ml[1]:g}",
-            f"check spacing and mask; {REDRAW}",
+            REDRAW,
             low=params.heart_ml[0],
             high=params.heart_ml[1],
         ),
@@ -110,7 +110,7 @@ def calcium_rules(params: ValidateParams) -> tuple[Rule, ...]:
             "faint",
             "Each calcium lesion has a voxel of at least 130 HU.",
             "{faint_lesions} of {lesions} calcium lesions have no voxel of at least 130 HU",
-            f"erase what is no calcium; if it is, mask and scan do not belong together: {REDRAW}",
+            f"erase what is no calcium; if all of it is off, mask and scan do not belong together: {REDRAW}",
             high=0,
         ),
         Rule(
@@ -127,7 +127,7 @@ def calcium_rules(params: ValidateParams) -> tuple[Rule, ...]:
             f"Each calcium lesion is in the heart or at most {params.calcium_near_heart_mm:g} mm from it.",
             "a calcium lesion is {calcium_far_mm:g} mm from the heart; at most "
             f"{params.calcium_near_heart_mm:g} mm are plausible",
-            f"erase calcium that is not coronary, or redraw the heart; {REDRAW}",
+            f"erase calcium that is not coronary; {REDRAW}",
             high=params.calcium_near_heart_mm,
         ),
     )
