@@ -75,7 +75,7 @@ def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
                 return nrrd.read_data(header, stream, path), header
         companion(path, str(named))
         return nrrd.read_data(header, None, path), header
-    except (nrrd.NRRDError, OSError, EOFError, ValueError, KeyError, zlib.error) as error:
+    except (nrrd.NRRDError, OSError, EOFError, ValueError, KeyError, StopIteration, zlib.error) as error:
         raise UnreadableScan(f"{path}: the file is damaged or no NRRD ({type(error).__name__}).") from error
 
 
