@@ -187,20 +187,18 @@ def _add(
 
 
 def _read_masks(masks: Masks, grid: Volume) -> dict[str, np.ndarray]:
+    def read(path: Path, labels: Labels) -> np.ndarray:
+        # A series of masks is added with the same labels; one of them may be empty in some.
+        return read_mask(path, grid, labels=labels, absent_allowed=True, resample=masks.resample)
+
     wanted = {}
     if masks.heart is not None:
-        heart = read_mask(masks.heart, grid, labels=masks.heart_labels, resample=masks.resample) > 0
+        heart = read(masks.heart, masks.heart_labels) > 0
         if not heart.any():
             raise InputError(f"{masks.heart}: the heart's mask is empty.")
         wanted["heart"] = heart.astype(np.uint8)
     if masks.calcium is not None:
-        calcium = read_mask(
-            masks.calcium,
-            grid,
-            labels=masks.calcium_labels,
-            absent_allowed=True,
-            resample=masks.resample,
-        )
+        calcium = read(masks.calcium, masks.calcium_labels)
         if calcium.max(initial=0) > ARTERIES:
             calcium = (calcium > 0).astype(np.uint8)
         wanted["calcium"] = calcium

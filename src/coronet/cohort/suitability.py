@@ -38,7 +38,8 @@ BLOOD_HU = 90.0
 """Median of soft tissue between the lungs: 40-50 without contrast, above 100 late after it, 450 early."""
 LEAST_AIR = 0.005
 """Fraction of voxels below -700 HU; 0.3 and more in every chest, also one cropped to the heart."""
-LEAST_BODY = 0.02
+LEAST_BODY = 0.005
+"""Fraction of voxels above -300 HU; a tenth in every patient, also in the widest field of view."""
 SOFT_HU = (-130.0, 170.0)
 LEAST_LUNG_ML = 100.0
 LEAST_BETWEEN_CM2 = 35.0
