@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.cohort import signature
+from coronet.cohort import copies, signature
 from coronet.cohort.cases import Case, find_cases
 from coronet.cohort.measures import (
     CalciumMeasures,
@@ -82,7 +82,7 @@ def describe(
         if progress:
             progress(done, len(cases))
     rows = [row for row, _ in described]
-    found = signature.pairs(
+    found = copies.pairs(
         [row["case"] for row in rows], [picture for _, picture in described], [row["patient"] for row in rows]
     )
     return _frame([{**row, "alike": _alike(row["case"], found)} for row in rows])
@@ -182,7 +182,7 @@ def _describe_case(case: Case) -> tuple[dict, np.ndarray]:
     return row, signature.picture(image)
 
 
-def _alike(case: str, found: tuple[signature.Pair, ...]) -> str:
+def _alike(case: str, found: tuple[copies.Pair, ...]) -> str:
     """The pairs that ``case`` is in, as text; ``found`` is sorted, nearest first."""
     return " ".join(
         f"{pair.second if pair.first == case else pair.first}={pair.distance:.4f}"
