@@ -189,5 +189,92 @@ def list_encoders(as_json: AsJson = False) -> None:
     typer.echo(json.dumps([*OWN, *ALLOWED]) if as_json else "\n".join((*OWN, *ALLOWED)))
 
 
+@app.command("score")
+def score(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A DICOM folder or a volume file.")],
+    *,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="An expert's calcium mask: NIfTI, NRRD or DICOM SEG; no model is used."),
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="The mask's labels are vessels: 1 LM, 2 LAD, 3 LCX, 4 RCA.")
+    ] = False,
+    vessels: Annotated[str, typer.Option(help="Names of labels 1, 2, … where they are others.")] = "",
+    calcium_labels: Annotated[str, typer.Option(help="Labels of the mask that are calcium, such as 3.")] = "",
+    probability: Annotated[
+        Path | None, typer.Option(help="Calcium probability (NIfTI) beside the mask.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="coronet, deepcac, ai-cac, orcascore or molloi.")] = "coronet",
+    method: Annotated[str, typer.Option(help="agatston, volume_weighted, volume or mass.")] = "agatston",
+    calibration: Annotated[float | None, typer.Option(help="mg/(mm³·HU); gives a mass score.")] = None,
+    groups: Annotated[str, typer.Option(help="paper, aha, five or cac-drs; --json gives all.")] = "paper",
+    series: Annotated[str | None, typer.Option(help="Which DICOM series, by number or UID.")] = None,
+    resample_mask: Annotated[
+        bool, typer.Option(help="Allow a mask on another grid (nearest voxel).")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for score.json.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the coronary calcium of one scan; see docs/scoring.md."""
+    import json
+
+    from coronet.errors import InputError
+    from coronet.score import expert
+    from coronet.score.agatston import VESSELS
+    from coronet.score.groups import find_groups
+    from coronet.score.protocol import find_protocol
+
+    chosen, preset = find_protocol(protocol), find_groups(groups).name
+    if mask is None:
+        raise InputError("Scoring without --mask needs trained networks.")
+    names = dict(enumerate(vessels.split(","), start=1)) if vessels else VESSELS if labels else None
+    found = expert.score_expert(
+        scan,
+        mask,
+        protocol=chosen,
+        method=method,
+        calibration_factor=calibration,
+        vessels=names,
+        labels=tuple(calcium_labels.split(",")) if calcium_labels else None,
+        probability=probability,
+        series=series,
+        resample_mask=resample_mask,
+    )
+    if out is not None:
+        found.write(out)
+    typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines(preset)))
+
+
+@app.command("agreement")
+def show_agreement(
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE.csv", help="Two columns of scores, an id before them or not.")
+    ],
+    *,
+    reference: Annotated[str | None, typer.Option(help="Column with the reference scores.")] = None,
+    predicted: Annotated[str | None, typer.Option(help="Column with the scores to judge.")] = None,
+    groups: Annotated[str, typer.Option(help="paper, aha or five.")] = "paper",
+    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap behind the intervals.")] = 1000,
+    out: Annotated[Path | None, typer.Option(help="Folder for agreement.json, .png and .svg.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two columns of scores: κ, ICC, correlation, Bland-Altman, each with a 95 % interval."""
+    import json
+
+    from coronet.files import write_json
+    from coronet.score import agreement as statistics
+    from coronet.score import pairs, plots
+
+    columns = pairs.read_pairs(table, reference=reference, predicted=predicted)
+    found = statistics.agreement(
+        columns.reference, columns.predicted, groups=groups, names=columns.names, resamples=resamples
+    )
+    if out is not None:
+        write_json(out / "agreement.json", found.to_json())
+        plots.write_agreement(found, out)
+    typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))
+
+
 if __name__ == "__main__":
     main()

@@ -72,6 +72,32 @@ class Agreement:
     predicted: np.ndarray
     names: tuple[str, str]
 
+    def lines(self) -> list[str]:
+        """The comparison as text."""
+        words = {
+            "kappa": "κ of the groups",
+            "kappa_linear": "κ, linear weights",
+            "kappa_quadratic": "κ, quadratic weights",
+            "concordance": "same group",
+            "icc1": "ICC(1)",
+            "icc2_1": "ICC(2,1)",
+            "spearman": "Spearman",
+            "pearson": "Pearson",
+            "bias": f"bias, {self.names[1]} − {self.names[0]}",
+        }
+        found = [f"{self.pairs} pairs, groups {', '.join(self.groups.labels)}; 95 % intervals in brackets"]
+        width = max(map(len, words.values()))
+        for name, word in words.items():
+            low, high = self.intervals[name]
+            found.append(f"{word:<{width}}  {getattr(self.statistics, name):.4g}  [{low:.4g}, {high:.4g}]")
+        low, high = self.statistics.limits
+        found.append(f"{'limits of agreement':<{width}}  {low:.1f} to {high:.1f}")
+        found.append(f"groups: {self.names[1]} in rows, {self.names[0]} in columns")
+        heads = ["", *self.groups.labels]
+        rows = [[label, *map(str, row)] for label, row in zip(heads[1:], self.confusion, strict=True)]
+        found += ["".join(f"{cell:>9}" for cell in row) for row in [heads, *rows]]
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """As plain values; what is not defined is None."""
         return {

@@ -1,0 +1,179 @@
+"""A scan scored by a mask that somebody drew, without any model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coronet.cohort.cases import ScanFacts
+from coronet.cohort.masks import read_mask
+from coronet.cohort.reader import LOADERS, Scan, read_scan, suffix_of
+from coronet.cohort.suitability import FLAGS, suitability
+from coronet.cohort.volume import Volume, fit_dtype, read_nifti, to_ras
+from coronet.errors import InputError
+from coronet.files import write_json
+from coronet.score.agatston import ScoreResult, score_mask
+from coronet.score.intervals import Intervals, score_intervals
+from coronet.score.protocol import Protocol
+
+ANSWER = "score.json"
+USUAL_KV = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertScore:
+    """A mask's score with what must be read beside it.
+
+    Attributes:
+        result: the score.
+        intervals: how it moves when the mask does.
+        facts: what may be kept of the scan.
+        flags: of the scan, see `coronet.cohort.suitability.FLAGS`. They warn and do not forbid: whoever drew
+            the mask has looked at the scan, and a phantom has no heart.
+    """
+
+    result: ScoreResult
+    intervals: Intervals
+    facts: ScanFacts
+    flags: tuple[str, ...]
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What speaks against the score, in words."""
+        found = [FLAGS[flag] for flag in self.flags]
+        if self.facts.tube_kv not in (None, USUAL_KV):
+            found.append(
+                f"the scan was made at {self.facts.tube_kv:g} kV; 130 HU and the weights hold for 120 kV"
+            )
+        return tuple(found)
+
+    def lines(self, preset: str) -> list[str]:
+        """The answer as text, with the risk group by ``preset``."""
+        return [
+            *score_lines(self.result, self.intervals, preset),
+            *(f"Beware: {text}." for text in self.cautions),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as one object of plain values."""
+        return self.result.to_json(
+            intervals=self.intervals.to_json(),
+            source={
+                "source": self.facts.source,
+                "kernel": self.facts.kernel,
+                "tube_kv": self.facts.tube_kv,
+                "flags": list(self.flags),
+                "mask": "expert",
+            },
+        )
+
+    def write(self, folder: Path) -> Path:
+        """Write ``score.json`` and return its path."""
+        path = Path(folder) / ANSWER
+        write_json(path, self.to_json())
+        return path
+
+
+def score_lines(result: ScoreResult, spread: Intervals, preset: str) -> list[str]:
+    """A score as text: the number, its group, how far it moves, and the lesions."""
+    scores, units = result.scores, {"volume_weighted": " mm³", "volume": " mm³", "mass": " mg"}
+    name = result.method.replace("_", " ")
+    found = [
+        f"{name} {result.value:.1f}{units.get(result.method, '')} by protocol {result.protocol.name}; "
+        f"group {result.groups[preset]} ({preset})"
+    ]
+    moved = f"between {spread.low:.1f} and {spread.high:.1f} when the mask's threshold or place changes"
+    if spread.sure(preset):
+        found.append(f"{spread.method.replace('_', ' ')} {moved}: the same group")
+    else:
+        found.append(
+            f"{spread.method.replace('_', ' ')} {moved}: it could be in {' or '.join(spread.groups[preset])}"
+        )
+    mass = "" if scores.mass_mg is None else f", mass {scores.mass_mg:.2f} mg"
+    found.append(
+        f"agatston {scores.agatston:.1f}, weighted volume {scores.volume_weighted:.1f} mm³, "
+        f"volume {scores.volume_mm3:.1f} mm³{mass}"
+    )
+    if result.vessels is not None:
+        found.append(", ".join(f"{vessel} {score:.1f}" for vessel, score in result.vessels.items()))
+    for lesion in result.lesions:
+        found.append(
+            f"lesion {lesion.number}: agatston {lesion.agatston:.1f}, {lesion.volume_mm3:.1f} mm³, highest "
+            f"{lesion.peak_hu:.0f} HU, slices {lesion.slices[0]}-{lesion.slices[1]}"
+            + (f", {lesion.vessel}" if lesion.vessel else "")
+        )
+    return found
+
+
+def score_expert(
+    scan: Path,
+    mask: Path,
+    *,
+    protocol: Protocol,
+    method: str = "agatston",
+    calibration_factor: float | None = None,
+    vessels: Mapping[int, str] | None = None,
+    labels: Sequence[int | str] | None = None,
+    probability: Path | None = None,
+    series: int | str | None = None,
+    resample_mask: bool = False,
+) -> ExpertScore:
+    """Score a scan by a mask file.
+
+    Args:
+        scan: DICOM folder or volume file.
+        mask: NIfTI, NRRD, MetaImage or DICOM segmentation on the scan's voxels.
+        protocol: rules of the score.
+        method: which score is the answer.
+        calibration_factor: mg/(mm³·HU) for a mass.
+        vessels: names of the mask's labels, where they are vessels.
+        labels: which labels are calcium, by value or name; all by default. Not together with ``vessels``.
+        probability: a NIfTI file on the scan's grid, for the interval over thresholds.
+        series: which DICOM series, by number or UID.
+        resample_mask: allow a mask on another grid.
+
+    Raises:
+        InputError: a file cannot be read, or the two do not fit.
+    """
+    if vessels is not None and labels is not None:
+        raise InputError("Vessel names and a choice of labels do not go together; all vessels are calcium.")
+    read = _read(Path(scan), series)
+    drawn = read_mask(mask, read.volume, labels=labels, resample=resample_mask)
+    result = score_mask(
+        read.volume,
+        drawn,
+        protocol=protocol,
+        method=method,
+        calibration_factor=calibration_factor,
+        vessels=vessels,
+        slice_thickness_mm=read.facts.slice_thickness_mm,
+    )
+    chances = None if probability is None else _read_probability(probability, read.volume)
+    return ExpertScore(
+        result=result,
+        intervals=score_intervals(read.volume, drawn, result, probability=chances),
+        facts=read.facts,
+        flags=suitability(read.volume, read.facts),
+    )
+
+
+def _read(path: Path, series: int | str | None) -> Scan:
+    """Read a scan; a volume file need not look like a patient, so that test objects can be scored too."""
+    if path.is_file() and suffix_of(path) in LOADERS:
+        load, source = LOADERS[suffix_of(path)]
+        loaded = load(path)
+        return Scan(to_ras(fit_dtype(loaded.array), loaded.affine), ScanFacts(patient="", source=source))
+    return read_scan(path, series=series)
+
+
+def _read_probability(path: Path, ct: Volume) -> np.ndarray:
+    volume = read_nifti(path, dtype=np.float32)
+    if not volume.same_grid(ct):
+        raise InputError(f"{path}: the probability map lies on another grid than the scan.")
+    if not (volume.array.min() >= 0 and volume.array.max() <= 1):
+        raise InputError(f"{path}: probabilities lie from 0 to 1.")
+    return volume.array
