@@ -23,7 +23,7 @@ def test_an_allowed_encoder_takes_both_inputs_and_learns(name):
     with torch.inference_mode():
         for shape in (CALCIUM, HEART):
             assert network(torch.randn(1, 1, *shape)).shape == (1, 1, *shape)
-    network(torch.randn(2, 1, 16, 16, 16)).mean().backward()
+    network(torch.randn(2, 1, 32, 32, 32)).mean().backward()
     lacking = [key for key, value in network.named_parameters() if value.grad is None]
     # DenseNet's deepest skip is taken before its last convolution.
     assert lacking in ([], ["encoder.features.transition3.conv.weight"])
