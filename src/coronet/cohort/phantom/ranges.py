@@ -1,0 +1,165 @@
+"""How far phantoms may differ: what patients are like, and far beyond, for networks that must transfer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+Range = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranges:
+    """Lowest and highest value of every trait of a phantom; the defaults are realistic.
+
+    Lengths are in mm, angles in degrees, intensities in HU; sizes without a unit are factors of an average
+    adult's. Signs follow RAS+.
+
+    Attributes:
+        peaked: whether values near the middle of a range are likelier than those at its ends.
+    """
+
+    peaked: bool = True
+    # pose and shape of the whole
+    turn_deg: Range = (-4.0, 4.0)
+    tilt_deg: Range = (-3.0, 3.0)
+    lean_deg: Range = (-3.0, 3.0)
+    width: Range = (0.9, 1.1)
+    depth: Range = (0.87, 1.13)
+    height: Range = (0.92, 1.08)
+    elastic_mm: Range = (2.0, 6.0)
+    squareness: Range = (0.15, 0.5)
+    # chest wall
+    fat_mm: Range = (6.0, 30.0)
+    brawn_mm: Range = (-4.0, 7.0)
+    breast_mm: Range = (-45.0, 55.0)
+    arms_down: Range = (-0.9, 0.1)
+    kyphosis_mm: Range = (3.0, 16.0)
+    scoliosis_mm: Range = (-5.0, 5.0)
+    vertebra: Range = (0.92, 1.1)
+    rib_drop: Range = (0.85, 1.15)
+    # heart and mediastinum
+    heart: Range = (0.9, 1.11)
+    heart_x: Range = (0.94, 1.06)
+    heart_y: Range = (0.94, 1.06)
+    heart_z: Range = (0.94, 1.06)
+    heart_turn_deg: Range = (-14.0, 14.0)
+    heart_tilt_deg: Range = (-12.0, 12.0)
+    heart_nod_deg: Range = (-8.0, 8.0)
+    heart_left_mm: Range = (4.0, 18.0)
+    heart_gap_mm: Range = (3.0, 16.0)
+    heart_rise_mm: Range = (-6.0, 8.0)
+    heart_sink_mm: Range = (4.0, 16.0)
+    heart_top_mm: Range = (-9.0, 3.0)
+    left_ventricle: Range = (0.92, 1.1)
+    right_ventricle: Range = (0.92, 1.1)
+    left_atrium: Range = (0.88, 1.15)
+    right_atrium: Range = (0.9, 1.12)
+    wall_mm: Range = (8.0, 13.0)
+    epicardial_fat_mm: Range = (1.0, 4.0)
+    fat_pad_mm: Range = (2.0, 24.0)
+    mediastinal_fat_mm: Range = (1.5, 6.0)
+    aorta: Range = (0.9, 1.2)
+    # lungs and abdomen
+    dome_mm: Range = (-10.0, 14.0)
+    dome_lead_mm: Range = (2.0, 20.0)
+    lung_vessels: Range = (0.85, 1.2)
+    effusion_mm: Range = (-60.0, -30.0)
+    lumps: Range = (0.0, 3.0)
+    liver_left_mm: Range = (20.0, 75.0)
+    stomach: Range = (0.7, 1.2)
+    stomach_gas: Range = (-0.2, 0.6)
+    # intensities
+    fat_hu: Range = (-115.0, -92.0)
+    muscle_hu: Range = (44.0, 60.0)
+    blood_hu: Range = (32.0, 46.0)
+    myocardium_lead_hu: Range = (1.0, 9.0)
+    liver_hu: Range = (42.0, 64.0)
+    spleen_hu: Range = (42.0, 52.0)
+    lung_hu: Range = (-885.0, -800.0)
+    marrow_hu: Range = (110.0, 250.0)
+    cortex_hu: Range = (380.0, 700.0)
+
+
+REALISTIC = Ranges()
+"""Adults as screening programmes see them."""
+
+WILD = Ranges(
+    peaked=False,
+    turn_deg=(-16.0, 16.0),
+    tilt_deg=(-12.0, 12.0),
+    lean_deg=(-10.0, 10.0),
+    width=(0.78, 1.2),
+    depth=(0.76, 1.28),
+    height=(0.8, 1.2),
+    elastic_mm=(0.0, 15.0),
+    squareness=(0.0, 0.75),
+    fat_mm=(2.0, 50.0),
+    brawn_mm=(-6.0, 16.0),
+    breast_mm=(-60.0, 75.0),
+    arms_down=(-0.7, 0.3),
+    kyphosis_mm=(-5.0, 30.0),
+    scoliosis_mm=(-15.0, 15.0),
+    vertebra=(0.8, 1.25),
+    rib_drop=(0.6, 1.4),
+    heart=(0.76, 1.3),
+    heart_x=(0.86, 1.16),
+    heart_y=(0.86, 1.16),
+    heart_z=(0.86, 1.16),
+    heart_turn_deg=(-32.0, 32.0),
+    heart_tilt_deg=(-25.0, 25.0),
+    heart_nod_deg=(-22.0, 22.0),
+    heart_left_mm=(-8.0, 30.0),
+    heart_gap_mm=(0.0, 30.0),
+    heart_rise_mm=(-20.0, 20.0),
+    heart_sink_mm=(-6.0, 28.0),
+    heart_top_mm=(-9.0, 3.0),
+    left_ventricle=(0.8, 1.25),
+    right_ventricle=(0.8, 1.25),
+    left_atrium=(0.75, 1.35),
+    right_atrium=(0.75, 1.3),
+    wall_mm=(5.0, 20.0),
+    epicardial_fat_mm=(0.0, 8.0),
+    fat_pad_mm=(0.0, 38.0),
+    mediastinal_fat_mm=(0.5, 12.0),
+    aorta=(0.7, 1.6),
+    dome_mm=(-30.0, 35.0),
+    dome_lead_mm=(-20.0, 40.0),
+    lung_vessels=(0.6, 1.7),
+    effusion_mm=(-120.0, 30.0),
+    lumps=(0.0, 9.0),
+    liver_left_mm=(0.0, 110.0),
+    stomach=(0.5, 1.5),
+    stomach_gas=(-0.4, 0.9),
+    fat_hu=(-140.0, -60.0),
+    muscle_hu=(20.0, 85.0),
+    blood_hu=(15.0, 75.0),
+    myocardium_lead_hu=(-15.0, 22.0),
+    liver_hu=(10.0, 85.0),
+    spleen_hu=(20.0, 80.0),
+    lung_hu=(-950.0, -600.0),
+    marrow_hu=(40.0, 420.0),
+    cortex_hu=(220.0, 1100.0),
+)
+"""Anatomies far beyond any patient's, so that a network learns what a heart is and not what ours look like."""
+
+Traits = dataclasses.make_dataclass(
+    "Traits",
+    [(field.name, float) for field in dataclasses.fields(Ranges) if field.name != "peaked"],
+    frozen=True,
+)
+"""One phantom's value of every trait of `Ranges`."""
+
+
+def draw_traits(rng: np.random.Generator, ranges: Ranges) -> Traits:
+    """Draw every trait, in the order of the fields of `Ranges`."""
+    values = {}
+    for field in dataclasses.fields(Traits):
+        low, high = getattr(ranges, field.name)
+        place = float(rng.random())
+        other = float(rng.random())
+        if ranges.peaked:
+            place = (place + other) / 2
+        values[field.name] = round(low + (high - low) * place, 6)
+    return Traits(**values)
