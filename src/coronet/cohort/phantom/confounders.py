@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from coronet.cohort.phantom.curves import Curve, Vector, frame, minus, plus, toward, unit
+from coronet.cohort.phantom.curves import Curve, Vector, frame, plus, toward, unit
 from coronet.cohort.phantom.deposits import Deposit
 from coronet.cohort.phantom.draws import bell, between, chance, direction, pick, turn
 from coronet.cohort.phantom.sites import Sites
@@ -153,21 +153,18 @@ def _nodes(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
 
 
 def _rib_ends(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
-    """Calcified cartilage in front of the ribs' ends."""
+    """Calcified cartilage in front of the ribs' ends: a rough rim, or grains along the edges."""
     ends = []
-    for rib in sites.ribs:
-        if not chance(rng, 0.3):
+    for cartilage in sites.cartilages:
+        if not chance(rng, 0.35):
             continue
-        first, last = rib.points[0], rib.points[-1]
-        tip, before = (
-            (first, rib.at(8.0).point) if first[1] > last[1] else (last, rib.at(rib.length_mm - 8.0).point)
-        )
-        ahead = unit(minus(tip, before))
+        reach = between(rng, 4.0, 0.7 * cartilage.length_mm)
         centres, radii, hu = [], [], []
-        for _ in range(2 + int(rng.integers(9))):
-            middle = plus(tip, ahead, between(rng, -2.0, 14.0))
-            centres.append(plus(middle, direction(rng), between(rng, 2.0, 5.0)))
-            radii.append(between(rng, 0.7, 1.9))
+        for _ in range(4 + int(reach * between(rng, 0.3, 1.0))):
+            station = cartilage.at(between(rng, 0.0, 1.0) * between(rng, 0.0, reach))
+            cos, sin = turn(between(rng, 0.0, 360.0))
+            centres.append(station.wall(cos, sin, station.radius_mm * between(rng, 0.6, 1.0)))
+            radii.append(between(rng, 0.7, 1.8))
             hu.append(between(rng, 220.0, 700.0))
         ends.append(_deposit("cartilage", centres, radii, hu, edge_mm=1.0))
     return ends

@@ -21,8 +21,10 @@ BURDENS = {"none": None, "low": (4.0, 90.0), "moderate": (110.0, 290.0), "high":
 BLOCK = ("none",) * 4 + ("low",) * 3 + ("moderate",) * 2 + ("high",) * 3
 """Groups of twelve patients that follow each other, before shuffling."""
 
-AGATSTON_PER_MM3 = {300: 0.75, 450: 1.25, 650: 1.85, 5000: 2.3}
+AGATSTON_PER_MM3 = {300: 0.6, 450: 1.2, 650: 1.7, 5000: 2.2}
 """Agatston score that one mm³ of plaque brings, by its highest HU (measured on soft kernels here)."""
+HIDDEN = 1000.0
+"""mm³ · HU above the threshold that blur spreads until nothing shows."""
 SHARES = {"LAD": 0.46, "RCA": 0.26, "LCX": 0.2, "LM": 0.08}
 MOTION_MM = {"LM": 0.3, "LAD": 0.5, "LCX": 0.8, "RCA": 1.3}
 """How far a vessel is smeared at strength 1 of the heart's motion: the right artery moves most."""
@@ -52,8 +54,8 @@ def draw_lesions(
     if limits is None:
         return ()
     aim = between_logs(rng, *limits)
-    most = {"low": 4, "moderate": 7, "high": 12}[burden]
-    least = {"low": 1, "moderate": 2, "high": 4}[burden]
+    least, most = {"low": (1, 4), "moderate": (2, 7), "high": (4, 12)}[burden]
+    most = min(most, max(least, int(aim / 8)))
     count = least + int(rng.integers(most - least + 1))
     weights = [0.06 + between(rng, 0.0, 1.0) * between(rng, 0.0, 1.0) for _ in range(count)]
     taken: list[tuple[str, float, float]] = []
@@ -64,7 +66,7 @@ def draw_lesions(
             (between(rng, 220.0, 420.0), between(rng, 420.0, 800.0), between(rng, 800.0, 1200.0)),
             (3, 5, 3),
         )
-        volume = aim * weight / math.fsum(weights) / _agatston_per_mm3(peak) * growth
+        volume = _volume_for(aim * weight / math.fsum(weights), peak) * growth
         lesion = _draw_lesion(
             rng, vessels, taken, name=f"coronary-{number:02d}", volume_mm3=volume, peak_hu=peak
         )
@@ -72,8 +74,10 @@ def draw_lesions(
     return tuple(lesions)
 
 
-def _agatston_per_mm3(peak_hu: float) -> float:
-    return next(rate for limit, rate in AGATSTON_PER_MM3.items() if peak_hu < limit)
+def _volume_for(agatston: float, peak_hu: float) -> float:
+    """Volume in mm³ of a plaque that scores about ``agatston``; what blur hides of it comes on top."""
+    rate = next(rate for limit, rate in AGATSTON_PER_MM3.items() if peak_hu < limit)
+    return agatston / rate + HIDDEN / (peak_hu - 130)
 
 
 def _draw_lesion(

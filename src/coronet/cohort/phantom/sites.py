@@ -26,7 +26,7 @@ class Sites:
         hila: left and right.
         carina: where the windpipe divides.
         heart_centre: middle of the heart.
-        ribs: centre lines.
+        cartilages: centre lines from the ribs' ends towards the breastbone.
         heart_surface: points on the pericardium.
         sternum: from the lower to the upper end.
         heart_box_mm: lowest and highest corner (3,) of the heart.
@@ -41,7 +41,7 @@ class Sites:
     hila: tuple[Vector, Vector]
     carina: Vector
     heart_centre: Vector
-    ribs: tuple[Curve, ...]
+    cartilages: tuple[Curve, ...]
     heart_surface: tuple[Vector, ...]
     sternum: tuple[Vector, ...]
     heart_box_mm: tuple[np.ndarray, np.ndarray]
@@ -49,6 +49,8 @@ class Sites:
     numbers: dict[str, Any]
 
 
+CARTILAGE_MM = 6.0
+"""Radius of a costal cartilage."""
 COARSE_MM = 4.0
 COARSE_REACH_MM = 120.0
 """The heart is looked for in a cube of this half edge around its centre."""
@@ -74,7 +76,7 @@ def find_sites(anatomy: Anatomy) -> Sites:
         hila=(_vector(marks["hilum_left"]), _vector(marks["hilum_right"])),
         carina=_vector(marks["carina"]),
         heart_centre=centre,
-        ribs=tuple(Curve.through(rib, 5.0) for rib in marks["ribs"]),
+        cartilages=tuple(Curve.through(line, CARTILAGE_MM) for line in marks["cartilages"]),
         heart_surface=tuple(_vector(point) for point in affine[:3, 3] + _surface(heart) * COARSE_MM),
         sternum=tuple(_vector(point) for point in marks["sternum"]),
         heart_box_mm=box,
