@@ -43,7 +43,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, signed=signed, short=short)
+    environment.filters.update(number=number, signed=signed, readable=readable)
     return environment
 
 
@@ -61,6 +61,6 @@ def signed(value: float | None, digits: int = 0) -> str:
     return f"{value:+,.{digits}f}".replace(",", "\u2009").replace("-", "−")
 
 
-def short(digest: str | None) -> str:
-    """The first twelve digits of a hash."""
-    return (digest or "–")[:12]
+def readable(label: str) -> str:
+    """A risk group's label with the signs of print: ``101–300``, ``≥ 400``."""
+    return label.replace("-", "–").replace(">=", "≥\u2009").replace(">", ">\u2009")

@@ -1,0 +1,261 @@
+"""The cohort's page: how well the whole path from scan to score does on test patients, and where it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coronet.cohort.cases import Case, find_case
+from coronet.cohort.split import read_split
+from coronet.cohort.volume import read_nifti
+from coronet.config import MODELS, Params
+from coronet.errors import StageError
+from coronet.files import read_json, replacing_folder, sha256_file
+from coronet.report import charts
+from coronet.report.page import number, signed, write_page
+from coronet.report.pictures import Picture
+from coronet.report.views import compare, pictures_of
+from coronet.score.cohort import CaseScore, read_scores, worst_first
+
+MOST_PICTURED = 16
+"""Cases with pictures; more would make the page too heavy to open on a phone."""
+
+PHANTOM_NOTICE = (
+    "The scans behind these figures are synthetic phantoms. The figures show that the machinery works from "
+    "end to end; they say nothing about patients."
+)
+MIXED_NOTICE = (
+    "Part of the scans behind these figures are synthetic phantoms; on those the figures say nothing about "
+    "patients."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One number with its unit, name and what it was taken over, as text."""
+
+    name: str
+    value: str
+    note: str
+    unit: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A chart with its title and a line below it."""
+
+    title: str
+    drawing: str
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseView:
+    """A case's row and its pictures."""
+
+    row: CaseScore
+    pictures: tuple[Picture, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CohortReport:
+    """Everything that ``cohort.html.j2`` shows."""
+
+    compared: int
+    phantom: str
+    headline: tuple[Figure, ...]
+    figures: tuple[Figure, ...]
+    scatter: str
+    bland_altman: str
+    groups: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    confusion_top: int
+    worst: tuple[CaseView, ...]
+    unseen: int
+    rows: tuple[CaseScore, ...]
+    curves: tuple[Curve, ...]
+    origin: tuple[tuple[str, str], ...]
+
+
+def write_report(build: Path, data: Path, out: Path, params: Params) -> None:
+    """Write ``index.html`` into ``out`` from the results of the stages.
+
+    Args:
+        build: results of the stages (``scores``, ``heart``, ``calcium``, ``cases.csv``, ``split.json``).
+        data: the cohort, for the pictures.
+        out: folder that is replaced.
+        params: the parameters in force.
+
+    Raises:
+        StageError: a stage that the page needs has not run.
+    """
+    report = read_report(build, data, params)
+    with replacing_folder(out) as part:
+        write_page(part / "index.html", "cohort.html.j2", report=report)
+
+
+def read_report(build: Path, data: Path, params: Params) -> CohortReport:
+    """Gather what the page shows; see `write_report`."""
+    scores = build / "scores"
+    if not (scores / "metrics.json").exists():
+        raise StageError(f"{scores} is absent; run `dvc repro score` first.")
+    metrics = read_json(scores / "metrics.json")
+    groups = tuple(metrics["groups"]["names"])
+    rows = worst_first(read_scores(scores / "scores.csv"), groups)
+    cases = {row.case: find_case(data, row.case) for row in rows}
+    pictured = rows[:MOST_PICTURED]
+    agreement = metrics["agreement"]
+    reference = [row.reference_agatston for row in rows]
+    predicted = [row.predicted_agatston for row in rows]
+    confusion = tuple(tuple(row) for row in metrics["groups"]["confusion"])
+    return CohortReport(
+        compared=len(rows),
+        phantom=_notice(cases.values()),
+        headline=_headline(metrics),
+        figures=_figures(metrics, {model: _evaluation(build, model) for model in MODELS}),
+        scatter=charts.scatter(reference, predicted, cuts=metrics["groups"]["bounds"]),
+        bland_altman=charts.bland_altman(
+            reference, predicted, bias=agreement["bias"], limits=tuple(agreement["limits"])
+        ),
+        groups=groups,
+        confusion=confusion,
+        confusion_top=max(1, *map(max, confusion)),
+        worst=tuple(_view(cases[row.case], row, scores) for row in pictured),
+        unseen=len(rows) - len(pictured),
+        rows=rows,
+        curves=tuple(curve for model in MODELS for curve in _curves(build / model / "fit", model)),
+        origin=_origin(build, metrics, params),
+    )
+
+
+def _notice(cases: Iterable[Case]) -> str:
+    synthetic = [case.facts.source == "phantom" for case in cases]
+    if all(synthetic):
+        return PHANTOM_NOTICE
+    return MIXED_NOTICE if any(synthetic) else ""
+
+
+def _evaluation(build: Path, model: str) -> Mapping[str, Any]:
+    path = build / model / "evaluation" / "metrics.json"
+    if not path.exists():
+        raise StageError(f"{path} is absent; run `dvc repro evaluate@{model}` first.")
+    return read_json(path)
+
+
+def _headline(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
+    free, lesions = metrics["calcium_free"], metrics["lesions"]
+    return (
+        Figure("heart Dice", number(metrics["heart_dice"]["mean"], 3), _over(metrics["heart_dice"])),
+        Figure("calcium voxel F1", number(metrics["calcium_voxels"]["f1"], 3), "pooled over all test scans"),
+        Figure(
+            "lesions found",
+            f"{lesions['found']} of {lesions['true']}",
+            f"{number(lesions['false_per_scan'], 2)} false ones a scan",
+        ),
+        Figure("linear κ of risk groups", *_with_interval(metrics["agreement"], "kappa_linear")),
+        Figure(
+            "calcium-free scans scored 0",
+            f"{free['scored_zero']} of {free['cases']}",
+            "no calcium in the reference",
+        ),
+    )
+
+
+def _figures(metrics: Mapping[str, Any], alone: Mapping[str, Mapping[str, Any]]) -> tuple[Figure, ...]:
+    """The whole table: first the networks alone, then the path from scan to score."""
+    heart, calcium, agreement = alone["heart"], alone["calcium"], metrics["agreement"]
+    lesions = metrics["lesions"]
+    cases = f"{metrics['cases']} test scans"
+    return (
+        Figure("Heart Dice, mean", number(heart["dice"]["mean"], 3), _over(heart["dice"])),
+        Figure("Heart Dice, lowest", number(heart["dice"]["lowest"], 3), _over(heart["dice"])),
+        Figure("Heart IoU, mean", number(heart["iou"]["mean"], 3), _over(heart["iou"])),
+        Figure("Calcium F1, voxels", number(calcium["pooled"]["f1"], 3), "calcium network, pooled"),
+        Figure("Calcium IoU, voxels", number(calcium["pooled"]["iou"], 3), "calcium network, pooled"),
+        Figure("Calcium F1, voxels, mean over cases", number(calcium["f1"]["mean"], 3), _over(calcium["f1"])),
+        Figure("Lesion F1", number(calcium["lesions"]["f1"], 3), "calcium network, 26-connected lesions"),
+        Figure("Lesion sensitivity", number(lesions["sensitivity"], 3), f"{lesions['true']} lesions"),
+        Figure("False lesions a scan", number(lesions["false_per_scan"], 2), cases),
+        Figure("Spearman", *_with_interval(agreement, "spearman")),
+        Figure("ICC(2,1)", *_with_interval(agreement, "icc2_1")),
+        Figure("Concordance of risk groups", *_with_interval(agreement, "concordance")),
+        Figure("κ, unweighted", *_with_interval(agreement, "kappa")),
+        Figure("κ, linear weights", *_with_interval(agreement, "kappa_linear")),
+        Figure("κ, quadratic weights", *_with_interval(agreement, "kappa_quadratic")),
+        Figure(
+            "Bias of the score",
+            signed(agreement["bias"], 1),
+            f"95 % limits of agreement {signed(agreement['limits'][0])} to {signed(agreement['limits'][1])}",
+            "Agatston",
+        ),
+    )
+
+
+def _over(summary: Mapping[str, Any]) -> str:
+    empty = f", {summary['empty']} with nothing to measure" if summary["empty"] else ""
+    return f"mean of {summary['cases']} test scans{empty}"
+
+
+def _with_interval(agreement: Mapping[str, Any], key: str) -> tuple[str, str]:
+    interval = agreement["intervals"].get(key)
+    note = f"95 % interval {number(interval[0], 3)} to {number(interval[1], 3)}" if interval else ""
+    return number(agreement[key], 3), note
+
+
+def _view(case: Case, row: CaseScore, scores: Path) -> CaseView:
+    ct = read_nifti(case.ct)
+    heart = read_nifti(scores / "masks" / f"{case.id}_heart.nii.gz", np.uint8).array > 0
+    predicted = read_nifti(scores / "masks" / f"{case.id}_calcium.nii.gz", np.uint8).array
+    reference = read_nifti(case.calcium, np.uint8).array
+    return CaseView(row, pictures_of(ct, heart, calcium=compare(predicted, reference)))
+
+
+def _curves(fit: Path, model: str) -> tuple[Curve, ...]:
+    if not (fit / "history.jsonl").exists():
+        raise StageError(f"{fit} holds no training; run `dvc repro train@{model}` first.")
+    lines = (fit / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    history = [json.loads(line) for line in lines]
+    outcome = read_json(fit / "metrics.json")
+    metric, best = outcome["metric"], outcome["best_epoch"]
+    epochs = [entry["epoch"] for entry in history]
+    loss = charts.curves({"loss": (epochs, [entry["loss"] for entry in history])}, ylabel="training loss")
+    tuned = charts.curves(
+        {metric: (epochs, [entry[metric] for entry in history])},
+        ylabel=f"{metric} on tuning patients",
+        mark_x=best,
+    )
+    reached = number(outcome[f"tune_{metric}"], 3)
+    return (
+        Curve(f"{model.capitalize()}: loss", loss, f"{len(epochs)} epochs"),
+        Curve(
+            f"{model.capitalize()}: {metric}", tuned, f"{reached} after epoch {best}, whose weights were kept"
+        ),
+    )
+
+
+def _origin(build: Path, metrics: Mapping[str, Any], params: Params) -> tuple[tuple[str, str], ...]:
+    rows = [("Profile", params.profile), ("Scoring protocol", metrics["protocol"])]
+    split = read_split(build / "split.json")
+    parts = ", ".join(f"{len(split.patients(part))} {part}" for part in split.parts)
+    rows.append(("Patients", f"{parts}; no patient is in two parts"))
+    for model in MODELS:
+        spec = read_json(build / model / "fit" / "model.json")
+        learned = ", ".join(f"{count} {source}" for source, count in sorted(spec["cases"].items()))
+        rows += [
+            (
+                f"{model.capitalize()} network",
+                f"{spec['params']['network']['encoder']}, learned from {learned}",
+            ),
+            (f"{model.capitalize()} fingerprint", spec["fingerprint"]),
+            (f"{model.capitalize()} weights, sha256", spec["weights_sha256"]),
+        ]
+    rows += [
+        ("Case table, sha256", sha256_file(build / "cases.csv")),
+        ("Split, sha256", sha256_file(build / "split.json")),
+    ]
+    return tuple(rows)

@@ -1,0 +1,218 @@
+"""The page of one scan: its score, what moves it, where the calcium lies, and what drew the masks."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from coronet.cohort.suitability import UNFIT
+from coronet.report.page import number, readable, write_page
+from coronet.report.pictures import Picture
+from coronet.report.views import by_vessel, pictures_of
+from coronet.score.calcium import find_calcium
+from coronet.score.groups import PRESETS
+from coronet.score.scan import MEANING, ScanScore
+
+PAGE = "index.html"
+AXIAL_SLICES = 6
+LADDER_NAMES = {
+    "paper": "Published method",
+    "aha": "ACC/AHA",
+    "five": "Rumberger, five groups",
+    "cac-drs": "CAC-DRS",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Notice:
+    """Something to read with the score; ``grave`` where it forbids believing it."""
+
+    title: str
+    text: str
+    grave: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Rung:
+    """A risk group; ``state`` is ``here``, ``possible`` or empty."""
+
+    label: str
+    state: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Ladder:
+    """The risk groups of one preset."""
+
+    name: str
+    rungs: tuple[Rung, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One number with its unit, name and a note, as text."""
+
+    name: str
+    value: str
+    unit: str = ""
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class LesionRow:
+    """A line of the table of lesions."""
+
+    number: int
+    place: str
+    slices: str
+    volume_mm3: float
+    peak_hu: float
+    weight: float
+    agatston: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanReport:
+    """Everything that ``scan.html.j2`` shows."""
+
+    agatston: float
+    interval: str
+    notices: tuple[Notice, ...]
+    ladders: tuple[Ladder, ...]
+    figures: tuple[Figure, ...]
+    legend: tuple[tuple[str, str], ...]
+    pictures: tuple[Picture, ...]
+    lesions: tuple[LesionRow, ...]
+    origin: tuple[tuple[str, str], ...]
+
+
+def write_scan_page(folder: Path, scored: ScanScore) -> None:
+    """Write ``index.html`` into ``folder``; it holds no identifier, file name or path."""
+    write_page(Path(folder) / PAGE, "scan.html.j2", report=read_scan_report(scored))
+
+
+def read_scan_report(scored: ScanScore) -> ScanReport:
+    """Gather what the page shows."""
+    calcium = by_vessel(scored.masks.calcium.astype(np.uint8))
+    names = {"calcium": "calcium"} | {name: name.upper() for name in ("lm", "lad", "lcx", "rca")}
+    return ScanReport(
+        agatston=scored.result.scores.agatston,
+        interval=_interval(scored),
+        notices=_notices(scored),
+        ladders=_ladders(scored),
+        figures=_figures(scored),
+        legend=(("heart", "heart"), *((kind, names[kind]) for kind in calcium)),
+        pictures=pictures_of(
+            scored.ct, scored.masks.heart, calcium=calcium, count=AXIAL_SLICES, numbers=_numbers(scored)
+        ),
+        lesions=tuple(
+            LesionRow(
+                number=lesion.number,
+                place=lesion.vessel or place,
+                slices=_slices(lesion.slices),
+                volume_mm3=lesion.volume_mm3,
+                peak_hu=lesion.peak_hu,
+                weight=lesion.weight,
+                agatston=lesion.agatston,
+            )
+            for lesion, place in zip(scored.result.lesions, scored.places, strict=True)
+        ),
+        origin=_origin(scored),
+    )
+
+
+def _interval(scored: ScanScore) -> str:
+    found = scored.intervals
+    return (
+        f"{number(found.low)} to {number(found.high)} when the masks are cut at a probability of 0.5 to 0.99 "
+        "or moved by one voxel"
+    )
+
+
+def _notices(scored: ScanScore) -> tuple[Notice, ...]:
+    notices = []
+    if scored.statement:
+        notices.append(Notice("Not to be believed on patients.", scored.statement, grave=True))
+    for flag in scored.flags:
+        title = "Scored by force." if flag in UNFIT else "With care."
+        notices.append(Notice(title, f"{MEANING[flag][0].upper()}{MEANING[flag][1:]}.", grave=flag in UNFIT))
+    unsure = [LADDER_NAMES[name] for name in PRESETS if not scored.intervals.sure(name)]
+    if unsure:
+        text = f"Within that range the score could fall into another group ({', '.join(unsure)})."
+        notices.append(Notice("More than one risk group is possible.", text, grave=False))
+    return tuple(notices)
+
+
+def _ladders(scored: ScanScore) -> tuple[Ladder, ...]:
+    ladders = []
+    for name, preset in PRESETS.items():
+        # CAC-DRS appends the number of vessels to its label.
+        own = scored.result.groups[name].split("/")[0]
+        possible = {label.split("/")[0]: "possible" for label in scored.intervals.groups[name]} | {
+            own: "here"
+        }
+        rungs = tuple(Rung(readable(label), possible.get(label, "")) for label in preset.labels)
+        ladders.append(Ladder(LADDER_NAMES[name], rungs))
+    return tuple(ladders)
+
+
+def _figures(scored: ScanScore) -> tuple[Figure, ...]:
+    scores, protocol = scored.result.scores, scored.result.protocol
+    counted = sum(lesion.agatston > 0 for lesion in scored.result.lesions)
+    small = len(scored.result.lesions) - counted
+    note = (
+        f"and {small} too small to count" if small else f"of at least {protocol.least_area_mm2:g} mm² a slice"
+    )
+    return (
+        Figure("lesions", str(counted), note=note),
+        Figure("volume", number(scores.volume_mm3), "mm³", "at or above 130 HU"),
+        Figure("weighted volume", number(scores.volume_weighted), "mm³", "volume × weight of the highest HU"),
+        Figure("heart", number(scored.heart_ml), "ml", "as outlined below"),
+    )
+
+
+def _numbers(scored: ScanScore) -> np.ndarray:
+    """Lesion numbers on the scan's grid; lesions are told apart as the score does."""
+    calcium = find_calcium(scored.ct, scored.masks.calcium, scored.result.protocol)
+    centres = np.array([lesion.centre_voxel for lesion in scored.result.lesions])
+    numbers = np.zeros(scored.ct.shape, dtype=np.int32)
+    for part in range(calcium.lesions):
+        index = calcium.index[calcium.lesion == part]
+        nearest = np.abs(centres - index.mean(axis=0)).sum(axis=1).argmin()
+        numbers[tuple(index.T)] = scored.result.lesions[nearest].number
+    return numbers
+
+
+def _slices(ends: tuple[int, int]) -> str:
+    first, last = ends[0] + 1, ends[1] + 1
+    return str(first) if first == last else f"{first}–{last}"
+
+
+def _origin(scored: ScanScore) -> tuple[tuple[str, str], ...]:
+    rows = []
+    for name, origin in scored.models.items():
+        learned = (
+            ", ".join(f"{count} {source}" for source, count in sorted(origin.cases.items())) or "unknown"
+        )
+        rows += [
+            (
+                f"{name.capitalize()} network",
+                f"{origin.encoder}, {learned}",
+            ),
+            (f"{name.capitalize()} fingerprint", origin.fingerprint or "none"),
+            (f"{name.capitalize()} weights, sha256", origin.weights_sha256),
+        ]
+    protocol, facts = scored.result.protocol, scored.facts
+    voxels = " × ".join(str(size) for size in scored.ct.shape)
+    spacing = " × ".join(f"{value:.2f}" for value in scored.ct.spacing_mm)
+    rows += [
+        ("Protocol", f"{protocol.name}: {protocol.source}"),
+        ("Scan", f"{voxels} voxels of {spacing} mm, from {facts.source}"),
+    ]
+    if facts.kernel:
+        rows.append(("Kernel", facts.kernel))
+    if facts.tube_kv:
+        rows.append(("Tube voltage", f"{facts.tube_kv:g} kV"))
+    return tuple(rows)

@@ -1,0 +1,270 @@
+"""Scores of the test patients: the whole path from scan to score, against the score of the case's mask."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coronet.cohort.cases import Case, find_case
+from coronet.cohort.volume import Volume, read_nifti, write_nifti
+from coronet.config import Params
+from coronet.errors import InputError, UnsuitableScan
+from coronet.files import replacing_folder, write_json, write_text
+from coronet.networks.builder import LoadedModel, load_model
+from coronet.score.agatston import score_mask
+from coronet.score.agreement import LEAST_PAIRS, Statistics, agreement
+from coronet.score.groups import find_groups
+from coronet.score.masks import find_masks
+from coronet.score.protocol import find_protocol
+from coronet.train.device import pick_device
+from coronet.train.metrics import LesionMatch, Overlap, match_lesions, overlap, summarise
+
+if TYPE_CHECKING:
+    from coronet.cohort.split import Split
+
+logger = logging.getLogger("coronet")
+
+TABLE, METRICS, MASKS = "scores.csv", "metrics.json", "masks"
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseScore:
+    """One test case, predicted and reference.
+
+    Attributes:
+        case: its id.
+        source: where the scan came from, such as ``phantom``.
+        predicted_agatston: score of the masks that the networks drew.
+        reference_agatston: score of the case's mask with the same protocol.
+        predicted_volume_mm3: calcium at or above the protocol's threshold.
+        reference_volume_mm3: the same of the case's mask.
+        predicted_group: risk group by the preset in force.
+        reference_group: the same of the reference score.
+        heart_dice: of the predicted heart; None where the case has no heart mask.
+        calcium_dice: of the predicted calcium's voxels; None where both masks are empty.
+        lesions: lesions of the case's mask.
+        lesions_found: those that a predicted voxel touches.
+        lesions_false: predicted lesions that touch none.
+    """
+
+    case: str
+    source: str
+    predicted_agatston: float
+    reference_agatston: float
+    predicted_volume_mm3: float
+    reference_volume_mm3: float
+    predicted_group: str
+    reference_group: str
+    heart_dice: float | None
+    calcium_dice: float | None
+    lesions: int
+    lesions_found: int
+    lesions_false: int
+
+
+def score_cohort(
+    data: Path,
+    split: Split,
+    *,
+    heart_fit: Path,
+    calcium_fit: Path,
+    out: Path,
+    params: Params,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[CaseScore, ...]:
+    """Take every test scan from voxels to score and compare with the score of its mask.
+
+    Args:
+        data: the cohort's folder.
+        split: who is a test patient.
+        heart_fit: folder of the heart model.
+        calcium_fit: folder of the calcium model.
+        out: folder that is replaced: ``scores.csv``, ``metrics.json`` and ``masks/`` with what was found.
+        params: protocol and risk groups.
+        progress: called with (cases done, cases in all).
+
+    Returns:
+        One row a case, sorted by id. Cases without a calcium mask have no reference and are left out, which
+        ``metrics.json`` tells.
+
+    Raises:
+        InputError: no test case has a calcium mask.
+    """
+    device = pick_device()
+    models = tuple(load_model(folder, device=device) for folder in (heart_fit, calcium_fit))
+    names = sorted(split.cases("test"))
+    found, skipped = [], []
+    with replacing_folder(out) as part:
+        for done, name in enumerate(names, start=1):
+            case = find_case(data, name)
+            if case.calcium is None:
+                skipped.append(name)
+                logger.info("%s: not scored, since it has no calcium mask to compare with", name)
+            else:
+                found.append(_score_case(case, models, params, part / MASKS))
+            if progress:
+                progress(done, len(names))
+        if not found:
+            raise InputError("No test case has a calcium mask, so there is nothing to compare scores with.")
+        rows = tuple(result.row for result in found)
+        write_text(part / TABLE, _to_csv(rows))
+        write_json(part / METRICS, _metrics(found, skipped, params))
+    return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _Result:
+    """A case's row, and the counts that are pooled over cases."""
+
+    row: CaseScore
+    heart: Overlap | None
+    voxels: Overlap
+    lesions: LesionMatch
+
+
+def _score_case(case: Case, models: Sequence[LoadedModel], params: Params, folder: Path) -> _Result:
+    ct = read_nifti(case.ct)
+    truth = _read_mask(case.calcium, ct)
+    heart_truth = None if case.heart is None else _read_mask(case.heart, ct) > 0
+    try:
+        masks = find_masks(ct, *models)
+        heart, calcium = masks.heart, masks.calcium
+    except UnsuitableScan:
+        # A heart that is not found is a failure of the path, and counts as a score of 0.
+        logger.info("%s: no heart was found, so no calcium is", case.id)
+        heart = calcium = np.zeros(ct.shape, dtype=bool)
+    for model, mask in (("heart", heart), ("calcium", calcium)):
+        write_nifti(folder / f"{case.id}_{model}.nii.gz", ct.with_array(mask.astype(np.uint8)))
+    protocol, groups = find_protocol(params.score.protocol), find_groups(params.score.groups)
+    predicted, reference = (score_mask(ct, mask, protocol=protocol).scores for mask in (calcium, truth))
+    voxels, lesions = overlap(truth, calcium), match_lesions(truth, calcium)
+    heart_overlap = None if heart_truth is None else overlap(heart_truth, heart)
+    row = CaseScore(
+        case=case.id,
+        source=case.facts.source,
+        predicted_agatston=round(predicted.agatston, 3),
+        reference_agatston=round(reference.agatston, 3),
+        predicted_volume_mm3=round(predicted.volume_mm3, 3),
+        reference_volume_mm3=round(reference.volume_mm3, 3),
+        predicted_group=groups.labels[groups.index(predicted.agatston)],
+        reference_group=groups.labels[groups.index(reference.agatston)],
+        heart_dice=None if heart_overlap is None else heart_overlap.dice,
+        calcium_dice=voxels.dice,
+        lesions=lesions.true,
+        lesions_found=lesions.found,
+        lesions_false=lesions.false,
+    )
+    return _Result(row, heart_overlap, voxels, lesions)
+
+
+def _read_mask(path: Path, ct: Volume) -> np.ndarray:
+    mask = read_nifti(path, np.uint8)
+    if not mask.same_grid(ct):
+        raise InputError(f"{path.name}: its grid is not the scan's; `coronet cohort add` mends it.")
+    return mask.array
+
+
+def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -> dict[str, Any]:
+    rows = [result.row for result in found]
+    groups = find_groups(params.score.groups)
+    voxels = sum((result.voxels for result in found), Overlap(0, 0, 0))
+    lesions = sum((result.lesions for result in found), LesionMatch(0, 0, 0, 0))
+    free = [row for row in rows if row.reference_agatston == 0]
+    hearts = [result.heart for result in found if result.heart is not None]
+    return {
+        "cases": len(rows),
+        "skipped": list(skipped),
+        "protocol": params.score.protocol,
+        "groups": {
+            "preset": groups.name,
+            "names": list(groups.labels),
+            "bounds": list(groups.bounds),
+            "confusion": _confusion(rows, groups.labels),
+        },
+        "agreement": _agreement(rows, params.score.groups),
+        "calcium_free": {
+            "cases": len(free),
+            "scored_zero": sum(row.predicted_agatston == 0 for row in free),
+            "share": sum(row.predicted_agatston == 0 for row in free) / len(free) if free else None,
+        },
+        "heart_dice": dataclasses.asdict(summarise(row.heart_dice for row in rows)),
+        "heart_iou": dataclasses.asdict(summarise(heart.iou for heart in hearts)),
+        "calcium_voxels": {"f1": voxels.f1, "iou": voxels.iou},
+        "calcium_dice": dataclasses.asdict(summarise(row.calcium_dice for row in rows)),
+        "lesions": dataclasses.asdict(lesions)
+        | {"sensitivity": lesions.sensitivity, "false_per_scan": lesions.false / len(rows)},
+    }
+
+
+def _agreement(rows: Sequence[CaseScore], groups: str) -> dict[str, Any]:
+    """Statistics with their intervals; of too few cases only bias and limits are known."""
+    reference = np.array([row.reference_agatston for row in rows])
+    predicted = np.array([row.predicted_agatston for row in rows])
+    if len(rows) < LEAST_PAIRS:
+        differences = predicted - reference
+        bias, spread = float(differences.mean()), 1.96 * float(differences.std())
+        nothing = dict.fromkeys(field.name for field in dataclasses.fields(Statistics))
+        return nothing | {"bias": bias, "limits": [bias - spread, bias + spread], "intervals": {}}
+    found = agreement(reference, predicted, groups=groups).to_json()
+    # Reference groups are the rows of this file's matrix; that of the agreement lies the other way.
+    del found["confusion"]
+    return found
+
+
+def _confusion(rows: Sequence[CaseScore], labels: Sequence[str]) -> list[list[int]]:
+    """Counts by reference group (rows) and predicted group (columns)."""
+    pairs = [(row.reference_group, row.predicted_group) for row in rows]
+    return [[pairs.count((reference, predicted)) for predicted in labels] for reference in labels]
+
+
+def read_scores(path: Path) -> tuple[CaseScore, ...]:
+    """Read ``scores.csv``.
+
+    Raises:
+        InputError: a column is missing or not understood.
+    """
+    kinds = {field.name: field.type for field in dataclasses.fields(CaseScore)}
+    read = {"str": str, "int": int, "float": float, "float | None": _to_float}
+    with Path(path).open(newline="", encoding="utf-8") as lines:
+        try:
+            return tuple(
+                CaseScore(**{name: read[kind](row[name]) for name, kind in kinds.items()})
+                for row in csv.DictReader(lines)
+            )
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path} is not understood ({error}); `dvc repro score` writes it.") from error
+
+
+def _to_float(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def worst_first(rows: Sequence[CaseScore], groups: Sequence[str]) -> tuple[CaseScore, ...]:
+    """Order cases by how many risk groups they are off, then by the error of the score.
+
+    The error is taken on a logarithmic scale, log(1 + score): 0 for 40 is worse than 900 for 1000.
+    """
+
+    def badness(row: CaseScore) -> tuple[float, ...]:
+        off = abs(groups.index(row.predicted_group) - groups.index(row.reference_group))
+        error = abs(math.log1p(row.predicted_agatston) - math.log1p(row.reference_agatston))
+        return -off, -error, row.heart_dice if row.heart_dice is not None else 0.0
+
+    return tuple(sorted(rows, key=lambda row: (*badness(row), row.case)))
+
+
+def _to_csv(rows: Sequence[CaseScore]) -> str:
+    stream = io.StringIO()
+    names = [field.name for field in dataclasses.fields(CaseScore)]
+    writer = csv.DictWriter(stream, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in rows)
+    return stream.getvalue()

@@ -1,0 +1,92 @@
+"""Heart and calcium masks of a scan, as the networks draw them on its own grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from coronet.cohort.volume import Volume
+from coronet.errors import UnsuitableScan
+from coronet.networks.builder import LoadedModel
+from coronet.score.intervals import THRESHOLDS
+from coronet.train.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
+
+
+@dataclasses.dataclass(frozen=True)
+class Masks:
+    """What the networks found; every array has the scan's shape (x, y, z).
+
+    Attributes:
+        heart: bool.
+        calcium: bool; voxels below 130 HU never belong to it.
+        certainty: float32; the highest of `THRESHOLDS` at which a voxel would still be calcium, else 0.
+    """
+
+    heart: np.ndarray
+    calcium: np.ndarray
+    certainty: np.ndarray
+
+
+def find_masks(ct: Volume, heart_model: LoadedModel, calcium_model: LoadedModel) -> Masks:
+    """Find the heart, then the calcium in and beside it.
+
+    Args:
+        ct: HU, RAS+.
+        heart_model: finds the heart.
+        calcium_model: finds calcium around it.
+
+    Raises:
+        UnsuitableScan: no heart was found.
+    """
+    heart = heart_mask(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
+    if not heart.any():
+        raise UnsuitableScan("The heart network found no heart in this scan, so there is nothing to score.")
+    probability = predict_calcium(ct, heart, calcium_model)
+    certainty = np.zeros(ct.shape, dtype=np.float32)
+    for threshold in sorted(THRESHOLDS):
+        certainty[calcium_mask(probability, ct, threshold)] = threshold
+    return Masks(heart, calcium_mask(probability, ct, calcium_model.params.threshold), certainty)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOrigin:
+    """Which weights drew a mask, and what they learned from.
+
+    Attributes:
+        fingerprint: of the training, or empty.
+        weights_sha256: of the weights' bytes.
+        cases: how many cases it learned from, by source.
+        encoder: of the network.
+        threshold: probability from which a voxel counts.
+    """
+
+    fingerprint: str
+    weights_sha256: str
+    cases: Mapping[str, int]
+    encoder: str
+    threshold: float
+
+    @property
+    def trained_on(self) -> str:
+        """``phantom``, ``real``, ``phantom and real``, or ``unknown`` where nothing is recorded."""
+        sources = [source for source, count in self.cases.items() if count]
+        kinds = {"phantom" if source == "phantom" else "real" for source in sources}
+        return " and ".join(sorted(kinds)) or "unknown"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``score.json``."""
+        return dataclasses.asdict(self) | {"cases": dict(self.cases), "trained_on": self.trained_on}
+
+
+def origin_of(model: LoadedModel) -> ModelOrigin:
+    """Where a model's weights come from."""
+    return ModelOrigin(
+        fingerprint=model.spec.fingerprint,
+        weights_sha256=model.sha256,
+        cases=dict(model.spec.cases),
+        encoder=model.params.network.encoder,
+        threshold=model.params.threshold,
+    )

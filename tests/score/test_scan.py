@@ -1,0 +1,139 @@
+"""One scan from voxels to score, with networks whose answer is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import re
+
+import numpy as np
+import pytest
+
+from coronet.cohort.cases import ScanFacts
+from coronet.cohort.reader import Scan, read_scan
+from coronet.cohort.volume import read_nifti, write_nifti
+from coronet.errors import UnsuitableScan
+from coronet.networks.builder import load_model
+from coronet.score.agatston import score_mask
+from coronet.score.scan import check_suitable, score_scan, write_scan_score
+
+LESIONS = [((20.0, 10.0, 4.0), 350), ((-24.0, 20.0, -20.0), 500)]
+FACTS = ScanFacts(patient="", source="nifti")
+
+
+@pytest.fixture(scope="module")
+def models(save_fit, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fits")
+    return {f"{model}_model": load_model(save_fit(folder / model, model)) for model in ("heart", "calcium")}
+
+
+def test_the_whole_path_scores_what_an_expert_would(make_chest, models, params):
+    chest = make_chest(LESIONS)
+    found = score_scan(Scan(chest.ct, FACTS), **models, params=params)
+    assert np.array_equal(found.masks.calcium, chest.calcium)
+    assert found.result.scores == score_mask(chest.ct, chest.calcium).scores
+    assert found.result.scores.agatston > 100
+
+
+def test_a_scan_without_calcium_scores_zero(make_chest, models, params):
+    found = score_scan(Scan(make_chest().ct, FACTS), **models, params=params)
+    assert found.result.scores.agatston == 0
+    assert found.to_json()["groups"]["paper"] == "0"
+    assert found.to_json()["lesions"] == []
+
+
+def test_the_answer_names_lesions_models_and_limits(make_chest, models, params):
+    answer = score_scan(Scan(make_chest(LESIONS).ct, FACTS), **models, params=params).to_json()
+    assert set(answer) == {"scores", "groups", "lesions", "intervals", "protocol", "models", "input"}
+    assert {lesion["peak_hu"] for lesion in answer["lesions"]} == {350, 500}
+    assert all(lesion["place"] for lesion in answer["lesions"])
+    assert answer["models"]["heart"]["trained_on"] == "phantom"
+    assert answer["models"]["heart"]["weights_sha256"] == models["heart_model"].sha256
+    assert "must not be believed on patients" in answer["models"]["statement"]
+    assert answer["intervals"]["low"] <= answer["scores"]["agatston"] <= answer["intervals"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("cases", "trained_on", "words"),
+    [
+        ({"dicom": 12}, "real", ""),
+        ({"dicom": 2, "phantom": 3}, "phantom and real", ""),
+        ({"phantom": 3, "dicom": 0}, "phantom", "synthetic phantoms"),
+        ({}, "unknown", "not recorded"),
+    ],
+)
+def test_the_statement_follows_from_what_the_networks_learned_from(
+    cases, trained_on, words, *, make_chest, save_fit, params, tmp_path
+):
+    models = {
+        f"{model}_model": load_model(save_fit(tmp_path / model, model, cases=cases))
+        for model in ("heart", "calcium")
+    }
+    found = score_scan(Scan(make_chest().ct, FACTS), **models, params=params)
+    assert found.models["calcium"].trained_on == trained_on
+    assert words in found.statement
+    assert bool(found.statement) == bool(words)
+
+
+def test_an_implausible_heart_is_told(make_chest, models, params):
+    found = score_scan(Scan(make_chest().ct, FACTS), **models, params=params)
+    assert set(found.flags) == {"heart_size", "heart_cut"}
+    assert set(found.to_json()["input"]["warnings"]) == {"heart_size", "heart_cut"}
+
+
+def test_a_contrast_scan_is_refused_unless_forced(make_chest, models, params):
+    scan = Scan(make_chest().ct, dataclasses.replace(FACTS, contrast=True))
+    with pytest.raises(UnsuitableScan, match=r"must not be scored: a contrast agent"):
+        score_scan(scan, **models, params=params)
+    forced = score_scan(scan, **models, params=params, force=True)
+    assert "contrast" in forced.to_json()["input"]["warnings"]
+
+
+@pytest.mark.parametrize("flag", ["contrast", "not_hu", "no_heart_in_view", "incomplete"])
+def test_flags_that_forbid_a_score_say_why(flag):
+    with pytest.raises(UnsuitableScan, match="--force"):
+        check_suitable((flag,))
+    check_suitable((flag,), force=True)
+
+
+def test_thick_slices_warn_and_are_scored(make_chest, models, params):
+    chest = make_chest(LESIONS)
+    affine = chest.ct.affine.copy()
+    affine[2, 2] = 6.0
+    thick = dataclasses.replace(chest.ct, affine=affine)
+    assert "thick_slices" in score_scan(Scan(thick, FACTS), **models, params=params).flags
+
+
+def test_no_heart_is_no_zero(make_chest, save_fit, params, tmp_path):
+    blind = {
+        "heart_model": load_model(save_fit(tmp_path / "heart", "heart", logit=-9.0)),
+        "calcium_model": load_model(save_fit(tmp_path / "calcium", "calcium")),
+    }
+    with pytest.raises(UnsuitableScan, match="found no heart"):
+        score_scan(Scan(make_chest(LESIONS).ct, FACTS), **blind, params=params, force=True)
+
+
+def test_files_lie_on_the_scans_own_grid_and_others_stay(make_chest, models, params, tmp_path):
+    chest = make_chest(LESIONS)
+    (tmp_path / "notes.txt").write_text("mine")
+    found = score_scan(Scan(chest.ct, FACTS), **models, params=params)
+    write_scan_score(tmp_path, found)
+    for name in ("heart", "calcium"):
+        assert read_nifti(tmp_path / f"{name}.nii.gz").same_grid(chest.ct)
+    assert np.array_equal(read_nifti(tmp_path / "calcium.nii.gz").array > 0, chest.calcium)
+    assert json.loads((tmp_path / "score.json").read_text()) == json.loads(json.dumps(found.to_json()))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_nothing_that_names_the_patient_is_written(make_chest, models, params, tmp_path):
+    folder = tmp_path / "CANARY^JANE" / "CANARY-MRN-4711"
+    folder.mkdir(parents=True)
+    write_nifti(folder / "CANARY_scan.nii.gz", make_chest(LESIONS).ct)
+    scan = dataclasses.replace(read_scan(folder / "CANARY_scan.nii.gz"), identity="CANARY^JANE")
+    scan = dataclasses.replace(scan, facts=dataclasses.replace(scan.facts, patient="CANARY-MRN-4711"))
+    write_scan_score(tmp_path / "out", score_scan(scan, **models, params=params))
+    for file in (tmp_path / "out").iterdir():
+        assert not re.search(rb"CANARY|4711", file.read_bytes()), file.name
+        if file.suffix == ".gz":
+            assert not re.search(rb"CANARY|4711", gzip.decompress(file.read_bytes()))
