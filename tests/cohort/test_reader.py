@@ -408,3 +408,44 @@ def test_what_is_not_there(tmp_path):
         read_scan(tmp_path / "gone")
     with pytest.raises(UnreadableScan, match="no files"):
         read_scan(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_bytes_are_read_or_refused_but_never_crash(tmp_path, write_dicom, picture, seed):
+    """Flip, overwrite and cut bytes, mostly in the headers."""
+    rng = np.random.default_rng(seed)
+    files = [
+        save_nifti(tmp_path / "a.nii", values(), ras_affine()),
+        save_nrrd(tmp_path / "a.nrrd", values()),
+        save_mha(tmp_path / "a.mha", values()),
+        write_dicom(tmp_path / "ct", picture((3, 8, 8)))[1],
+        write_dicom(tmp_path / "rle", picture((3, 8, 8)), syntax="1.2.840.10008.1.2.5")[1],
+        write_dicom(tmp_path / "jls", picture((3, 8, 8)), syntax="1.2.840.10008.1.2.4.80")[1],
+    ]
+    for file in files:
+        whole = file.read_bytes()
+        for _ in range(25):
+            content = bytearray(whole)
+            for place in rng.integers(0, min(len(content), 1200), rng.integers(1, 12)):
+                content[place] = rng.choice([0, 255, ord("-"), ord("9"), int(rng.integers(256))])
+            file.write_bytes(content[: rng.integers(len(content))] if rng.random() < 0.1 else content)
+            try:
+                scan = read_scan(file if file.parent == tmp_path else file.parent)
+            except UnreadableScan:
+                continue
+            assert np.isfinite(scan.volume.array).all()
+        file.write_bytes(whole)
+
+
+def test_a_decoder_that_dies_takes_nobody_along(real_data, tmp_path):
+    """Some damaged JPEG streams make the decoder abort its process."""
+    source = real_data / ODD / "transfer_syntaxes_WG04" / "CT1_JPLL"
+    for index in range(2):
+        dataset = pydicom.dcmread(source)
+        dataset.InstanceNumber, dataset.ImagePositionPatient = index + 1, [0, 0, 5 * index]
+        dataset.save_as(tmp_path / f"{index}.dcm")
+    whole = (tmp_path / "1.dcm").read_bytes()
+    table = whole.index(b"\xff\xc4")
+    (tmp_path / "1.dcm").write_bytes(whole[: table + 4] + b"\xff" * 24 + whole[table + 28 :])
+    with pytest.raises(UnreadableScan, match=r"cannot be decoded \(JPEG Lossless"):
+        read_scan(tmp_path)

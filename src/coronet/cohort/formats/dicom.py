@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,15 +13,12 @@ import numpy as np
 
 from coronet.cohort.formats.loaded import Loaded
 from coronet.cohort.formats.pictures import Damaged, NotUsable, Picture, files_under, pictures_of
+from coronet.cohort.formats.pixels import Decoder
 from coronet.cohort.formats.stacking import sort_places, stack_affine
-from coronet.cohort.volume import AIR_HU
 from coronet.errors import UnreadableScan
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-TISSUE_HU = -900
-"""A padding value above this may be tissue as well, so it counts only where it touches the picture's edge."""
 
 KERNEL = re.compile(
     r"[A-Za-z]{1,3}\d{0,3}[a-z]?\+?|STANDARD|SOFT|DETAIL|LUNG|BONE|BONEPLUS|EDGE|CHEST|CHST|BODY"
@@ -31,7 +27,6 @@ KERNEL = re.compile(
 
 NO_IDENTITY = ("", "0", "anon", "anonymous", "anonymized", "anonymised", "none", "unknown", "patient", "test")
 NO_CONTRAST = ("NO", "NONE", "N", "0", "WITHOUT", "NATIVE")
-DECODE_ERRORS = (RuntimeError, ValueError, AttributeError, NotImplementedError, OSError, EOFError, TypeError)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,107 +136,22 @@ def load(series: Series, where: str) -> Loaded:
         raise UnreadableScan(f"{where}: a file beside its slices is damaged ({series.fault}); copy it anew.")
     places = sort_places(series.pictures, where)
     affine = stack_affine([place[0] for place in places], where)
-    decoder = _Decoder(where)
     whole = all(item.whole for item in series.pictures)
     first = series.pictures[0].dataset
     stack = np.empty((len(places), int(first.Rows), int(first.Columns)), np.int16 if whole else np.float32)
-    for index, place in enumerate(places):
-        hu = decoder.hu(place[0])
-        for twin in place[1:]:
-            if not np.array_equal(hu, decoder.hu(twin)):
-                raise UnreadableScan(
-                    f"{where}: two different pictures of one place ({place[0].depth_mm:.1f} mm along the "
-                    "slice axis); export one reconstruction on its own."
-                )
-        if stack.dtype == np.int16 and (hu.min() < -32768 or hu.max() > 32767):
-            stack = stack.astype(np.float32)
-        stack[index] = hu
+    with Decoder(where) as decoder:
+        for index, place in enumerate(places):
+            hu = decoder.hu(place[0])
+            for twin in place[1:]:
+                if not np.array_equal(hu, decoder.hu(twin)):
+                    raise UnreadableScan(
+                        f"{where}: two different pictures of one place ({place[0].depth_mm:.1f} mm along the "
+                        "slice axis); export one reconstruction on its own."
+                    )
+            if stack.dtype == np.int16 and (hu.min() < -32768 or hu.max() > 32767):
+                stack = stack.astype(np.float32)
+            stack[index] = hu
     return Loaded(stack.transpose(2, 1, 0), affine)
-
-
-class _Decoder:
-    """Pixels of the file asked for last, since frames of one file come one after the other."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._dataset: Dataset | None = None
-        self._frames = np.empty(0)
-
-    def hu(self, picture: Picture) -> np.ndarray:
-        """HU of one picture, shape (rows, columns); padding is air."""
-        if picture.dataset is not self._dataset:
-            self._frames = self._decode(picture)
-            self._dataset = picture.dataset
-        stored = self._frames[picture.frame]
-        if picture.whole:
-            hu = stored.astype(np.int32) * int(picture.slope) + int(picture.intercept)
-        else:
-            hu = stored.astype(np.float32) * np.float32(picture.slope) + np.float32(picture.intercept)
-        outside = _padding(picture, stored)
-        if outside is not None:
-            hu[outside] = AIR_HU
-        return hu
-
-    def _decode(self, picture: Picture) -> np.ndarray:
-        from pydicom.pixels import pixel_array
-
-        dataset = picture.dataset
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                _name_syntax(dataset)
-                frames = pixel_array(dataset)
-        except DECODE_ERRORS as error:
-            raise UnreadableScan(
-                f"{self._where}: the slice at {picture.depth_mm:.1f} mm cannot be decoded "
-                f"({_syntax(dataset)}); the file is damaged or its compression is not read."
-            ) from error
-        frames = frames.reshape(-1, int(dataset.Rows), int(dataset.Columns))
-        return _without_overlay_bits(frames, dataset)
-
-
-def _name_syntax(dataset: Dataset) -> None:
-    """Files without a preamble do not name their transfer syntax; it follows from how they were parsed."""
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    if getattr(dataset, "file_meta", None) is None:
-        dataset.file_meta = FileMetaDataset()
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, little = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-
-
-def _syntax(dataset: Dataset) -> str:
-    uid = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    return "unnamed transfer syntax" if uid is None else uid.name
-
-
-def _without_overlay_bits(frames: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Old scanners draw overlays into the bits above BitsStored; shifting up and down again drops them."""
-    unused = int(dataset.BitsAllocated) - int(dataset.BitsStored)
-    if unused <= 0 or frames.dtype.kind not in "iu":
-        return frames
-    if frames.dtype.itemsize * 8 != int(dataset.BitsAllocated):
-        return frames
-    return (frames << unused) >> unused
-
-
-def _padding(picture: Picture, stored: np.ndarray) -> np.ndarray | None:
-    value = picture.dataset.get("PixelPaddingValue")
-    if not isinstance(value, int):
-        return None
-    limit = picture.dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((value, limit if isinstance(limit, int) else value))
-    outside = (stored >= low) & (stored <= high)
-    if high * picture.slope + picture.intercept <= TISSUE_HU or not outside.any():
-        return outside
-    from scipy.ndimage import label
-
-    parts, _ = label(outside)
-    edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
-    return np.isin(parts, np.unique(edge[edge > 0]))
 
 
 def identity(series: Series) -> str:

@@ -39,7 +39,7 @@ def three_axes(array: np.ndarray, path: Path) -> np.ndarray:
     if array.ndim != 3:
         kind = "a series in time or a picture in colour" if array.ndim > 3 else "no volume"
         raise UnreadableScan(f"{path}: shape {array.shape} is {kind}; give one volume with three axes.")
-    if 1 in array.shape:
+    if min(array.shape) < 2:
         raise UnreadableScan(f"{path}: shape {array.shape} is a single slice; give a whole volume.")
     return array
 

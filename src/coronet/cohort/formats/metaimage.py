@@ -41,8 +41,10 @@ def load(path: Path) -> Loaded:
             raise UnreadableScan(f"{path}: the data end early.")
         flat = np.frombuffer(content, dtype, count=int(np.prod(shape)))
         affine = _affine(header, len(shape), path)
-    except (OSError, ValueError, KeyError, zlib.error) as error:
-        raise UnreadableScan(f"{path}: the file is damaged or no MetaImage ({error}).") from error
+    except (OSError, ValueError, KeyError, OverflowError, MemoryError, zlib.error) as error:
+        raise UnreadableScan(
+            f"{path}: the file is damaged or no MetaImage ({type(error).__name__})."
+        ) from error
     array = flat.reshape(shape, order="F").astype(dtype.newbyteorder("="), copy=False)
     return Loaded(three_axes(array, path), check_grid(affine, path))
 

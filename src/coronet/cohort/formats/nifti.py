@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,10 @@ def load(path: Path) -> Loaded:
         if image.get_data_dtype().kind not in "iuf":
             raise UnreadableScan(f"{path}: values of type {image.get_data_dtype()} are no HU.")
         array = three_axes(np.asanyarray(image.dataobj), path)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except UnreadableScan:
+        raise
+    except Exception as error:
+        # Whatever the parser raises on bytes that are not what they should be.
         raise UnreadableScan(f"{path}: the file is damaged or no NIfTI ({type(error).__name__}).") from error
     return Loaded(array, check_grid(affine, path))
 

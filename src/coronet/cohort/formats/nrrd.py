@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,10 @@ def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
                 return nrrd.read_data(header, stream, path), header
         companion(path, str(named))
         return nrrd.read_data(header, None, path), header
-    except (nrrd.NRRDError, OSError, EOFError, ValueError, KeyError, StopIteration, zlib.error) as error:
+    except UnreadableScan:
+        raise
+    except Exception as error:
+        # Whatever the parser raises on bytes that are not what they should be.
         raise UnreadableScan(f"{path}: the file is damaged or no NRRD ({type(error).__name__}).") from error
 
 

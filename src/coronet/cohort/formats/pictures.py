@@ -42,9 +42,6 @@ TAGS = [
 ]
 """All that is ever parsed of a file; names, dates and private blocks are passed over unread."""
 
-PARSE_ERRORS = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError)
-"""What pydicom raises on headers that are not what they should be."""
-
 
 class NotUsable(Exception):
     """A file that is no CT picture; the message says what it is."""
@@ -139,7 +136,10 @@ def parse(path: Path) -> Dataset:
             # The warnings quote header values, which may name the patient.
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path, force=True, specific_tags=TAGS, defer_size=4096)
-    except PARSE_ERRORS as error:
+            for tag in set(dataset.keys()) - {pydicom.tag.Tag("PixelData")}:
+                dataset[tag]  # values are parsed at first use: here, where faults are expected
+    except Exception as error:
+        # Whatever the parser raises on bytes that are not what they should be.
         raise Damaged(f"header cannot be parsed ({type(error).__name__})") from error
     return dataset
 
@@ -157,7 +157,9 @@ def pictures_of(path: Path) -> tuple[Picture, ...]:
         try:
             _demand_ct(dataset)
             return tuple(_pictures(path, dataset))
-        except PARSE_ERRORS as error:
+        except (NotUsable, Damaged):
+            raise
+        except Exception as error:
             raise Damaged(f"header cannot be parsed ({type(error).__name__})") from error
 
 
@@ -185,6 +187,11 @@ def _demand_ct(dataset: Dataset) -> None:
         raise NotUsable("secondary capture")
     if "PixelData" not in dataset:
         raise Damaged("no pixels")
+    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation"):
+        if not isinstance(dataset.get(keyword), int):
+            raise Damaged(f"no {keyword}")
+    for keyword in ("InstanceNumber", "SeriesNumber", "KVP"):
+        _number(dataset.get(keyword), None)
 
 
 def _pictures(path: Path, dataset: Dataset) -> Iterator[Picture]:
@@ -224,6 +231,10 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
     skew = max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(along_row @ along_column))
     if skew > 1e-2 or (spacing <= 0).any():
         raise Damaged("orientation or spacing that cannot be right")
+    slope = _number(value("RescaleSlope", "PixelValueTransformationSequence"), 1.0)
+    intercept = _number(value("RescaleIntercept", "PixelValueTransformationSequence"), 0.0)
+    if not (0 < abs(slope) < 1e3 and abs(intercept) < 1e5):
+        raise Damaged("rescaling that cannot be right")
     return Picture(
         path=path,
         dataset=dataset,
@@ -233,8 +244,8 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
         along_column=along_column / lengths[1],
         # PixelSpacing names the distance between rows first.
         spacing_mm=(float(spacing[1]), float(spacing[0])),
-        slope=_number(value("RescaleSlope", "PixelValueTransformationSequence"), 1.0),
-        intercept=_number(value("RescaleIntercept", "PixelValueTransformationSequence"), 0.0),
+        slope=slope,
+        intercept=intercept,
         thickness_mm=_number(thickness, None),
         acquisition=(
             str(dataset.get("AcquisitionNumber") or ""),
