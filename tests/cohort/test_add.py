@@ -311,6 +311,7 @@ def test_what_is_written_holds_geometry_and_nothing_else(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_real_scans_with_and_without_flags(real_data, tmp_path):
     lidc = real_data / "lidc_3mm"
     add_scans(

@@ -111,7 +111,10 @@ def suitability(volume: Volume, facts: ScanFacts) -> tuple[str, ...]:
 
 def coarse(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Mean over blocks of about `COARSE_MM`, of every second voxel in the plane; float32 and its spacing."""
-    blocks = [max(1, round(COARSE_MM / spacing)) for spacing in volume.spacing_mm]
+    blocks = [
+        min(count, max(1, round(COARSE_MM / spacing)))
+        for count, spacing in zip(volume.shape, volume.spacing_mm, strict=True)
+    ]
     step = [2 if block >= 4 else 1 for block in blocks[:2]] + [1]
     if volume.spacing_mm[2] < COARSE_MM / 2:
         step[2] = blocks[2]
