@@ -16,12 +16,12 @@ VESSELS = ("LM", "LAD", "LCX", "RCA")
 LABELS = {name: label for label, name in enumerate(VESSELS, start=1)}
 """Label of each vessel in a calcium mask."""
 
-BURDENS = {"none": None, "low": (4.0, 90.0), "moderate": (110.0, 290.0), "high": (320.0, 1800.0)}
+BURDENS = {"none": None, "low": (9.0, 95.0), "moderate": (110.0, 290.0), "high": (320.0, 1800.0)}
 """Aim for the Agatston score of a patient in each group; what a scan shows of it differs."""
 BLOCK = ("none",) * 4 + ("low",) * 3 + ("moderate",) * 2 + ("high",) * 3
 """Groups of twelve patients that follow each other, before shuffling."""
 
-AGATSTON_PER_MM3 = {300: 0.6, 450: 1.2, 650: 1.7, 5000: 2.2}
+AGATSTON_PER_MM3 = {300: 0.55, 450: 1.1, 650: 1.6, 5000: 2.1}
 """Agatston score that one mm³ of plaque brings, by its highest HU (measured on soft kernels here)."""
 HIDDEN = 1000.0
 """mm³ · HU above the threshold that blur spreads until nothing shows."""
@@ -66,11 +66,11 @@ def draw_lesions(
             (between(rng, 220.0, 420.0), between(rng, 420.0, 800.0), between(rng, 800.0, 1200.0)),
             (3, 5, 3),
         )
-        volume = _volume_for(aim * weight / math.fsum(weights), peak) * growth
+        volume = _volume_for(aim * weight / math.fsum(weights), peak)
         lesion = _draw_lesion(
             rng, vessels, taken, name=f"coronary-{number:02d}", volume_mm3=volume, peak_hu=peak
         )
-        lesions.append(lesion)
+        lesions.append(with_volume(lesion, volume * growth))
     return tuple(lesions)
 
 
@@ -106,7 +106,7 @@ def _draw_lesion(
     centres, radii = draw(rng, curve, mark, min(extent, curve.length_mm * 0.8))
     hu = [peak_hu * between(rng, 0.75, 1.0) for _ in radii]
     hu[int(rng.integers(len(hu)))] = peak_hu
-    lesion = Deposit(
+    return Deposit(
         name=name,
         kind="coronary",
         vessel=vessel,
@@ -116,7 +116,6 @@ def _draw_lesion(
         hu=np.asarray(hu),
         edge_mm=between(rng, 0.4, 1.0),
     )
-    return with_volume(lesion, volume_mm3)
 
 
 def _place(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from coronet.cohort.phantom import noise
+from coronet.cohort.phantom.couch import draw_couch
 from coronet.cohort.phantom.deposits import Deposit, Share, share_of_voxels
 from coronet.cohort.phantom.filters import enhance, gaussian_taps, in_plane
 from coronet.cohort.phantom.metal import add_stars, is_metal
@@ -92,11 +93,15 @@ def scan(
     link = min(0.15 + 0.5 * (settings.thickness_mm / settings.spacing_mm[2] - 1), 0.6)
     fresh = float(np.sqrt(1 - link * link))
     cupping = _cupping(settings)
+    couch = draw_couch(rng, hu, settings)
     outside = _outside_circle(settings.shape[:2]) if settings.padding_hu is not None else None
     out = np.empty(settings.shape[::-1], np.int16)
     before = noise.white(rng, settings.shape[1::-1])
     for k in range(settings.shape[2]):
-        plane = in_plane(_slab(hu, k, profile), taps)
+        plane = _slab(hu, k, profile)
+        if couch is not None:
+            np.maximum(plane, couch, out=plane)
+        plane = in_plane(plane, taps)
         here = [trace for trace in traces if trace.box[2].start <= k < trace.box[2].stop]
         for trace in here:
             plane[trace.box[1], trace.box[0]] += trace.contribution[:, :, k - trace.box[2].start].T
