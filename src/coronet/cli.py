@@ -213,10 +213,22 @@ def score(
     resample_mask: Annotated[
         bool, typer.Option(help="Allow a mask on another grid (nearest voxel).")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for score.json.")] = None,
+    heart_model: Annotated[Path, typer.Option(help="Folder of the heart network.")] = Path("build/heart/fit"),
+    calcium_model: Annotated[Path, typer.Option(help="Folder of the calcium network.")] = Path(
+        "build/calcium/fit"
+    ),
+    force: Annotated[
+        bool, typer.Option("--force", help="Score a scan that does not suit, and say so.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for score.json; without --mask also the masks and a page.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score the coronary calcium of one scan; see docs/scoring.md."""
+    """Score the coronary calcium of one scan; see docs/scoring.md.
+
+    Without --mask the networks draw it.
+    """
     import json
 
     from coronet.errors import InputError
@@ -227,7 +239,31 @@ def score(
 
     chosen, preset = find_protocol(protocol), find_groups(groups).name
     if mask is None:
-        raise InputError("Scoring without --mask needs trained networks.")
+        if labels or vessels or calcium_labels or probability or resample_mask:
+            raise InputError(
+                "--labels, --vessels, --calcium-labels, --probability and --resample-mask go with --mask."
+            )
+        from coronet.cohort.reader import read_scan
+        from coronet.networks.builder import load_model
+        from coronet.report.scan_page import write_scan_page
+        from coronet.score.scan import score_scan, write_scan_score
+        from coronet.train.device import pick_device
+
+        device = pick_device()
+        scored = score_scan(
+            read_scan(scan, series=series),
+            heart_model=load_model(heart_model, device=device),
+            calcium_model=load_model(calcium_model, device=device),
+            protocol=chosen,
+            method=method,
+            calibration_factor=calibration,
+            force=force,
+        )
+        if out is not None:
+            write_scan_score(out, scored)
+            write_scan_page(out, scored)
+        typer.echo(json.dumps(scored.to_json()) if as_json else "\n".join(scored.lines(preset)))
+        return
     names = dict(enumerate(vessels.split(","), start=1)) if vessels else VESSELS if labels else None
     found = expert.score_expert(
         scan,

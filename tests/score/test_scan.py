@@ -13,7 +13,7 @@ import pytest
 from coronet.cohort.cases import ScanFacts
 from coronet.cohort.reader import Scan, read_scan
 from coronet.cohort.volume import read_nifti, write_nifti
-from coronet.errors import UnsuitableScan
+from coronet.errors import InputError, UnsuitableScan
 from coronet.networks.builder import load_model
 from coronet.score.agatston import score_mask
 from coronet.score.scan import check_suitable, score_scan, write_scan_score
@@ -28,23 +28,23 @@ def models(save_fit, tmp_path_factory):
     return {f"{model}_model": load_model(save_fit(folder / model, model)) for model in ("heart", "calcium")}
 
 
-def test_the_whole_path_scores_what_an_expert_would(make_chest, models, params):
+def test_the_whole_path_scores_what_an_expert_would(make_chest, models):
     chest = make_chest(LESIONS)
-    found = score_scan(Scan(chest.ct, FACTS), **models, params=params)
+    found = score_scan(Scan(chest.ct, FACTS), **models)
     assert np.array_equal(found.masks.calcium, chest.calcium)
     assert found.result.scores == score_mask(chest.ct, chest.calcium).scores
     assert found.result.scores.agatston > 100
 
 
-def test_a_scan_without_calcium_scores_zero(make_chest, models, params):
-    found = score_scan(Scan(make_chest().ct, FACTS), **models, params=params)
+def test_a_scan_without_calcium_scores_zero(make_chest, models):
+    found = score_scan(Scan(make_chest().ct, FACTS), **models)
     assert found.result.scores.agatston == 0
     assert found.to_json()["groups"]["paper"] == "0"
     assert found.to_json()["lesions"] == []
 
 
-def test_the_answer_names_lesions_models_and_limits(make_chest, models, params):
-    answer = score_scan(Scan(make_chest(LESIONS).ct, FACTS), **models, params=params).to_json()
+def test_the_answer_names_lesions_models_and_limits(make_chest, models):
+    answer = score_scan(Scan(make_chest(LESIONS).ct, FACTS), **models).to_json()
     assert set(answer) == {"scores", "groups", "lesions", "intervals", "protocol", "models", "input"}
     assert {lesion["peak_hu"] for lesion in answer["lesions"]} == {350, 500}
     assert all(lesion["place"] for lesion in answer["lesions"])
@@ -64,29 +64,42 @@ def test_the_answer_names_lesions_models_and_limits(make_chest, models, params):
     ],
 )
 def test_the_statement_follows_from_what_the_networks_learned_from(
-    cases, trained_on, words, *, make_chest, save_fit, params, tmp_path
+    cases, trained_on, words, *, make_chest, save_fit, tmp_path
 ):
     models = {
         f"{model}_model": load_model(save_fit(tmp_path / model, model, cases=cases))
         for model in ("heart", "calcium")
     }
-    found = score_scan(Scan(make_chest().ct, FACTS), **models, params=params)
+    found = score_scan(Scan(make_chest().ct, FACTS), **models)
     assert found.models["calcium"].trained_on == trained_on
     assert words in found.statement
     assert bool(found.statement) == bool(words)
 
 
-def test_an_implausible_heart_is_told(make_chest, models, params):
-    found = score_scan(Scan(make_chest().ct, FACTS), **models, params=params)
+def test_an_implausible_heart_is_told(make_chest, models):
+    found = score_scan(Scan(make_chest().ct, FACTS), **models)
     assert set(found.flags) == {"heart_size", "heart_cut"}
     assert set(found.to_json()["input"]["warnings"]) == {"heart_size", "heart_cut"}
 
 
-def test_a_contrast_scan_is_refused_unless_forced(make_chest, models, params):
+def test_a_tube_voltage_that_the_thresholds_do_not_hold_for_is_told(make_chest, models):
+    facts = dataclasses.replace(FACTS, tube_kv=80.0)
+    assert "tube_voltage" in score_scan(Scan(make_chest().ct, facts), **models).flags
+    facts = dataclasses.replace(FACTS, tube_kv=120.0)
+    assert "tube_voltage" not in score_scan(Scan(make_chest().ct, facts), **models).flags
+
+
+def test_models_that_are_swapped_are_refused(make_chest, models):
+    swapped = {"heart_model": models["calcium_model"], "calcium_model": models["heart_model"]}
+    with pytest.raises(InputError, match="trained to find the calcium"):
+        score_scan(Scan(make_chest().ct, FACTS), **swapped)
+
+
+def test_a_contrast_scan_is_refused_unless_forced(make_chest, models):
     scan = Scan(make_chest().ct, dataclasses.replace(FACTS, contrast=True))
     with pytest.raises(UnsuitableScan, match=r"must not be scored: a contrast agent"):
-        score_scan(scan, **models, params=params)
-    forced = score_scan(scan, **models, params=params, force=True)
+        score_scan(scan, **models)
+    forced = score_scan(scan, **models, force=True)
     assert "contrast" in forced.to_json()["input"]["warnings"]
 
 
@@ -97,27 +110,27 @@ def test_flags_that_forbid_a_score_say_why(flag):
     check_suitable((flag,), force=True)
 
 
-def test_thick_slices_warn_and_are_scored(make_chest, models, params):
+def test_thick_slices_warn_and_are_scored(make_chest, models):
     chest = make_chest(LESIONS)
     affine = chest.ct.affine.copy()
     affine[2, 2] = 6.0
     thick = dataclasses.replace(chest.ct, affine=affine)
-    assert "thick_slices" in score_scan(Scan(thick, FACTS), **models, params=params).flags
+    assert "thick_slices" in score_scan(Scan(thick, FACTS), **models).flags
 
 
-def test_no_heart_is_no_zero(make_chest, save_fit, params, tmp_path):
+def test_no_heart_is_no_zero(make_chest, save_fit, tmp_path):
     blind = {
         "heart_model": load_model(save_fit(tmp_path / "heart", "heart", logit=-9.0)),
         "calcium_model": load_model(save_fit(tmp_path / "calcium", "calcium")),
     }
     with pytest.raises(UnsuitableScan, match="found no heart"):
-        score_scan(Scan(make_chest(LESIONS).ct, FACTS), **blind, params=params, force=True)
+        score_scan(Scan(make_chest(LESIONS).ct, FACTS), **blind, force=True)
 
 
-def test_files_lie_on_the_scans_own_grid_and_others_stay(make_chest, models, params, tmp_path):
+def test_files_lie_on_the_scans_own_grid_and_others_stay(make_chest, models, tmp_path):
     chest = make_chest(LESIONS)
     (tmp_path / "notes.txt").write_text("mine")
-    found = score_scan(Scan(chest.ct, FACTS), **models, params=params)
+    found = score_scan(Scan(chest.ct, FACTS), **models)
     write_scan_score(tmp_path, found)
     for name in ("heart", "calcium"):
         assert read_nifti(tmp_path / f"{name}.nii.gz").same_grid(chest.ct)
@@ -126,13 +139,13 @@ def test_files_lie_on_the_scans_own_grid_and_others_stay(make_chest, models, par
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_nothing_that_names_the_patient_is_written(make_chest, models, params, tmp_path):
+def test_nothing_that_names_the_patient_is_written(make_chest, models, tmp_path):
     folder = tmp_path / "CANARY^JANE" / "CANARY-MRN-4711"
     folder.mkdir(parents=True)
     write_nifti(folder / "CANARY_scan.nii.gz", make_chest(LESIONS).ct)
     scan = dataclasses.replace(read_scan(folder / "CANARY_scan.nii.gz"), identity="CANARY^JANE")
     scan = dataclasses.replace(scan, facts=dataclasses.replace(scan.facts, patient="CANARY-MRN-4711"))
-    write_scan_score(tmp_path / "out", score_scan(scan, **models, params=params))
+    write_scan_score(tmp_path / "out", score_scan(scan, **models))
     for file in (tmp_path / "out").iterdir():
         assert not re.search(rb"CANARY|4711", file.read_bytes()), file.name
         if file.suffix == ".gz":

@@ -165,12 +165,15 @@ def _figures(scored: ScanScore) -> tuple[Figure, ...]:
     note = (
         f"and {small} too small to count" if small else f"of at least {protocol.least_area_mm2:g} mm² a slice"
     )
-    return (
+    figures = [
         Figure("lesions", str(counted), note=note),
         Figure("volume", number(scores.volume_mm3), "mm³", "at or above 130 HU"),
         Figure("weighted volume", number(scores.volume_weighted), "mm³", "volume × weight of the highest HU"),
         Figure("heart", number(scored.heart_ml), "ml", "as outlined below"),
-    )
+    ]
+    if scores.mass_mg is not None:
+        figures.append(Figure("mass", number(scores.mass_mg, 1), "mg", "with the calibration factor given"))
+    return tuple(figures)
 
 
 def _numbers(scored: ScanScore) -> np.ndarray:

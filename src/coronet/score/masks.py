@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from coronet.cohort.volume import Volume
-from coronet.errors import UnsuitableScan
+from coronet.errors import InputError, UnsuitableScan
 from coronet.networks.builder import LoadedModel
 from coronet.score.intervals import THRESHOLDS
 from coronet.train.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
@@ -40,7 +40,13 @@ def find_masks(ct: Volume, heart_model: LoadedModel, calcium_model: LoadedModel)
 
     Raises:
         UnsuitableScan: no heart was found.
+        InputError: a model is of the other kind.
     """
+    for kind, model in (("heart", heart_model), ("calcium", calcium_model)):
+        if model.spec.model != kind:
+            raise InputError(
+                f"The model that must find the {kind} was trained to find the {model.spec.model}."
+            )
     heart = heart_mask(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
     if not heart.any():
         raise UnsuitableScan("The heart network found no heart in this scan, so there is nothing to score.")

@@ -13,23 +13,26 @@ from coronet.cohort.cases import ScanFacts
 from coronet.cohort.reader import Scan
 from coronet.cohort.suitability import FLAGS, UNFIT, suitability
 from coronet.cohort.volume import Volume, write_nifti
-from coronet.config import Params
 from coronet.errors import UnsuitableScan
 from coronet.files import write_json
 from coronet.networks.builder import LoadedModel
 from coronet.score.agatston import ScoreResult, score_mask
+from coronet.score.expert import USUAL_KV, score_lines
 from coronet.score.intervals import Intervals, score_intervals
 from coronet.score.masks import Masks, ModelOrigin, find_masks, origin_of
 from coronet.score.place import place_in_heart
-from coronet.score.protocol import find_protocol
+from coronet.score.protocol import PROTOCOLS, Protocol
 
 HEART_SIZE = "heart_size"
 HEART_CUT = "heart_cut"
+TUBE_VOLTAGE = "tube_voltage"
 MEANING = FLAGS | {
     HEART_SIZE: "the heart that was found has no plausible size",
     HEART_CUT: "the heart that was found reaches the first or the last slice, so part of it may be missing",
+    TUBE_VOLTAGE: f"the scan was not made at {USUAL_KV:g} kV, for which 130 HU and the weights hold",
 }
-"""Every flag in words; the last ones are seen only once the heart was looked for, and forbid nothing."""
+"""Every flag in words; those that are not of `coronet.cohort.suitability` forbid nothing."""
+PLAUSIBLE_HEART_ML = (250.0, 1600.0)
 
 HEART, CALCIUM, SCORE = "heart.nii.gz", "calcium.nii.gz", "score.json"
 
@@ -81,6 +84,11 @@ class ScanScore:
         """Flags in words."""
         return {flag: MEANING[flag] for flag in self.flags}
 
+    def lines(self, preset: str) -> list[str]:
+        """The answer as text, with the risk group by ``preset``."""
+        spoken = [f"Beware: {text}." for text in self.warnings.values()]
+        return [*score_lines(self.result, self.intervals, preset), *spoken, *filter(None, [self.statement])]
+
     def to_json(self) -> dict[str, Any]:
         """What ``score.json`` holds: no identifier, no file name and no path."""
         answer = self.result.to_json(
@@ -88,11 +96,13 @@ class ScanScore:
             models={name: origin.to_json() for name, origin in self.models.items()}
             | {"statement": self.statement},
             source={
-                "format": self.facts.source,
+                "source": self.facts.source,
                 "kernel": self.facts.kernel,
                 "tube_kv": self.facts.tube_kv,
                 "contrast": self.facts.contrast,
+                "flags": list(self.flags),
                 "warnings": self.warnings,
+                "mask": "networks",
                 "heart_ml": round(self.heart_ml, 1),
             },
         )
@@ -102,7 +112,14 @@ class ScanScore:
 
 
 def score_scan(
-    scan: Scan, *, heart_model: LoadedModel, calcium_model: LoadedModel, params: Params, force: bool = False
+    scan: Scan,
+    *,
+    heart_model: LoadedModel,
+    calcium_model: LoadedModel,
+    protocol: Protocol = PROTOCOLS["coronet"],
+    method: str = "agatston",
+    calibration_factor: float | None = None,
+    force: bool = False,
 ) -> ScanScore:
     """Score a scan.
 
@@ -110,11 +127,15 @@ def score_scan(
         scan: as `coronet.cohort.reader.read_scan` gives it.
         heart_model: finds the heart.
         calcium_model: finds calcium around it.
-        params: protocol of the score, and how large hearts are.
+        protocol: rules of the score.
+        method: which score is the answer, one of `coronet.score.methods.METHODS`.
+        calibration_factor: mg/(mm³·HU); without it there is no mass.
         force: score even where `suitability` forbids it; the flags stay with the score.
 
     Raises:
         UnsuitableScan: the scan must not be scored, and why; or no heart was found in it.
+        InputError: a model is of the other kind.
+        ParamsError: unknown method, or mass without a calibration factor.
     """
     ct, facts = scan.volume, scan.facts
     flags = suitability(ct, facts)
@@ -123,7 +144,9 @@ def score_scan(
     result = score_mask(
         ct,
         masks.calcium,
-        protocol=find_protocol(params.score.protocol),
+        protocol=protocol,
+        method=method,
+        calibration_factor=calibration_factor,
         slice_thickness_mm=facts.slice_thickness_mm,
     )
     scored = ScanScore(
@@ -136,7 +159,7 @@ def score_scan(
         places=tuple(place_in_heart(lesion.centre_voxel, masks.heart) for lesion in result.lesions),
         models={"heart": origin_of(heart_model), "calcium": origin_of(calcium_model)},
     )
-    return dataclasses.replace(scored, flags=flags + _heart_flags(scored, params.validate.heart_ml))
+    return dataclasses.replace(scored, flags=flags + _late_flags(scored))
 
 
 def check_suitable(flags: tuple[str, ...], *, force: bool = False) -> None:
@@ -152,13 +175,14 @@ def check_suitable(flags: tuple[str, ...], *, force: bool = False) -> None:
         )
 
 
-def _heart_flags(scored: ScanScore, plausible_ml: tuple[float, float]) -> tuple[str, ...]:
-    flags = []
-    if not plausible_ml[0] <= scored.heart_ml <= plausible_ml[1]:
-        flags.append(HEART_SIZE)
-    if scored.masks.heart[:, :, [0, -1]].any():
-        flags.append(HEART_CUT)
-    return tuple(flags)
+def _late_flags(scored: ScanScore) -> tuple[str, ...]:
+    low, high = PLAUSIBLE_HEART_ML
+    found = {
+        HEART_SIZE: not low <= scored.heart_ml <= high,
+        HEART_CUT: bool(scored.masks.heart[:, :, [0, -1]].any()),
+        TUBE_VOLTAGE: scored.facts.tube_kv not in (None, USUAL_KV),
+    }
+    return tuple(flag for flag, raised in found.items() if raised)
 
 
 def write_scan_score(folder: Path, scored: ScanScore) -> None:
