@@ -85,8 +85,8 @@ def target(mask: np.ndarray, ct: Volume, grid: Grid, *, model: str) -> np.ndarra
     """What the network should answer on ``grid``: 0 … 255 for 0 … 1.
 
     The heart's target is the fraction of each voxel that the mask fills, so that its surface can be found
-    again between voxels. A calcification is often thinner than a voxel of the grid; a voxel that it fills by
-    half counts as all calcium, lest thin ones could never be found.
+    again between voxels. A calcification is often thinner than a voxel of the grid; a voxel that it fills to
+    a third counts as all calcium, lest thin ones could never be found.
 
     Args:
         mask: any value above 0 counts, shape of ``ct``.
@@ -99,5 +99,5 @@ def target(mask: np.ndarray, ct: Volume, grid: Grid, *, model: str) -> np.ndarra
     """
     fraction = regrid(Volume((mask > 0).astype(np.uint8), ct.affine), grid)
     if model == "calcium":
-        fraction = 2 * fraction
+        fraction = 3 * fraction
     return np.rint(fraction.clip(0, 1) * 255).astype(np.uint8)

@@ -8,14 +8,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from coronet import files
 from coronet.config import ModelParams
 from coronet.errors import StageError
-from coronet.networks.builder import ModelSpec, build_network, save_model
+from coronet.networks.builder import WEIGHTS, ModelSpec, build_network, save_model
 from coronet.prepare.inputs import CALCIUM_HU, NetworkInput
 from coronet.prepare.store import PreparedCase, load_prepared, prepared_sources
 from coronet.prepare.windows import WindowSampler
@@ -24,7 +23,7 @@ from coronet.train.curves import draw_curves
 from coronet.train.device import pick_device
 from coronet.train.loop import OnEpoch, Outcome, train
 from coronet.train.losses import segmentation_loss
-from coronet.train.metrics import Overlap, overlap
+from coronet.train.metrics import Overlap, overlap, summarise
 from coronet.train.predict import probabilities
 
 logger = logging.getLogger("coronet")
@@ -88,7 +87,7 @@ class SegmentationLearner:
         """
         counts = [self._count(module, case) for case in self._tune]
         if self._model == "heart":
-            return {self.metric: float(np.mean([count.dice or 0.0 for count in counts]))}
+            return {self.metric: summarise(count.dice for count in counts).mean or 0.0}
         pooled = sum(counts, Overlap(0, 0, 0))
         return {
             self.metric: pooled.f1 if pooled.f1 is not None else 1.0,
@@ -117,6 +116,7 @@ def fit(
     out: Path,
     work: Path,
     pretrained: Path | None = None,
+    start: Path | None = None,
     fingerprint: str = "",
     on_epoch: OnEpoch | None = None,
     stop: Callable[[], bool] | None = None,
@@ -133,6 +133,7 @@ def fit(
         out: folder of the results; replaced as a whole at the end.
         work: folder of the checkpoints, for this run alone. A finished one gives its result at once.
         pretrained: an autoencoder's encoder, for ``network.encoder: autoencoder``.
+        start: folder of a trained model of the same network, to go on from.
         fingerprint: kept in ``model.json``.
         on_epoch: called with (epoch, what was measured) after every epoch; may raise to give up.
         stop: asked after every epoch; true ends the training with what is best so far.
@@ -158,10 +159,17 @@ def fit(
                 "seed": seed,
                 "prepared": files.sha256_file(Path(prepared) / "index.json"),
                 "pretrained": files.sha256_file(pretrained) if pretrained else None,
+                "start": files.sha256_file(start / WEIGHTS) if start else None,
             },
         )
         device = pick_device()
-        module = build_network(params.network, shape=params.input.shape, seed=seed, pretrained=pretrained)
+        module = build_network(
+            params.network,
+            shape=params.input.shape,
+            seed=seed,
+            pretrained=pretrained,
+            start=start / WEIGHTS if start else None,
+        )
         learner = SegmentationLearner(
             model,
             params,
