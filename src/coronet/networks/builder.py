@@ -87,15 +87,21 @@ def check_network(params: NetworkParams, shape: Sequence[int]) -> None:
 
 
 def build_network(
-    params: NetworkParams, *, shape: Sequence[int], seed: int, pretrained: Path | None = None
+    params: NetworkParams,
+    *,
+    shape: Sequence[int],
+    seed: int,
+    pretrained: Path | None = None,
+    start: Path | None = None,
 ) -> nn.Module:
-    """Build a segmentation network with random weights that depend on ``seed`` alone.
+    """Build a segmentation network; without ``start``, weights depend on ``seed`` and ``pretrained`` alone.
 
     Args:
         params: which network.
         shape: the input's (x, y, z) in voxels.
         seed: of the first weights.
         pretrained: an autoencoder's encoder (see `save_encoder`), for ``encoder: autoencoder``.
+        start: weights of a trained model of the same network, to go on from.
 
     Returns:
         A module from (n, 1, x, y, z) in −1 … 1 to logits of the same shape.
@@ -106,13 +112,17 @@ def build_network(
     check_network(params, shape)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if params.encoder not in OWN:
+        if params.encoder in OWN:
+            network: nn.Module = UNet(params.channels, params.activation)
+        else:
             from coronet.networks.encoders import EncodedUNet
 
-            return EncodedUNet(params.encoder, params.channels, params.activation, weights=params.weights)
-        network = UNet(params.channels, params.activation)
+            weights = "none" if start else params.weights
+            network = EncodedUNet(params.encoder, params.channels, params.activation, weights=weights)
     if pretrained is not None:
         _load(network.encoder, pretrained)
+    if start is not None:
+        _load(network, start)
     return network
 
 
@@ -168,9 +178,7 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
         )
     params = config.build(ModelParams, raw["params"], where=f"{folder / SPEC}: params")
     spec = ModelSpec(raw["model"], params, raw["fingerprint"], raw["cases"])
-    untrained = dataclasses.replace(params.network, weights="none")
-    module = build_network(untrained, shape=params.input.shape, seed=0)
-    _load(module, folder / WEIGHTS)
+    module = build_network(params.network, shape=params.input.shape, seed=0, start=folder / WEIGHTS)
     device = device or torch.device("cpu")
     module = module.to(device, memory_format=torch.channels_last_3d).eval().requires_grad_(False)
     return LoadedModel(module, spec, digest, device)
