@@ -25,6 +25,7 @@ from coronet.cohort.phantom.heart import (
 )
 from coronet.cohort.phantom.pose import Pose, draw_pose
 from coronet.cohort.phantom.ranges import REALISTIC, WILD, Ranges, Traits, draw_traits
+from coronet.cohort.phantom.sac import kept_inside
 from coronet.cohort.phantom.shapes import Vector, axis
 from coronet.cohort.phantom.skeleton import draw_bones
 from coronet.cohort.phantom.thorax import CAVITY_FRONT, CAVITY_Z
@@ -135,7 +136,9 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
         bones=world(bones.others),
     )
     coronaries = tuple(
-        Coronary(name, pose.to_world(heart.to_body(points)), radius)
+        Coronary(
+            name, pose.to_world(kept_inside(heart.to_body(points), radius, traits, heart, floor_z)), radius
+        )
         for name, (points, radius) in tree.items()
     )
     marks = {
@@ -145,7 +148,7 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
         "hilum_right": HILA["right"],
         "aortic_valve": AORTIC_VALVE,
         "mitral_valve": MITRAL_VALVE,
-        "apex": tuple(a + 48.0 * b for a, b in zip((-27.0, 10.0, -9.0), LONG, strict=True)),
+        "apex": tuple(a + 44.0 * b for a, b in zip((-23.0, 9.0, -9.0), LONG, strict=True)),
         "fork": TRUNK[-1],
     }
     places = pose.to_world(heart.to_body(np.asarray(list(marks.values()))))

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 
 from coronet.cohort.phantom.anatomy import Anatomy
-from coronet.cohort.phantom.heart import chambers
 from coronet.cohort.phantom.lattice import Box, Field, Lattice
+from coronet.cohort.phantom.sac import enclosed
 from coronet.cohort.phantom.shapes import FAR_MM, Coordinates, ellipsoid, meet, merge
 from coronet.cohort.phantom.skeleton import spine
 from coronet.cohort.phantom.thorax import cavity, column, diaphragm_height, flesh, lungs, skin
@@ -88,12 +88,8 @@ def _core(anatomy: Anatomy, lattice: Lattice) -> dict[str, Field]:
     """Heart, great vessels, and ``middle``: the mediastinum that the lungs lie around."""
     traits = anatomy.traits
     at = anatomy.pose.to_body(lattice)
-    parts = chambers(anatomy.heart.to_heart(at), traits)
-    scale = anatomy.heart.scale
-    under = diaphragm_height(at[0], at[1], traits, anatomy.floor_z) - at[2]
-    room = cavity(at, traits)
-    sac = meet(meet(parts.pericardium * scale, under + 1.5, 8.0), room + 4.0, 8.0)
-    blood = np.maximum(parts.blood * scale, sac + 0.8)
+    parts = enclosed(at, traits, anatomy.heart, anatomy.floor_z)
+    sac = parts.pericardium
     lines = tuple(lattice.line(axis) for axis in range(3))
     fat = traits.mediastinal_fat_mm
 
@@ -111,9 +107,9 @@ def _core(anatomy: Anatomy, lattice: Lattice) -> dict[str, Field]:
         middle = merge(middle, pad, 14.0)
     return {
         "pericardium": Field(lattice, sac),
-        "blood": Field(lattice, blood),
-        "ventricle": Field(lattice, np.maximum(parts.left_ventricle * scale, blood)),
-        "ventricle_cavity": Field(lattice, np.maximum(parts.left_cavity * scale, blood)),
+        "blood": Field(lattice, parts.blood),
+        "ventricle": Field(lattice, parts.left_ventricle),
+        "ventricle_cavity": Field(lattice, parts.left_cavity),
         "vessels": Field(lattice, vessels),
         "middle": Field(lattice, middle),
     }
@@ -154,7 +150,7 @@ def _body(anatomy: Anatomy, lattice: Lattice, middle: Field) -> dict[str, Field]
     above = z - diaphragm_height(x, y, traits, anatomy.floor_z)
     belly = np.maximum(above, room + 2.0)
     air = lungs(at, room, above, _spread(middle, lattice))
-    inner = np.maximum(belly + 3.0, room + 6.0)
+    inner = np.maximum(belly + 1.5, room + 3.5)
     cut = -(x + traits.liver_left_mm + (z - anatomy.floor_z) * 0.5)
     liver = meet(meet(inner, cut, 16.0), -(y + 88.0), 8.0)
     under = anatomy.floor_z + traits.heart_sink_mm + traits.dome_mm - traits.dome_lead_mm

@@ -1,7 +1,7 @@
 """The heart: chambers, walls, fat and the coronary tree, in the heart's own coordinates.
 
-The origin is the middle of the heart; axes are the body's for a heart of average pose and size. x grows to the
-patient's right, y to the front, z to the head; lengths are those of a heart of about 700 ml.
+The origin is the middle of the heart; axes are the body's for a heart of average pose and size: x grows to
+the patient's right, y to the front, z to the head. Lengths are those of a heart of about 700 ml.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from coronet.cohort.phantom.shapes import (
     rotation,
 )
 
-LONG = axis((-0.70, 0.50, -0.50))
+LONG = axis((-0.66, 0.54, -0.52))
 """Direction from the base to the apex."""
 SIDE = axis(cross(LONG, (0.0, 0.0, 1.0)))
 """At right angles to the long axis, level."""
@@ -110,29 +110,29 @@ class Chambers:
 
 def chambers(at: Coordinates, traits: Traits) -> Chambers:
     """Distances at heart coordinates."""
-    lv = _ventricle(at, (-27.0, 10.0, -9.0), (50.0, 35.0, 36.0), traits.left_ventricle)
+    lv = _ventricle(at, (-23.0, 9.0, -9.0), (46.0, 32.0, 34.0), traits.left_ventricle)
     wall = traits.wall_mm
     cavity = ellipsoid(
         at,
-        (-25.0, 8.5, -7.5),
+        (-21.0, 7.5, -7.5),
         tuple(
             max(h * traits.left_ventricle - w, 8.0)
-            for h, w in zip((50.0, 35.0, 36.0), (wall * 1.1, wall, wall), strict=True)
+            for h, w in zip((46.0, 32.0, 34.0), (wall * 1.1, wall, wall), strict=True)
         ),
         AXES,
     )
-    rv = _ventricle(at, (-4.0, 24.0, -22.0), (50.0, 27.0, 30.0), traits.right_ventricle)
-    ra = ellipsoid(at, (32.0, 4.0, -8.0), tuple(h * traits.right_atrium for h in (23.0, 27.0, 34.0)))
-    la = ellipsoid(at, (2.0, -29.0, 13.0), tuple(h * traits.left_atrium for h in (36.0, 19.0, 25.0)))
+    rv = _ventricle(at, (-3.0, 23.0, -24.0), (44.0, 25.0, 28.0), traits.right_ventricle)
+    ra = ellipsoid(at, (28.0, 3.0, -8.0), tuple(h * traits.right_atrium for h in (20.0, 24.0, 36.0)))
+    la = ellipsoid(at, (2.0, -26.0, 9.0), tuple(h * traits.left_atrium for h in (33.0, 18.0, 28.0)))
     ear = capsule(at, ((-26.0, -20.0, 22.0), (-38.0, 4.0, 26.0)), (9.0, 5.5))
-    right_ear = capsule(at, ((30.0, 14.0, 16.0), (16.0, 26.0, 28.0)), (11.0, 6.0))
+    right_ear = capsule(at, ((27.0, 12.0, 16.0), (15.0, 24.0, 28.0)), (10.0, 6.0))
     trunk, root = rods(at, TRUNK, TRUNK_RADII), rods(at, ROOT, ROOT_RADII)
     atria = merge(merge(ra, right_ear, 8.0), merge(la, ear, 8.0), 3.0)
     ventricles = merge(merge(rv, trunk, 12.0), lv, 3.0)
     blood = merge(merge(atria, ventricles, 3.0), root, 3.0)
-    sac = merge(merge(lv, rv, 22.0), merge(ra, la, 22.0), 36.0)
+    sac = merge(merge(lv, rv, 18.0), merge(ra, la, 20.0), 28.0)
     vessels = merge(trunk, root, 26.0)
-    sac = merge(sac, vessels, 34.0) - traits.epicardial_fat_mm
+    sac = merge(sac, vessels, 28.0) - traits.epicardial_fat_mm
     return Chambers(lv, cavity, blood, np.minimum(sac, blood))
 
 

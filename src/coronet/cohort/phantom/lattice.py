@@ -85,8 +85,8 @@ class Field:
         Returns:
             float32 (z, y, x).
         """
-        out = _along(self.values, self.lattice, 0, lines[0])
-        out = _along(out, self.lattice, 2, lines[2])
+        out = _along(self.values, self.lattice, 2, lines[2])
+        out = _along(out, self.lattice, 0, lines[0])
         return _along(out, self.lattice, 1, lines[1])
 
     def at(self, points: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from coronet.cohort.phantom.anatomy import TEXTURE, Anatomy
 from coronet.cohort.phantom.fields import Fields, measure
 from coronet.cohort.phantom.lattice import Field, Lattice
 from coronet.cohort.phantom.shapes import Coordinates
-from coronet.cohort.phantom.tubes import Rods, distance_to, rods_of
+from coronet.cohort.phantom.tubes import Rods, Tube, distance_to, rods_of
 from coronet.cohort.phantom.vessels import AIRWAY_WALL_MM
 
 AIR_HU = -1000.0
@@ -151,11 +151,10 @@ class _Painter:
         slab.lay(fields.armpit, traits.fat_hu)
         slab.lay(fields.cavity, traits.fat_hu)
         self._belly(slab)
-        inside = self._lungs(slab, grain)
+        self._lungs(slab, grain)
         slab.rods(self.nodes, traits.blood_hu - 4.0)
         heart = self._heart(slab)
         self._pipes(slab)
-        del inside
         self._bones(slab)
         slab.rods(self.sheaths, traits.fat_hu + 12.0, heart)
         slab.rods(self.arteries, traits.blood_hu)
@@ -178,13 +177,12 @@ class _Painter:
             content = np.where(gas, np.float32(-960.0), np.float32(traits.muscle_hu - 22.0))
             slab.blend(sides, distance + np.float32(3.5), content)
 
-    def _lungs(self, slab: _Slab, grain: np.ndarray) -> np.ndarray:
-        """Paint the lungs and return the share of each voxel that lies in them."""
+    def _lungs(self, slab: _Slab, grain: np.ndarray) -> None:
         traits, fields = self.anatomy.traits, self.fields
-        inside = np.zeros_like(slab.hu)
         found = slab.find(fields.lungs)
         if found is None:
-            return inside
+            return
+        inside = np.zeros_like(slab.hu)
         sides, distance = found
         inside[sides] = slab.share(distance)
         slope = (slab.lines[1] * -0.35).astype(np.float32)[None, :, None]
@@ -193,7 +191,6 @@ class _Painter:
         slab.rods(self.lung_vessels, traits.blood_hu - 5.0, inside)
         slab.rods(self.lumps, 20.0, inside)
         slab.lay(fields.effusion, 12.0)
-        return inside
 
     def _heart(self, slab: _Slab) -> np.ndarray:
         """Paint sac, fat, chambers and walls; return the share of each voxel inside the sac."""
@@ -202,8 +199,8 @@ class _Painter:
         found = slab.find(fields.pericardium)
         if found is not None:
             sides, distance = found
-            slab.blend(sides, distance - np.float32(0.6), 5.0)
-            slab.blend(sides, distance + np.float32(0.9), traits.fat_hu + 8.0)
+            slab.blend(sides, distance - np.float32(0.5), 0.0)
+            slab.blend(sides, distance + np.float32(0.6), traits.fat_hu + 8.0)
             sac[sides] = slab.share(distance)
         slab.lay(fields.vessels, traits.blood_hu)
         slab.lay(fields.blood, traits.blood_hu + 1.0)
@@ -228,9 +225,8 @@ class _Painter:
         slab.lay(fields.canal, 25.0)
 
 
-def _artery(points: np.ndarray, radius: np.ndarray):
-    from coronet.cohort.phantom.tubes import Tube
-
+def _artery(points: np.ndarray, radius: np.ndarray) -> Tube:
+    """A coronary artery, coarser than its centre line."""
     index = np.unique(np.append(np.arange(0, len(points), 3), len(points) - 1))
     return Tube(points[index], radius[index])
 

@@ -26,7 +26,7 @@ class Ranges:
     tilt_deg: Range = (-3.0, 3.0)
     lean_deg: Range = (-3.0, 3.0)
     width: Range = (0.9, 1.1)
-    depth: Range = (0.87, 1.13)
+    depth: Range = (0.92, 1.17)
     height: Range = (0.92, 1.08)
     elastic_mm: Range = (2.0, 6.0)
     squareness: Range = (0.15, 0.5)
@@ -40,17 +40,17 @@ class Ranges:
     vertebra: Range = (0.92, 1.1)
     rib_drop: Range = (0.85, 1.15)
     # heart and mediastinum
-    heart: Range = (0.9, 1.11)
+    heart: Range = (0.88, 1.1)
     heart_x: Range = (0.94, 1.06)
     heart_y: Range = (0.94, 1.06)
-    heart_z: Range = (0.94, 1.06)
+    heart_z: Range = (0.98, 1.1)
     heart_turn_deg: Range = (-14.0, 14.0)
     heart_tilt_deg: Range = (-12.0, 12.0)
     heart_nod_deg: Range = (-8.0, 8.0)
     heart_left_mm: Range = (4.0, 18.0)
-    heart_gap_mm: Range = (3.0, 16.0)
+    heart_gap_mm: Range = (-2.0, 11.0)
     heart_rise_mm: Range = (-6.0, 8.0)
-    heart_sink_mm: Range = (4.0, 16.0)
+    heart_sink_mm: Range = (8.0, 22.0)
     heart_top_mm: Range = (-9.0, 3.0)
     left_ventricle: Range = (0.92, 1.1)
     right_ventricle: Range = (0.92, 1.1)
@@ -106,14 +106,14 @@ WILD = Ranges(
     heart=(0.76, 1.3),
     heart_x=(0.86, 1.16),
     heart_y=(0.86, 1.16),
-    heart_z=(0.86, 1.16),
+    heart_z=(0.88, 1.2),
     heart_turn_deg=(-32.0, 32.0),
     heart_tilt_deg=(-25.0, 25.0),
     heart_nod_deg=(-22.0, 22.0),
     heart_left_mm=(-8.0, 30.0),
-    heart_gap_mm=(0.0, 30.0),
+    heart_gap_mm=(-6.0, 26.0),
     heart_rise_mm=(-20.0, 20.0),
-    heart_sink_mm=(-6.0, 28.0),
+    heart_sink_mm=(-2.0, 32.0),
     heart_top_mm=(-9.0, 3.0),
     left_ventricle=(0.8, 1.25),
     right_ventricle=(0.8, 1.25),
@@ -142,7 +142,7 @@ WILD = Ranges(
     marrow_hu=(40.0, 420.0),
     cortex_hu=(220.0, 1100.0),
 )
-"""Anatomies far beyond any patient's, so that a network learns what a heart is and not what ours look like."""
+"""Anatomies beyond any patient's, so that a network learns what a heart is and not what ours look like."""
 
 Traits = dataclasses.make_dataclass(
     "Traits",

@@ -65,10 +65,8 @@ def _rib(
     rng: np.random.Generator, number: int, side: float, thick: float, traits: Traits
 ) -> tuple[Tube, Tube | None]:
     start_z = FIRST_Z - GAP_MM * number + between(rng, -2.0, 2.0)
-    if number < 7:
-        drop = start_z - (JOINT_Z[number] - JOINT_DROP[number])
-    else:
-        drop = FREE_DROP[number - 7]
+    joined = number < 7
+    drop = start_z - JOINT_Z[number] + JOINT_DROP[number] if joined else FREE_DROP[number - 7]
     drop *= traits.rib_drop
     last = BONE_END[number] + between(rng, -0.08, 0.08)
     spine_x, spine_y = spine_centre(start_z, traits)
@@ -86,7 +84,7 @@ def _rib(
     if number >= 10:
         return bone, None
     end = line[-1]
-    if number < 7:
+    if joined:
         goal = np.asarray(rim(math.pi - 0.16, JOINT_Z[number], 7.5, traits)) * (side, 1.0, 1.0)
         middle = np.asarray(
             rim((last + math.pi - 0.16) / 2, float(end[2] * 0.6 + goal[2] * 0.4), 6.5, traits)

@@ -1,4 +1,4 @@
-"""The chest's large surfaces: skin, muscle, the cavity inside the ribs, the diaphragm, in body coordinates."""
+"""The chest's large surfaces in body coordinates: skin, muscle, the cavity inside the ribs, the diaphragm."""
 
 from __future__ import annotations
 

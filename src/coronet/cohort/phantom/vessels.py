@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from coronet.cohort.phantom.coronaries import smooth, spline
+from coronet.cohort.phantom.coronaries import spline
 from coronet.cohort.phantom.draws import between, chance
 from coronet.cohort.phantom.heart import ROOT, ROOT_RADII, TRUNK, TRUNK_RADII, Placement
 from coronet.cohort.phantom.ranges import Traits
@@ -80,7 +80,7 @@ def great_vessels(rng: np.random.Generator, traits: Traits, heart: Placement) ->
     spine_x, spine_y = spine_centre(-200.0, traits)
     down = np.asarray(
         [
-            low + (-2.0, -12.0, -40.0),
+            low + np.asarray((-2.0, -12.0, -40.0)),
             (spine_x + 20.0, spine_y + 28.0, -200.0),
             (spine_x + 20.0, spine_y + 28.0, -300.0),
         ]
@@ -169,15 +169,15 @@ def lung_tree(rng: np.random.Generator, traits: Traits, root: Vector, side: floa
         way = axis(
             (x * side + between(rng, -0.15, 0.15), y + between(rng, -0.2, 0.2), z + between(rng, -0.2, 0.2))
         )
-        _grow(
-            rng, tubes, root, way, between(rng, 26.0, 40.0), between(rng, 3.6, 5.4) * traits.lung_vessels, 6
-        )
+        length, radius = between(rng, 26.0, 40.0), between(rng, 3.6, 5.4) * traits.lung_vessels
+        _grow(rng, tubes, start=root, way=way, length=length, radius=radius, depth=6)
     return tuple(tubes)
 
 
 def _grow(
     rng: np.random.Generator,
     tubes: list[Tube],
+    *,
     start: Vector,
     way: Vector,
     length: float,
@@ -199,4 +199,12 @@ def _grow(
         spread = math.radians(between(rng, 14.0, 42.0))
         cos, sin = round(math.cos(spread), 9), round(math.sin(spread), 9)
         fork = axis(tuple(b * cos + v * sin * sign for b, v in zip(bend, level, strict=True)))
-        _grow(rng, tubes, end, fork, length * between(rng, 0.68, 0.92), radius * SHARE, depth - 1)
+        _grow(
+            rng,
+            tubes,
+            start=end,
+            way=fork,
+            length=length * between(rng, 0.68, 0.92),
+            radius=radius * SHARE,
+            depth=depth - 1,
+        )
