@@ -13,6 +13,8 @@ import numpy as np
 
 TRUTH_GRID_MM = 0.2
 """Edge of the cubes in which a deposit's true volume is counted."""
+MOST_CUBES = 110
+"""A larger deposit is counted in larger cubes, so that no edge of its box holds more of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +114,8 @@ def paint_balls(
 def true_volume_mm3(deposit: Deposit) -> float:
     """Volume of the substance, counted on a fine grid of its own, in mm³."""
     low, high = deposit.box_mm()
-    step = max(TRUTH_GRID_MM, deposit.fine_mm / 2)
+    widest = float((high - low).max())
+    step = max(TRUTH_GRID_MM, deposit.fine_mm / 2, widest / MOST_CUBES)
     shape = tuple(math.ceil((b - a) / step) for a, b in zip(low, high, strict=True))
     filled, _ = paint_balls(deposit, tuple(low + step / 2), (step,) * 3, shape)
     parts = int(np.rint(filled * np.float32(255)).astype(np.int64).sum())
