@@ -22,14 +22,15 @@ from coronet.cohort.volume import AIR_HU
 
 COARSER = 3
 ANGLES_DEG = (-8.0, 0.0, 8.0)
-CANDIDATES = 4
+CANDIDATES = 3
 """How many likeliest copies of each scan are compared finely."""
 MIRRORINGS = 3
 MIRROR_LEEWAY = 0.05
 """Mirrorings tried finely: at most so many, and worse than the best by at most this."""
 REFINING_DEG = (4.0, 2.0)
-SURE, HOPELESS = 0.4, 0.65
-"""Outside of these distances rotations are not refined."""
+STRANGERS = (3, 7)
+SURE, HOPELESS = 0.35, 0.62
+"""Outside of these distances, before chance is weighed, rotations are not refined."""
 BLOCK = 6
 REACH = 2
 VESSEL_HU = -200
@@ -38,7 +39,7 @@ LEAST_LUNG_BLOCK = 0.4
 """Least share of a block inside the lungs."""
 LEAST_TEXTURE_HU = 20.0
 LEAST_SPREAD = 1.0
-LEAST_BLOCKS = 6
+LEAST_BLOCKS = 12
 
 Pose = tuple[tuple[int, ...], tuple[float, ...]]
 """Axes to mirror and angles in degrees to turn by."""
@@ -66,6 +67,7 @@ def pairs(names: Sequence[str], pictures: Sequence[np.ndarray], persons: Sequenc
         return ()
     likeness, rotation = _coarse(pictures)
     best = np.where(other, likeness.max(axis=0), -np.inf)
+    blocks = [_texture(item) for item in pictures]
     chosen = {
         tuple(sorted((i, int(j))))
         for i in range(len(names))
@@ -74,7 +76,7 @@ def pairs(names: Sequence[str], pictures: Sequence[np.ndarray], persons: Sequenc
     }
     found = []
     for pair in sorted(chosen):
-        fixed, moving = pair if best[pair] >= best[pair[::-1]] else pair[::-1]
+        fixed, moving = sorted(pair, key=lambda number: -blocks[number])
         poses = [
             (_mirrorings()[number], _rotations()[0][rotation[number, fixed, moving]])
             for number in np.argsort(-likeness[:, fixed, moving], kind="stable")[:MIRRORINGS]
@@ -170,7 +172,11 @@ def _distance(fixed: np.ndarray, moving: np.ndarray, poses: Sequence[Pose]) -> f
         ]
         reached = [(_fine(lungs, _turn(moving, (axes, item))), item) for item in tried]
         distance, angles = min((distance, angles), *reached)
-    return distance
+    if distance > HOPELESS:
+        return 1.0
+    turned = _turn(moving, (axes, angles))
+    chance = np.mean([_fine(lungs, turned, strangers=number) for number in STRANGERS])
+    return min(1.0, distance / float(chance))
 
 
 def _turn(image: np.ndarray, pose: Pose) -> np.ndarray:
@@ -182,6 +188,12 @@ def _turn(image: np.ndarray, pose: Pose) -> np.ndarray:
     centre = (np.array(CELLS) - 1) / 2
     mirrored = np.flip(image, axes)
     return ndimage.affine_transform(mirrored, matrix, centre - matrix @ centre, order=1, mode="nearest")
+
+
+def _texture(picture: np.ndarray) -> int:
+    """Number of blocks with vessels; the sharper of two pictures has more."""
+    lungs = _lung_blocks(picture.astype(np.float32))
+    return int(lungs.kept.sum()) if lungs else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,11 +229,15 @@ def _lung_blocks(picture: np.ndarray) -> LungBlocks | None:
     return LungBlocks(kept, weights[kept], weights[kept] * blocks[kept], power[kept])
 
 
-def _fine(lungs: LungBlocks, moving: np.ndarray) -> float:
-    """1 - the median over blocks of the best local correlation with ``moving``."""
+def _fine(lungs: LungBlocks, moving: np.ndarray, *, strangers: int = 0) -> float:
+    """1 - the median over blocks of the best local correlation with ``moving``.
+
+    With ``strangers`` each block seeks in the place of another, that many further on: what chance gives.
+    """
     padded = np.pad(moving, REACH, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (BLOCK + 2 * REACH,) * 3)
     windows = windows[::BLOCK, ::BLOCK, ::BLOCK].reshape(-1, *(BLOCK + 2 * REACH,) * 3)[lungs.kept]
+    windows = np.roll(windows, strangers, axis=0)
     best = np.full(len(windows), -1.0, np.float32)
     for x, y, z in itertools.product(range(2 * REACH + 1), repeat=3):
         part = windows[:, x : x + BLOCK, y : y + BLOCK, z : z + BLOCK].reshape(len(windows), -1)

@@ -134,7 +134,7 @@ def measure_image(volume: Volume) -> ImageMeasures:
         air_hu=round(float(np.percentile(body if body.size else whole, 2)), 3) if whole.size else 0.0,
         soft_tissue_hu=round(float(np.median(soft)), 3) if soft.size else None,
         hu_deviation=round(float(sample.std(dtype=np.float64)), 3) if sample.size else 0.0,
-        distinct=int(np.unique(sample).size),
+        distinct=_distinct(sample),
         not_finite=not_finite,
         padding_share=round(1 - body.size / sample.size, 4) if sample.size else 0.0,
         content=content_hash(array),
@@ -159,7 +159,7 @@ def measure_heart(mask: Volume | None, image: Volume) -> HeartMeasures:
         has_heart=True,
         heart_grid=mask.same_grid(image),
         heart_integer=_is_whole(mask.array),
-        heart_labels=_labels(mask.array),
+        heart_labels=_labels(mask.array, box),
         heart_ml=round(float(part.sum()) * mask.voxel_mm3 / 1000, 3),
     )
     if mask.shape != image.shape or not part.any():
@@ -189,7 +189,7 @@ def measure_calcium(mask: Volume | None, image: Volume, heart: Volume | None) ->
         has_calcium=True,
         calcium_grid=mask.same_grid(image),
         calcium_integer=_is_whole(mask.array),
-        calcium_labels=_labels(mask.array),
+        calcium_labels=_labels(mask.array, box),
         lesions=int(count),
     )
     if mask.shape != image.shape:
@@ -206,6 +206,13 @@ def measure_calcium(mask: Volume | None, image: Volume, heart: Volume | None) ->
     )
 
 
+def _distinct(sample: np.ndarray) -> int:
+    if sample.dtype.kind in "iu" and sample.size:
+        low = int(sample.min())
+        return int(np.count_nonzero(np.bincount(sample.astype(np.int64) - low)))
+    return int(np.unique(sample).size)
+
+
 def _oblique_deg(affine: np.ndarray) -> float:
     axes = np.asarray(affine, np.float64)[:3, :3]
     cosines = np.abs(np.diag(axes)) / np.maximum(np.linalg.norm(axes, axis=0), 1e-9)
@@ -218,10 +225,12 @@ def _is_whole(array: np.ndarray) -> bool:
     )
 
 
-def _labels(array: np.ndarray) -> str:
-    """The labels in ``array``, at most nine of them, as text."""
-    values = np.flatnonzero(np.bincount(array.ravel())) if array.dtype == np.uint8 else np.unique(array)
-    names = [f"{value:g}" for value in values[:9]]
+def _labels(array: np.ndarray, box: tuple[slice, ...]) -> str:
+    """The labels in ``array``, at most nine of them, as text; ``box`` holds all that are above 0."""
+    values = {float(value) for value in np.unique(array[box])}
+    if array[box].size < array.size:
+        values |= {0.0, float(array.min())}
+    names = [f"{value:g}" for value in sorted(values)[:9]]
     return " ".join([*names, "…"] if len(values) > 9 else names)
 
 

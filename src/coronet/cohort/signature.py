@@ -33,7 +33,7 @@ def picture(volume: Volume) -> np.ndarray:
 
 
 def _sample(volume: Volume) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Every few voxels (about ``SAMPLE_MM`` apart) of the volume, and their places in mm along each axis, flat."""
+    """Voxels about ``SAMPLE_MM`` apart, and their places in mm along each axis, flat."""
     steps = [max(1, round(SAMPLE_MM / spacing)) for spacing in volume.spacing_mm]
     values = volume.array[:: steps[0], :: steps[1], :: steps[2]].astype(np.float32)
     grids = np.meshgrid(

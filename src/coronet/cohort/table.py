@@ -129,7 +129,7 @@ def left_out(table: pandas.DataFrame) -> dict[str, str]:
             name for name, there in (("heart", row.has_heart), ("calcium", row.has_calcium)) if not there
         ]
         if unfit:
-            reasons[row.case] = f"flagged {', '.join(unfit)}"
+            reasons[row.case] = f"is flagged {', '.join(unfit)}"
         elif missing:
             reasons[row.case] = f"has no {' and no '.join(missing)} mask"
     return reasons
