@@ -137,18 +137,18 @@ def test_volume_mass_and_weighted_volume():
     assert score_mask(ct, ct.array >= 130, protocol=PROTOCOLS["molloi"]).scores.agatston == pytest.approx(16)
 
 
-def test_no_minimum_area_and_the_minimum_on_the_same_specks():
-    # 14 voxels at 0.75 × 0.75 × 2 mm in two slices: a 13-voxel lesion and a lone voxel, weights 4 and 1.
+def test_known_scores_with_and_without_a_minimum_area():
+    # 14 voxels of 0.75 × 0.75 × 2 mm: one component of 12, and two lone voxels of 0.56 mm² each.
     ct = scan(spacing=(0.75, 0.75, 2.0), shape=(20, 20, 20))
-    ct.array[3:16, 4, 5] = 410
-    ct.array[3, 12, 5] = 150
-    free = dataclasses.replace(OURS, least_area_mm2=0.0)
-    pixel = 0.75 * 0.75 * 2 / 3
-    assert agatston(ct, free) == pytest.approx((13 * 4 + 1) * pixel)
-    assert agatston(ct) == pytest.approx(13 * 4 * pixel)
-    result = score_mask(ct, ct.array >= 130, calibration_factor=0.001)
-    assert result.scores.volume_mm3 == pytest.approx(14 * 1.125)
-    assert result.scores.mass_mg == pytest.approx(0.001 * (13 * 410 + 150) * 1.125)
+    ct.array[3:15, 4, 5] = 170
+    ct.array[3, 4, 5] = ct.array[3, 12, 5] = ct.array[3, 12, 9] = 400
+    free = score_mask(
+        ct, ct.array >= 130, protocol=dataclasses.replace(OURS, least_area_mm2=0.0), calibration_factor=0.001
+    )
+    assert free.scores.agatston == pytest.approx(21)
+    assert free.scores.volume_mm3 == pytest.approx(15.75)
+    assert free.scores.mass_mg == pytest.approx(3.45375)
+    assert agatston(ct) == pytest.approx(18)
 
 
 def test_a_lesion_says_where_it_is_and_what_it_gives():
@@ -191,6 +191,36 @@ def test_the_answer_is_one_plain_object():
     assert set(answer["scores"]) == {"agatston", "volume_weighted", "volume_mm3", "mass_mg"}
     assert answer["groups"] == {"paper": "1-100", "aha": "1-99", "five": "11-100", "cac-drs": "A1"}
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
+
+
+def test_presets_reproduce_what_each_system_does():
+    # 0.68 × 0.68 × 2.5 mm: a 2 × 2 block of 250 HU with a rim voxel of 100 HU, a 3-voxel speck, and in the
+    # next slice a dimmer part of the block's lesion.
+    ct = scan(spacing=(0.68, 0.68, 2.5))
+    block(ct, 2, 2, 1, 250)
+    ct.array[4, 2, 1] = 100
+    block(ct, 12, 12, 1, 150, size=(3, 1))
+    block(ct, 2, 2, 2, 160)
+    mask = ct.array >= 100
+    area, voxel = 0.68**2, round(0.68 * 0.68 * 2.5 / 3, 3)
+    expected = {
+        "coronet": (4 * 2 + 4 * 1 + 3) * area * 2.5 / 3,
+        "deepcac": 5 * 2 * voxel + 4 * voxel,
+        "ai-cac": round(9 * area * 5 / 3 * 2) + round(3 * area * 5 / 3),
+        "orcascore": (4 * 2 + 4 * 1 + 3) * area * 2.5 / 3,
+        "molloi": (4 * 2 + 4 * 1 + 3) * area,
+    }
+    for name, value in expected.items():
+        found = score_mask(ct, mask, protocol=PROTOCOLS[name], slice_thickness_mm=5.0).scores.agatston
+        assert found == pytest.approx(value), name
+
+
+def test_the_threshold_itself_counts_here_and_not_there():
+    ct = scan(spacing=(1.0, 1.0, 3.0))
+    block(ct, 2, 2, 1, 130)
+    block(ct, 8, 8, 1, 129)
+    scores = {name: agatston(ct, protocol) for name, protocol in PROTOCOLS.items()}
+    assert scores == pytest.approx({"coronet": 4, "deepcac": 4, "ai-cac": 4, "orcascore": 0, "molloi": 8})
 
 
 def test_an_empty_mask_scores_nothing():
