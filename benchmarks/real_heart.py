@@ -2,10 +2,10 @@
 
     python benchmarks/real_heart.py [--work mlruns/real-heart] [--phantoms 400]
 
-It takes profile ``real`` of params.yaml. Phantoms come from the wild ranges; the three scans and their heart
-masks from ../shared/data/lidc_3mm, and without that folder the script says so and ends. No real case trains or
-tunes a network that is measured on it: a fold learns from the two others, starts from the phantoms' network and
-keeps the epoch that tunes best on phantoms and on the two. The last epoch's weights are what counts for folds.
+Its parameters are in real_heart.yaml. Phantoms come from the wild ranges; the three scans and their
+heart masks from ../shared/data/lidc_3mm, and without that folder the script says so and ends. No real case
+trains or tunes a network that is measured on it: a fold learns from the two others beside some phantoms,
+starts from the phantoms' network, and keeps the epoch that is best on phantoms it does not learn from.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from coronet.cohort import cases
 from coronet.cohort.add import Masks, add_scans
 from coronet.cohort.phantom.pairs import draw_heart_pair
 from coronet.cohort.split import Member, Split
 from coronet.cohort.volume import Volume, write_nifti
-from coronet.config import Params, load
+from coronet.config import ModelParams, Params, build, load
 from coronet.files import read_json, write_json
 from coronet.prepare.store import prepare_model
 from coronet.train.evaluate import evaluate_model
@@ -110,12 +111,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / "mlruns" / "real-heart")
     parser.add_argument("--phantoms", type=int, default=400)
-    parser.add_argument("--beside", type=int, default=24, help="phantoms that stay beside the two real cases")
+    parser.add_argument("--beside", type=int, default=6, help="phantoms that stay beside the two real cases")
     parser.add_argument("--fold-epochs", type=int, default=12)
     options = parser.parse_args()
     if not REAL.exists():
         sys.exit("../shared/data/lidc_3mm is absent beside the project; there is nothing to measure on.")
-    params = load(ROOT / "params.yaml", profile="real")
+    raw = yaml.safe_load((ROOT / "benchmarks" / "real_heart.yaml").read_text())
+    heart = build(ModelParams, raw, where="benchmarks/real_heart.yaml")
+    params = dataclasses.replace(load(ROOT / "params.yaml"), heart=heart)
     data = options.work / "data"
     with ProcessPoolExecutor(2) as pool:
         list(pool.map(draw, [data] * options.phantoms, range(options.phantoms)))

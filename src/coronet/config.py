@@ -90,7 +90,7 @@ class NetworkParams:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingParams:
-    """Where training windows lie: the shares on the mask and on bright voxels outside of it; the rest anywhere.
+    """Where training windows lie: shares on the mask and on bright voxels outside of it; the rest anywhere.
 
     The shares are of all windows of an epoch. A bright voxel has at least 130 HU.
     """
