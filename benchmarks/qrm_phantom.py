@@ -20,6 +20,7 @@ from coronet.cohort.reader import read_scan
 from coronet.cohort.volume import Volume, grid_affine
 from coronet.score.agatston import ScoreResult, score_mask
 from coronet.score.lesions import Lesion
+from coronet.score.protocol import PROTOCOLS
 
 SIZES_MM = (5.0, 3.0, 1.0)
 DENSITIES = (200.0, 400.0, 800.0)
@@ -117,7 +118,8 @@ class RealScan:
 
     Attributes:
         ct: the scan.
-        mask: bool, calcium inserts.
+        drawn: bool, discs around the inserts, as a hand draws them with some rim.
+        mask: bool, what of them has 130 HU or more.
         axis: centre of the heart in the slice, voxels (x, y).
         factor: calibration, mg/(mm³·HU), from the two rods.
         background: mean and standard deviation of the heart's material in HU.
@@ -126,6 +128,7 @@ class RealScan:
     """
 
     ct: Volume
+    drawn: np.ndarray
     mask: np.ndarray
     axis: tuple[float, float]
     factor: float
@@ -151,14 +154,16 @@ def score_real(folder: Path) -> RealScan:
     candidates[:, :, slice(*INSERT_SLICES)] = heart[:, :, None]
     everything = score_mask(ct, candidates, calibration_factor=factor)
     inserts = [lesion for lesion in everything.lesions if lesion.volume_mm3 >= LEAST_MM3]
-    mask = np.zeros(ct.shape, bool)
+    drawn = np.zeros(ct.shape, bool)
     for lesion in inserts:
         near = np.hypot(x - lesion.centre_voxel[0], y - lesion.centre_voxel[1]) * step < INSERT_MM
-        mask[:, :, lesion.slices[0] : lesion.slices[1] + 1] |= near[:, :, None]
-    result = score_mask(ct, mask & (ct.array >= 130), calibration_factor=factor)
+        drawn[:, :, lesion.slices[0] : lesion.slices[1] + 1] |= near[:, :, None]
+    mask = drawn & (ct.array >= 130)
+    result = score_mask(ct, mask, calibration_factor=factor)
     return RealScan(
         ct=ct,
-        mask=mask & (ct.array >= 130),
+        drawn=drawn,
+        mask=mask,
         axis=(float(axis[0]), float(axis[1])),
         factor=factor,
         background=(float(quiet.mean()), float(quiet.std())),
@@ -259,6 +264,13 @@ def main() -> None:
             )
     scores = real.result.scores
     print(f"| all | | {scores.volume_mm3:.1f} | {scores.mass_mg:.1f} (168.23) | {scores.agatston:.1f} |")
+    print("\n| protocol | mask of 130 HU and more | drawn with a rim |\n|---|---|---|")
+    for name, protocol in PROTOCOLS.items():
+        both = [
+            score_mask(real.ct, mask, protocol=protocol, slice_thickness_mm=real.ct.spacing_mm[2])
+            for mask in (real.mask, real.drawn)
+        ]
+        print(f"| {name} | {both[0].scores.agatston:.1f} | {both[1].scores.agatston:.1f} |")
     if chosen.picture:
         draw(real, chosen.picture)
 

@@ -107,6 +107,20 @@ def test_hand_made_volumes(make, eight, four):
     assert agatston(ct, dataclasses.replace(OURS, connectivity=4)) == pytest.approx(four, abs=1e-9)
 
 
+def test_the_worked_example_of_the_documentation():
+    ct = scan()
+    block(ct, 2, 2, 1, 170, size=(4, 4))
+    ct.array[3, 3, 1] = 250
+    block(ct, 2, 2, 2, 180, size=(3, 3))
+    block(ct, 12, 12, 2, 450, size=(3, 1))
+    scores = score_mask(ct, ct.array >= 130).scores
+    assert scores.agatston == pytest.approx(10.25)
+    assert scores.volume_mm3 == pytest.approx(21.0)
+    assert scores.volume_weighted == pytest.approx(46.5)
+    thin = Volume(ct.array, grid_affine((0.5, 0.5, 1.5), (0, 0, 0)))
+    assert agatston(thin) == pytest.approx(5.125)
+
+
 def test_overlapping_slices_count_by_spacing_and_not_by_thickness():
     ct = thin_slices()
     mask = ct.array >= 130
