@@ -109,6 +109,6 @@ def find_cases(data: Path) -> tuple[Case, ...]:
     scans = sorted((Path(data) / "ct").glob("*.nii.gz"))
     if not scans:
         raise InputError(
-            f"{data}/ct holds no scan; `coronet cohort add` brings your own, `coronet cohort phantom` makes some."
+            f"{data}/ct holds no scan; `coronet cohort add` brings your own, `coronet demo` draws phantoms."
         )
     return tuple(find_case(data, scan.name.removesuffix(".nii.gz")) for scan in scans)
