@@ -68,9 +68,11 @@ def find_sites(anatomy: Anatomy) -> Sites:
     heart = paint(anatomy, affine, (count, count, count)).heart
     inside = np.argwhere(heart)
     box = tuple(affine[:3, 3] + edge * COARSE_MM for edge in (inside.min(axis=0), inside.max(axis=0)))
+    vessels = {c.name: Curve.through(c.points_mm, c.radius_mm) for c in anatomy.coronaries}
+    aorta = Curve.through(marks["aorta_points"], marks["aorta_radius_mm"])
     return Sites(
-        vessels={c.name: Curve.through(c.points_mm, c.radius_mm) for c in anatomy.coronaries},
-        aorta=Curve.through(marks["aorta_points"], marks["aorta_radius_mm"]),
+        vessels=vessels,
+        aorta=aorta,
         aortic_valve=(_vector(marks["aortic_valve"]), _vector(marks["aortic_valve_normal"])),
         mitral_valve=(_vector(marks["mitral_valve"]), _vector(marks["mitral_valve_normal"])),
         hila=(_vector(marks["hilum_left"]), _vector(marks["hilum_right"])),
@@ -81,7 +83,13 @@ def find_sites(anatomy: Anatomy) -> Sites:
         sternum=tuple(_vector(point) for point in marks["sternum"]),
         heart_box_mm=box,
         body_centre_mm=(0.0, 0.0),
-        numbers={},
+        numbers={
+            "vessel_mm": {name: round(curve.length_mm, 1) for name, curve in vessels.items()},
+            "aorta_radius_mm": [round(min(aorta.radii_mm), 2), round(max(aorta.radii_mm), 2)],
+            "heart_box_mm": [round(float(b - a), 1) for a, b in zip(*box, strict=True)],
+            "heart_centre_mm": [round(value, 2) for value in centre],
+            "chest_half_axes_mm": [round(value, 1) for value in _vector(marks["body_half_axes"])],
+        },
     )
 
 
