@@ -69,7 +69,8 @@ class CohortReport:
     compared: int
     phantom: str
     headline: tuple[Figure, ...]
-    figures: tuple[Figure, ...]
+    networks: tuple[Figure, ...]
+    path: tuple[Figure, ...]
     scatter: str
     bland_altman: str
     groups: tuple[str, ...]
@@ -117,7 +118,8 @@ def read_report(build: Path, data: Path, params: Params) -> CohortReport:
         compared=len(rows),
         phantom=_notice(cases.values()),
         headline=_headline(metrics),
-        figures=_figures(metrics, {model: _evaluation(build, model) for model in MODELS}),
+        networks=_networks(*(_evaluation(build, model) for model in MODELS)),
+        path=_path(metrics),
         scatter=charts.scatter(reference, predicted, cuts=metrics["groups"]["bounds"]),
         bland_altman=charts.bland_altman(
             reference, predicted, bias=agreement["bias"], limits=tuple(agreement["limits"])
@@ -166,33 +168,34 @@ def _headline(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
     )
 
 
-def _figures(metrics: Mapping[str, Any], alone: Mapping[str, Mapping[str, Any]]) -> tuple[Figure, ...]:
-    """The whole table: first the networks alone, then the path from scan to score."""
-    heart, calcium, agreement = alone["heart"], alone["calcium"], metrics["agreement"]
-    lesions = metrics["lesions"]
-    cases = f"{metrics['cases']} test scans"
+def _networks(heart: Mapping[str, Any], calcium: Mapping[str, Any]) -> tuple[Figure, ...]:
+    """Each network by itself, against the masks."""
+    pooled, lesions, free = calcium["pooled"], calcium["lesions"], calcium["calcium_free"]
     return (
-        Figure("Heart Dice, mean", number(heart["dice"]["mean"], 3), _over(heart["dice"])),
-        Figure("Heart Dice, lowest", number(heart["dice"]["lowest"], 3), _over(heart["dice"])),
-        Figure("Heart IoU, mean", number(heart["iou"]["mean"], 3), _over(heart["iou"])),
-        Figure("Calcium F1, voxels", number(calcium["pooled"]["f1"], 3), "calcium network, pooled"),
-        Figure("Calcium IoU, voxels", number(calcium["pooled"]["iou"], 3), "calcium network, pooled"),
-        Figure("Calcium F1, voxels, mean over cases", number(calcium["f1"]["mean"], 3), _over(calcium["f1"])),
-        Figure("Lesion F1", number(calcium["lesions"]["f1"], 3), "calcium network, 26-connected lesions"),
+        Figure("Heart Dice", number(heart["dice"]["mean"], 3), _over(heart["dice"])),
+        Figure("Heart Dice, lowest", number(heart["dice"]["lowest"], 3), "the worst test scan"),
+        Figure("Heart IoU", number(heart["iou"]["mean"], 3), _over(heart["iou"])),
+        Figure("Calcium F1, voxels", number(pooled["f1"], 3), "pooled over all test scans"),
+        Figure("Calcium IoU, voxels", number(pooled["iou"], 3), "pooled over all test scans"),
+        Figure("Calcium F1, by case", number(calcium["f1"]["mean"], 3), _over(calcium["f1"])),
+        Figure("Lesion F1", number(lesions["f1"], 3), "26-connected lesions, matched by touch"),
+        Figure("False calcium", number(free["false_mm3"]["mean"], 1), "mean of calcium-free scans", "mm³"),
+    )
+
+
+def _path(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
+    """The path from scan to score."""
+    agreement, lesions = metrics["agreement"], metrics["lesions"]
+    low, high = (signed(limit) for limit in agreement["limits"])
+    return (
         Figure("Lesion sensitivity", number(lesions["sensitivity"], 3), f"{lesions['true']} lesions"),
-        Figure("False lesions a scan", number(lesions["false_per_scan"], 2), cases),
-        Figure("Spearman", *_with_interval(agreement, "spearman")),
-        Figure("ICC(2,1)", *_with_interval(agreement, "icc2_1")),
-        Figure("Concordance of risk groups", *_with_interval(agreement, "concordance")),
-        Figure("κ, unweighted", *_with_interval(agreement, "kappa")),
-        Figure("κ, linear weights", *_with_interval(agreement, "kappa_linear")),
-        Figure("κ, quadratic weights", *_with_interval(agreement, "kappa_quadratic")),
-        Figure(
-            "Bias of the score",
-            signed(agreement["bias"], 1),
-            f"95 % limits of agreement {signed(agreement['limits'][0])} to {signed(agreement['limits'][1])}",
-            "Agatston",
-        ),
+        Figure("Score, Spearman", *_with_interval(agreement, "spearman")),
+        Figure("Score, ICC(2,1)", *_with_interval(agreement, "icc2_1")),
+        Figure("Score, bias", signed(agreement["bias"], 1), f"95 % limits of agreement {low} to {high}"),
+        Figure("Groups, concordance", *_with_interval(agreement, "concordance")),
+        Figure("Groups, κ", *_with_interval(agreement, "kappa")),
+        Figure("Groups, linear κ", *_with_interval(agreement, "kappa_linear")),
+        Figure("Groups, quadratic κ", *_with_interval(agreement, "kappa_quadratic")),
     )
 
 
