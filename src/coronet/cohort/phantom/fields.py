@@ -104,7 +104,7 @@ def _core(anatomy: Anatomy, lattice: Lattice) -> dict[str, Field]:
     middle = merge(middle, _front_fat(anatomy, at), 24.0)
     middle = merge(middle, column(at, traits) - 1.0, 10.0)
     for pad in _fat_pads(anatomy, at):
-        middle = merge(middle, pad, 14.0)
+        middle = merge(middle, pad, 26.0)
     return {
         "pericardium": Field(lattice, sac),
         "blood": Field(lattice, parts.blood),
@@ -133,10 +133,10 @@ def _fat_pads(anatomy: Anatomy, at: Coordinates) -> tuple[np.ndarray, np.ndarray
     size, scale = anatomy.traits.fat_pad_mm, anatomy.heart.scale
     low = anatomy.floor_z
     right = ellipsoid(
-        at, (cx + 48.0 * scale, cy + 34.0 * scale, low + 8.0), (size * 0.9 + 2, size * 1.1 + 2, size + 2)
+        at, (cx + 40.0 * scale, cy + 32.0 * scale, low + 8.0), (size * 0.9 + 2, size * 1.1 + 2, size + 2)
     )
     left = ellipsoid(
-        at, (cx - 64.0 * scale, cy + 38.0 * scale, low + 8.0), (size * 1.1 + 2, size + 2, size + 2)
+        at, (cx - 56.0 * scale, cy + 36.0 * scale, low + 8.0), (size * 1.1 + 2, size + 2, size + 2)
     )
     return right, left
 

@@ -132,7 +132,7 @@ def chambers(at: Coordinates, traits: Traits) -> Chambers:
     blood = merge(merge(atria, ventricles, 3.0), root, 3.0)
     sac = merge(merge(lv, rv, 18.0), merge(ra, la, 20.0), 28.0)
     vessels = merge(trunk, root, 26.0)
-    sac = merge(sac, vessels, 28.0) - traits.epicardial_fat_mm
+    sac = merge(sac, vessels, 30.0) - traits.epicardial_fat_mm
     return Chambers(lv, cavity, blood, np.minimum(sac, blood))
 
 
