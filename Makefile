@@ -1,9 +1,7 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint repro ui lock clean
+.PHONY: help install demo repro test lint ui bench lock clean
 
-PROFILE_CASES = $$(.venv/bin/coronet params phantom.cases)
-PROFILE_SEED = $$(.venv/bin/coronet params phantom.seed)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Nothing here talks to the network unless it is told to.
 export DO_NOT_TRACK := true
@@ -35,8 +33,8 @@ lint: .venv/.installed ## linters and import layers
 ui: .venv/.installed ## MLflow on 127.0.0.1:5000
 	@coronet ledger ui
 
-bench: .venv/.installed ## side-by-side timings
-	@for script in benchmarks/*.py; do echo "== $$script"; python $$script; done
+bench: .venv/.installed ## side-by-side timings, the quick ones
+	@python benchmarks/score_mask.py
 
 lock: ## resolve requirements/lock.txt again
 	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url \
