@@ -26,6 +26,7 @@ def cohort_of(volumes: list[float]) -> pandas.DataFrame:
 volumes = st.lists(st.sampled_from([0.0, 20.0, 150.0, 900.0]), min_size=3, max_size=60)
 
 
+@settings(deadline=None)
 @given(volumes=volumes, seed=st.integers(0, 99))
 def test_parts_are_a_partition_with_something_in_each(volumes, seed):
     split = make_split(cohort_of(volumes), SplitParams(tune=0.15, test=0.25, seed=seed))
@@ -34,6 +35,7 @@ def test_parts_are_a_partition_with_something_in_each(volumes, seed):
     assert all(split.cases(part) for part in PARTS)
 
 
+@settings(deadline=None)
 @given(
     owners=st.lists(st.integers(0, 8), min_size=12, max_size=30).filter(lambda owners: len(set(owners)) > 2)
 )
@@ -44,6 +46,7 @@ def test_no_patient_is_in_two_parts(owners):
     assert sum(map(len, patients)) == len(set.union(*patients)) == len(set(owners))
 
 
+@settings(deadline=None)
 @given(volumes=volumes, data=st.data())
 def test_the_order_of_rows_does_not_matter(volumes, data):
     table = cohort_of(volumes)
@@ -51,7 +54,7 @@ def test_the_order_of_rows_does_not_matter(volumes, data):
     assert make_split(table.iloc[order], PARAMS) == make_split(table, PARAMS)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(volumes=st.lists(st.sampled_from([0.0, 20.0, 150.0, 900.0]), min_size=20, max_size=60))
 def test_another_patient_moves_few(volumes):
     before = make_split(cohort_of(volumes), PARAMS)

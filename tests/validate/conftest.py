@@ -109,7 +109,7 @@ def limits() -> ValidateParams:
         heart_hu=(-60, 120),
         heart_air_share=0.1,
         calcium_near_heart_mm=15,
-        copy_distance=0.62,
+        copy_distance=0.64,
         least_patients=6,
     )
 

@@ -10,6 +10,8 @@ from coronet.cohort.table import describe
 from coronet.config import SplitParams
 from coronet.errors import GateFailed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def made(cohort):

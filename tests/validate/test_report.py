@@ -12,6 +12,8 @@ from coronet import validate
 from coronet.cohort.table import describe
 from coronet.errors import GateFailed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def spoilt(cohort, drawn):
