@@ -103,6 +103,8 @@ def _core(anatomy: Anatomy, lattice: Lattice) -> dict[str, Field]:
     middle = merge(middle, pipes - 1.5 - fat * 0.5, 14.0)
     middle = merge(middle, _front_fat(anatomy, at), 24.0)
     middle = merge(middle, column(at, traits) - 1.0, 10.0)
+    touching = np.maximum(-(cavity(at, traits) + 9.0), sac - 6.0)
+    middle = merge(middle, touching, 6.0)
     for pad in _fat_pads(anatomy, at):
         middle = merge(middle, pad, 26.0)
     return {

@@ -44,7 +44,7 @@ class Ranges:
     heart_x: Range = (0.94, 1.06)
     heart_y: Range = (0.94, 1.06)
     heart_z: Range = (1.02, 1.14)
-    heart_turn_deg: Range = (-14.0, 14.0)
+    heart_turn_deg: Range = (-6.0, 22.0)
     heart_tilt_deg: Range = (-12.0, 12.0)
     heart_nod_deg: Range = (-8.0, 8.0)
     heart_left_mm: Range = (8.0, 24.0)
@@ -107,7 +107,7 @@ WILD = Ranges(
     heart_x=(0.86, 1.16),
     heart_y=(0.86, 1.16),
     heart_z=(0.9, 1.24),
-    heart_turn_deg=(-32.0, 32.0),
+    heart_turn_deg=(-24.0, 40.0),
     heart_tilt_deg=(-25.0, 25.0),
     heart_nod_deg=(-22.0, 22.0),
     heart_left_mm=(-6.0, 34.0),
