@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coronet.score.place import place_in_heart
+from coronet.score.place import places_in_heart
 
 HEART = np.zeros((40, 50, 30), dtype=bool)
 HEART[10:30, 20:44, 6:24] = True
@@ -20,7 +20,7 @@ HEART[10:30, 20:44, 6:24] = True
     ],
 )
 def test_a_lesion_is_placed_by_thirds_of_the_heart(voxel, place):
-    assert place_in_heart(voxel, HEART) == place
+    assert places_in_heart([voxel], HEART) == (place,)
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,8 @@ def test_a_lesion_is_placed_by_thirds_of_the_heart(voxel, place):
     [((0, 0, 0), "left side, back, lower third"), ((39, 49, 29), "right side, front, upper third")],
 )
 def test_a_lesion_beside_the_heart_takes_the_nearest_third(voxel, place):
-    assert place_in_heart(voxel, HEART) == place
+    assert places_in_heart([voxel], HEART) == (place,)
+
+
+def test_no_lesions_have_no_places():
+    assert places_in_heart([], HEART) == ()

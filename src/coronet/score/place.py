@@ -11,20 +11,18 @@ DEPTHS = ("back", "mid-depth", "front")
 LEVELS = ("lower third", "middle third", "upper third")
 
 
-def place_in_heart(voxel: Sequence[float], heart: np.ndarray) -> str:
-    """Name the third of the heart's box that a voxel lies in, along each axis.
+def places_in_heart(voxels: Sequence[Sequence[float]], heart: np.ndarray) -> tuple[str, ...]:
+    """Name the thirds of the heart's box that voxels lie in, along each axis.
 
     Args:
-        voxel: (x, y, z) in an RAS+ array.
+        voxels: (x, y, z) each, in an RAS+ array.
         heart: boolean mask of that array's shape, not empty.
 
     Returns:
-        Such as ``left side, front, upper third``; sides are the patient's.
+        Such as ``left side, front, upper third``; sides are the patient's. Outside of the box the nearest.
     """
-    words = []
-    for axis, names in enumerate((SIDES, DEPTHS, LEVELS)):
-        others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(heart.any(axis=others))
-        share = (voxel[axis] - filled[0] + 0.5) / (filled[-1] - filled[0] + 1)
-        words.append(names[int(np.clip(share * 3, 0, 2))])
-    return ", ".join(words)
+    filled = [np.flatnonzero(heart.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    low = np.array([indices[0] for indices in filled])
+    size = np.array([indices[-1] for indices in filled]) - low + 1
+    thirds = np.clip((np.reshape(voxels, (-1, 3)) - low + 0.5) / size * 3, 0, 2).astype(int)
+    return tuple(f"{SIDES[x]}, {DEPTHS[y]}, {LEVELS[z]}" for x, y, z in thirds)

@@ -20,7 +20,7 @@ from coronet.score.agatston import ScoreResult, score_mask
 from coronet.score.expert import USUAL_KV, score_lines
 from coronet.score.intervals import Intervals, score_intervals
 from coronet.score.masks import Masks, ModelOrigin, find_masks, origin_of
-from coronet.score.place import place_in_heart
+from coronet.score.place import places_in_heart
 from coronet.score.protocol import PROTOCOLS, Protocol
 
 HEART_SIZE = "heart_size"
@@ -156,7 +156,7 @@ def score_scan(
         masks=masks,
         result=result,
         intervals=score_intervals(ct, masks.calcium, result, probability=masks.certainty),
-        places=tuple(place_in_heart(lesion.centre_voxel, masks.heart) for lesion in result.lesions),
+        places=places_in_heart([lesion.centre_voxel for lesion in result.lesions], masks.heart),
         models={"heart": origin_of(heart_model), "calcium": origin_of(calcium_model)},
     )
     return dataclasses.replace(scored, flags=flags + _late_flags(scored))
