@@ -15,6 +15,9 @@ SUBSTANTIAL_HU = 40.0
 EVIDENT_HU = 80.0
 """A plaque is seen where it adds at least this much and would pass the threshold without noise."""
 
+LEAST_VOXELS = 3
+"""Smaller pieces no reader would tell from noise."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CalciumMask:
@@ -33,7 +36,8 @@ def calcium_mask(scanned: Scanned) -> CalciumMask:
     """Label the voxels at or above 130 HU that coronary plaques have raised.
 
     A voxel counts where a plaque's own contribution is at least `SUBSTANTIAL_HU` and greater than that of
-    anything else, and where it is connected (26 neighbours) to a voxel in which the plaque is evident.
+    anything else, and where it is connected (26 neighbours) to a voxel in which the plaque is evident, in a
+    piece of at least `LEAST_VOXELS`.
     """
     import cc3d
 
@@ -62,7 +66,8 @@ def calcium_mask(scanned: Scanned) -> CalciumMask:
     bright = (hu[box] >= THRESHOLD_HU) & (most >= SUBSTANTIAL_HU) & (most > rival)
     evident = bright & (most >= EVIDENT_HU) & (clean >= THRESHOLD_HU)
     parts = cc3d.connected_components(bright, connectivity=26)
-    kept = np.isin(parts, np.unique(parts[evident])) & bright
+    large = np.flatnonzero(np.bincount(parts.ravel()) >= LEAST_VOXELS)
+    kept = np.isin(parts, np.intersect1d(parts[evident], large)) & bright
     counts = np.bincount(owner[kept], minlength=len(traces) + 1)
     vessel = np.asarray([0, *(LABELS[trace.deposit.vessel] for trace in traces)], np.uint8)
     labels[box] = np.where(kept, vessel[owner], np.uint8(0))

@@ -66,8 +66,8 @@ class Window:
 
     matrix: int = 512
     field_mm: float | None = None
-    below_mm: tuple[float, float] = (25.0, 60.0)
-    length_mm: tuple[float, float] = (260.0, 320.0)
+    below_mm: tuple[float, float] = (35.0, 75.0)
+    length_mm: tuple[float, float] = (260.0, 305.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,6 +73,7 @@ SERIES = (
 """Series as screening programmes reconstruct them; most have soft kernels and slices of 2 to 3 mm."""
 
 REFERENCE_THICKNESS_MM = 2.25
+LEAST_NOISE_HU = 14.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +146,7 @@ def draw_settings(
         spacing_mm=(step, step, gap),
         shape=(matrix, matrix, slices),
         origin_mm=(*corner, round(z_range_mm[0], 3)),
-        noise_hu=round(dose * kernel.gain, 3),
+        noise_hu=round(max(dose * kernel.gain, LEAST_NOISE_HU), 3),
         modulation=round(modulation, 4),
         padding_hu=padding,
         offset_hu=round(extras[0], 3),
