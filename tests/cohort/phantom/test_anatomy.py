@@ -17,8 +17,8 @@ from coronet.cohort.phantom.draws import generator
 from coronet.cohort.phantom.paint import Tissue, paint
 from coronet.cohort.volume import grid_affine
 
-STEP = 4.0
-SIZE = (96, 80, 84)
+STEP = 5.0
+SIZE = (76, 64, 68)
 SEEDS = range(9)
 
 
@@ -39,6 +39,7 @@ def heart_ml(tissue: Tissue) -> float:
     return np.count_nonzero(tissue.heart) * STEP**3 / 1000
 
 
+@pytest.mark.slow
 def test_hearts_have_the_sizes_of_adults():
     volumes = [heart_ml(painted(seed)[1]) for seed in SEEDS]
     assert min(volumes) > 400 and max(volumes) < 1100
@@ -151,6 +152,7 @@ def test_landmarks_are_complete():
     assert marks["carina"][2] > marks["heart_centre"][2] + 40
 
 
+@pytest.mark.slow
 def test_wild_phantoms_differ_more_than_realistic_ones():
     def spread(wild: bool) -> float:
         return float(np.std([heart_ml(painted(seed, wild)[1]) for seed in range(6)]))
@@ -182,6 +184,7 @@ def dispatched_features() -> list[str]:
     return list(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
 
 
+@pytest.mark.slow
 def test_every_processor_gives_the_same_bytes():
     features = dispatched_features()
     if not features:
