@@ -102,7 +102,9 @@ def pretrain(model: str) -> None:
     """Train the autoencoder on training patients, where the network starts from one."""
     from coronet.cohort.split import read_split
     from coronet.train import pretrain as autoencoder
+    from coronet.train.device import end_with_parent
 
+    end_with_parent()
     chosen = params()
     folder = BUILD / model
     key = fingerprint(
@@ -177,13 +179,14 @@ def workers() -> int:
 
 def train(model: str) -> None:
     """Train a network and tell the ledger; training never fails because MLflow is away."""
-    from coronet.cohort.split import read_split
+    from coronet.prepare.store import prepared_cases
     from coronet.train import fit
+    from coronet.train.device import end_with_parent
     from coronet.train.pretrain import ENCODER
 
+    end_with_parent()
     chosen = params()
     folder = BUILD / model
-    parts = read_split(SPLIT)
     key = fingerprint(
         f"train@{model}",
         params={"seed": chosen.seed, "model": chosen.model(model)},
@@ -195,8 +198,8 @@ def train(model: str) -> None:
         model,
         folder / "prepared",
         chosen.model(model),
-        train_cases=parts.cases("train"),
-        tune_cases=parts.cases("tune"),
+        train_cases=prepared_cases(folder / "prepared", "train"),
+        tune_cases=prepared_cases(folder / "prepared", "tune"),
         seed=chosen.seed,
         out=folder / "fit",
         work=MLRUNS / "work" / key,

@@ -30,12 +30,14 @@ class ModelSpec:
         params: all parameters it was trained with.
         fingerprint: of the stage that trained it, or empty.
         cases: how many cases it learned from, by source, such as ``{"phantom": 24}``.
+        data_sha256: of the index of prepared cases, which holds the hash of each; or empty.
     """
 
     model: str
     params: ModelParams
     fingerprint: str
     cases: Mapping[str, int]
+    data_sha256: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +153,7 @@ def save_model(folder: Path, module: nn.Module, spec: ModelSpec) -> None:
             "params": canonical(spec.params),
             "fingerprint": spec.fingerprint,
             "cases": dict(spec.cases),
+            "data_sha256": spec.data_sha256,
             "weights_sha256": sha256_file(folder / WEIGHTS),
         },
     )
@@ -177,7 +180,7 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
             f"{folder / WEIGHTS} is not what {SPEC} beside it describes; train or fetch it again."
         )
     params = config.build(ModelParams, raw["params"], where=f"{folder / SPEC}: params")
-    spec = ModelSpec(raw["model"], params, raw["fingerprint"], raw["cases"])
+    spec = ModelSpec(raw["model"], params, raw["fingerprint"], raw["cases"], raw["data_sha256"])
     module = build_network(params.network, shape=params.input.shape, seed=0, start=folder / WEIGHTS)
     device = device or torch.device("cpu")
     module = module.to(device, memory_format=torch.channels_last_3d).eval().requires_grad_(False)

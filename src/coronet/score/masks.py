@@ -65,6 +65,7 @@ class ModelOrigin:
         fingerprint: of the training, or empty.
         weights_sha256: of the weights' bytes.
         cases: how many cases it learned from, by source.
+        data_sha256: of the index of the prepared cases it learned from, or empty.
         encoder: of the network.
         threshold: probability from which a voxel counts.
     """
@@ -72,6 +73,7 @@ class ModelOrigin:
     fingerprint: str
     weights_sha256: str
     cases: Mapping[str, int]
+    data_sha256: str
     encoder: str
     threshold: float
 
@@ -93,6 +95,7 @@ def origin_of(model: LoadedModel) -> ModelOrigin:
         fingerprint=model.spec.fingerprint,
         weights_sha256=model.sha256,
         cases=dict(model.spec.cases),
+        data_sha256=model.spec.data_sha256,
         encoder=model.params.network.encoder,
         threshold=model.params.threshold,
     )

@@ -190,7 +190,9 @@ def fit(
             stop=stop,
         )
         module.load_state_dict(outcome.weights)
-        spec = ModelSpec(model, params, fingerprint, prepared_sources(prepared, train_cases))
+        sources = prepared_sources(prepared, train_cases)
+        data_sha256 = files.sha256_file(Path(prepared) / "index.json")
+        spec = ModelSpec(model, params, fingerprint, sources, data_sha256)
         _write(out, module, spec, outcome, learner.metric)
     return FitResult(Path(out), learner.metric, outcome.best, outcome.best_epoch, len(outcome.history))
 
