@@ -1,6 +1,6 @@
 """The heart network on real chest CT: phantoms alone, then leave-one-out over three real cases.
 
-    python benchmarks/real_heart.py [--work mlruns/real-heart] [--phantoms 400]
+    python benchmarks/real_heart.py [--work mlruns/real-heart] [--phantoms 240]
 
 Its parameters are in real_heart.yaml. Phantoms come from the wild ranges; the three scans and their
 heart masks from ../shared/data/lidc_3mm, and without that folder the script says so and ends. No real case
@@ -40,6 +40,7 @@ DEEPCAC = {"0187": 0.951, "0506": 0.921, "0909": 0.936}
 SPACING_MM, SHAPE = (3.5, 3.5, 3.5), (104, 104, 96)
 SEED = 77
 TUNE_EVERY = 20
+FOLD_PATCHES, FOLD_RATE = 64, 0.0005
 
 
 def draw(data: Path, index: int) -> None:
@@ -88,7 +89,9 @@ def learn(
     """Prepare and train; return the folder of the model."""
     chosen = params.heart
     if epochs is not None:
-        optimiser = dataclasses.replace(chosen.optimiser, epochs=epochs, learning_rate=3e-4)
+        optimiser = dataclasses.replace(
+            chosen.optimiser, epochs=epochs, patches_per_epoch=FOLD_PATCHES, learning_rate=FOLD_RATE
+        )
         chosen = dataclasses.replace(chosen, optimiser=optimiser)
     if not (work / "prepared").exists():
         prepare_model("heart", cases.find_cases(data), parts, params, work / "prepared")
@@ -110,9 +113,9 @@ def main() -> None:
     """Draw, train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / "mlruns" / "real-heart")
-    parser.add_argument("--phantoms", type=int, default=400)
+    parser.add_argument("--phantoms", type=int, default=240)
     parser.add_argument("--beside", type=int, default=6, help="phantoms that stay beside the two real cases")
-    parser.add_argument("--fold-epochs", type=int, default=12)
+    parser.add_argument("--fold-epochs", type=int, default=6)
     options = parser.parse_args()
     if not REAL.exists():
         sys.exit("../shared/data/lidc_3mm is absent beside the project; there is nothing to measure on.")
