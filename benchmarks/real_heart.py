@@ -2,7 +2,7 @@
 
     python benchmarks/real_heart.py [--work mlruns/real-heart] [--phantoms 240]
 
-Its parameters are in real_heart.yaml. Phantoms come from the wild ranges; the three scans and their
+Its parameters are in real_heart.yaml. Phantoms come from the wild and the realistic ranges; the three scans and their
 heart masks from ../shared/data/lidc_3mm, and without that folder the script says so and ends. No real case
 trains or tunes a network that is measured on it: a fold learns from the two others beside some phantoms,
 starts from the phantoms' network, and keeps the epoch that is best on phantoms it does not learn from.
@@ -23,6 +23,7 @@ import yaml
 
 from coronet.cohort import cases
 from coronet.cohort.add import Masks, add_scans
+from coronet.cohort.phantom.anatomy import REALISTIC, WILD
 from coronet.cohort.phantom.pairs import draw_heart_pair
 from coronet.cohort.split import Member, Split
 from coronet.cohort.volume import Volume, write_nifti
@@ -40,6 +41,8 @@ DEEPCAC = {"0187": 0.951, "0506": 0.921, "0909": 0.936}
 SPACING_MM, SHAPE = (3.5, 3.5, 3.5), (104, 104, 96)
 SEED = 77
 TUNE_EVERY = 20
+REALISTIC_OF_FIVE = 2
+"""Phantoms of each five that are drawn from the realistic ranges; the others are wild."""
 FOLD_PATCHES, FOLD_RATE = 64, 0.0005
 
 
@@ -48,7 +51,8 @@ def draw(data: Path, index: int) -> None:
     name = f"wild-{index:04d}"
     if cases.mask_path(data, name, "heart").exists():
         return
-    ct, heart = draw_heart_pair(SEED, index, spacing_mm=SPACING_MM, shape=SHAPE)
+    ranges = REALISTIC if index % 5 < REALISTIC_OF_FIVE else WILD
+    ct, heart = draw_heart_pair(SEED, index, spacing_mm=SPACING_MM, shape=SHAPE, ranges=ranges)
     hu = np.clip(np.rint(ct.array), -3024, 3071).astype(np.int16)
     write_nifti(cases.scan_path(data, name), Volume(hu, ct.affine), level=1)
     cases.write_facts(data, name, cases.ScanFacts(patient=name, source="phantom"))
