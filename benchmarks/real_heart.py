@@ -2,10 +2,10 @@
 
     python benchmarks/real_heart.py [--work mlruns/real-heart] [--phantoms 240]
 
-Its parameters are in real_heart.yaml. Phantoms are drawn from the wild and the realistic ranges; the scans and
-their heart masks come from ../shared/data/lidc_3mm; without that folder the script says so and ends. No real case
-trains or tunes a network that is measured on it: a fold learns from the two others beside some phantoms,
-starts from the phantoms' network, and keeps the epoch that is best on phantoms it does not learn from.
+Its parameters are in real_heart.yaml. Phantoms are drawn from the wild and the realistic ranges; the scans
+and their heart masks come from ../shared/data/lidc_3mm, and without that folder the script says so and ends.
+No real case trains or tunes a network that is measured on it: a fold learns from the two others beside some
+phantoms, starts from the phantoms' network, and keeps the epoch that is best on phantoms kept aside.
 """
 
 from __future__ import annotations

@@ -7,10 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
+
+from coronet.cohort.split import read_split
+from coronet.files import sha256_file
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = """
@@ -109,6 +113,43 @@ def test_demo_runs_whole_without_a_network_and_again_in_no_time(project):
     assert (project / "dvc.lock").read_bytes() == lock
     assert (project / "mlruns" / "timings.jsonl").read_text().count("train@heart") == trained
     assert not (project.parent / "network.log").exists(), (project.parent / "network.log").read_text()
+
+
+def test_nothing_fitted_touches_a_test_patient(project):
+    build = project / "build"
+    members = read_split(build / "split.json").members
+    tested = {member.patient for member in members if member.part == "test"}
+    patient_of = {member.case: member.patient for member in members}
+    assert tested
+    for model in ("heart", "calcium"):
+        prepared = json.loads((build / model / "prepared" / "index.json").read_text())["cases"]
+        autoencoder = json.loads((build / model / "pretrained" / "metrics.json").read_text())["cases"]
+        fitted = [json.loads(run.read_text()) for run in (project / "mlruns" / "work").glob("*/run.json")]
+        used = {*prepared, *autoencoder}
+        used |= {
+            case for run in fitted for part in ("train_cases", "tune_cases") for case in run.get(part, [])
+        }
+        assert used
+        assert not {patient_of[case] for case in used} & tested
+
+
+def test_training_killed_with_dvc_goes_on_to_the_same_weights(project):
+    weights = project / "build" / "heart" / "fit" / "weights.safetensors"
+    before = sha256_file(weights)
+    shutil.rmtree(project / "mlruns" / "work")
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", "train@heart"]
+    bin_folder = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
+    first = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not list((project / "mlruns" / "work").glob("*/epoch-00001.json")):
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    again = subprocess.run(command, cwd=project, env=environment, check=False, capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
+    assert sha256_file(weights) == before
 
 
 def test_ledger_is_rebuilt_from_results(project):
