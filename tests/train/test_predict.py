@@ -94,13 +94,32 @@ def test_calcium_grows_over_bright_voxels_and_stops_where_the_network_says_no():
     hu = np.full((12, 5, 5), 40, np.int16)
     hu[2:10, 2, 2] = 300
     probability = np.zeros(hu.shape, np.float32)
-    probability[2:4, 2, 2] = 0.9
-    probability[4:6, 2, 2] = 0.2
-    probability[6:10, 2, 2] = 0.05
+    probability[2:6, 2, 2] = 0.9
+    probability[6:8, 2, 2] = 0.2
+    probability[8:10, 2, 2] = 0.05
     probability[:, 3, 2] = 0.9
     mask = calcium_mask(probability, Volume(hu, np.eye(4)), 0.5)
-    assert np.flatnonzero(mask[:, 2, 2]).tolist() == [2, 3, 4, 5]
-    assert mask.sum() == 4
+    assert np.flatnonzero(mask[:, 2, 2]).tolist() == [2, 3, 4, 5, 6, 7]
+    assert mask.sum() == 6
+
+
+def test_scraps_of_a_bright_thing_that_the_network_doubts_are_no_calcium():
+    hu = np.full((24, 5, 5), 40, np.int16)
+    hu[2:22, 2, 2] = 300
+    probability = np.full(hu.shape, 0.01, np.float32)
+    probability[2:8, 2, 2] = 0.9
+    assert not calcium_mask(probability, Volume(hu, np.eye(4)), 0.5).any()
+    probability[2:12, 2, 2] = 0.9
+    assert calcium_mask(probability, Volume(hu, np.eye(4)), 0.5).sum() == 10
+
+
+def test_findings_of_two_voxels_are_noise():
+    hu = np.full((8, 5, 5), 40, np.int16)
+    hu[2:4, 2, 2] = 300
+    probability = np.full(hu.shape, 0.9, np.float32)
+    assert not calcium_mask(probability, Volume(hu, np.eye(4)), 0.5).any()
+    hu[4, 2, 2] = 300
+    assert calcium_mask(probability, Volume(hu, np.eye(4)), 0.5).sum() == 3
 
 
 def test_voxels_that_never_reach_the_threshold_are_no_calcium():

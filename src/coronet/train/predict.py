@@ -21,6 +21,10 @@ LEAST = 0.01
 """Probabilities below this are not brought back to the scan's grid."""
 GROWTH = 0.25
 """A calcification found at the threshold grows over bright voxels down to this share of it."""
+LEAST_SHARE = 0.4
+"""A connected bright thing counts where at least this share of its voxels reaches the threshold."""
+LEAST_VOXELS = 3
+"""Smaller findings cannot be told from noise."""
 
 
 def probabilities(
@@ -144,10 +148,10 @@ def heart_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndar
 def calcium_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndarray:
     """Coronary calcium: the voxels of at least 130 HU, on the scan's own grid, that the network found.
 
-    A part is found where a bright voxel reaches ``threshold``. It then grows over connected bright voxels
-    down to a quarter of the threshold: a spot's rim is blurred on the network's grid, and cutting it off
-    would shrink every lesion. It does not grow farther, so that a lesion beside bone or a plate in the aortic
-    wall does not run into it.
+    A connected bright thing is judged as a whole: scraps of a plate in the pericardium or the aortic wall do
+    not count where the network doubts most of it. What is found grows over connected bright voxels down to a
+    quarter of the threshold: a spot's rim is blurred on the network's grid, and cutting it off would shrink
+    every lesion. It does not grow farther, so that a lesion beside bone does not run into it.
 
     Args:
         probability: shape (x, y, z).
@@ -160,12 +164,18 @@ def calcium_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.nd
     import cc3d
 
     result = np.zeros(ct.shape, bool)
-    box = mask_box(probability >= threshold * GROWTH, (0, 0, 0))
+    box = mask_box(probability > 0, (0, 0, 0))
     if box is None:
         return result
     place = tuple(slice(a, b) for a, b in zip(*box, strict=True))
     likely, bright = probability[place], ct.array[place] >= CALCIUM_HU
-    parts = cc3d.connected_components(bright & (likely >= threshold * GROWTH), connectivity=26)
-    found = np.unique(parts[bright & (likely >= threshold)])
-    result[place] = np.isin(parts, found[found > 0])
+    sure = bright & (likely >= threshold)
+    things = cc3d.connected_components(bright & (likely > 0), connectivity=26)
+    sizes = np.bincount(things.ravel())
+    believed = np.bincount(things[sure], minlength=len(sizes)) >= LEAST_SHARE * sizes
+    candidates = bright & (likely >= threshold * GROWTH) & believed[things]
+    parts = cc3d.connected_components(candidates, connectivity=26)
+    large = np.bincount(parts.ravel()) >= LEAST_VOXELS
+    found = np.unique(parts[sure & candidates])
+    result[place] = np.isin(parts, found[(found > 0) & large[found]])
     return result
