@@ -23,7 +23,7 @@ repro: .venv/.installed ## dvc repro on the data that is there
 	@dvc repro
 
 test: .venv/.installed lint ## the whole test command
-	@pytest -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 lint: .venv/.installed ## linters and import layers
 	@ruff check .

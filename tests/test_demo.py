@@ -43,7 +43,7 @@ socket.getaddrinfo = lookup
 """
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
