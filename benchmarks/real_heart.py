@@ -1,6 +1,6 @@
 """The heart network on real chest CT: phantoms alone, then leave-one-out over three real cases.
 
-    python benchmarks/real_heart.py [--work mlruns/real-heart] [--phantoms 240]
+    python benchmarks/real_heart.py [--work mlruns/real-heart] [--phantoms 120]
 
 Its parameters are in real_heart.yaml. Phantoms are drawn from the wild and the realistic ranges; the scans
 and their heart masks come from ../shared/data/lidc_3mm, and without that folder the script says so and ends.
@@ -117,9 +117,9 @@ def main() -> None:
     """Draw, train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / "mlruns" / "real-heart")
-    parser.add_argument("--phantoms", type=int, default=240)
+    parser.add_argument("--phantoms", type=int, default=120)
     parser.add_argument("--beside", type=int, default=6, help="phantoms that stay beside the two real cases")
-    parser.add_argument("--fold-epochs", type=int, default=6)
+    parser.add_argument("--fold-epochs", type=int, default=3)
     options = parser.parse_args()
     if not REAL.exists():
         sys.exit("../shared/data/lidc_3mm is absent beside the project; there is nothing to measure on.")
