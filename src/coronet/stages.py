@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -19,8 +18,6 @@ from pathlib import Path
 from coronet.config import MODELS, Params, load
 from coronet.errors import StageError
 from coronet.fingerprint import fingerprint, hash_tree
-
-logger = logging.getLogger("coronet")
 
 DATA = Path("data")
 BUILD = Path("build")
@@ -107,12 +104,7 @@ def pretrain(model: str) -> None:
     end_with_parent()
     chosen = params()
     folder = BUILD / model
-    key = fingerprint(
-        f"pretrain@{model}",
-        params={"seed": chosen.seed, "model": chosen.model(model)},
-        inputs={"prepared": hash_tree(folder / "prepared"), "split": hash_tree(SPLIT)},
-        source=LEARNING_SOURCE,
-    )
+    key = learning_key("pretrain", model, chosen, inputs=("prepared",))
     autoencoder.pretrain_model(
         model,
         folder / "prepared",
@@ -177,8 +169,19 @@ def workers() -> int:
     return max(1, min(4, os.cpu_count() or 1))
 
 
+def learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, ...]) -> str:
+    """Fingerprint of a training; ``inputs`` are folders of ``build/<model>``, and the split is always one."""
+    hashes = {name: hash_tree(BUILD / model / name) for name in inputs}
+    return fingerprint(
+        f"{stage}@{model}",
+        params={"seed": chosen.seed, "model": chosen.model(model)},
+        inputs=hashes | {"split": hash_tree(SPLIT)},
+        source=LEARNING_SOURCE,
+    )
+
+
 def train(model: str) -> None:
-    """Train a network and tell the ledger; training never fails because MLflow is away."""
+    """Train a network, or go on with a training that was broken off."""
     from coronet.prepare.store import prepared_cases
     from coronet.train import fit
     from coronet.train.device import end_with_parent
@@ -187,13 +190,7 @@ def train(model: str) -> None:
     end_with_parent()
     chosen = params()
     folder = BUILD / model
-    key = fingerprint(
-        f"train@{model}",
-        params={"seed": chosen.seed, "model": chosen.model(model)},
-        inputs={name: hash_tree(folder / name) for name in ("prepared", "pretrained")}
-        | {"split": hash_tree(SPLIT)},
-        source=LEARNING_SOURCE,
-    )
+    key = learning_key("train", model, chosen, inputs=("prepared", "pretrained"))
     fit.fit(
         model,
         folder / "prepared",

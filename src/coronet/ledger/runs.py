@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import numbers
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -18,8 +17,6 @@ from coronet.ledger import store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-logger = logging.getLogger("coronet")
 
 COMPLETE = "coronet.complete"
 BATCH = 900
