@@ -139,7 +139,8 @@ def test_training_killed_with_dvc_goes_on_to_the_same_weights(project):
     shutil.rmtree(project / "mlruns" / "work")
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", "train@heart"]
     bin_folder = Path(sys.executable).parent
-    environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
+    # the plainest shell, since some do not step aside for the last command they run
+    environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "SHELL": "/bin/sh"}
     first = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not list((project / "mlruns" / "work").glob("*/epoch-00001.json")):

@@ -1,0 +1,93 @@
+"""The command ``coronet``: verbs that call the package and print what it returns."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coronet.cli.cohort import cohort
+from coronet.cli.ledger import ledger
+from coronet.cli.options import AsJson
+from coronet.cli.score import score, show_agreement
+from coronet.errors import CoronetError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(cohort, name="cohort")
+app.add_typer(ledger, name="ledger")
+app.command("score")(score)
+app.command("agreement")(show_agreement)
+
+
+def main() -> None:
+    """Run the command; a `CoronetError` becomes one line on standard error and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except CoronetError as error:
+        typer.echo(f"coronet: {error}", err=True)
+        sys.exit(2)
+
+
+@app.command("params")
+def show_params(
+    key: Annotated[str, typer.Argument(help="A dotted key, such as phantom.cases; none prints all.")] = "",
+) -> None:
+    """Print the parameters with the chosen profile resolved."""
+    import dataclasses
+    import json
+
+    from coronet.config import load
+    from coronet.errors import ParamsError
+
+    value = dataclasses.asdict(load())
+    for name in filter(None, key.split(".")):
+        if not isinstance(value, dict) or name not in value:
+            raise ParamsError(f"There is no key «{key}»; `coronet params` prints all.")
+        value = value[name]
+    typer.echo(value if isinstance(value, str) else json.dumps(value, indent=2))
+
+
+@app.command("stage", hidden=True)
+def run_stage(
+    name: Annotated[str, typer.Argument(help="As in dvc.yaml.")],
+    model: Annotated[str, typer.Argument(help="heart or calcium, where the stage has one for each.")] = "",
+) -> None:
+    """Run one stage of dvc.yaml."""
+    from coronet import stages
+
+    stages.run(name, model)
+
+
+@app.command("summary")
+def show_summary(as_json: AsJson = False) -> None:
+    """Print the closing table of the last `dvc repro`."""
+    from coronet.report import summary
+
+    found = summary.read_summary(Path())
+    typer.echo(found.to_json() if as_json else "", nl=as_json)
+    if not as_json:
+        summary.show(found)
+
+
+@app.command("demo")
+def demo() -> None:
+    """Build the phantom cohort if data/ is absent, run `dvc repro` and print the closing table."""
+    from coronet import stages
+
+    stages.demo()
+    show_summary(as_json=False)
+
+
+@app.command("encoders")
+def list_encoders(as_json: AsJson = False) -> None:
+    """List what network.encoder may be."""
+    import json
+
+    from coronet.networks.builder import OWN
+    from coronet.networks.encoders import ALLOWED
+
+    typer.echo(json.dumps([*OWN, *ALLOWED]) if as_json else "\n".join((*OWN, *ALLOWED)))

@@ -1,0 +1,3 @@
+from coronet.cli import main
+
+main()

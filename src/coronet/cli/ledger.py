@@ -1,0 +1,39 @@
+"""``coronet ledger``: MLflow, written and looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coronet.cli.options import AsJson
+
+ledger = typer.Typer(no_args_is_help=True, help="MLflow: write what it lacks, look at it.")
+
+
+@ledger.command("sync")
+def ledger_sync(as_json: AsJson = False) -> None:
+    """Write to MLflow what it lacks of the results in build/."""
+    import dataclasses
+    import json
+
+    from coronet.ledger import runs
+
+    synced = runs.sync()
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(item) for item in synced]))
+        return
+    for item in synced:
+        state = "written" if item.created else "there already"
+        typer.echo(f"{item.model} {item.fingerprint[:12]}: run {item.run_id} {state}")
+    if not synced:
+        typer.echo("build/ holds no training yet; `dvc repro` makes some.")
+
+
+@ledger.command("ui")
+def ledger_ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
+    """Open MLflow on 127.0.0.1 until it is stopped."""
+    from coronet.ledger import store
+
+    store.serve(Path("mlruns"), port=port)

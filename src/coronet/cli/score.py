@@ -1,0 +1,131 @@
+"""``coronet score`` and ``coronet agreement``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coronet.cli.options import AsJson
+
+
+def score(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A DICOM folder or a volume file.")],
+    *,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="An expert's calcium mask: NIfTI, NRRD or DICOM SEG; no model is used."),
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="The mask's labels are vessels: 1 LM, 2 LAD, 3 LCX, 4 RCA.")
+    ] = False,
+    vessels: Annotated[str, typer.Option(help="Names of labels 1, 2, … where they are others.")] = "",
+    calcium_labels: Annotated[str, typer.Option(help="Labels of the mask that are calcium, such as 3.")] = "",
+    probability: Annotated[
+        Path | None, typer.Option(help="Calcium probability (NIfTI) beside the mask.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="coronet, deepcac, ai-cac, orcascore or molloi.")] = "coronet",
+    method: Annotated[str, typer.Option(help="agatston, volume_weighted, volume or mass.")] = "agatston",
+    calibration: Annotated[float | None, typer.Option(help="mg/(mm³·HU); gives a mass score.")] = None,
+    groups: Annotated[str, typer.Option(help="paper, aha, five or cac-drs; --json gives all.")] = "paper",
+    series: Annotated[str | None, typer.Option(help="Which DICOM series, by number or UID.")] = None,
+    resample_mask: Annotated[
+        bool, typer.Option(help="Allow a mask on another grid (nearest voxel).")
+    ] = False,
+    heart_model: Annotated[Path, typer.Option(help="Folder of the heart network.")] = Path("build/heart/fit"),
+    calcium_model: Annotated[Path, typer.Option(help="Folder of the calcium network.")] = Path(
+        "build/calcium/fit"
+    ),
+    force: Annotated[
+        bool, typer.Option("--force", help="Score a scan that does not suit, and say so.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for score.json; without --mask also the masks and a page.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the coronary calcium of one scan; see docs/scoring.md.
+
+    Without --mask the networks draw it.
+    """
+    import json
+
+    from coronet.errors import InputError
+    from coronet.score import expert
+    from coronet.score.agatston import VESSELS
+    from coronet.score.groups import find_groups
+    from coronet.score.protocol import find_protocol
+
+    chosen, preset = find_protocol(protocol), find_groups(groups).name
+    if mask is None:
+        if labels or vessels or calcium_labels or probability or resample_mask:
+            raise InputError(
+                "--labels, --vessels, --calcium-labels, --probability and --resample-mask go with --mask."
+            )
+        from coronet.cohort.reader import read_scan
+        from coronet.networks.builder import load_model
+        from coronet.report.scan_page import write_scan_page
+        from coronet.score.scan import score_scan, write_scan_score
+        from coronet.train.device import pick_device
+
+        device = pick_device()
+        scored = score_scan(
+            read_scan(scan, series=series),
+            heart_model=load_model(heart_model, device=device),
+            calcium_model=load_model(calcium_model, device=device),
+            protocol=chosen,
+            method=method,
+            calibration_factor=calibration,
+            force=force,
+        )
+        if out is not None:
+            write_scan_score(out, scored)
+            write_scan_page(out, scored)
+        typer.echo(json.dumps(scored.to_json()) if as_json else "\n".join(scored.lines(preset)))
+        return
+    names = dict(enumerate(vessels.split(","), start=1)) if vessels else VESSELS if labels else None
+    found = expert.score_expert(
+        scan,
+        mask,
+        protocol=chosen,
+        method=method,
+        calibration_factor=calibration,
+        vessels=names,
+        labels=tuple(calcium_labels.split(",")) if calcium_labels else None,
+        probability=probability,
+        series=series,
+        resample_mask=resample_mask,
+    )
+    if out is not None:
+        found.write(out)
+    typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines(preset)))
+
+
+def show_agreement(
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE.csv", help="Two columns of scores, an id before them or not.")
+    ],
+    *,
+    reference: Annotated[str | None, typer.Option(help="Column with the reference scores.")] = None,
+    predicted: Annotated[str | None, typer.Option(help="Column with the scores to judge.")] = None,
+    groups: Annotated[str, typer.Option(help="paper, aha or five.")] = "paper",
+    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap behind the intervals.")] = 1000,
+    out: Annotated[Path | None, typer.Option(help="Folder for agreement.json, .png and .svg.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two columns of scores: κ, ICC, correlation, Bland-Altman, each with a 95 % interval."""
+    import json
+
+    from coronet.files import write_json
+    from coronet.score import agreement as statistics
+    from coronet.score import pairs, plots
+
+    columns = pairs.read_pairs(table, reference=reference, predicted=predicted)
+    found = statistics.agreement(
+        columns.reference, columns.predicted, groups=groups, names=columns.names, resamples=resamples
+    )
+    if out is not None:
+        write_json(out / "agreement.json", found.to_json())
+        plots.write_agreement(found, out)
+    typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))
