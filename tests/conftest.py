@@ -2,28 +2,138 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import filelock
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+BLOCKED = """
+import socket
+
+_connect = socket.socket.connect
+
+
+def connect(self, address):
+    local = ("127.0.0.1", "::1", "localhost")
+    if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in local:
+        with open({log!r}, "a") as log:
+            log.write(repr(address) + "\\n")
+        raise OSError("the network is blocked in this test")
+    return _connect(self, address)
+
+
+def lookup(host, *arguments, **options):
+    with open({log!r}, "a") as log:
+        log.write(repr(host) + "\\n")
+    raise OSError("the network is blocked in this test")
+
+
+socket.socket.connect = connect
+socket.getaddrinfo = lookup
+"""
 
 
 @pytest.fixture(scope="session")
-def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of one test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def real_data(shared_folder: Path) -> Path:
     """Folder of unpacked real CT, or a skip where there is none."""
     if not (SHARED / "unpack.sh").exists():
         pytest.skip("real CT is absent: no ../shared/data beside the project")
-    shared_between_workers = tmp_path_factory.getbasetemp().parent / "coronet-data"
-    import filelock
-
-    with filelock.FileLock(f"{shared_between_workers}.lock"):
+    unpacked = shared_folder / "coronet-data"
+    with filelock.FileLock(f"{unpacked}.lock"):
         done = subprocess.run(
-            ["sh", str(SHARED / "unpack.sh"), str(shared_between_workers)],
+            ["sh", str(SHARED / "unpack.sh"), str(unpacked)],
             check=True,
             capture_output=True,
             text=True,
         )
     return Path(done.stdout.strip().splitlines()[-1])
+
+
+Coronet = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def coronet() -> Coronet:
+    """The command as a function of (project, *arguments), with every socket but loopback blocked.
+
+    What it tried to reach is in ``network.log`` beside the project. Keywords are environment variables.
+    """
+
+    def run(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        blocker = project.parent / "blocker"
+        blocker.mkdir(exist_ok=True)
+        (blocker / "sitecustomize.py").write_text(BLOCKED.format(log=str(project.parent / "network.log")))
+        bin_folder = Path(sys.executable).parent
+        path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+        modules = os.pathsep.join(filter(None, (str(blocker), os.environ.get("PYTHONPATH"))))
+        return subprocess.run(
+            [bin_folder / "coronet", *arguments],
+            cwd=project,
+            env=os.environ | {"PATH": path, "PYTHONPATH": modules} | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo_project(shared_folder: Path, coronet: Coronet) -> Path:
+    """A project after `coronet demo` in a reduced form; built once, to be copied and not changed."""
+    folder = shared_folder / "demo" / "project"
+    with filelock.FileLock(f"{folder.parent}.lock", timeout=1800):
+        if not (folder.parent / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _reduced_copy(folder)
+            done = coronet(folder, "demo")
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+            (folder.parent / "done").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(demo_project: Path, coronet: Coronet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The module's own copy of `demo_project`; its ledger is written anew, as after any move."""
+    folder = tmp_path_factory.mktemp("demo")
+    subprocess.run(["cp", "-a", f"{demo_project.parent}/.", str(folder)], check=True)
+    for ledger in (folder / "project" / "mlruns").glob("mlflow.db*"):
+        ledger.unlink()
+    shutil.rmtree(folder / "project" / "mlruns" / "artifacts", ignore_errors=True)
+    done = coronet(folder / "project", "ledger", "sync")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "project"
+
+
+def _reduced_copy(folder: Path) -> None:
+    """The tracked files, committed, with a small cohort and short trainings."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["phantom"]["cases"] = 12
+    for model in ("heart", "calcium"):
+        chosen = params["profiles"]["demo"][model]
+        chosen["optimiser"] |= {"epochs": 2, "patches_per_epoch": 8, "batch_size": 2}
+        chosen["pretrain"] |= {"epochs": 1, "patches_per_epoch": 8, "batch_size": 2}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *identity, "commit", "-qm", "start"], cwd=folder, check=True)

@@ -11,92 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from coronet.cohort.split import read_split
 from coronet.files import sha256_file
 
-ROOT = Path(__file__).resolve().parents[1]
-BLOCKED = """
-import socket
-
-_connect = socket.socket.connect
-
-
-def connect(self, address):
-    local = ("127.0.0.1", "::1", "localhost")
-    if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in local:
-        with open({log!r}, "a") as log:
-            log.write(repr(address) + "\\n")
-        raise OSError("the network is blocked in this test")
-    return _connect(self, address)
-
-
-def lookup(host, *arguments, **options):
-    with open({log!r}, "a") as log:
-        log.write(repr(host) + "\\n")
-    raise OSError("the network is blocked in this test")
-
-
-socket.socket.connect = connect
-socket.getaddrinfo = lookup
-"""
-
-
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory):
-    """A copy of the tracked files with a small cohort and short training."""
-    folder = tmp_path_factory.mktemp("demo") / "project"
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
-    for name in listed.stdout.splitlines():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["phantom"]["cases"] = 12
-    for model in ("heart", "calcium"):
-        chosen = params["profiles"]["demo"][model]
-        chosen["optimiser"] |= {"epochs": 2, "patches_per_epoch": 8, "batch_size": 2}
-        chosen["pretrain"] |= {"epochs": 1, "patches_per_epoch": 8, "batch_size": 2}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    for command in (["init", "-q"], ["add", "-A"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    subprocess.run(["git", *identity, "commit", "-qm", "start"], cwd=folder, check=True)
-    blocker = folder.parent / "blocker"
-    blocker.mkdir()
-    (blocker / "sitecustomize.py").write_text(BLOCKED.format(log=str(folder.parent / "network.log")))
-    return folder
-
-
-def coronet(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with every socket but loopback blocked."""
-    bin_folder = Path(sys.executable).parent
-    environment = os.environ | {
-        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(project.parent / "blocker"),
-    }
-    return subprocess.run(
-        [bin_folder / "coronet", *arguments],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def project(fresh):
-    """The copy after its first demo."""
-    done = coronet(fresh, "demo")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return fresh
-
-
-def test_demo_runs_whole_without_a_network_and_again_in_no_time(project):
+def test_demo_runs_whole_without_a_network_and_again_in_no_time(project, coronet):
     for result in (
         "report/index.html",
         "scores/metrics.json",
@@ -112,7 +34,7 @@ def test_demo_runs_whole_without_a_network_and_again_in_no_time(project):
     assert "Data and pipelines are up to date" in second.stdout + second.stderr
     assert (project / "dvc.lock").read_bytes() == lock
     assert (project / "mlruns" / "timings.jsonl").read_text().count("train@heart") == trained
-    assert not (project.parent / "network.log").exists(), (project.parent / "network.log").read_text()
+    assert not (log := project.parent / "network.log").exists(), log.read_text()
 
 
 def test_nothing_fitted_touches_a_test_patient(project):
@@ -153,7 +75,7 @@ def test_training_killed_with_dvc_goes_on_to_the_same_weights(project):
     assert sha256_file(weights) == before
 
 
-def test_ledger_is_rebuilt_from_results(project):
+def test_ledger_is_rebuilt_from_results(project, coronet):
     def fingerprints() -> dict[str, bool]:
         synced = json.loads(coronet(project, "ledger", "sync", "--json").stdout)
         return {item["fingerprint"]: item["created"] for item in synced}
@@ -166,7 +88,7 @@ def test_ledger_is_rebuilt_from_results(project):
     assert fingerprints() == there
 
 
-def test_scan_is_scored_with_the_demo_models(project, tmp_path):
+def test_scan_is_scored_with_the_demo_models(project, coronet, tmp_path):
     scan = sorted((project / "data" / "ct").glob("*.nii.gz"))[0]
     done = coronet(project, "score", str(scan), "--out", str(tmp_path / "page"), "--json")
     assert done.returncode == 0, done.stderr[-3000:]
