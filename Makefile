@@ -36,6 +36,7 @@ ui: .venv/.installed ## MLflow on 127.0.0.1:5000
 bench: .venv/.installed ## side-by-side timings, the quick ones
 	@python benchmarks/score_mask.py
 
+# UV_FIND_LINKS or UV_EXTRA_INDEX_URL must lead to torch's CPU build, else CUDA's packages enter the lock.
 lock: ## resolve requirements/lock.txt again
 	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-emit-package torch --no-annotate --no-header -o requirements/lock.txt

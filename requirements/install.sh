@@ -10,9 +10,10 @@ python=${PYTHON:-python3}
   exit 2
 }
 [ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
 pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check "$@" 2>>.venv/install.log; }
 uv() { VIRTUAL_ENV=$PWD/.venv .venv/bin/uv --quiet pip "$@" 2>>.venv/install.log; }
-echo "Installing 255 locked packages into .venv (1 to 3 minutes, 2.2 GB) …"
+echo "Installing 262 locked packages into .venv (1 to 3 minutes, 2.2 GB) …"
 # uv installs the lock in a tenth of pip's time; pip stands in where uv cannot reach its index.
 { pip install -r requirements/uv.txt --require-hashes &&
   uv install --no-deps --require-hashes --compile-bytecode -r requirements/lock.txt; } ||
