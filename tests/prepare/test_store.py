@@ -113,7 +113,7 @@ def test_an_empty_heart_and_a_foreign_grid_are_refused_by_name(data, tmp_path):
     with pytest.raises(InputError, match="b: the heart mask is empty"):
         prepare_model("calcium", find_cases(data), Parts(), PARAMS, tmp_path / "out")
     write_nifti(mask_path(data, "b", "heart"), Volume(np.ones((80, 80, 39), np.uint8), affine))
-    with pytest.raises(InputError, match="b: the heart mask's grid"):
+    with pytest.raises(InputError, match="b_heart.nii.gz: its grid"):
         prepare_model("heart", find_cases(data), Parts(), PARAMS, tmp_path / "out")
 
 

@@ -10,6 +10,9 @@ import dataclasses
 import re
 from pathlib import Path
 
+import numpy as np
+
+from coronet.cohort.volume import Volume, read_nifti
 from coronet.errors import InputError
 from coronet.files import read_json, write_json
 
@@ -98,6 +101,27 @@ def find_case(data: Path, case_id: str) -> Case:
         calcium=calcium if calcium.exists() else None,
         facts=facts,
     )
+
+
+def load_mask(path: Path, ct: Volume) -> np.ndarray:
+    """Read a mask of a case.
+
+    Args:
+        path: of the mask.
+        ct: the case's scan.
+
+    Returns:
+        uint8 labels, shape of ``ct``.
+
+    Raises:
+        InputError: its grid is not the scan's.
+    """
+    mask = read_nifti(path, np.uint8)
+    if not mask.same_grid(ct):
+        raise InputError(
+            f"{path.name}: its grid is not the scan's; `coronet cohort add` puts masks on the scan's grid."
+        )
+    return mask.array
 
 
 def find_cases(data: Path) -> tuple[Case, ...]:

@@ -18,12 +18,6 @@ def window(hu: Any, window_hu: tuple[float, float]) -> Any:
     return ((hu - low) * (2.0 / (high - low)) - 1.0).clip(-1.0, 1.0)
 
 
-def unwindow(values: Any, window_hu: tuple[float, float]) -> Any:
-    """The inverse of `window` inside the window."""
-    low, high = window_hu
-    return (values + 1.0) * ((high - low) / 2.0) + low
-
-
 def check_contrast(values: Any, case: str) -> None:
     """Refuse an input that carries nothing.
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coronet.cohort.cases import Case
-from coronet.cohort.volume import Volume, read_nifti
+from coronet.cohort.cases import Case, load_mask
+from coronet.cohort.volume import read_nifti
 from coronet.config import InputParams, Params
 from coronet.errors import InputError, StageError
 from coronet.files import read_json, replacing_folder, sha256_file, write_json
@@ -106,7 +106,7 @@ def _prepare_case(model: str, case: Case, spec: InputParams, folder: Path) -> di
     from safetensors.numpy import save_file
 
     ct = read_nifti(case.ct)
-    heart = _read_mask(case, ct, "heart")
+    heart = load_mask(case.heart, ct)
     if model == "heart":
         seen, mask = heart_input(ct, spec), heart
     else:
@@ -114,7 +114,7 @@ def _prepare_case(model: str, case: Case, spec: InputParams, folder: Path) -> di
             seen = calcium_input(ct, heart > 0, spec)
         except InputError as error:
             raise InputError(f"{case.id}: {error}.") from error
-        mask = _read_mask(case, ct, "calcium")
+        mask = load_mask(case.calcium, ct)
     check_contrast(window(seen.hu.astype(np.float32), spec.window_hu), case.id)
     arrays = {"hu": seen.hu, "target": target(mask, ct, seen.grid, model=model)}
     if seen.region is not None:
@@ -126,16 +126,6 @@ def _prepare_case(model: str, case: Case, spec: InputParams, folder: Path) -> di
         "affine": [[round(float(value), 6) for value in row] for row in seen.grid.affine],
         "sha256": sha256_file(path),
     }
-
-
-def _read_mask(case: Case, ct: Volume, name: str) -> np.ndarray:
-    mask = read_nifti(getattr(case, name), np.uint8)
-    if not mask.same_grid(ct):
-        raise InputError(
-            f"{case.id}: the {name} mask's grid is not the scan's; "
-            f"`coronet cohort add` puts masks on the grid of their scan."
-        )
-    return mask.array
 
 
 def prepared_cases(folder: Path, part: str) -> tuple[str, ...]:

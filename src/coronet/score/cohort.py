@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coronet.cohort.cases import Case, find_case
-from coronet.cohort.volume import Volume, read_nifti, write_nifti
+from coronet.cohort.cases import Case, find_case, load_mask
+from coronet.cohort.volume import read_nifti, write_nifti
 from coronet.config import Params
 from coronet.errors import InputError, UnsuitableScan
 from coronet.files import replacing_folder, write_json, write_text
@@ -132,8 +132,8 @@ class _Result:
 
 def _score_case(case: Case, models: Sequence[LoadedModel], params: Params, folder: Path) -> _Result:
     ct = read_nifti(case.ct)
-    truth = _read_mask(case.calcium, ct)
-    heart_truth = None if case.heart is None else _read_mask(case.heart, ct) > 0
+    truth = load_mask(case.calcium, ct)
+    heart_truth = None if case.heart is None else load_mask(case.heart, ct) > 0
     try:
         masks = find_masks(ct, *models)
         heart, calcium = masks.heart, masks.calcium
@@ -163,13 +163,6 @@ def _score_case(case: Case, models: Sequence[LoadedModel], params: Params, folde
         lesions_false=lesions.false,
     )
     return _Result(row, heart_overlap, voxels, lesions)
-
-
-def _read_mask(path: Path, ct: Volume) -> np.ndarray:
-    mask = read_nifti(path, np.uint8)
-    if not mask.same_grid(ct):
-        raise InputError(f"{path.name}: its grid is not the scan's; `coronet cohort add` mends it.")
-    return mask.array
 
 
 def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -> dict[str, Any]:

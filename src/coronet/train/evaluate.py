@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coronet import files
-from coronet.cohort.cases import find_case
+from coronet.cohort.cases import find_case, load_mask
 from coronet.cohort.volume import Volume, read_nifti
 from coronet.errors import InputError
 from coronet.networks.builder import LoadedModel, load_model
@@ -139,12 +139,7 @@ def _evaluate_case(
 
 def _read_mask(masks: Path, name: str, model: str, ct: Volume) -> np.ndarray | None:
     path = masks / f"{name}_{model}.nii.gz"
-    if not path.exists():
-        return None
-    mask = read_nifti(path, np.uint8)
-    if not mask.same_grid(ct):
-        raise InputError(f"{name}: the {model} mask's grid is not the scan's.")
-    return mask.array
+    return load_mask(path, ct) if path.exists() else None
 
 
 def _compare(

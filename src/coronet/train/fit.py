@@ -148,6 +148,7 @@ def fit(
             f"network.encoder is «{params.network.encoder}»; a pretrained encoder is for «autoencoder» alone."
         )
     work = Path(work)
+    data_sha256 = files.sha256_file(Path(prepared) / "index.json")
     with files.exclusive(work / "lock"):
         checkpoint.claim(
             work,
@@ -157,7 +158,7 @@ def fit(
                 "train_cases": list(train_cases),
                 "tune_cases": list(tune_cases),
                 "seed": seed,
-                "prepared": files.sha256_file(Path(prepared) / "index.json"),
+                "prepared": data_sha256,
                 "pretrained": files.sha256_file(pretrained) if pretrained else None,
                 "start": files.sha256_file(start / WEIGHTS) if start else None,
             },
@@ -191,7 +192,6 @@ def fit(
         )
         module.load_state_dict(outcome.weights)
         sources = prepared_sources(prepared, train_cases)
-        data_sha256 = files.sha256_file(Path(prepared) / "index.json")
         spec = ModelSpec(model, params, fingerprint, sources, data_sha256)
         _write(out, module, spec, outcome, learner.metric)
     return FitResult(Path(out), learner.metric, outcome.best, outcome.best_epoch, len(outcome.history))
