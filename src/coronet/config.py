@@ -139,7 +139,8 @@ class OptimiserParams:
 class AugmentParams:
     """Joint random transforms of image and mask, drawn anew for every sample, each with ``probability``.
 
-    Lengths and angles are the largest drawn; ``zoom`` and ``gamma`` are (lowest, highest).
+    Lengths and angles are the largest drawn; ``zoom`` and ``gamma`` are (lowest, highest). ``surface_mm`` is
+    how far the calcium network is misled about the heart's surface, since scoring has no true one.
     """
 
     probability: float
@@ -150,6 +151,7 @@ class AugmentParams:
     blur_mm: float
     gamma: tuple[float, float]
     noise_hu: float
+    surface_mm: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from coronet.cohort.cases import ScanFacts, find_cases, mask_path, scan_path, wr
 from coronet.cohort.volume import Volume, grid_affine, write_nifti
 from coronet.errors import InputError, StageError
 from coronet.fingerprint import hash_tree
-from coronet.prepare.store import load_prepared, prepare_model, prepared_cases, prepared_sources
+from coronet.prepare.store import FAR, load_prepared, prepare_model, prepared_cases, prepared_sources
 from coronet.prepare.windows import WindowSampler, find_anchors
 
 PARAMS = config.load()
@@ -84,16 +84,18 @@ def test_the_calcium_input_is_the_widened_heart_and_nothing_else(data, tmp_path)
     out = prepare_model("calcium", find_cases(data), Parts(), PARAMS, tmp_path / "out")
     case = load_prepared(out, ("a",), PARAMS.calcium.input)[0]
     assert case.grid.spacing_mm == pytest.approx((0.7, 0.7, 2.5))
-    assert (case.hu[~case.region] == -1024).all()
+    assert (case.hu[case.distance == FAR] == -1024).all()
+    scored = case.within(PARAMS.calcium.input.margin_mm)
+    assert scored.region.sum() < (case.distance < FAR).sum()
+    assert (scored.hu[~scored.region] == -1024).all()
     assert case.hu.max() > 450
     assert case.target.max() == 255
-    reach = (40 + 10) * 2
+    reach = (40 + PARAMS.calcium.input.margin_mm + PARAMS.calcium.augment.surface_mm) * 2
     assert max(case.hu.shape[0] * 0.7, case.hu.shape[1] * 0.7) < reach + 6
     anchors = find_anchors(case)
     assert len(anchors.lesions) == 1
-    bright = case.hu[tuple(anchors.hard.T)]
-    assert len(bright)
-    assert (bright >= 130).all()
+    assert len(anchors.hard) == 1
+    assert (case.hu[tuple(anchors.hard[0].T)] >= 130).all()
 
 
 def test_a_case_without_its_mask_is_left_out_and_named(data, tmp_path):
@@ -137,6 +139,26 @@ def test_windows_are_drawn_where_the_parameters_say(data, tmp_path):
 
     assert share(1.0) == 1.0
     assert share(0.0) < 0.8
+
+
+def test_the_surface_of_the_heart_is_not_given_away(data, tmp_path):
+    out = prepare_model("calcium", find_cases(data), Parts(), PARAMS, tmp_path / "out")
+    (case,) = load_prepared(out, ("a",), PARAMS.calcium.input)
+    cases = (dataclasses.replace(case, hu=np.where(case.distance < FAR, 40, -1024).astype(np.int16)),)
+
+    def seen(surface_mm: float) -> list[int]:
+        still = {"rotation_deg": 0.0, "zoom": (1.0, 1.0), "elastic_mm": 0.0, "blur_mm": 0.0, "noise_hu": 0.0}
+        augment = dataclasses.replace(
+            PARAMS.calcium.augment, gamma=(1.0, 1.0), surface_mm=surface_mm, shift_mm=0.0, **still
+        )
+        input_ = dataclasses.replace(PARAMS.calcium.input, shape=cases[0].hu.shape)
+        params = dataclasses.replace(PARAMS.calcium, input=input_, augment=augment)
+        sampler = WindowSampler(cases, params, seed=0)
+        return [int((sampler.sample(0, index)[0] > -1).sum()) for index in range(6)]
+
+    assert len(set(seen(0.0))) == 1
+    assert len(set(seen(5.0))) == 6
+    assert min(seen(5.0)) < seen(0.0)[0] < max(seen(5.0))
 
 
 def test_a_sample_depends_on_seed_epoch_and_index_alone(data, tmp_path):

@@ -32,11 +32,14 @@ class NetworkInput:
         hu: int16, shape (x, y, z); air where the network must not look.
         region: boolean, same shape: where the network may answer; None means everywhere.
         grid: where the voxels lie.
+        distance_mm: float32, same shape: how far outside of the heart a voxel lies, 0 inside; None where the
+            whole scan is seen.
     """
 
     hu: np.ndarray
     region: np.ndarray | None
     grid: Grid
+    distance_mm: np.ndarray | None = None
 
 
 def heart_input(ct: Volume, params: InputParams) -> NetworkInput:
@@ -73,8 +76,9 @@ def calcium_input(ct: Volume, heart: np.ndarray, params: InputParams) -> Network
     inside = regrid(Volume(heart.astype(np.uint8), ct.affine), grid) >= 0.5
     if not inside.any():
         raise InputError("the heart mask vanishes at the network's resolution; it is no heart")
-    region = distance_transform_edt(~inside, sampling=params.spacing_mm) <= params.margin_mm
-    return NetworkInput(np.where(region, _hu(ct, grid), np.int16(AIR_HU)), region, grid)
+    distance_mm = distance_transform_edt(~inside, sampling=params.spacing_mm).astype(np.float32)
+    region = distance_mm <= params.margin_mm
+    return NetworkInput(np.where(region, _hu(ct, grid), np.int16(AIR_HU)), region, grid, distance_mm)
 
 
 def _hu(ct: Volume, grid: Grid) -> np.ndarray:

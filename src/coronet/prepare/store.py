@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coronet.cohort.cases import Case, load_mask
-from coronet.cohort.volume import read_nifti
+from coronet.cohort.volume import AIR_HU, read_nifti
 from coronet.config import InputParams, Params
 from coronet.errors import InputError, StageError
 from coronet.files import read_json, replacing_folder, sha256_file, write_json
 from coronet.fingerprint import canonical
 from coronet.prepare.geometry import Grid
-from coronet.prepare.inputs import calcium_input, heart_input, target
+from coronet.prepare.inputs import NetworkInput, calcium_input, heart_input, target
 from coronet.prepare.intensity import check_contrast, window
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("coronet")
 INDEX = "index.json"
 LEARNING_PARTS = ("train", "tune")
+TENTHS, FAR = 10, 255
+"""Distances are kept in tenths of a mm; `FAR` is beyond all that is prepared."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +42,23 @@ class PreparedCase:
         id: the case.
         hu: int16, shape (x, y, z).
         target: uint8, same shape; 255 is certain.
-        region: boolean, same shape, or None for everywhere; answers elsewhere do not count.
+        distance: uint8, same shape: tenths of a mm outside of the heart, `FAR` where nothing is seen; None
+            where the whole scan is.
         grid: where the voxels lie.
     """
 
     id: str
     hu: np.ndarray
     target: np.ndarray
-    region: np.ndarray | None
+    distance: np.ndarray | None
     grid: Grid
+
+    def within(self, margin_mm: float) -> NetworkInput:
+        """What the network sees of the scan when it is scored: ``margin_mm`` around the heart."""
+        if self.distance is None:
+            return NetworkInput(self.hu, None, self.grid)
+        region = self.distance <= margin_mm * TENTHS
+        return NetworkInput(np.where(region, self.hu, np.int16(AIR_HU)), region, self.grid)
 
 
 def prepare_model(
@@ -67,7 +77,7 @@ def prepare_model(
         model: ``heart`` or ``calcium``.
         cases: the cohort; cases of other parts are not opened.
         split: which case belongs to which part.
-        params: all parameters; the model's ``input`` is read.
+        params: all parameters; of the model's, ``input`` and ``augment.surface_mm`` are read.
         out: the folder to write; it is replaced as a whole.
         workers: scans in memory at once.
         progress: called with (cases done, cases in all).
@@ -78,7 +88,8 @@ def prepare_model(
     Raises:
         InputError: no case of a part has the masks the model needs.
     """
-    spec = params.model(model).input
+    spec, surface_mm = params.model(model).input, params.model(model).augment.surface_mm
+    wide = dataclasses.replace(spec, margin_mm=spec.margin_mm + surface_mm)
     part_of = {case: part for part in LEARNING_PARTS for case in split.cases(part)}
     chosen = sorted((case for case in cases if case.id in part_of), key=lambda case: case.id)
     usable = [case for case in chosen if case.heart and (model == "heart" or case.calcium)]
@@ -90,14 +101,14 @@ def prepare_model(
             raise InputError(f"No {part} case has the masks that the {model} model learns from; add some.")
     entries: dict[str, Any] = {}
     with replacing_folder(out) as folder, ThreadPoolExecutor(max(1, workers)) as pool:
-        done = pool.map(lambda case: _prepare_case(model, case, spec, folder), usable)
+        done = pool.map(lambda case: _prepare_case(model, case, wide, folder), usable)
         for number, (case, entry) in enumerate(zip(usable, done, strict=True), start=1):
             entries[case.id] = {**entry, "part": part_of[case.id], "source": case.facts.source}
             if progress:
                 progress(number, len(usable))
         write_json(
             folder / INDEX,
-            {"model": model, "input": canonical(spec), "cases": entries, "skipped": skipped},
+            {"model": model, "input": canonical(wide), "cases": entries, "skipped": skipped},
         )
     return Path(out)
 
@@ -117,8 +128,9 @@ def _prepare_case(model: str, case: Case, spec: InputParams, folder: Path) -> di
         mask = load_mask(case.calcium, ct)
     check_contrast(window(seen.hu.astype(np.float32), spec.window_hu), case.id)
     arrays = {"hu": seen.hu, "target": target(mask, ct, seen.grid, model=model)}
-    if seen.region is not None:
-        arrays["region"] = seen.region.astype(np.uint8)
+    if seen.distance_mm is not None:
+        tenths = np.rint(seen.distance_mm * TENTHS).clip(0, FAR - 1)
+        arrays["distance"] = np.where(seen.region, tenths, FAR).astype(np.uint8)
     path = folder / f"{case.id}.safetensors"
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
     return {
@@ -146,19 +158,21 @@ def load_prepared(folder: Path, cases: Iterable[str], spec: InputParams) -> tupl
     Args:
         folder: what `prepare_model` wrote.
         cases: ids to read.
-        spec: the input the reader trains with; it must be the one the cases were prepared with.
+        spec: the input the reader trains with; the cases must have been prepared for it.
 
     Raises:
         StageError: the folder, or a case of it, is absent or was prepared with another input.
     """
     index = _index(folder)
-    differing = [
-        key for key in ("spacing_mm", "margin_mm") if canonical(getattr(spec, key)) != index["input"].get(key)
-    ]
-    if differing:
-        raise StageError(
-            f"{folder} was prepared with another input.{differing[0]}; run `coronet stage prepare` again."
-        )
+    prepared = index["input"]
+    for key, fits in (
+        ("spacing_mm", canonical(spec.spacing_mm) == prepared["spacing_mm"]),
+        ("margin_mm", spec.margin_mm <= prepared["margin_mm"]),
+    ):
+        if not fits:
+            raise StageError(
+                f"{folder} was prepared with another input.{key}; run `coronet stage prepare` again."
+            )
     return tuple(_load_case(Path(folder), case, index) for case in cases)
 
 
@@ -175,11 +189,10 @@ def _load_case(folder: Path, case: str, index: dict[str, Any]) -> PreparedCase:
         raise StageError(f"{case} is not among the prepared cases of {folder}; prepare it first.")
     entry = index["cases"][case]
     arrays = load_file(folder / f"{case}.safetensors")
-    region = arrays.get("region")
     return PreparedCase(
         id=case,
         hu=arrays["hu"],
         target=arrays["target"],
-        region=None if region is None else region.astype(bool),
+        distance=arrays.get("distance"),
         grid=Grid(tuple(entry["shape"]), np.asarray(entry["affine"])),
     )

@@ -15,7 +15,7 @@ from coronet import files
 from coronet.config import ModelParams
 from coronet.errors import StageError
 from coronet.networks.builder import WEIGHTS, ModelSpec, build_network, save_model
-from coronet.prepare.inputs import CALCIUM_HU, NetworkInput
+from coronet.prepare.inputs import CALCIUM_HU
 from coronet.prepare.store import PreparedCase, load_prepared, prepared_sources
 from coronet.prepare.windows import WindowSampler
 from coronet.train import checkpoint
@@ -96,11 +96,11 @@ class SegmentationLearner:
         }
 
     def _count(self, module: nn.Module, case: PreparedCase) -> Overlap:
-        seen = NetworkInput(case.hu, case.region, case.grid)
+        seen = case.within(self._params.input.margin_mm)
         answer = probabilities(module, seen, self._params.input, device=self._device, overlap=0.0)
         predicted, truth = answer >= self._params.threshold, case.target >= CERTAIN
         if self._model == "calcium":
-            bright = case.hu >= CALCIUM_HU
+            bright = seen.hu >= CALCIUM_HU
             predicted, truth = predicted & bright, truth & bright
         return overlap(truth, predicted)
 
