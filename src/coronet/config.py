@@ -92,11 +92,13 @@ class NetworkParams:
 class SamplingParams:
     """Where training windows lie: shares on the mask and on bright voxels outside of it; the rest anywhere.
 
-    The shares are of all windows of an epoch. A bright voxel has at least 130 HU.
+    The shares are of all windows of an epoch. A bright voxel has at least 130 HU. Before an epoch the network
+    answers on ``judged`` lesions and on as many bright things; it then meets the most mistaken more often.
     """
 
     positives: float
     hard_negatives: float
+    judged: int
 
     def __post_init__(self) -> None:
         shares = (self.positives, self.hard_negatives)

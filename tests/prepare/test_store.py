@@ -95,7 +95,7 @@ def test_the_calcium_input_is_the_widened_heart_and_nothing_else(data, tmp_path)
     anchors = find_anchors(case)
     assert len(anchors.lesions) == 1
     assert len(anchors.hard) == 1
-    assert (case.hu[tuple(anchors.hard[0].T)] >= 130).all()
+    assert (case.hu[tuple(anchors.hard[0].voxels.T)] >= 130).all()
 
 
 def test_a_case_without_its_mask_is_left_out_and_named(data, tmp_path):

@@ -7,7 +7,7 @@ the same samples as training that was not.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,36 +16,61 @@ from coronet.cohort.volume import AIR_HU
 from coronet.config import ModelParams
 from coronet.prepare.augmentation import cut, draw_field, draw_intensity, warp
 from coronet.prepare.inputs import CALCIUM_HU
+from coronet.prepare.intensity import window
 from coronet.prepare.store import FAR, TENTHS, PreparedCase
 
 MOST_VOXELS = 20_000
 """Voxels kept to draw from; more would only cost memory."""
+CANDIDATES = 2**31
+"""Sets the draw of candidates apart from those of samples, whose index is smaller."""
 LEAST_HARD_VOXELS = 3
 """Smaller bright things are noise, and are met anywhere."""
 
 
+FOCUS_SHARE = 0.5
+"""Share of the windows on lesions and on bright things that is drawn from the focus, where there is one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Thing:
+    """A connected part of a case that windows are placed on; its voxels have shape (n, 3)."""
+
+    number: int
+    voxels: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class Anchors:
-    """Voxels of one case that training windows are placed on, each of shape (n, 3).
+    """What training windows of one case are placed on.
 
     Attributes:
-        lesions: the voxels of each connected part of the mask.
-        hard: the voxels of each connected bright thing outside of the mask, thinned.
-        anywhere: voxels near the heart, thinned; empty where the whole scan is seen.
+        lesions: the connected parts of the mask.
+        hard: the connected bright things outside of the mask, thinned.
+        anywhere: voxels near the heart, thinned, shape (n, 3); empty where the whole scan is seen.
     """
 
-    lesions: tuple[np.ndarray, ...]
-    hard: tuple[np.ndarray, ...]
+    lesions: tuple[Thing, ...]
+    hard: tuple[Thing, ...]
     anywhere: np.ndarray
 
 
-def find_anchors(case: PreparedCase) -> Anchors:
-    """Where windows of a case may be placed."""
+@dataclasses.dataclass(frozen=True)
+class Focus:
+    """Lesions and bright things to be met more often in an epoch."""
+
+    lesions: tuple[Thing, ...] = ()
+    hard: tuple[Thing, ...] = ()
+
+
+def find_anchors(case: PreparedCase, number: int = 0) -> Anchors:
+    """Where windows of a case may be placed; ``number`` is its place among the cases."""
     near = None if case.distance is None else case.distance < FAR
     bright = (case.hu >= CALCIUM_HU) & (case.target == 0)
     return Anchors(
-        lesions=_parts(case.target >= 128),
-        hard=tuple(_thinned(part) for part in _parts(bright) if len(part) >= LEAST_HARD_VOXELS),
+        lesions=tuple(Thing(number, part) for part in _parts(case.target >= 128)),
+        hard=tuple(
+            Thing(number, _thinned(part)) for part in _parts(bright) if len(part) >= LEAST_HARD_VOXELS
+        ),
         anywhere=np.empty((0, 3), int) if near is None else _thinned(np.argwhere(near)),
     )
 
@@ -68,20 +93,20 @@ def _thinned(voxels: np.ndarray) -> np.ndarray:
 
 
 class WindowSampler:
-    """Draws training samples from prepared cases held in memory."""
+    """Draws training samples from prepared cases held in memory.
+
+    Attributes:
+        focus: what the network got most wrong when this epoch began; nothing by default.
+    """
 
     def __init__(self, cases: Sequence[PreparedCase], params: ModelParams, *, seed: int) -> None:
+        self.focus = Focus()
         self._cases = tuple(cases)
-        self._anchors = tuple(find_anchors(case) for case in cases)
-        self._lesions = [
-            (number, voxels) for number, anchors in enumerate(self._anchors) for voxels in anchors.lesions
-        ]
+        self._anchors = tuple(find_anchors(case, number) for number, case in enumerate(cases))
+        self._lesions = tuple(lesion for anchors in self._anchors for lesion in anchors.lesions)
         # Things, not voxels, are to be told apart: a stent must be met about as often as the large sternum.
         self._hard_shares = tuple(
-            np.cumsum(sizes) / np.sum(sizes)
-            if (sizes := [len(part) ** 0.5 for part in anchors.hard])
-            else None
-            for anchors in self._anchors
+            np.cumsum([len(thing.voxels) ** 0.5 for thing in anchors.hard]) for anchors in self._anchors
         )
         self._params = params
         self._seed = seed
@@ -92,23 +117,31 @@ class WindowSampler:
         number, centre = self._place(rng, epoch, index)
         case, spec = self._cases[number], self._params.input
         field = draw_field(rng, self._params.augment, shape=spec.shape, spacing_mm=spec.spacing_mm)
-        stack, fills = (case.hu, case.target), (AIR_HU, 0)
+        pair = self._cutout(
+            case,
+            lambda stack, fills: (
+                cut(stack, centre, spec.shape, fills) if field is None else warp(stack, centre, field, fills)
+            ),
+        )
         if case.distance is not None:
-            stack, fills = (*stack, case.distance), (*fills, FAR)
-        pair = cut(stack, centre, spec.shape, fills) if field is None else warp(stack, centre, field, fills)
-        if case.distance is not None:
-            self._hide(rng, pair)
+            self._hide(pair, rng.uniform(-1, 1) * self._params.augment.surface_mm)
         image = draw_intensity(
             rng, pair[0], self._params.augment, spacing_mm=spec.spacing_mm, window_hu=spec.window_hu
         )
         return image[None], pair[1:2] / 255.0
 
-    def _hide(self, rng: np.random.Generator, window: torch.Tensor) -> None:
-        """Air out what lies beyond the margin of a heart whose surface is moved in or out."""
-        surface_mm = rng.uniform(-1, 1) * self._params.augment.surface_mm
-        beyond = window[2] > max(self._params.input.margin_mm + surface_mm, 0.0) * TENTHS
-        window[0].masked_fill_(beyond, AIR_HU)
-        window[1].masked_fill_(beyond, 0)
+    @staticmethod
+    def _cutout(case: PreparedCase, read: Callable[..., torch.Tensor]) -> torch.Tensor:
+        """Image, target and, where there is one, distance of a window that ``read`` cuts."""
+        if case.distance is None:
+            return read((case.hu, case.target), (AIR_HU, 0))
+        return read((case.hu, case.target, case.distance), (AIR_HU, 0, FAR))
+
+    def _hide(self, cutout: torch.Tensor, surface_mm: float) -> None:
+        """Air out what lies beyond the margin of a heart whose surface is moved out by ``surface_mm``."""
+        beyond = cutout[2] > max(self._params.input.margin_mm + surface_mm, 0.0) * TENTHS
+        cutout[0].masked_fill_(beyond, AIR_HU)
+        cutout[1].masked_fill_(beyond, 0)
 
     def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and targets (n, 1, x, y, z) of one step."""
@@ -124,15 +157,61 @@ class WindowSampler:
         kind, sampling = rng.random(), self._params.sampling
         anchor: np.ndarray | None = None
         if kind < sampling.positives and self._lesions:
-            number, voxels = self._lesions[rng.integers(len(self._lesions))]
-            anchor = voxels[rng.integers(len(voxels))]
+            thing = self._draw_lesion(rng, self.focus)
+            number, anchor = thing.number, thing.voxels[rng.integers(len(thing.voxels))]
         elif kind < sampling.positives + sampling.hard_negatives and self._anchors[number].hard:
-            things, shares = self._anchors[number].hard, self._hard_shares[number]
-            thing = things[int(np.searchsorted(shares[:-1], rng.random() * shares[-1], side="right"))]
-            anchor = thing[rng.integers(len(thing))]
+            thing = self._draw_hard(rng, number, self.focus)
+            number, anchor = thing.number, thing.voxels[rng.integers(len(thing.voxels))]
         elif len(self._anchors[number].anywhere):
             anchor = self._anchors[number].anywhere[rng.integers(len(self._anchors[number].anywhere))]
         return number, self._centre(rng, self._cases[number].hu.shape, anchor)
+
+    def _draw_lesion(self, rng: np.random.Generator, focus: Focus = Focus()) -> Thing:
+        """Any lesion as often as any other, but for the focus."""
+        focused = focus.lesions and rng.random() < FOCUS_SHARE
+        lesions = focus.lesions if focused else self._lesions
+        return lesions[rng.integers(len(lesions))]
+
+    def _draw_hard(self, rng: np.random.Generator, number: int, focus: Focus = Focus()) -> Thing:
+        """A bright thing of the case, by the root of its size, but for the focus."""
+        if focus.hard and rng.random() < FOCUS_SHARE:
+            return focus.hard[rng.integers(len(focus.hard))]
+        things, shares = self._anchors[number].hard, self._hard_shares[number]
+        return things[int(np.searchsorted(shares[:-1], rng.random() * shares[-1], side="right"))]
+
+    def candidates(self, epoch: int, count: int) -> Focus:
+        """Lesions and bright things, ``count`` of each, drawn as an epoch without a focus draws them."""
+        rng = np.random.default_rng([self._seed, epoch, CANDIDATES])
+        bright = [number for number, anchors in enumerate(self._anchors) if anchors.hard]
+        return Focus(
+            lesions=tuple(self._draw_lesion(rng) for _ in range(count if self._lesions else 0)),
+            hard=tuple(
+                self._draw_hard(rng, bright[rng.integers(len(bright))]) for _ in range(count if bright else 0)
+            ),
+        )
+
+    def view(self, thing: Thing) -> tuple[torch.Tensor, torch.Tensor]:
+        """A thing as scoring sees it.
+
+        Returns:
+            The window around it, shape (1, x, y, z) in −1 … 1, and where in the window it lies, boolean of
+            shape (x, y, z).
+        """
+        case, spec = self._cases[thing.number], self._params.input
+        middle = thing.voxels[len(thing.voxels) // 2]
+        low = [
+            min(max(int(place) - size // 2, 0), max(n - size, 0))
+            for place, size, n in zip(middle, spec.shape, case.hu.shape, strict=True)
+        ]
+        centre = [start + (size - 1) / 2 for start, size in zip(low, spec.shape, strict=True)]
+        cutout = self._cutout(case, lambda stack, fills: cut(stack, centre, spec.shape, fills))
+        if case.distance is not None:
+            self._hide(cutout, 0.0)
+        inside = thing.voxels - low
+        inside = inside[(inside < spec.shape).all(axis=1) & (inside >= 0).all(axis=1)]
+        place = torch.zeros(spec.shape, dtype=torch.bool)
+        place[tuple(inside.T)] = True
+        return window(cutout[:1], spec.window_hu), place
 
     def _centre(
         self, rng: np.random.Generator, scan: Sequence[int], anchor: np.ndarray | None

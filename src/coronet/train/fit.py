@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,19 +18,21 @@ from coronet.errors import StageError
 from coronet.networks.builder import WEIGHTS, ModelSpec, build_network, save_model
 from coronet.prepare.inputs import CALCIUM_HU
 from coronet.prepare.store import PreparedCase, load_prepared, prepared_sources
-from coronet.prepare.windows import WindowSampler
+from coronet.prepare.windows import Focus, Thing, WindowSampler
 from coronet.train import checkpoint
 from coronet.train.curves import draw_curves
 from coronet.train.device import pick_device
 from coronet.train.loop import OnEpoch, Outcome, train
 from coronet.train.losses import segmentation_loss
 from coronet.train.metrics import Overlap, overlap, summarise
-from coronet.train.predict import probabilities
+from coronet.train.predict import BATCH, answer_windows, probabilities
 
 logger = logging.getLogger("coronet")
 HISTORY, METRICS, CURVES = "history.jsonl", "metrics.json", "curves.png"
 CERTAIN = 128
 """A target of at least this, out of 255, counts as true."""
+FOCUSED_OF = 4
+"""One in so many of the things that were judged comes into focus."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +73,24 @@ class SegmentationLearner:
         self._sampler = WindowSampler(train_cases, params, seed=seed)
         self._tune = tuple(tune_cases)
         self._loss = segmentation_loss(params.loss)
+
+    def begin_epoch(self, epoch: int, module: nn.Module) -> None:
+        """Judge lesions and bright things, so that the epoch meets the most mistaken more often."""
+        drawn = self._sampler.candidates(epoch, self._params.sampling.judged if epoch else 0)
+        self._sampler.focus = Focus(
+            lesions=lowest(drawn.lesions, self._believe(module, drawn.lesions)),
+            hard=lowest(drawn.hard, -self._believe(module, drawn.hard)),
+        )
+
+    def _believe(self, module: nn.Module, things: Sequence[Thing]) -> np.ndarray:
+        """Mean probability inside of each thing."""
+        means: list[float] = []
+        for start in range(0, len(things), BATCH):
+            windows, places = zip(*map(self._sampler.view, things[start : start + BATCH]), strict=True)
+            with torch.inference_mode():
+                answers = answer_windows(module, torch.stack(windows), device=self._device)[:, 0].cpu()
+            means += [float(answer[place].mean()) for answer, place in zip(answers, places, strict=True)]
+        return np.asarray(means)
 
     def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and targets (n, 1, x, y, z) of one step."""
@@ -195,6 +216,12 @@ def fit(
         spec = ModelSpec(model, params, fingerprint, sources, data_sha256)
         _write(out, module, spec, outcome, learner.metric)
     return FitResult(Path(out), learner.metric, outcome.best, outcome.best_epoch, len(outcome.history))
+
+
+def lowest(things: Sequence[Thing], values: np.ndarray) -> tuple[Thing, ...]:
+    """The share of the things that comes into focus: those with the lowest values."""
+    order = np.argsort(values, kind="stable")
+    return tuple(things[number] for number in order[: len(things) // FOCUSED_OF])
 
 
 def _check_cases(train_cases: Sequence[str], tune_cases: Sequence[str]) -> None:

@@ -36,6 +36,9 @@ class Learner(Protocol):
     metric: str
     """The value of `measure` that decides; higher is better."""
 
+    def begin_epoch(self, epoch: int, module: nn.Module) -> None:
+        """Look at the network, in evaluation mode, before an epoch (0 for the first) is drawn."""
+
     def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets of one step."""
 
@@ -199,6 +202,8 @@ def train(
         while not training.finished:
             started = time.monotonic()
             epoch = len(training.history)
+            training.average.eval()
+            learner.begin_epoch(epoch, training.average)
             loss = _epoch(
                 training, learner, epoch=epoch, steps=steps, seed=seed, device=device, tick=progress.step
             )

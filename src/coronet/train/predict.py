@@ -43,17 +43,12 @@ def probabilities(
         float32, shape of ``seen.hu``; 0 outside of its region.
     """
 
-    def predict(tiles: torch.Tensor) -> torch.Tensor:
-        with precision(device):
-            logits = module(tiles.contiguous(memory_format=torch.channels_last_3d))
-        return torch.sigmoid(logits.float())
-
     region = None if seen.region is None else torch.from_numpy(seen.region).to(device)
     with torch.inference_mode():
         values = window(torch.from_numpy(seen.hu.astype(np.float32)).to(device), spec.window_hu)
         result = blend(
             values,
-            predict,
+            lambda tiles: answer_windows(module, tiles, device=device),
             window=spec.shape,
             overlap=overlap,
             batch=BATCH,
@@ -62,6 +57,13 @@ def probabilities(
         )
     answer = result.cpu().numpy()
     return answer if seen.region is None else np.where(seen.region, answer, np.float32(0))
+
+
+def answer_windows(module: nn.Module, windows: torch.Tensor, *, device: torch.device) -> torch.Tensor:
+    """Probabilities of windows (n, 1, x, y, z) in −1 … 1; to be called in inference mode."""
+    with precision(device):
+        logits = module(windows.to(device).contiguous(memory_format=torch.channels_last_3d))
+    return torch.sigmoid(logits.float())
 
 
 def predict_heart(ct: Volume, model: LoadedModel) -> np.ndarray:

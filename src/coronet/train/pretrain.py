@@ -34,6 +34,9 @@ class ReconstructionLearner:
     def __init__(self, sampler: WindowSampler) -> None:
         self._sampler = sampler
 
+    def begin_epoch(self, epoch: int, module: nn.Module) -> None:
+        """Nothing depends on what was learned so far."""
+
     def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (n, 1, x, y, z), twice; their masks are not used."""
         images, _ = self._sampler.batch(epoch, step)
@@ -129,4 +132,4 @@ def _as_model_params(pretrain: PretrainParams, params: Params, model: str) -> Mo
         stop_patience=0,
         averaging=0.0,
     )
-    return dataclasses.replace(chosen, optimiser=optimiser, sampling=SamplingParams(0.0, 0.0))
+    return dataclasses.replace(chosen, optimiser=optimiser, sampling=SamplingParams(0.0, 0.0, judged=0))
