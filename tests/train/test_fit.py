@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +14,9 @@ from coronet.errors import Busy, StageError
 from coronet.files import exclusive, read_json
 from coronet.fingerprint import hash_tree
 from coronet.networks.builder import load_model
-from coronet.train.fit import fit
+from coronet.prepare.store import load_prepared
+from coronet.prepare.windows import Focus
+from coronet.train.fit import SegmentationLearner, fit
 from coronet.train.pretrain import pretrain_model
 
 CASES = {"train_cases": ("a", "b", "c"), "tune_cases": ("d",), "seed": 1}
@@ -59,23 +62,55 @@ class Pruned(Exception):
     """What a search raises."""
 
 
-def test_a_run_given_up_and_taken_up_again_ends_as_if_it_had_not_been(run):
-    whole = run("whole")
+@pytest.mark.parametrize("model", ["heart", "calcium"])
+def test_a_run_given_up_and_taken_up_again_ends_as_if_it_had_not_been(run, model):
+    whole = run("whole", model=model)
 
     def give_up(epoch, measured):
         if epoch == 2:
             raise Pruned
 
     with pytest.raises(Pruned):
-        run("broken", on_epoch=give_up)
+        run("broken", model=model, on_epoch=give_up)
     seen = []
-    resumed = run("broken", on_epoch=lambda epoch, measured: seen.append(epoch))
+    resumed = run("broken", model=model, on_epoch=lambda epoch, measured: seen.append(epoch))
     assert seen == [3]
     assert hash_tree(whole.folder) == hash_tree(resumed.folder)
 
 
 def test_a_run_can_be_asked_to_stop(run):
     assert run("one", stop=lambda: True).epochs == 1
+
+
+class Believer(torch.nn.Module):
+    """Takes the brightest for calcium and nothing else."""
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Logits of windows."""
+        return 100 * (windows - 0.9)
+
+
+def test_an_epoch_meets_what_the_network_got_most_wrong(prepared, params):
+    (case,) = load_prepared(prepared["calcium"], ("a",), params.calcium.input)
+    hu, target = np.zeros_like(case.hu), np.zeros_like(case.target)
+    for start, value in ((4, 1000), (14, 300), (24, 300), (34, 300)):
+        hu[start : start + 4, :4, :4] = hu[start : start + 4, -4:, :4] = value
+        target[start : start + 4, :4, :4] = 255
+    case = dataclasses.replace(case, hu=hu, target=target, distance=np.zeros_like(case.distance))
+    learner = SegmentationLearner(
+        "calcium",
+        dataclasses.replace(params.calcium, sampling=dataclasses.replace(params.calcium.sampling, judged=64)),
+        train_cases=(case,),
+        tune_cases=(case,),
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    learner.begin_epoch(0, Believer())
+    assert learner.focus == Focus()
+    learner.begin_epoch(1, Believer())
+    assert {int(hu[tuple(thing.voxels[0])]) for thing in learner.focus.hard} == {1000}
+    assert {int(hu[tuple(thing.voxels[0])]) for thing in learner.focus.lesions} == {300}
+    assert len(learner.focus.lesions) == 16
 
 
 def test_only_the_cases_named_are_opened(run, prepared, tmp_path, params):

@@ -74,6 +74,11 @@ class SegmentationLearner:
         self._tune = tuple(tune_cases)
         self._loss = segmentation_loss(params.loss)
 
+    @property
+    def focus(self) -> Focus:
+        """What this epoch meets more often."""
+        return self._sampler.focus
+
     def begin_epoch(self, epoch: int, module: nn.Module) -> None:
         """Judge lesions and bright things, so that the epoch meets the most mistaken more often."""
         drawn = self._sampler.candidates(epoch, self._params.sampling.judged if epoch else 0)
