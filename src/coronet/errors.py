@@ -7,7 +7,8 @@ CoronetError
 │   └── UnsuitableScan   a volume was read, but it must not be scored or learned from
 ├── GateFailed           the data do not hold what the expectations demand
 ├── StageError           a stage was run before what it needs, or on results that do not fit
-└── Busy                 another process holds the same work folder
+├── Busy                 another process holds the same work folder
+└── Unreachable          a server that a verb needs does not answer
 
 Every message says what is wrong, in which case or file, and what mends it. The command line prints the
 message without a traceback and ends with exit code 2.
@@ -44,3 +45,7 @@ class StageError(CoronetError):
 
 class Busy(CoronetError):
     """Another process holds the same work folder."""
+
+
+class Unreachable(CoronetError):
+    """A server that a verb needs does not answer."""

@@ -1,4 +1,4 @@
-"""``coronet cohort``: phantoms and one's own scans."""
+"""``coronet cohort``: phantoms, one's own scans and NLST."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from coronet.cli.options import AsJson, DataFolder
 from coronet.errors import InputError
 
-cohort = typer.Typer(no_args_is_help=True, help="Phantoms and your own scans, in one layout.")
+cohort = typer.Typer(no_args_is_help=True, help="Phantoms, your own scans and NLST, in one layout.")
 
 
 @cohort.command("phantom")
@@ -80,3 +80,63 @@ def cohort_add(
         for reason in outcome.refused:
             typer.echo(f"refused: {reason}", err=True)
         raise InputError(f"{len(outcome.refused)} refused, {len(outcome.added)} in the cohort.")
+
+
+@cohort.command("nlst")
+def cohort_nlst(
+    *,
+    patients: Annotated[
+        int | None, typer.Option(min=1, help="How many; without it the manifest is followed.")
+    ] = None,
+    where: Annotated[str, typer.Option(help="A further condition (SQL), such as \"kernel = 'B30f'\".")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of the order in which patients are drawn.")] = 0,
+    manifest: Annotated[Path, typer.Option(help="What was chosen; keep it in git.")] = Path("nlst.json"),
+    data: DataFolder = Path("data"),
+    downloads: Annotated[Path, typer.Option(help="Folder for DICOM files on their way.")] = Path("downloads"),
+    endpoint: Annotated[str, typer.Option(help="Address of the object store.")] = "https://s3.amazonaws.com",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Write the manifest, print count and gigabytes, download nothing."),
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the DICOM files once they are converted.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose NLST scans from the Imaging Data Commons and bring them into the cohort; see docs/nlst.md."""
+    import dataclasses
+    import json
+
+    from coronet.cli.nlst import bytes_progress, plan_of
+    from coronet.cohort.nlst.acquisition import acquire, remaining
+    from coronet.cohort.nlst.manifest import Request
+    from coronet.cohort.nlst.selection import manifest_for
+
+    if patients is None and (where or seed):
+        raise InputError("--where and --seed choose patients; give --patients too.")
+    request = None if patients is None else Request(patients=patients, seed=seed, where=where.strip())
+    chosen, written = manifest_for(request, manifest)
+    plan = plan_of(chosen, remaining(chosen, data))
+    if not as_json:
+        typer.echo(f"{manifest} {'was written' if written else 'stands'}: {plan}")
+    if dry_run:
+        if as_json:
+            typer.echo(
+                json.dumps({"manifest": str(manifest), "written": written, **dataclasses.asdict(plan)})
+            )
+        return
+    with bytes_progress(plan.gigabytes) as progress:
+        got = acquire(chosen, data=data, downloads=downloads, endpoint=endpoint, keep=keep, progress=progress)
+    if as_json:
+        typer.echo(json.dumps({"manifest": str(manifest), "written": written, **dataclasses.asdict(got)}))
+    else:
+        masked = sum("heart" in item.masks for item in got.added)
+        typer.echo(
+            f"{len(got.added)} scans were added, {masked} of them with a heart mask; {got.before} were there."
+        )
+    for reason in got.unmasked:
+        typer.echo(f"no heart mask: {reason}", err=True)
+    for reason in got.refused:
+        typer.echo(f"refused: {reason}", err=True)
+    if got.refused:
+        raise InputError(f"{len(got.refused)} refused, {len(got.added) + got.before} in the cohort.")
