@@ -27,7 +27,7 @@ READ_S = 60
 ATTEMPTS = 4
 """Of one request or file, with 0, 1, 2 and 4 seconds before them."""
 
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 MD5 = re.compile(r"[0-9a-f]{32}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
