@@ -62,9 +62,9 @@ def fetch_series(
         progress(sum(file.stat().st_size for file in folder.iterdir()))
         return folder
     part = folder.with_name(f"{folder.name}.part")
-    part.mkdir(parents=True, exist_ok=True)
     files = store.files(series.bucket, series.uuid)
     _check_list(files, series)
+    part.mkdir(parents=True, exist_ok=True)
     _remove_strangers(part, files)
     lock = threading.Lock()
 
