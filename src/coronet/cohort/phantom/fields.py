@@ -94,8 +94,7 @@ def _core(anatomy: Anatomy, lattice: Lattice) -> dict[str, Field]:
     fat = traits.mediastinal_fat_mm
 
     def tubes(group: tuple, margin: float) -> np.ndarray:
-        found = distance_to(rods_of(group, margin), lines)
-        return np.full_like(sac, FAR_MM) if found is None else found
+        return distance_to(rods_of(group, margin), lines)
 
     vessels = tubes(anatomy.tubes.vessels, 24.0)
     pipes = tubes((*anatomy.tubes.airways, *anatomy.tubes.gullet, *anatomy.tubes.nodes), 24.0)

@@ -10,7 +10,7 @@ from coronet.cohort.phantom.anatomy import TEXTURE, Anatomy
 from coronet.cohort.phantom.fields import Fields, measure
 from coronet.cohort.phantom.lattice import Field, Lattice
 from coronet.cohort.phantom.shapes import Coordinates
-from coronet.cohort.phantom.tubes import Rods, Tube, distance_to, rods_of
+from coronet.cohort.phantom.tubes import Laid, Tube, rods_of
 from coronet.cohort.phantom.vessels import AIRWAY_WALL_MM
 
 AIR_HU = -1000.0
@@ -18,6 +18,8 @@ CHUNK_VOXELS = 400_000
 CORTEX_MM = 1.3
 SHEATH_MM = 2.0
 """Fat around a coronary artery's wall."""
+SLACK_MM = 0.05
+"""More than rounding can move a surface."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +38,9 @@ class Tissue:
 
 @dataclasses.dataclass
 class _Slab:
-    """A few slices while they are painted: positions (x), (y), (z) and HU (z, y, x)."""
+    """A few slices while they are painted: their place in the grid, positions (x), (y), (z), HU (z, y, x)."""
 
+    slices: slice
     lines: Coordinates
     hu: np.ndarray
     edge_mm: float
@@ -76,15 +79,17 @@ class _Slab:
         distance += np.float32(0.5)
         return np.clip(distance, 0.0, 1.0, out=distance)
 
-    def rods(self, rods: Rods, hu: float, within: np.ndarray | None = None) -> None:
+    def rods(self, rods: Laid, hu: float, within: np.ndarray | None = None) -> None:
         """Paint rods, only where ``within`` (0..1) lets them."""
-        distance = distance_to(rods, self.lines)
-        if distance is None:
+        found = rods.between(self.slices.start, self.slices.stop)
+        if found is None:
             return
+        sides, distance = found
         share = self.share(distance)
         if within is not None:
-            share *= within
-        self.hu += (hu - self.hu) * share
+            share *= within[sides]
+        part = self.hu[sides]
+        part += (hu - part) * share
 
 
 def paint(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> Tissue:
@@ -105,14 +110,14 @@ def paint(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> 
     lines = tuple(np.arange(n) * s + float(o) for n, s, o in zip(shape, step, affine[:3, 3], strict=True))
     box = tuple((float(line[0]), float(line[-1])) for line in lines)
     fields = measure(anatomy, box, fine=min(step) < 2.0)
-    painter = _Painter(anatomy, fields, lines)
+    edge = (step[0] + step[1] + step[2]) / 3.0
+    painter = _Painter(anatomy, fields, lines, edge)
     hu = np.empty(shape[::-1], np.float32)
     heart = np.empty(shape[::-1], bool)
-    edge = (step[0] + step[1] + step[2]) / 3.0
     deep = max(1, CHUNK_VOXELS // (shape[0] * shape[1]))
     for start in range(0, shape[2], deep):
         part = slice(start, min(start + deep, shape[2]))
-        slab = _Slab((lines[0], lines[1], lines[2][part]), hu[part], edge)
+        slab = _Slab(part, (lines[0], lines[1], lines[2][part]), hu[part], edge)
         heart[part] = painter.paint(slab)
     return Tissue(hu.transpose(2, 1, 0), heart.transpose(2, 1, 0))
 
@@ -120,23 +125,26 @@ def paint(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> 
 class _Painter:
     """Paints one slab after another, from the outside inwards."""
 
-    def __init__(self, anatomy: Anatomy, fields: Fields, lines: Coordinates) -> None:
+    def __init__(self, anatomy: Anatomy, fields: Fields, lines: Coordinates, edge_mm: float) -> None:
         self.anatomy, self.fields = anatomy, fields
+
+        def laid(tubes: tuple[Tube, ...]) -> Laid:
+            # Half an edge outside the surface nothing is painted any more.
+            return Laid(rods_of(tubes, edge_mm / 2 + SLACK_MM), lines)
+
         tubes = anatomy.tubes
-        edge = 3.5
-        self.vessels = rods_of(tubes.vessels, edge)
-        self.lung_vessels = rods_of(tubes.lung_vessels, edge)
-        self.airways = rods_of(tubes.airways, edge)
-        self.lumen = rods_of(tuple(tube.narrowed(AIRWAY_WALL_MM) for tube in tubes.airways), edge)
-        self.gullet = rods_of(tubes.gullet, edge)
-        self.nodes = rods_of(tubes.nodes, edge)
-        self.lumps = rods_of(tubes.lumps, edge)
-        self.ribs = rods_of((*tubes.ribs, *tubes.bones), edge)
-        self.marrow = rods_of(tuple(t.narrowed(CORTEX_MM) for t in (*tubes.ribs, *tubes.bones)), edge)
-        self.cartilages = rods_of(tubes.cartilages, edge)
+        self.lung_vessels = laid(tubes.lung_vessels)
+        self.airways = laid(tubes.airways)
+        self.lumen = laid(tuple(tube.narrowed(AIRWAY_WALL_MM) for tube in tubes.airways))
+        self.gullet = laid(tubes.gullet)
+        self.nodes = laid(tubes.nodes)
+        self.lumps = laid(tubes.lumps)
+        self.ribs = laid((*tubes.ribs, *tubes.bones))
+        self.marrow = laid(tuple(t.narrowed(CORTEX_MM) for t in (*tubes.ribs, *tubes.bones)))
+        self.cartilages = laid(tubes.cartilages)
         arteries = tuple(_artery(c.points_mm, c.radius_mm) for c in anatomy.coronaries)
-        self.arteries = rods_of(arteries, edge)
-        self.sheaths = rods_of(tuple(a.narrowed(-SHEATH_MM) for a in arteries), edge)
+        self.arteries = laid(arteries)
+        self.sheaths = laid(tuple(a.narrowed(-SHEATH_MM) for a in arteries))
         self.grain = _texture(anatomy.texture, lines, 9.0)
 
     def paint(self, slab: _Slab) -> np.ndarray:

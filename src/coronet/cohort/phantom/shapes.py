@@ -61,9 +61,9 @@ def ellipsoid(
 
 def capsule(
     at: Coordinates,
-    ends: tuple[Vector, Vector],
-    radii: tuple[float, float],
-    flat: Vector = (1.0, 1.0, 1.0),
+    ends: Sequence[Sequence[float]],
+    radii: Sequence[float],
+    flat: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> np.ndarray:
     """Distance to a rod with round ends.
 
@@ -79,10 +79,18 @@ def capsule(
     d = [(p - c) * f if f != 1.0 else p - c for p, c, f in zip(at, a, flat, strict=True)]
     scale = 1.0 / size if size > 0 else 0.0
     part = d[0] * (step[0] * scale) + d[1] * (step[1] * scale) + d[2] * (step[2] * scale)
-    part = np.minimum(np.maximum(part, 0.0), 1.0)
-    d = [p - part * s for p, s in zip(d, step, strict=True)]
-    apart = np.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
-    return apart - (part * (radii[1] - radii[0]) + radii[0])
+    np.minimum(np.maximum(part, 0.0, out=part), 1.0, out=part)
+    apart = None
+    for p, s in zip(d, step, strict=True):
+        square = part * s
+        np.subtract(p, square, out=square)
+        square *= square
+        apart = square if apart is None else np.add(apart, square, out=apart)
+    np.sqrt(apart, out=apart)
+    part *= radii[1] - radii[0]
+    part += radii[0]
+    apart -= part
+    return apart
 
 
 def profile(z: np.ndarray, levels: Sequence[float], values: Sequence[float]) -> np.ndarray:

@@ -66,7 +66,57 @@ def rods_of(tubes: tuple[Tube, ...], margin_mm: float) -> Rods:
     return Rods(ends, radii, flats, ends.min(axis=1) - reach, ends.max(axis=1) + reach)
 
 
-def distance_to(rods: Rods, lines: Coordinates) -> np.ndarray | None:
+class Laid:
+    """Rods laid on a grid, to be measured from the lowest slices upwards.
+
+    A rod is measured once, in the whole box that it fills, when the first slab asks for it, and is forgotten
+    after the last: many small boxes cost more than few.
+    """
+
+    def __init__(self, rods: Rods, lines: Coordinates) -> None:
+        first = [np.searchsorted(line, rods.low[:, i], "left") for i, line in enumerate(lines)]
+        last = [np.searchsorted(line, rods.high[:, i], "right") for i, line in enumerate(lines)]
+        self._rods = rods
+        self._lines = tuple(line.astype(np.float32) for line in lines)
+        self._first, self._last = np.stack(first, axis=1), np.stack(last, axis=1)
+        self._seen = (self._first < self._last).all(axis=1)
+        self._tiles: dict[int, np.ndarray] = {}
+
+    def between(self, start: int, stop: int) -> tuple[tuple[slice, slice, slice], np.ndarray] | None:
+        """Distance to the nearest rod in the slices from ``start`` up to ``stop``.
+
+        Returns:
+            Where in these slices (z, y, x) the rods' boxes lie, and there the distances, float32 (z, y, x),
+            `FAR_MM` outside the boxes; None where no box is touched.
+        """
+        hit = np.flatnonzero(self._seen & (self._first[:, 2] < stop) & (self._last[:, 2] > start))
+        if not hit.size:
+            return None
+        first, last = self._first[hit], self._last[hit]
+        low, high = first.min(axis=0).tolist(), last.max(axis=0).tolist()
+        low[2], high[2] = max(low[2], start), min(high[2], stop)
+        out = np.full([high[i] - low[i] for i in (2, 1, 0)], np.float32(FAR_MM))
+        for i, (x, y, z), (to_x, to_y, to_z) in zip(hit.tolist(), first.tolist(), last.tolist(), strict=True):
+            tile = self._tiles.pop(i, None)
+            if tile is None:
+                tile = self._measured(i)
+            if to_z > stop:
+                self._tiles[i] = tile
+            bottom, top = max(z, low[2]), min(to_z, high[2])
+            part = out[bottom - low[2] : top - low[2], y - low[1] : to_y - low[1], x - low[0] : to_x - low[0]]
+            np.minimum(part, tile[bottom - z : top - z], out=part)
+        z = slice(low[2] - start, high[2] - start)
+        return (z, slice(low[1], high[1]), slice(low[0], high[0])), out
+
+    def _measured(self, i: int) -> np.ndarray:
+        """Distances (z, y, x) to one rod in its box."""
+        x, y, z = (line[a:b] for line, a, b in zip(self._lines, self._first[i], self._last[i], strict=True))
+        at = (x[None, None, :], y[None, :, None], z[:, None, None])
+        rods = self._rods
+        return capsule(at, rods.ends[i].tolist(), rods.radii[i].tolist(), rods.flats[i].tolist())
+
+
+def distance_to(rods: Rods, lines: Coordinates) -> np.ndarray:
     """Distance to the nearest rod on a grid.
 
     Args:
@@ -74,21 +124,11 @@ def distance_to(rods: Rods, lines: Coordinates) -> np.ndarray | None:
         lines: ascending positions (x), (y), (z) in mm.
 
     Returns:
-        float32 (z, y, x), exact within the rods' boxes and `FAR_MM` elsewhere; None where no box is touched.
+        float32 (z, y, x), exact within the rods' boxes and `FAR_MM` elsewhere.
     """
-    first = [np.searchsorted(line, rods.low[:, i], "left") for i, line in enumerate(lines)]
-    last = [np.searchsorted(line, rods.high[:, i], "right") for i, line in enumerate(lines)]
-    hit = np.flatnonzero((first[0] < last[0]) & (first[1] < last[1]) & (first[2] < last[2]))
-    if not hit.size:
-        return None
-    x, y, z = (line.astype(np.float32) for line in lines)
-    out = np.full((len(z), len(y), len(x)), np.float32(FAR_MM))
-    for i in hit:
-        sx, sy, sz = (slice(int(a[i]), int(b[i])) for a, b in zip(first, last, strict=True))
-        ends = tuple(tuple(float(v) for v in end) for end in rods.ends[i])
-        radii = (float(rods.radii[i, 0]), float(rods.radii[i, 1]))
-        flat = tuple(float(v) for v in rods.flats[i])
-        part = out[sz, sy, sx]
-        at = (x[None, None, sx], y[None, sy, None], z[sz, None, None])
-        np.minimum(part, capsule(at, ends, radii, flat), out=part)
+    out = np.full([len(line) for line in reversed(lines)], np.float32(FAR_MM))
+    found = Laid(rods, lines).between(0, len(lines[2]))
+    if found is not None:
+        sides, distance = found
+        out[sides] = distance
     return out
