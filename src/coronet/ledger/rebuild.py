@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.config import MODELS
-from coronet.ledger import log, pair, registry, runs, store
+from coronet.ledger import log, pair, registry, runs, standing, store
 from coronet.ledger.lock import fetch_tree, tree_md5
 from coronet.ledger.log import Entry
 from coronet.ledger.package import Papers
 from coronet.ledger.record import TRAINING, training_record
 from coronet.ledger.registration import packed
-from coronet.ledger.registry import CHALLENGER, CHAMPION, LOST, PAIR, PREVIOUS, Version
+from coronet.ledger.registry import LOST, PAIR, Version
 from coronet.ledger.runs import Synced
 
 if TYPE_CHECKING:
@@ -64,28 +64,10 @@ def restore(client: MlflowClient, project: Path) -> tuple[Synced, ...]:
     return tuple(written)
 
 
-def aliases_of(entries: Sequence[Entry], model: str) -> dict[str, int]:
-    """Which version each alias named after the last line."""
-    named: dict[str, int] = {}
-    for entry in entries:
-        if entry.model != model:
-            continue
-        if entry.kind == log.REGISTERED:
-            named[CHALLENGER] = entry.version
-        elif entry.kind in (log.PROMOTED, log.ROLLED_BACK):
-            before = named.get(CHAMPION)
-            if before is not None and before != entry.version:
-                named[PREVIOUS] = before
-            named[CHAMPION] = entry.version
-            if named.get(CHALLENGER) == entry.version:
-                del named[CHALLENGER]
-    return named
-
-
 def _restore_aliases(client: MlflowClient, model: str, entries: Sequence[Entry]) -> None:
     present = registry.aliases(client, model)
     numbers = {item.number for item in registry.versions(client, model)}
-    for alias, number in aliases_of(entries, model).items():
+    for alias, number in standing.aliases(entries, model).items():
         if alias not in present and number in numbers:
             registry.set_alias(client, model, alias, number)
 
