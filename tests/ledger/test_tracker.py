@@ -25,7 +25,8 @@ from coronet.ledger.tracker import tracking
 
 project = pathlib.Path(sys.argv[1])
 params = config.load(project / "params.yaml").model("heart")
-with tracking("heart", fingerprint=sys.argv[2], params=params, project=project, work=project / "work") as tell:
+work = project / "mlruns" / "work" / sys.argv[2]
+with tracking("heart", fingerprint=sys.argv[2], params=params, project=project, work=work) as tell:
     tell(1, {"epoch": 1, "loss": 0.5, "dice": 0.25, "learning_rate": 0.01})
     tell(2, {"epoch": 2, "loss": 0.25, "dice": float(sys.argv[3]), "learning_rate": 0.01})
     os.kill(os.getpid(), signal.SIGKILL)

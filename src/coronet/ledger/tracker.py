@@ -110,8 +110,9 @@ class _Writer:
             written = 0
         self._lost = written != len(line)
 
-    def close(self, seconds: float = END_SECONDS) -> None:
+    def close(self, seconds: float | None = None) -> None:
         """Wait for the writer, but not for long."""
+        seconds = END_SECONDS if seconds is None else seconds
         if self._process is None:
             return
         with contextlib.suppress(OSError):

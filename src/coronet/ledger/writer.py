@@ -67,7 +67,7 @@ def main() -> int:
                 done = _try(project, lambda _: runs.sync(project))
             elif stream is not None:
                 _take(stream, message)
-        if stream is not None and not stream.status:
+        if stream is not None and (stream.epochs or not stream.status):
             _sample(stream)
         if stream is not None and messages:
             done = _flush(project, stream)
@@ -97,6 +97,9 @@ def _batches() -> Iterator[list[Mapping[str, Any]]]:
 
 
 def _begin(message: Mapping[str, Any]) -> _Stream:
+    import psutil
+
+    psutil.cpu_percent()  # what it gives next is since this call
     return _Stream(message["model"], message["fingerprint"], message["params"], Path(message["work"]))
 
 
@@ -140,8 +143,11 @@ def _gpu() -> dict[str, float]:
 def _flush(project: Path, stream: _Stream) -> bool:
     """Write what MLflow lacks; where it is away, the next call tries again."""
 
+    # before the first epoch there may be no training at all: another process may hold the folder
+    if not stream.epochs and stream.status != "FINISHED":
+        return True
+
     def write(client: MlflowClient) -> None:
-        # before the first epoch there may be no training at all: another process may hold the folder
         if stream.epochs and not stream.whole:
             _write(client, project, stream)
         if stream.status == "FINISHED":
