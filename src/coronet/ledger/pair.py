@@ -14,13 +14,14 @@ from coronet.files import read_json
 from coronet.ledger import log, registry, runs, store
 from coronet.ledger.card import pair_card
 from coronet.ledger.package import Papers, build_pair_folder
+from coronet.ledger.record import PAIR as KIND
+from coronet.ledger.record import pair_fingerprint
 from coronet.ledger.registry import CHALLENGER, CHAMPION, LOST, PAIR, Version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXAMPLE = "scans/chest.nii.gz"
-KIND = "pair"
 
 
 def refresh(client: MlflowClient, project: Path) -> None:
@@ -54,7 +55,7 @@ def refresh(client: MlflowClient, project: Path) -> None:
 
 
 def _ensure(client: MlflowClient, project: Path, parts: Mapping[str, Version]) -> Version | None:
-    key = pair_fingerprint(parts)
+    key = _fingerprint(parts)
     for version in registry.versions(client, PAIR):
         if version.fingerprint == key:
             _log(project, version)
@@ -66,15 +67,15 @@ def _ensure(client: MlflowClient, project: Path, parts: Mapping[str, Version]) -
     return version
 
 
-def pair_fingerprint(parts: Mapping[str, Version]) -> str:
-    """What names a pair."""
-    text = " ".join(f"{model} {parts[model].fingerprint} {parts[model].weights_sha256}" for model in MODELS)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _fingerprint(parts: Mapping[str, Version]) -> str:
+    return pair_fingerprint(
+        {model: (parts[model].fingerprint, parts[model].weights_sha256) for model in MODELS}
+    )
 
 
 def create(client: MlflowClient, project: Path, parts: Mapping[str, Version]) -> Version:
     """Bundle two versions."""
-    tags = {"fingerprint": pair_fingerprint(parts), **_tags(parts)}
+    tags = {"fingerprint": _fingerprint(parts), **_tags(parts)}
     run_id = ensure_run(client, project, tags)
     with packed(client, parts, tags) as (folder, about):
         return registry.create_version(client, PAIR, folder, run_id=run_id, tags=tags, about=about)

@@ -15,7 +15,7 @@ from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical, fingerprint
 from coronet.ledger.lock import Lock, data_hashes, tree_md5
 
-TRAINING, PRETRAINING = "training", "pretraining"
+TRAINING, PRETRAINING, PAIR = "training", "pretraining", "pair"
 PARAM_LENGTH = 6000
 """What MLflow takes."""
 
@@ -25,8 +25,8 @@ class Record:
     """The content of one run.
 
     Attributes:
-        model: ``heart`` or ``calcium``; it names the experiment.
-        kind: `TRAINING` or `PRETRAINING`.
+        model: ``heart``, ``calcium`` or ``coronet``; it names the experiment.
+        kind: `TRAINING`, `PRETRAINING` or `PAIR`.
         fingerprint: finds the run.
         params: dotted name and value.
         tags: lineage; git's are not among them, since they belong to the moment.
@@ -121,6 +121,36 @@ def pretraining_record(model: str, pretrained: Path, *, tags: Mapping[str, str],
         tables={},
         files={f"fit/{path.name}": path for path in _files(pretrained) if path.suffix != ".safetensors"},
         dataset=_dataset(tags, {"cases": len(metrics["cases"])}),
+    )
+
+
+def pair_fingerprint(parts: Mapping[str, tuple[str, str]]) -> str:
+    """What names a pair of networks: by model, the training's fingerprint and the hash of its weights."""
+    text = " ".join(f"{model} {' '.join(parts[model])}" for model in sorted(parts, reverse=True))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def scores_record(build: Path, *, tags: Mapping[str, str]) -> Record:
+    """Gather what the heart and the calcium network in ``build`` reach together, from scan to score."""
+    scores, page = build / "scores", build / "report" / "index.html"
+    parts, sources = {}, {}
+    for model in ("heart", "calcium"):
+        description = read_json(build / model / "fit" / "model.json")
+        parts[model] = (description["fingerprint"], description["weights_sha256"])
+        sources |= description["cases"]
+    hashes = {key: tags[key] for key in ("data_ct_md5", "data_masks_md5") if key in tags}
+    shown = {f"scores/{path.name}": path for path in _files(scores)}
+    return Record(
+        model="coronet",
+        kind=PAIR,
+        fingerprint=pair_fingerprint(parts),
+        params={},
+        tags=hashes | {f"{model}_fingerprint": part[0] for model, part in parts.items()},
+        history=(),
+        figures={f"score/{key}": value for key, value in _numbers(read_json(scores / "metrics.json"))},
+        tables={"scores/cases.json": read_cases(scores / "scores.csv")},
+        files=shown | ({"report/index.html": page} if page.exists() else {}),
+        dataset=_dataset(tags, sources),
     )
 
 

@@ -14,9 +14,17 @@ from coronet.config import MODELS
 from coronet.files import read_json
 from coronet.ledger import store
 from coronet.ledger.code import read_code
-from coronet.ledger.lock import Lock, read_lock
+from coronet.ledger.lock import Lock, read_lock, tree_md5
 from coronet.ledger.overlays import draw_worst
-from coronet.ledger.record import TRAINING, Record, lineage, pretraining_record, training_record
+from coronet.ledger.record import (
+    PRETRAINING,
+    TRAINING,
+    Record,
+    lineage,
+    pretraining_record,
+    scores_record,
+    training_record,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,6 +81,9 @@ def sync_runs(
     for model in models:
         for record in _records(project, model, lock, evaluated=evaluated):
             found.append(ensure_run(client, record, project))
+    if not evaluated and _is_scored(project, lock):
+        tags = lineage(project, "calcium", lock)
+        found.append(ensure_run(client, scores_record(project / "build", tags=tags), project))
     return tuple(found)
 
 
@@ -98,6 +109,17 @@ def _is_evaluated(folder: Path, model: str, lock: Lock, tags: Mapping[str, str])
     """Whether ``evaluation`` is of the training beside it, as far as DVC's lock knows."""
     measured = lock.input(f"evaluate@{model}", f"build/{model}/fit")
     return (folder / "evaluation" / "metrics.json").exists() and measured in ("", tags["fit_md5"])
+
+
+def _is_scored(project: Path, lock: Lock) -> bool:
+    """Whether ``build/scores`` is of the two trainings that are there, as far as DVC's lock knows."""
+    if not (project / "build" / "scores" / "metrics.json").exists():
+        return False
+    fits = {f"build/{model}/fit": project / "build" / model / "fit" for model in MODELS}
+    return all(
+        (fit / "model.json").exists() and lock.input("score", path) in ("", tree_md5(fit))
+        for path, fit in fits.items()
+    )
 
 
 def ensure_run(
@@ -141,7 +163,7 @@ def create_run(
     client: MlflowClient, experiment: str, record: Record, code: Mapping[str, str], **tags: str
 ) -> Run:
     """Begin a run with its parameters, its tags and its dataset."""
-    title = record.model if record.kind == TRAINING else f"{record.model}-autoencoder"
+    title = f"{record.model}-autoencoder" if record.kind == PRETRAINING else record.model
     return client.create_run(
         experiment,
         run_name=f"{title}-{record.fingerprint[:8]}",
