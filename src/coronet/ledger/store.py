@@ -81,7 +81,6 @@ def experiment_id(client: MlflowClient, name: str, mlruns: Path) -> str:
 
 def serve(mlruns: Path, *, port: int) -> None:
     """Run MLflow's pages on 127.0.0.1 until they are stopped."""
-    import subprocess
     import sys
 
     with opened(mlruns) as client:
@@ -90,11 +89,9 @@ def serve(mlruns: Path, *, port: int) -> None:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)),
-            *("--workers", "1", "--backend-store-uri", tracking_uri(mlruns)),
-        ],
-        check=False,
-        env=environment,
-    )
+    command = [
+        *(sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", "1", "--backend-store-uri", tracking_uri(mlruns)),
+    ]
+    # in place of this process, so that whoever ends it ends the pages
+    os.execve(sys.executable, command, environment)
