@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -94,36 +95,45 @@ def helpers() -> SimpleNamespace:
     )
 
 
-@pytest.fixture
-def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two trainings without evaluation, git or DVC."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    project = tmp_path / "project"
-    project.mkdir()
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bare` and `tiny`, to be copied."""
+    folder = tmp_path_factory.mktemp("ledger")
+    bare = folder / "bare"
+    bare.mkdir()
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for model in MODELS:
         chosen = params["profiles"]["demo"][model]
         chosen["network"] |= {"encoder": "plain", "channels": [2, 4]}
         chosen["input"]["shape"] = [16, 16, 16]
-    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (bare / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     for model in MODELS:
-        write_fit(project, model, fingerprint=f"{model[0]}{'1' * 63}")
-    return project
+        write_fit(bare, model, fingerprint=f"{model[0]}{'1' * 63}")
+    tiny = shutil.copytree(bare, folder / "tiny")
+    for model in MODELS:
+        write_evaluation(tiny, model)
+    (tiny / "dvc.yaml").write_text(GRAPH)
+    (tiny / ".gitignore").write_text("/build\n/mlruns\n")
+    git(tiny, "init", "-q")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tiny, check=True, capture_output=True)
+    dvc_commit(tiny)
+    git(tiny, "add", "-A")
+    git(tiny, "commit", "-qm", "start")
+    return folder
 
 
 @pytest.fixture
-def tiny(bare: Path) -> Path:
+def bare(templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two trainings without evaluation, git or DVC."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return shutil.copytree(templates / "bare", tmp_path / "project")
+
+
+@pytest.fixture
+def tiny(templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two evaluated trainings, committed in git and in DVC."""
-    for model in MODELS:
-        write_evaluation(bare, model)
-    (bare / "dvc.yaml").write_text(GRAPH)
-    (bare / ".gitignore").write_text("/build\n/mlruns\n")
-    git(bare, "init", "-q")
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=bare, check=True, capture_output=True)
-    dvc_commit(bare)
-    git(bare, "add", "-A")
-    git(bare, "commit", "-qm", "start")
-    return bare
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return shutil.copytree(templates / "tiny", tmp_path / "project", symlinks=True)
 
 
 @pytest.fixture
