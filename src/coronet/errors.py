@@ -7,6 +7,7 @@ CoronetError
 │   └── UnsuitableScan   a volume was read, but it must not be scored or learned from
 ├── GateFailed           the data do not hold what the expectations demand
 ├── StageError           a stage was run before what it needs, or on results that do not fit
+├── LedgerError          MLflow cannot be reached, or does not hold what was asked for
 └── Busy                 another process holds the same work folder
 
 Every message says what is wrong, in which case or file, and what mends it. The command line prints the
@@ -40,6 +41,10 @@ class GateFailed(CoronetError):
 
 class StageError(CoronetError):
     """A stage was run before what it needs, or on results that do not fit its parameters."""
+
+
+class LedgerError(CoronetError):
+    """MLflow cannot be reached, or does not hold what was asked for."""
 
 
 class Busy(CoronetError):

@@ -122,7 +122,7 @@ def demo() -> None:
         StageError: `dvc repro` ended with an error, which it has printed.
     """
     from coronet.cohort.phantom import cohort
-    from coronet.ledger import runs
+    from coronet.ledger import tracker
 
     chosen = params().phantom
     if not any((DATA / "ct").glob("*.nii.gz")):
@@ -132,7 +132,8 @@ def demo() -> None:
         done = subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False)
     if done.returncode != 0:
         raise StageError("`dvc repro` stopped; its last lines say why. What was finished is kept.")
-    runs.sync()
+    with timed("ledger"):
+        tracker.catch_up(project=Path(), mlruns=MLRUNS)
 
 
 @contextlib.contextmanager
@@ -182,6 +183,7 @@ def learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, .
 
 def train(model: str) -> None:
     """Train a network, or go on with a training that was broken off."""
+    from coronet.ledger.tracker import tracking
     from coronet.prepare.store import prepared_cases
     from coronet.train import fit
     from coronet.train.device import end_with_parent
@@ -191,23 +193,27 @@ def train(model: str) -> None:
     chosen = params()
     folder = BUILD / model
     key = learning_key("train", model, chosen, inputs=("prepared", "pretrained"))
-    fit.fit(
-        model,
-        folder / "prepared",
-        chosen.model(model),
-        train_cases=prepared_cases(folder / "prepared", "train"),
-        tune_cases=prepared_cases(folder / "prepared", "tune"),
-        seed=chosen.seed,
-        out=folder / "fit",
-        work=MLRUNS / "work" / key,
-        pretrained=encoder if (encoder := folder / "pretrained" / ENCODER).exists() else None,
-        fingerprint=key,
-    )
+    work = MLRUNS / "work" / key
+    with tracking(model, fingerprint=key, params=chosen.model(model), project=Path(), work=work) as on_epoch:
+        fit.fit(
+            model,
+            folder / "prepared",
+            chosen.model(model),
+            train_cases=prepared_cases(folder / "prepared", "train"),
+            tune_cases=prepared_cases(folder / "prepared", "tune"),
+            seed=chosen.seed,
+            out=folder / "fit",
+            work=work,
+            pretrained=encoder if (encoder := folder / "pretrained" / ENCODER).exists() else None,
+            fingerprint=key,
+            on_epoch=on_epoch,
+        )
 
 
 def evaluate(model: str) -> None:
     """Measure a network on the test patients' own grids."""
     from coronet.cohort.split import read_split
+    from coronet.ledger import tracker
     from coronet.train import evaluate as measure
 
     folder = BUILD / model
@@ -215,6 +221,7 @@ def evaluate(model: str) -> None:
         measure.evaluate_model(
             model, DATA, read_split(SPLIT), folder / "fit", folder / "evaluation", progress=advance
         )
+    tracker.tell_evaluation(model, project=Path(), mlruns=MLRUNS)
 
 
 def score() -> None:

@@ -1,31 +1,38 @@
-"""One MLflow run for every training, found by its fingerprint and rebuilt from DVC's results."""
+"""One MLflow run for every training, found by its fingerprint, streamed or rebuilt from DVC's results."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import numbers
-import subprocess
-from collections.abc import Iterator, Mapping
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coronet.config import MODELS
-from coronet.files import read_json, sha256_file
-from coronet.fingerprint import canonical
+from coronet.files import read_json
 from coronet.ledger import store
+from coronet.ledger.code import read_code
+from coronet.ledger.lock import Lock, read_lock
+from coronet.ledger.overlays import draw_worst
+from coronet.ledger.record import TRAINING, Record, lineage, pretraining_record, training_record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
-COMPLETE = "coronet.complete"
+CONTENT, KIND = "coronet.content", "coronet.kind"
 BATCH = 900
 """Metrics a request; MLflow takes 1000 at most."""
+TAG_BATCH = 90
+SYSTEM = "system.jsonl"
+"""In the work folder of a training: what the machine did meanwhile, a line a sample."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Synced:
-    """A training's run: ``created`` is False where the ledger had it already."""
+    """A training's run: ``created`` is False where the ledger had it already, whole."""
 
     model: str
     fingerprint: str
@@ -33,125 +40,201 @@ class Synced:
     created: bool
 
 
-def sync(project: Path = Path()) -> tuple[Synced, ...]:
-    """Write every run that the ledger lacks from ``build/``.
-
-    A run counts as whole by its closing tag; one that was cut off is removed and written anew.
+def sync(project: Path = Path(), *, models: Iterable[str] = MODELS) -> tuple[Synced, ...]:
+    """Write everything that the ledger lacks: runs from ``build/``, then versions from the promotion log.
 
     Args:
         project: the folder of ``dvc.yaml``; results are read from ``build``, the ledger is in ``mlruns``.
+        models: whose runs to write.
     """
-    trained = [model for model in MODELS if (project / "build" / model / "fit" / "model.json").exists()]
-    if not trained:
-        return ()
+    from coronet.ledger import rebuild
+
+    project = Path(project)
     with store.opened(project / "mlruns") as client:
-        return tuple(_sync_model(client, project, model) for model in trained)
+        synced = sync_runs(client, project, models=models)
+        return (*synced, *rebuild.restore(client, project))
 
 
-def _sync_model(client: MlflowClient, project: Path, model: str) -> Synced:
+def sync_runs(
+    client: MlflowClient, project: Path, *, models: Iterable[str], evaluated: bool = False
+) -> tuple[Synced, ...]:
+    """Write the runs that the ledger lacks of the results in ``build/``.
+
+    Args:
+        client: of the ledger, held.
+        project: the folder of ``dvc.yaml``.
+        models: whose runs to write.
+        evaluated: the evaluation has just been made of the very training that is there, which DVC's lock
+            does not yet tell.
+    """
+    lock = read_lock(project)
+    found: list[Synced] = []
+    for model in models:
+        for record in _records(project, model, lock, evaluated=evaluated):
+            found.append(ensure_run(client, record, project))
+    return tuple(found)
+
+
+def _records(project: Path, model: str, lock: Lock, *, evaluated: bool) -> Iterable[Record]:
     folder = project / "build" / model
+    tags = lineage(project, model, lock)
+    if (folder / "pretrained" / "encoder.safetensors").exists():
+        yield pretraining_record(model, folder / "pretrained", tags=tags, lock=lock)
+    if not (folder / "fit" / "model.json").exists():
+        return
     fingerprint = read_json(folder / "fit" / "model.json")["fingerprint"]
-    experiment = store.experiment_id(client, model, project / "mlruns")
-    complete = False
-    for run in client.search_runs([experiment], f"tags.fingerprint = '{fingerprint}'"):
-        if run.data.tags.get(COMPLETE) != "true" or complete:
-            client.delete_run(run.info.run_id)
-            continue
-        complete, run_id = True, run.info.run_id
-    if not complete:
-        run_id = _write(client, experiment, project, model, fingerprint)
-    _write_evaluation(client, run_id, folder / "evaluation")
-    return Synced(model=model, fingerprint=fingerprint, run_id=run_id, created=not complete)
-
-
-def _write(client: MlflowClient, experiment: str, project: Path, model: str, fingerprint: str) -> str:
-    from mlflow.entities import Param, RunTag
-
-    fit = project / "build" / model / "fit"
-    description = read_json(fit / "model.json")
-    tags = {
-        "fingerprint": fingerprint,
-        **lineage(project),
-        "weights_sha256": sha256_file(fit / "weights.safetensors"),
-    }
-    run = client.create_run(experiment, run_name=f"{model}-{fingerprint[:8]}", tags=tags)
-    run_id = run.info.run_id
-    params = [Param(key, str(value)[:6000]) for key, value in flatten(description["params"])]
-    client.log_batch(run_id, params=params[:100])
-    metrics = list(_history(fit / "history.jsonl"))
-    for start in range(0, len(metrics), BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-    client.log_artifacts(run_id, str(fit), "fit")
-    client.log_batch(run_id, tags=[RunTag(COMPLETE, "true")])
-    client.set_terminated(run_id)
-    return run_id
-
-
-def _write_evaluation(client: MlflowClient, run_id: str, evaluation: Path) -> None:
-    """Test figures belong to the training's run; they may be written later than the training."""
-    from mlflow.entities import Metric
-
-    if not (evaluation / "metrics.json").exists():
-        return
-    digest = sha256_file(evaluation / "metrics.json")
-    if client.get_run(run_id).data.tags.get("evaluation_sha256") == digest:
-        return
-    found = flatten(read_json(evaluation / "metrics.json"))
-    metrics = [
-        Metric(f"test/{key}", float(value), timestamp=0, step=0)
-        for key, value in found
-        if isinstance(value, numbers.Real) and not isinstance(value, bool)
-    ]
-    client.log_batch(run_id, metrics=metrics[:BATCH])
-    client.log_artifacts(run_id, str(evaluation), "evaluation")
-    client.set_tag(run_id, "evaluation_sha256", digest)
-
-
-def _history(path: Path) -> Iterator[Any]:
-    """Per-epoch numbers of ``history.jsonl`` as MLflow metrics."""
-    from mlflow.entities import Metric
-
-    for line in path.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        epoch = int(entry.pop("epoch"))
-        for key, value in flatten(entry):
-            if isinstance(value, numbers.Real) and not isinstance(value, bool):
-                yield Metric(key, float(value), timestamp=epoch, step=epoch)
-
-
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested mappings under dotted keys; lists stay whole."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from flatten(item, f"{prefix}{key}.")
-    else:
-        yield prefix.removesuffix("."), canonical(value)
-
-
-def lineage(project: Path) -> dict[str, str]:
-    """Tags that lead from a run back to bytes: commit, and hashes of data, lock, parameters, validation."""
-    import yaml
-
-    tags: dict[str, str] = {}
-    commit = _git(project, "rev-parse", "HEAD")
-    if commit:
-        tags["git_commit"] = commit
-        tags["git_dirty"] = str(bool(_git(project, "status", "--porcelain", "--untracked-files=no"))).lower()
-    if (project / "data.dvc").exists():
-        for out in yaml.safe_load((project / "data.dvc").read_text(encoding="utf-8"))["outs"]:
-            tags[f"{out['path'].replace('/', '_')}_md5"] = str(out.get("md5", ""))
-    for name, path in (
-        ("dvc_lock", project / "dvc.lock"),
-        ("params", project / "params.yaml"),
-        ("validation", project / "build" / "validation" / "report.json"),
-    ):
-        if path.exists():
-            tags[f"{name}_sha256"] = sha256_file(path)
-    return tags
-
-
-def _git(project: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(project), *arguments], capture_output=True, text=True, check=False, timeout=30
+    pictures = project / "mlruns" / "work" / fingerprint / "pictures"
+    yield training_record(
+        model,
+        folder / "fit",
+        tags=tags,
+        evaluation=folder / "evaluation" if evaluated or _is_evaluated(folder, model, lock, tags) else None,
+        pictures=draw_worst(project, model, lock, pictures, fit_md5=tags["fit_md5"]),
     )
-    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _is_evaluated(folder: Path, model: str, lock: Lock, tags: Mapping[str, str]) -> bool:
+    """Whether ``evaluation`` is of the training beside it, as far as DVC's lock knows."""
+    measured = lock.input(f"evaluate@{model}", f"build/{model}/fit")
+    return (folder / "evaluation" / "metrics.json").exists() and measured in ("", tags["fit_md5"])
+
+
+def ensure_run(
+    client: MlflowClient, record: Record, project: Path, *, code: Mapping[str, str] | None = None
+) -> Synced:
+    """Make sure that one whole run of this record exists.
+
+    A run that was streamed is completed; one whose curve is another is removed and written anew.
+
+    Args:
+        client: of the ledger, held.
+        record: the content.
+        project: the folder of ``mlruns``.
+        code: ``git_commit`` and ``git_dirty``; by default those of the working tree.
+    """
+    experiment = store.experiment_id(client, record.model, project / "mlruns")
+    runs = find_runs(client, experiment, record.fingerprint, kind=record.kind)
+    whole = [run for run in runs if run.data.tags.get(CONTENT) == record.digest]
+    if whole:
+        kept = whole[0]
+    else:
+        history = set(record.history)
+        kept = next((run for run in runs if _streamed(client, run, record) <= history), None)
+    for run in runs:
+        if kept is None or run.info.run_id != kept.info.run_id:
+            client.delete_run(run.info.run_id)
+    if whole:
+        return Synced(record.model, record.fingerprint, kept.info.run_id, created=False)
+    begun = kept or create_run(client, experiment, record, code or code_tags(project))
+    _complete(client, begun, record, project)
+    return Synced(record.model, record.fingerprint, begun.info.run_id, created=True)
+
+
+def find_runs(client: MlflowClient, experiment: str, fingerprint: str, *, kind: str = TRAINING) -> list[Run]:
+    """Runs of one training; there is at most one, unless several machines wrote at once."""
+    found = client.search_runs([experiment], f"tags.fingerprint = '{fingerprint}'")
+    return [run for run in found if run.data.tags.get(KIND, TRAINING) == kind]
+
+
+def create_run(
+    client: MlflowClient, experiment: str, record: Record, code: Mapping[str, str], **tags: str
+) -> Run:
+    """Begin a run with its parameters, its tags and its dataset."""
+    title = record.model if record.kind == TRAINING else f"{record.model}-autoencoder"
+    return client.create_run(
+        experiment,
+        run_name=f"{title}-{record.fingerprint[:8]}",
+        tags={"fingerprint": record.fingerprint, KIND: record.kind, **record.tags, **code, **tags},
+    )
+
+
+def write_params(client: MlflowClient, run: Run, params: Mapping[str, str]) -> None:
+    """Write the parameters that the run lacks."""
+    from mlflow.entities import Param
+
+    lacking = [Param(key, value) for key, value in params.items() if key not in run.data.params]
+    for start in range(0, len(lacking), TAG_BATCH):
+        client.log_batch(run.info.run_id, params=lacking[start : start + TAG_BATCH])
+
+
+def write_metrics(client: MlflowClient, run_id: str, metrics: Iterable[tuple[str, int, float, int]]) -> None:
+    """Write (metric, step, value, milliseconds since 1970) in batches."""
+    from mlflow.entities import Metric
+
+    lacking = [Metric(key, value, timestamp=moment, step=step) for key, step, value, moment in metrics]
+    for start in range(0, len(lacking), BATCH):
+        client.log_batch(run_id, metrics=lacking[start : start + BATCH])
+
+
+def code_tags(project: Path) -> dict[str, str]:
+    """Commit of the working tree, and whether it differs from it."""
+    code = read_code(project)
+    return {"git_commit": code.commit, "git_dirty": str(code.dirty).lower()}
+
+
+def system_samples(work: Path) -> list[tuple[str, int, float, int]]:
+    """What the machine did during a training, out of its work folder; nothing where that is gone."""
+    path = work / SYSTEM
+    samples = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        for key, value in entry["metrics"].items():
+            samples.append((key, entry["step"], value, entry["time"]))
+    return samples
+
+
+def _streamed(client: MlflowClient, run: Run, record: Record) -> set[tuple[str, int, float]]:
+    keys = {key for key, _, _ in record.history} & set(run.data.metrics)
+    return {
+        (metric.key, metric.step, metric.value)
+        for key in keys
+        for metric in client.get_metric_history(run.info.run_id, key)
+    }
+
+
+def _complete(client: MlflowClient, run: Run, record: Record, project: Path) -> None:
+    """Write what the run lacks, its mark of wholeness last."""
+    from mlflow.entities import RunTag
+
+    from coronet.ledger.dataset import dataset_input
+
+    run_id, now = run.info.run_id, int(time.time() * 1000)
+    present = _streamed(client, run, record)
+    write_params(client, run, record.params)
+    lacking = [(*item, item[1]) for item in record.history if item not in present]
+    known = run.data.metrics
+    lacking += [(key, 0, value, now) for key, value in record.figures.items() if known.get(key) != value]
+    if not any(key.startswith("system/") for key in known):
+        lacking += system_samples(project / "mlruns" / "work" / record.fingerprint)
+    write_metrics(client, run_id, lacking)
+    if not run.inputs.dataset_inputs and record.dataset["hashes"]:
+        client.log_inputs(run_id, datasets=[dataset_input(record.dataset)])
+    _write_artifacts(client, run_id, record)
+    tags = {**record.tags, CONTENT: record.digest}
+    if record.tables:
+        tables = [{"path": path, "type": "table"} for path in record.tables]
+        tags["mlflow.loggedArtifacts"] = json.dumps(tables)
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    if run.info.status != "FINISHED":
+        client.set_terminated(run_id)
+
+
+def _write_artifacts(client: MlflowClient, run_id: str, record: Record) -> None:
+    for path, source in record.files.items():
+        client.log_artifact(run_id, str(source), path.rpartition("/")[0])
+    with tempfile.TemporaryDirectory() as folder:
+        for path, rows in record.tables.items():
+            # not client.log_table, which would add the rows to those of an earlier evaluation
+            name = Path(folder) / Path(path).name
+            name.write_text(json.dumps(table_content(rows)), encoding="utf-8")
+            client.log_artifact(run_id, str(name), path.rpartition("/")[0])
+
+
+def table_content(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A table as MLflow's pages and ``mlflow.load_table`` read it."""
+    rows = list(rows)
+    columns = list(rows[0]) if rows else []
+    return {"columns": columns, "data": [[row[name] for name in columns] for row in rows]}

@@ -1,12 +1,15 @@
-"""Where MLflow keeps its runs."""
+"""Where MLflow keeps its runs and models, and the one way to a client of it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from coronet.errors import Busy, LedgerError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,25 +24,49 @@ def tracking_uri(mlruns: Path) -> str:
 
 
 @contextlib.contextmanager
-def opened(mlruns: Path) -> Iterator[MlflowClient]:
-    """A client of the ledger, held by one process at a time."""
+def opened(mlruns: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[MlflowClient]:
+    """A client of the ledger, held by one process at a time; a thread that holds it may open it again.
+
+    Args:
+        mlruns: the folder of the ledger.
+        seconds: how long to wait for another process.
+
+    Raises:
+        Busy: another process held it all the while.
+        LedgerError: MLflow cannot be reached.
+    """
     import filelock
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    import requests
+    import sqlalchemy
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
-    mlruns = Path(mlruns)
+    mlruns = Path(mlruns).resolve()
     mlruns.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(mlruns / ".ledger.lock", timeout=LOCK_SECONDS):
+    lock = filelock.FileLock(mlruns / ".ledger.lock", is_singleton=True)
+    try:
+        lock.acquire(timeout=seconds)
+    except filelock.Timeout as error:
+        raise Busy(f"{mlruns} is in use by another process since {seconds:g} s; wait for it.") from error
+    try:
         yield MlflowClient(tracking_uri=tracking_uri(mlruns))
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException) as error:
+        where = re.sub(r"//[^/@]*@", "//", tracking_uri(mlruns))
+        reason = " ".join(str(error).split())[:300]
+        raise LedgerError(f"MLflow ({where}) failed: {reason}. Is MLFLOW_TRACKING_URI right?") from error
+    finally:
+        lock.release()
 
 
 def experiment_id(client: MlflowClient, name: str, mlruns: Path) -> str:
-    """The experiment's id; a new one keeps its artifacts under ``mlruns/artifacts`` whatever the folder."""
+    """The experiment's id; a new one keeps its artifacts under ``mlruns/artifacts`` unless a server does."""
     found = client.get_experiment_by_name(name)
     if found is not None:
         return found.experiment_id
-    local = "MLFLOW_TRACKING_URI" not in os.environ
+    local = not tracking_uri(mlruns).startswith("http")
     place = (Path(mlruns) / "artifacts" / name).resolve().as_uri() if local else None
     return client.create_experiment(name, artifact_location=place)
 

@@ -1,0 +1,158 @@
+"""What ``dvc.lock`` says of a training, and bytes out of DVC's cache by their hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coronet.files import replacing_folder
+
+logger = logging.getLogger("coronet")
+LOCK = "dvc.lock"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lock:
+    """``dvc.lock``: every stage with the hashes of what it read and wrote."""
+
+    stages: Mapping[str, Any]
+
+    def output(self, stage: str, path: str) -> str:
+        """DVC's md5 of what ``stage`` wrote to ``path``; empty where it is not known."""
+        return self._md5(stage, "outs", path)
+
+    def input(self, stage: str, path: str) -> str:
+        """DVC's md5 of what ``stage`` read from ``path``; empty where it is not known."""
+        return self._md5(stage, "deps", path)
+
+    def _md5(self, stage: str, side: str, path: str) -> str:
+        entries = self.stages.get(stage, {}).get(side, ())
+        return next((str(entry.get("md5", "")) for entry in entries if entry["path"] == path), "")
+
+    def leading_to(self, stage: str) -> dict[str, Any]:
+        """``stage`` and all stages whose outputs it was made of, by name."""
+        makers = {
+            entry["path"]: name for name, found in self.stages.items() for entry in found.get("outs", ())
+        }
+        reached: dict[str, Any] = {}
+        waiting = [stage] if stage in self.stages else []
+        while waiting:
+            name = waiting.pop()
+            reached[name] = self.stages[name]
+            waiting += [
+                makers[entry["path"]]
+                for entry in self.stages[name].get("deps", ())
+                if makers.get(entry["path"]) not in (None, *reached)
+            ]
+        return reached
+
+    def sha256(self, stage: str) -> str:
+        """Hash of all entries that lead to ``stage``, whatever their order; empty where it is absent.
+
+        Other stages change the file but not this hash, so it stays the same as long as the training does.
+        """
+        if stage not in self.stages:
+            return ""
+        text = json.dumps(self.leading_to(stage), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_lock(project: Path) -> Lock:
+    """Read ``dvc.lock``; one without stages where there is no file."""
+    import yaml
+
+    path = Path(project) / LOCK
+    if not path.exists():
+        return Lock({})
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return Lock((yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}).get("stages") or {})  # noqa: S506
+
+
+def data_hashes(project: Path, lock: Lock, model: str) -> dict[str, str]:
+    """DVC's md5 of ``data/ct`` and ``data/masks`` as the model's training saw them."""
+    import yaml
+
+    names = ("data/ct", "data/masks")
+    hashes = {name: lock.input(f"prepare@{model}", name) for name in names}
+    tracked = Path(project) / "data.dvc"
+    if not all(hashes.values()) and tracked.exists():
+        outs = yaml.safe_load(tracked.read_text(encoding="utf-8"))["outs"]
+        hashes |= {out["path"]: str(out.get("md5", "")) for out in outs if out["path"] in names}
+    return {name: value for name, value in hashes.items() if value}
+
+
+def tree_md5(folder: Path) -> str:
+    """DVC's md5 of a folder: of the JSON list of its files' names and md5, with ``.dir`` at the end."""
+    folder = Path(folder)
+    entries = []
+    for file in sorted(item for item in folder.rglob("*") if item.is_file()):
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        entries.append({"md5": digest, "relpath": file.relative_to(folder).as_posix()})
+    entries.sort(key=lambda entry: entry["relpath"].split("/"))
+    text = json.dumps(entries, sort_keys=True).encode()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
+
+
+def fetch_tree(project: Path, md5: str, to: Path) -> bool:
+    """Bring a folder back from DVC's cache, or from its remote where the cache lacks it.
+
+    Args:
+        project: the folder of ``.dvc``.
+        md5: as `tree_md5` gives it.
+        to: the folder to write; replaced as a whole.
+
+    Returns:
+        Whether it was found, whole; what hinders is logged.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(project)) as repo:
+            cache = Path(repo.cache.local.path)
+            if not _whole(cache, md5):
+                _pull(repo, md5)
+    except DvcException as error:
+        logger.warning("DVC's cache of %s cannot be opened: %s", project.resolve().name, error)
+        return False
+    if not _whole(cache, md5):
+        return False
+    with replacing_folder(to) as part:
+        for entry in _entries(cache, md5):
+            target = (part / entry["relpath"]).resolve()
+            if not target.is_relative_to(part.resolve()):
+                return False
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(_place(cache, entry["md5"]), target)
+    return tree_md5(to) == md5
+
+
+def _pull(repo: Any, md5: str) -> None:
+    from dvc.exceptions import DvcException
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    try:
+        repo.cloud.pull([HashInfo("md5", md5)])
+    except (DvcException, OSError) as error:
+        logger.info("DVC's remote does not give %s: %s", md5, error)
+
+
+def _place(cache: Path, md5: str) -> Path:
+    return cache / md5[:2] / md5[2:]
+
+
+def _entries(cache: Path, md5: str) -> list[dict[str, str]]:
+    return json.loads(_place(cache, md5).read_text(encoding="utf-8"))
+
+
+def _whole(cache: Path, md5: str) -> bool:
+    return _place(cache, md5).exists() and all(
+        _place(cache, entry["md5"]).exists() for entry in _entries(cache, md5)
+    )

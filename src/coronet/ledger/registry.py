@@ -1,0 +1,242 @@
+"""Registered models: versions, aliases, and their bytes. Versions of trials do not exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coronet.errors import InputError, LedgerError
+from coronet.files import replacing_folder, sha256_file
+from coronet.ledger import store
+from coronet.networks.builder import SPEC, WEIGHTS
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+PAIR = "coronet"
+"""The model made of a heart and a calcium network."""
+PACKAGE = "model"
+"""Where a version's folder lies among its run's artifacts."""
+LOST = "bytes_lost"
+"""Tag of a version that was rebuilt from the promotion log while its weights are nowhere."""
+URI = re.compile(r"models:/(?P<model>[\w-]+)(?:@(?P<alias>[\w-]+)|/(?P<number>\d+))")
+ABOUT = {
+    "heart": "Segments the heart on chest CT. Research only; not a medical device.",
+    "calcium": "Segments coronary calcium in and beside the heart. Research only; not a medical device.",
+    PAIR: "Scores a chest CT: heart, calcium in it, Agatston score. Research only; not a medical device.",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A registered version.
+
+    Attributes:
+        model: ``heart``, ``calcium`` or ``coronet``.
+        number: from 1.
+        fingerprint: of the training; of a pair, of both.
+        run_id: the training's run in MLflow.
+        weights_sha256: of the weights' bytes; of a pair, of both hashes.
+        tags: lineage.
+    """
+
+    model: str
+    number: int
+    fingerprint: str
+    run_id: str
+    weights_sha256: str
+    tags: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Registered:
+    """``created`` is False where the training had a version already."""
+
+    version: Version
+    created: bool
+
+
+def register(model: str, project: Path = Path(), *, allow_dirty: bool = False) -> Registered:
+    """Make a version of the training in ``build/``, and the alias challenger; see `registration.register`."""
+    from coronet.ledger import registration
+
+    return registration.register(model, project, allow_dirty=allow_dirty)
+
+
+def versions(client: MlflowClient, model: str) -> tuple[Version, ...]:
+    """All versions, by number."""
+    found = client.search_model_versions(f"name = '{model}'", max_results=1000)
+    return tuple(sorted((to_version(item) for item in found), key=lambda item: item.number))
+
+
+def find(client: MlflowClient, model: str, which: str) -> Version | None:
+    """The version that an alias such as ``champion`` or a number names, or None."""
+    number = which if which.isdigit() else aliases(client, model).get(which)
+    if number is None:
+        return None
+    return next((item for item in versions(client, model) if item.number == int(number)), None)
+
+
+def aliases(client: MlflowClient, model: str) -> dict[str, int]:
+    """Version number by alias."""
+    found = client.search_registered_models(f"name = '{model}'")
+    # what search gives carries no aliases
+    return (
+        {name: int(number) for name, number in client.get_registered_model(model).aliases.items()}
+        if found
+        else {}
+    )
+
+
+def set_alias(client: MlflowClient, model: str, alias: str, number: int) -> None:
+    """Let an alias name a version; it names no other then."""
+    client.set_registered_model_alias(model, alias, str(number))
+
+
+def drop_alias(client: MlflowClient, model: str, alias: str) -> None:
+    """Remove an alias; nothing happens where there is none."""
+    if alias in aliases(client, model):
+        client.delete_registered_model_alias(model, alias)
+
+
+def to_version(found: ModelVersion) -> Version:
+    """MLflow's entity as ours."""
+    tags = dict(found.tags)
+    return Version(
+        model=found.name,
+        number=int(found.version),
+        fingerprint=tags.get("fingerprint", ""),
+        run_id=found.run_id or "",
+        weights_sha256=tags.get("weights_sha256", ""),
+        tags=tags,
+    )
+
+
+def ensure_model(client: MlflowClient, model: str) -> None:
+    """Make the registered model, unless it is there."""
+    if not client.search_registered_models(f"name = '{model}'"):
+        client.create_registered_model(model, description=ABOUT[model])
+
+
+def create_version(
+    client: MlflowClient, model: str, folder: Path | None, *, run_id: str, tags: Mapping[str, str], about: str
+) -> Version:
+    """Upload a folder and make a version of it.
+
+    Args:
+        client: of the ledger, held.
+        model: the registered model.
+        folder: as `coronet.ledger.package` makes it; None where its bytes are lost.
+        run_id: the run that keeps the folder.
+        tags: of the version.
+        about: its description.
+    """
+    ensure_model(client, model)
+    if folder is not None:
+        client.log_artifacts(run_id, str(folder), PACKAGE)
+    source = f"{client.get_run(run_id).info.artifact_uri}/{PACKAGE}"
+    made = client.create_model_version(model, source, run_id=run_id, tags=dict(tags), description=about)
+    return to_version(client.get_model_version(model, made.version))
+
+
+def download(client: MlflowClient, version: Version, part: str, to: Path) -> Path:
+    """Bring a file or folder of a version's folder.
+
+    Args:
+        client: of the ledger.
+        version: whose.
+        part: path inside the folder, such as ``golden.json``.
+        to: folder that takes it.
+
+    Raises:
+        LedgerError: the version's bytes are lost or cannot be read.
+    """
+    import mlflow.artifacts
+
+    hint = f"`coronet ledger sync` brings back what DVC still holds; `coronet why {version.model}@…` tells how."
+    if version.tags.get(LOST) == "true":
+        raise LedgerError(f"{version.model} version {version.number} has lost its weights. {hint}")
+    source = client.get_model_version_download_uri(version.model, str(version.number))
+    try:
+        place = mlflow.artifacts.download_artifacts(
+            artifact_uri=f"{source}/{part}", dst_path=str(to), tracking_uri=client.tracking_uri
+        )
+    except Exception as error:  # each kind of store raises its own
+        raise LedgerError(
+            f"{version.model} version {version.number} has no {part} where MLflow looks for it "
+            f"({type(error).__name__}). {hint}"
+        ) from error
+    return Path(place)
+
+
+def fetch(client: MlflowClient, version: Version, to: Path) -> Path:
+    """Bring the weights of a ``heart`` or ``calcium`` version.
+
+    Args:
+        client: of the ledger.
+        version: which.
+        to: the folder to make; replaced as a whole.
+
+    Returns:
+        ``to``, with ``weights.safetensors`` and ``model.json``.
+
+    Raises:
+        LedgerError: the bytes are lost, or are not those that were registered.
+    """
+    return _fetch_part(client, version, "fit", to, version.weights_sha256)
+
+
+def _fetch_part(client: MlflowClient, version: Version, part: str, to: Path, sha256: str) -> Path:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as staging:
+        found = download(client, version, f"artifacts/{part}", Path(staging))
+        if sha256_file(found / WEIGHTS) != sha256:
+            raise LedgerError(
+                f"The weights of {version.model} version {version.number} are not those that were "
+                "registered; delete its folder under mlruns/artifacts and run `coronet ledger sync`."
+            )
+        with replacing_folder(to) as folder:
+            for name in (WEIGHTS, SPEC):
+                shutil.copyfile(found / name, folder / name)
+    return to
+
+
+def resolve(uri: str, project: Path = Path(), *, part: str = "") -> Path:
+    """A local folder for `coronet.networks.builder.load_model`.
+
+    Args:
+        uri: ``models:/calcium@champion``, ``models:/calcium/3``, or a folder, which is given back.
+        project: the folder of ``mlruns``.
+        part: ``heart`` or ``calcium``, for a URI of ``coronet``.
+
+    Raises:
+        InputError: the URI is not understood, or there is no such version.
+        LedgerError: MLflow is away, or the bytes are lost.
+    """
+    if not uri.startswith("models:"):
+        return Path(uri)
+    parsed = URI.fullmatch(uri)
+    if parsed is None:
+        raise InputError(f"{uri} is not understood; write models:/heart@champion or models:/heart/1.")
+    project, model = Path(project), parsed["model"]
+    with store.opened(project / "mlruns") as client:
+        version = find(client, model, parsed["alias"] or parsed["number"])
+        if version is None:
+            known = ", ".join(
+                [*aliases(client, model), *(str(item.number) for item in versions(client, model))]
+            )
+            raise InputError(
+                f"{uri}: there is no such version ({known or 'none at all'}); `coronet register` makes one."
+            )
+        sha256 = version.tags[f"{part}_sha256"] if model == PAIR else version.weights_sha256
+        place = project / "mlruns" / "work" / "models" / sha256
+        if not (place / WEIGHTS).exists() or sha256_file(place / WEIGHTS) != sha256:
+            _fetch_part(client, version, part if model == PAIR else "fit", place, sha256)
+    return place

@@ -1,0 +1,49 @@
+"""What MLflow runs when it loads ``coronet``: a scan's path in, its score out; no pickle.
+
+MLflow executes this file by itself, beside the copy of the package that the version carries. Whoever may send
+it a path may have any scan that the process can read scored, so serve it on the loopback address only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+
+class ScanModel(PythonModel):
+    """Paths of scans to scores, by one heart and one calcium network."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the weights of both networks."""
+        from coronet.networks.builder import load_model
+
+        self._models = {
+            f"{name}_model": load_model(context.artifacts[name]) for name in ("heart", "calcium")
+        }
+
+    def predict(self, context: PythonModelContext, model_input: Any, params: Any = None) -> Any:
+        """A row a scan: its score, its risk group, what to beware of, and all of ``score.json``."""
+        import json
+
+        import pandas
+
+        from coronet.cohort.reader import read_scan
+        from coronet.score.scan import score_scan
+
+        rows = []
+        for path in model_input["scan"]:
+            scored = score_scan(read_scan(path), **self._models)
+            answer = scored.to_json()
+            rows.append(
+                {
+                    "agatston": float(scored.result.scores.agatston),
+                    "statement": " ".join([*scored.warnings.values(), scored.statement]).strip(),
+                    "score_json": json.dumps(answer),
+                }
+            )
+        return pandas.DataFrame(rows)
+
+
+mlflow.models.set_model(ScanModel())
