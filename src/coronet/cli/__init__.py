@@ -12,6 +12,7 @@ import typer
 from coronet.cli.cohort import cohort
 from coronet.cli.ledger import ledger
 from coronet.cli.options import AsJson
+from coronet.cli.registry import register
 from coronet.cli.score import score, show_agreement
 from coronet.errors import CoronetError
 
@@ -19,6 +20,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(cohort, name="cohort")
 app.add_typer(ledger, name="ledger")
 app.command("score")(score)
+app.command("register")(register)
 app.command("agreement")(show_agreement)
 
 

@@ -26,7 +26,7 @@ def ledger_sync(as_json: AsJson = False) -> None:
         return
     for item in synced:
         state = "written" if item.created else "there already"
-        typer.echo(f"{item.model} {item.fingerprint[:12]}: run {item.run_id} {state}")
+        typer.echo(f"{item.model} {item.kind} {item.fingerprint[:12]}: run {item.run_id} {state}")
     if not synced:
         typer.echo("build/ holds no training yet; `dvc repro` makes some.")
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from coronet.errors import LedgerError
 from coronet.files import read_json
-from coronet.networks.builder import LoadedModel, load_model
+
+if TYPE_CHECKING:
+    from coronet.networks.builder import LoadedModel
 
 GOLDEN = "golden.json"
 VOLUME = "ellipsoid-1"
@@ -75,6 +77,8 @@ def golden_output(fit_folder: Path) -> np.ndarray:
     Returns:
         Probabilities, float32, shape (x, y, z) of the network's window.
     """
+    from coronet.networks.builder import load_model
+
     model = load_model(fit_folder)
     return network_output(golden_volume(model.params.input.shape)[None, None], model)[0, 0]
 
@@ -100,7 +104,9 @@ def difference(fit_folder: Path, stored: Path | Mapping[str, Any]) -> float:
     facts = stored if isinstance(stored, Mapping) else read_json(Path(stored))
     answer = golden_output(fit_folder)
     if facts.get("volume") != VOLUME or facts.get("shape") != list(answer.shape):
-        raise LedgerError(f"{GOLDEN} is of the volume {facts.get('volume')} {facts.get('shape')}, not of this.")
+        raise LedgerError(
+            f"{GOLDEN} is of the volume {facts.get('volume')} {facts.get('shape')}, not of this."
+        )
     return float(np.abs(_samples(answer) - np.asarray(facts["samples"])).max())
 
 

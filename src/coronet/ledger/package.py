@@ -15,7 +15,6 @@ import numpy as np
 import coronet
 from coronet.files import write_bytes, write_json, write_text
 from coronet.ledger.golden import GOLDEN, golden_facts, golden_volume
-from coronet.networks.builder import SPEC, WEIGHTS, network_stride
 
 CARD, PATCH = "model-card.md", "uncommitted.patch"
 HERE = Path(__file__).parent
@@ -49,7 +48,7 @@ def build_network_folder(fit: Path, out: Path, *, papers: Papers) -> Path:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    from coronet.networks.builder import load_model
+    from coronet.networks.builder import load_model, network_stride
 
     params = load_model(fit).params
     side = network_stride(params.network)
@@ -100,6 +99,8 @@ def build_pair_folder(heart: Path, calcium: Path, out: Path, *, papers: Papers, 
 
 def copy_model(fit: Path, out: Path) -> None:
     """Copy weights and specification, and nothing else."""
+    from coronet.networks.builder import SPEC, WEIGHTS
+
     out.mkdir(parents=True)
     for name in (WEIGHTS, SPEC):
         shutil.copyfile(fit / name, out / name)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from coronet.errors import InputError, LedgerError
 from coronet.files import replacing_folder, sha256_file
 from coronet.ledger import store
-from coronet.networks.builder import SPEC, WEIGHTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -125,24 +124,51 @@ def ensure_model(client: MlflowClient, model: str) -> None:
 
 
 def create_version(
-    client: MlflowClient, model: str, folder: Path | None, *, run_id: str, tags: Mapping[str, str], about: str
+    client: MlflowClient, model: str, folder: Path, *, run_id: str, tags: Mapping[str, str], about: str
 ) -> Version:
-    """Upload a folder and make a version of it.
+    """Upload a folder and make a version of it, in this order.
 
     Args:
         client: of the ledger, held.
         model: the registered model.
-        folder: as `coronet.ledger.package` makes it; None where its bytes are lost.
+        folder: as `coronet.ledger.package` makes it.
         run_id: the run that keeps the folder.
         tags: of the version.
         about: its description.
     """
     ensure_model(client, model)
-    if folder is not None:
-        client.log_artifacts(run_id, str(folder), PACKAGE)
+    client.log_artifacts(run_id, str(folder), PACKAGE)
     source = f"{client.get_run(run_id).info.artifact_uri}/{PACKAGE}"
     made = client.create_model_version(model, source, run_id=run_id, tags=dict(tags), description=about)
     return to_version(client.get_model_version(model, made.version))
+
+
+def claim_number(
+    client: MlflowClient, model: str, number: int, *, run_id: str, tags: Mapping[str, str]
+) -> Version | None:
+    """Make the version of a given number, without bytes, to be filled by `fill`.
+
+    MLflow only counts up: numbers on the way are made and deleted again. None where it is beyond ``number``.
+    """
+    ensure_model(client, model)
+    source = f"{client.get_run(run_id).info.artifact_uri}/{PACKAGE}"
+    lost = {**tags, LOST: "true"}
+    while True:
+        made = client.create_model_version(
+            model, source, run_id=run_id, tags=lost, description="The weights are lost; the lineage is kept."
+        )
+        if int(made.version) == number:
+            return to_version(client.get_model_version(model, made.version))
+        client.delete_model_version(model, made.version)
+        if int(made.version) > number:
+            return None
+
+
+def fill(client: MlflowClient, version: Version, folder: Path, *, about: str) -> None:
+    """Give a version that `claim_number` made its bytes."""
+    client.log_artifacts(version.run_id, str(folder), PACKAGE)
+    client.update_model_version(version.model, str(version.number), description=about)
+    client.delete_model_version_tag(version.model, str(version.number), LOST)
 
 
 def download(client: MlflowClient, version: Version, part: str, to: Path) -> Path:
@@ -159,7 +185,9 @@ def download(client: MlflowClient, version: Version, part: str, to: Path) -> Pat
     """
     import mlflow.artifacts
 
-    hint = f"`coronet ledger sync` brings back what DVC still holds; `coronet why {version.model}@…` tells how."
+    hint = (
+        f"`coronet ledger sync` brings back what DVC still holds; `coronet why {version.model}@…` tells how."
+    )
     if version.tags.get(LOST) == "true":
         raise LedgerError(f"{version.model} version {version.number} has lost its weights. {hint}")
     source = client.get_model_version_download_uri(version.model, str(version.number))
@@ -195,6 +223,8 @@ def fetch(client: MlflowClient, version: Version, to: Path) -> Path:
 def _fetch_part(client: MlflowClient, version: Version, part: str, to: Path, sha256: str) -> Path:
     import tempfile
 
+    from coronet.networks.builder import SPEC, WEIGHTS
+
     with tempfile.TemporaryDirectory() as staging:
         found = download(client, version, f"artifacts/{part}", Path(staging))
         if sha256_file(found / WEIGHTS) != sha256:
@@ -220,6 +250,8 @@ def resolve(uri: str, project: Path = Path(), *, part: str = "") -> Path:
         InputError: the URI is not understood, or there is no such version.
         LedgerError: MLflow is away, or the bytes are lost.
     """
+    from coronet.networks.builder import WEIGHTS
+
     if not uri.startswith("models:"):
         return Path(uri)
     parsed = URI.fullmatch(uri)

@@ -38,6 +38,7 @@ class Synced:
     fingerprint: str
     run_id: str
     created: bool
+    kind: str = TRAINING
 
 
 def sync(project: Path = Path(), *, models: Iterable[str] = MODELS) -> tuple[Synced, ...]:
@@ -124,10 +125,10 @@ def ensure_run(
         if kept is None or run.info.run_id != kept.info.run_id:
             client.delete_run(run.info.run_id)
     if whole:
-        return Synced(record.model, record.fingerprint, kept.info.run_id, created=False)
+        return Synced(record.model, record.fingerprint, kept.info.run_id, created=False, kind=record.kind)
     begun = kept or create_run(client, experiment, record, code or code_tags(project))
     _complete(client, begun, record, project)
-    return Synced(record.model, record.fingerprint, begun.info.run_id, created=True)
+    return Synced(record.model, record.fingerprint, begun.info.run_id, created=True, kind=record.kind)
 
 
 def find_runs(client: MlflowClient, experiment: str, fingerprint: str, *, kind: str = TRAINING) -> list[Run]:

@@ -19,9 +19,7 @@ class ScanModel(PythonModel):
         """Read the weights of both networks."""
         from coronet.networks.builder import load_model
 
-        self._models = {
-            f"{name}_model": load_model(context.artifacts[name]) for name in ("heart", "calcium")
-        }
+        self._models = {f"{name}_model": load_model(context.artifacts[name]) for name in ("heart", "calcium")}
 
     def predict(self, context: PythonModelContext, model_input: Any, params: Any = None) -> Any:
         """A row a scan: its score, its risk group, what to beware of, and all of ``score.json``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +15,12 @@ from coronet.errors import Busy, LedgerError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # a server that is away is given up after seconds, not after minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
 LOCK_SECONDS = 120
 """How long a second process waits for the first: opening a fresh database from two at once corrupts it."""
 
@@ -37,13 +44,14 @@ def opened(mlruns: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[MlflowCli
     """
     import filelock
 
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
     import requests
     import sqlalchemy
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlruns = Path(mlruns).resolve()
     mlruns.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(mlruns / ".ledger.lock", is_singleton=True)

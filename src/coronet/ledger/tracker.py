@@ -1,8 +1,8 @@
 """Write-through: a training's epochs go to MLflow while it goes on, and MLflow cannot hinder it.
 
-A process of its own (`coronet.ledger.writer`) talks to MLflow. The training gives it one line an epoch through
-a pipe that never blocks, and waits for it at the end no longer than `END_SECONDS`. Whatever did not reach
-MLflow is written by the next `coronet ledger sync`, which leads to the same run.
+A process of its own (`coronet.ledger.writer`) talks to MLflow. The training gives it one line an epoch
+through a pipe that never blocks, and waits for it at the end no longer than `END_SECONDS`. Whatever did not
+reach MLflow is written by the next `coronet ledger sync`, which leads to the same run.
 """
 
 from __future__ import annotations
