@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -33,10 +34,16 @@ def score(
     resample_mask: Annotated[
         bool, typer.Option(help="Allow a mask on another grid (nearest voxel).")
     ] = False,
-    heart_model: Annotated[Path, typer.Option(help="Folder of the heart network.")] = Path("build/heart/fit"),
-    calcium_model: Annotated[Path, typer.Option(help="Folder of the calcium network.")] = Path(
-        "build/calcium/fit"
-    ),
+    heart_model: Annotated[
+        str, typer.Option(help="Folder of the heart network, or models:/heart@champion and the like.")
+    ] = "build/heart/fit",
+    calcium_model: Annotated[
+        str, typer.Option(help="Folder of the calcium network, or models:/calcium@champion and the like.")
+    ] = "build/calcium/fit",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="models:/NAME@ALIAS or models:/NAME/NUMBER; heart, calcium, or coronet for both."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Score a scan that does not suit, and say so.")
     ] = False,
@@ -70,10 +77,11 @@ def score(
         from coronet.train.device import pick_device
 
         device = pick_device()
+        heart_folder, calcium_folder = _model_folders(model or (), heart_model, calcium_model)
         scored = score_scan(
             read_scan(scan, series=series),
-            heart_model=load_model(heart_model, device=device),
-            calcium_model=load_model(calcium_model, device=device),
+            heart_model=load_model(heart_folder, device=device),
+            calcium_model=load_model(calcium_folder, device=device),
             protocol=chosen,
             method=method,
             calibration_factor=calibration,
@@ -100,6 +108,27 @@ def score(
     if out is not None:
         found.write(out)
     typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines(preset)))
+
+
+def _model_folders(named: Sequence[str], heart: str, calcium: str) -> tuple[Path, Path]:
+    """Local folders of both networks; what --model names comes before the folders."""
+    from coronet.errors import InputError
+
+    chosen = {"heart": heart, "calcium": calcium}
+    for uri in named:
+        name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
+        if not uri.startswith("models:/") or name not in (*chosen, "coronet"):
+            raise InputError(
+                f"--model {uri} is not understood; write models:/heart@champion, models:/calcium/1 or "
+                "models:/coronet@champion."
+            )
+        chosen |= dict.fromkeys(chosen, uri) if name == "coronet" else {name: uri}
+    if not any(value.startswith("models:") for value in chosen.values()):
+        # MLflow is not even imported
+        return Path(heart), Path(calcium)
+    from coronet.ledger.registry import resolve
+
+    return resolve(chosen["heart"], part="heart"), resolve(chosen["calcium"], part="calcium")
 
 
 def show_agreement(

@@ -5,10 +5,7 @@ MLflow executes this file by itself, beside the copy of the package that the ver
 
 from __future__ import annotations
 
-from typing import Any
-
 import mlflow
-import numpy as np
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
@@ -21,7 +18,8 @@ class NetworkModel(PythonModel):
 
         self._model = load_model(context.artifacts["fit"])
 
-    def predict(self, context: PythonModelContext, model_input: np.ndarray, params: Any = None) -> np.ndarray:
+    # MLflow would take a type hint of the input for a signature of its own
+    def predict(self, context, model_input, params=None):
         """Probabilities, float32, of HU, both of shape (n, 1, x, y, z)."""
         from coronet.ledger.golden import network_output
 

@@ -130,6 +130,19 @@ def _save(out: Path, script: Path, artifacts: Mapping[str, Path], signature: obj
         input_example=example,
         pip_requirements=requirements(),
     )
+    _forget_places(out / "MLmodel", script.name)
+
+
+def _forget_places(path: Path, script: str) -> None:
+    """Take out of ``MLmodel`` where things lay on this machine; loading reads the names alone."""
+    import yaml
+
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    flavour = content["flavors"]["python_function"]
+    flavour["model_code_path"] = script
+    for artifact in flavour["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    write_text(path, yaml.safe_dump(content, sort_keys=True))
 
 
 def _write_papers(out: Path, papers: Papers) -> None:

@@ -6,8 +6,6 @@ it a path may have any scan that the process can read scored, so serve it on the
 
 from __future__ import annotations
 
-from typing import Any
-
 import mlflow
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
@@ -21,7 +19,8 @@ class ScanModel(PythonModel):
 
         self._models = {f"{name}_model": load_model(context.artifacts[name]) for name in ("heart", "calcium")}
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: Any = None) -> Any:
+    # MLflow would take a type hint of the input for a signature of its own
+    def predict(self, context, model_input, params=None):
         """A row a scan: its score, its risk group, what to beware of, and all of ``score.json``."""
         import json
 
