@@ -8,6 +8,7 @@ CoronetError
 ├── GateFailed           the data do not hold what the expectations demand
 ├── StageError           a stage was run before what it needs, or on results that do not fit
 ├── LedgerError          MLflow cannot be reached, or does not hold what was asked for
+├── PromotionError       there is nothing to promote, or aliases and log contradict each other
 └── Busy                 another process holds the same work folder
 
 Every message says what is wrong, in which case or file, and what mends it. The command line prints the
@@ -45,6 +46,10 @@ class StageError(CoronetError):
 
 class LedgerError(CoronetError):
     """MLflow cannot be reached, or does not hold what was asked for."""
+
+
+class PromotionError(CoronetError):
+    """There is nothing to promote or to go back to, or aliases and log contradict each other."""
 
 
 class Busy(CoronetError):

@@ -183,3 +183,19 @@ def test_writers_at_once_make_one_chain(tmp_path):
     assert len(entries) == 30
     for name in ("heart", "calcium", "other"):
         assert [entry.version for entry in entries if entry.model == name] == list(range(10))
+
+
+def test_aliases_are_told_by_the_log_alone(tmp_path):
+    def say(kind: str, version: int, model: str = "heart") -> dict[str, int]:
+        log.append(tmp_path, Event(kind, model, version))
+        return log.aliases(log.read(tmp_path), "heart")
+
+    assert say("registered", 1) == {"challenger": 1}
+    assert say("registered", 7, "calcium") == {"challenger": 1}
+    assert say("intent", 1) == {"challenger": 1}
+    assert say("promoted", 1) == {"champion": 1}
+    assert say("registered", 2) == {"champion": 1, "challenger": 2}
+    assert say("rejected", 2) == {"champion": 1, "challenger": 2}
+    assert say("registered", 3) == {"champion": 1, "challenger": 3}
+    assert say("promoted", 3) == {"champion": 3, "previous": 1}
+    assert say("rolled_back", 1) == {"champion": 1, "previous": 3}

@@ -193,7 +193,8 @@ def interval(
 ) -> tuple[float, float] | tuple[None, None]:
     """Bootstrap interval of the mean: bias-corrected and accelerated (Efron, J Am Stat Assoc 1987;82:171).
 
-    Where that is not defined the plain percentiles are taken. Patients are drawn with replacement. The same differences always give the same interval.
+    Where that is not defined the plain percentiles are taken. Patients are drawn with replacement; the same
+    differences always give the same interval.
 
     Returns:
         Lower and upper end; (None, None) of fewer than two patients.

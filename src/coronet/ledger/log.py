@@ -16,7 +16,7 @@ import logging
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,23 @@ def read(project: Path) -> tuple[Entry, ...]:
         InputError: a line is no entry.
     """
     return tuple(_parse(line, number) for number, line in enumerate(_split(Path(project) / LOG)[0], start=1))
+
+
+def aliases(entries: Iterable[Entry], model: str) -> dict[str, int]:
+    """Which version bears which alias, as the log tells it; an intent that nobody finished moves nothing."""
+    names: dict[str, int] = {}
+    for entry in entries:
+        if entry.model != model:
+            continue
+        if entry.kind == REGISTERED:
+            names["challenger"] = entry.version
+        elif entry.kind in (PROMOTED, ROLLED_BACK):
+            if "champion" in names:
+                names["previous"] = names["champion"]
+            names["champion"] = entry.version
+            if names.get("challenger") == entry.version:
+                del names["challenger"]
+    return names
 
 
 def verify(project: Path) -> tuple[Fault, ...]:
