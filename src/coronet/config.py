@@ -219,6 +219,7 @@ class GateParams:
 
     approval: str
     demand: str
+    test_patients: str
     level: float
     resamples: int
     score_error: float | None
@@ -230,7 +231,12 @@ class GateParams:
     calcium: CalciumGateParams
 
     def __post_init__(self) -> None:
-        for name, known in (("approval", ("required", "optional")), ("demand", ("better", "not_worse"))):
+        choices = {
+            "approval": ("required", "optional"),
+            "demand": ("better", "not_worse"),
+            "test_patients": ("same", "shared"),
+        }
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ParamsError(f"gate.{name} «{getattr(self, name)}» must be {' or '.join(known)}.")
         if not 0 < self.level < 1 or self.resamples < 1:

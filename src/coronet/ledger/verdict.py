@@ -51,6 +51,7 @@ class Verdict:
         companion: version of the other model with which the whole path was run, such as
             ``calcium/2 (champion)``; empty where nothing was run.
         patients: how many test patients there are.
+        test_sha256: of their cases' names.
         trial: which one it is of the versions tried on these patients, from 1.
         checks: lineage and floors, in the order they were asked.
         comparisons: with the champion; the first decides, the others guard.
@@ -64,6 +65,7 @@ class Verdict:
     champion: int | None
     companion: str
     patients: int
+    test_sha256: str
     trial: int
     checks: tuple[Check, ...]
     comparisons: tuple[Comparison, ...]
@@ -88,6 +90,7 @@ class Verdict:
                 "compared_with": self.champion or 0,
                 "companion": self.companion,
                 "patients": self.patients,
+                "test_sha256": self.test_sha256,
                 "trial": self.trial,
                 "failed": [check.name for check in self.checks if check.ok is False],
                 "unknown": [check.name for check in self.checks if check.ok is None],
@@ -158,7 +161,11 @@ def decide(
         params: what is demanded.
     """
     failed = [f"{check.name}: {check.found}, wanted {check.wanted}." for check in checks if check.ok is False]
-    unknown = [f"{check.name}: {check.found}, so it is not known." for check in checks if check.ok is None]
+    unknown = [
+        f"{check.name}: {check.found}, wanted {check.wanted}; so nothing is known."
+        for check in checks
+        if check.ok is None
+    ]
     for guard in comparisons[1:]:
         if guard.finding == WORSE and -guard.mean > guard.margin:
             failed.append(_sentence(guard))
