@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from coronet.errors import InputError
-from coronet.ledger import log
+from coronet.ledger import log, standing
 from coronet.ledger.log import LOG, Event
 
 
@@ -188,7 +188,7 @@ def test_writers_at_once_make_one_chain(tmp_path):
 def test_aliases_are_told_by_the_log_alone(tmp_path):
     def say(kind: str, version: int, model: str = "heart") -> dict[str, int]:
         log.append(tmp_path, Event(kind, model, version))
-        return log.aliases(log.read(tmp_path), "heart")
+        return standing.aliases(log.read(tmp_path), "heart")
 
     assert say("registered", 1) == {"challenger": 1}
     assert say("registered", 7, "calcium") == {"challenger": 1}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -100,3 +99,19 @@ def show_history(model: Model, *, as_json: AsJson = False) -> None:
             details.get("reason") or (reasons[0] if reasons else ""),
         )
     Console().print(table)
+
+
+def show_why(
+    target: Annotated[
+        str, typer.Argument(metavar="WHAT", help="heart@champion, heart/3, or the path of a score.json.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Tell where a version or a score comes from, and the commands that make it again."""
+    import json
+
+    from coronet.ledger.why import why
+
+    found = why(target)
+    typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))

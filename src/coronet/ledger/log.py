@@ -16,7 +16,7 @@ import logging
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,21 +138,9 @@ def read(project: Path) -> tuple[Entry, ...]:
     return tuple(_parse(line, number) for number, line in enumerate(_split(Path(project) / LOG)[0], start=1))
 
 
-def aliases(entries: Iterable[Entry], model: str) -> dict[str, int]:
-    """Which version bears which alias, as the log tells it; an intent that nobody finished moves nothing."""
-    names: dict[str, int] = {}
-    for entry in entries:
-        if entry.model != model:
-            continue
-        if entry.kind == REGISTERED:
-            names["challenger"] = entry.version
-        elif entry.kind in (PROMOTED, ROLLED_BACK):
-            if "champion" in names:
-                names["previous"] = names["champion"]
-            names["champion"] = entry.version
-            if names.get("challenger") == entry.version:
-                del names["challenger"]
-    return names
+def count(project: Path) -> int:
+    """How many whole lines there are, whatever they hold."""
+    return len(_split(Path(project) / LOG)[0])
 
 
 def verify(project: Path) -> tuple[Fault, ...]:
@@ -166,12 +154,10 @@ def verify(project: Path) -> tuple[Fault, ...]:
     if torn:
         what = f"Line {len(whole) + 1} is cut off: a kill while it was written, or a hand."
         faults = (*faults, Fault(len(whole) + 1, what))
-    committed, _ = _lines(committed_log(project))
-    for number, line in enumerate(committed, start=1):
+    known, _ = _lines(committed(project))
+    for number, line in enumerate(known, start=1):
         if number > len(whole):
-            what = (
-                f"Line {number} is missing: git's HEAD holds {len(committed)} lines, the file {len(whole)}."
-            )
+            what = f"Line {number} is missing: git's HEAD holds {len(known)} lines, the file {len(whole)}."
         elif whole[number - 1] != line:
             what = f"Line {number} is not the line {number} that HEAD holds."
         else:
@@ -180,9 +166,9 @@ def verify(project: Path) -> tuple[Fault, ...]:
     return faults
 
 
-def committed_log(project: Path) -> bytes:
-    """The log as git's ``HEAD`` holds it; empty where it or git is absent."""
-    command = ["git", "-C", str(project), "show", f"HEAD:./{LOG}"]
+def committed(project: Path, path: str = LOG, *, revision: str = "HEAD") -> bytes:
+    """A file as git has it at a revision; empty where it or git is absent."""
+    command = ["git", "-C", str(project), "show", f"{revision}:./{path}"]
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=30)
     except FileNotFoundError:

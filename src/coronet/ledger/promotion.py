@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from coronet import config
 from coronet.errors import Busy, InputError, ParamsError, PromotionError
 from coronet.files import sha256_file
-from coronet.ledger import gate, log, pair, registry, store
+from coronet.ledger import audit, gate, log, pair, registry, standing, store
 from coronet.ledger.log import INTENT, PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, Entry, Event
 from coronet.ledger.registry import CHALLENGER, CHAMPION, PREVIOUS, Version
 from coronet.ledger.verdict import REJECT, Verdict
@@ -157,48 +157,13 @@ def history(model: str, project: Path = Path()) -> tuple[Entry, ...]:
 
 def finish(project: Path, model: str) -> Entry | None:
     """Carry out a move that was cut off, unless a promoter is at work; the closing line, or None."""
-    if pending(log.read(project), model) is None:
+    if standing.pending(log.read(project), model) is None:
         return None
     try:
         with _turn(Path(project), model, seconds=0):
             return _finish(Path(project), model)
     except Busy:
         return None
-
-
-def pending(entries: tuple[Entry, ...], model: str) -> Entry | None:
-    """The intent that no closing line follows, or None."""
-    moves = [
-        entry for entry in entries if entry.model == model and entry.kind in (INTENT, PROMOTED, ROLLED_BACK)
-    ]
-    return moves[-1] if moves and moves[-1].kind == INTENT else None
-
-
-def drift(client: MlflowClient, project: Path, model: str) -> tuple[str, ...]:
-    """Where MLflow's aliases are others than the log tells; a sentence each."""
-    told = log.aliases(log.read(project), model)
-    sentences = []
-    for alias in (CHAMPION, PREVIOUS):
-        found = registry.find(client, model, alias)
-        there, wanted = (
-            f"{model}/{number}" if number else "nobody"
-            for number in (found.number if found else 0, told.get(alias, 0))
-        )
-        if there != wanted:
-            sentences.append(f"MLflow's {alias} of {model} is {there}, the log's is {wanted}.")
-    return tuple(sentences)
-
-
-def mend(client: MlflowClient, project: Path, model: str) -> tuple[str, ...]:
-    """Set aliases by the log where they are others; what was wrong."""
-    found = drift(client, project, model)
-    told = log.aliases(log.read(project), model)
-    for alias in (CHAMPION, PREVIOUS) if found else ():
-        if alias in told:
-            registry.set_alias(client, model, alias, told[alias])
-        else:
-            registry.drop_alias(client, model, alias)
-    return found
 
 
 @contextlib.contextmanager
@@ -248,7 +213,7 @@ def _contestants(project: Path, model: str, *, first: bool) -> tuple[Version, Ve
 
 
 def _check_agreement(client: MlflowClient, project: Path, model: str) -> None:
-    found = drift(client, project, model)
+    found = audit.drift(client, project, model)
     if found:
         raise PromotionError(f"{found[0]} `coronet ledger verify --mend` sets it by the log.")
 
@@ -288,7 +253,7 @@ def _move(
 
 
 def _finish(project: Path, model: str) -> Entry | None:
-    intent = pending(log.read(project), model)
+    intent = standing.pending(log.read(project), model)
     return _carry_out(project, intent, finished=True) if intent else None
 
 
