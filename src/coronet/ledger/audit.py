@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coronet.config import MODELS
+from coronet.errors import LedgerError
 from coronet.ledger import log, registry, standing, store
 from coronet.ledger.log import Fault
 from coronet.ledger.registry import CHAMPION, PREVIOUS
@@ -92,10 +93,18 @@ def drift(client: MlflowClient, project: Path, model: str) -> tuple[str, ...]:
 
 
 def set_by_log(client: MlflowClient, project: Path, model: str) -> None:
-    """Let champion and previous be what the log tells."""
+    """Let champion and previous be what the log tells.
+
+    Raises:
+        LedgerError: MLflow lacks a version that the log tells of.
+    """
     told, there = standing.aliases(log.read(project), model), registry.aliases(client, model)
     for alias in (CHAMPION, PREVIOUS):
         if alias in told and there.get(alias) != told[alias]:
+            if registry.find(client, model, str(told[alias])) is None:
+                raise LedgerError(
+                    f"MLflow lacks {model}/{told[alias]}; `coronet ledger sync` brings it back from the log."
+                )
             registry.set_alias(client, model, alias, told[alias])
         elif alias in there and alias not in told:
             registry.drop_alias(client, model, alias)

@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coronet.config import MODELS, GateParams, Params
 from coronet.errors import LedgerError, PromotionError
@@ -26,6 +27,11 @@ from coronet.ledger.log import PROMOTED, REJECTED, UNDECIDED, Entry
 from coronet.ledger.registry import CHALLENGER, CHAMPION, Version
 from coronet.ledger.verdict import REJECT, WORDS, Check, Verdict, decide
 from coronet.ledger.verdict_picture import draw_verdict
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from coronet.cohort.split import Split
 
 logger = logging.getLogger("coronet")
 AT_LEAST, AT_MOST = "at least", "at most"
@@ -66,13 +72,14 @@ def judge(project: Path, candidate: Version, champion: Version | None, params: P
         sides = [side for side in (new, old, companion) if side is not None]
         checks = [check for side in sides for check in check_weights(side, entries, judged=side is new)]
         checks += check_origin(new, project)
-        split = test_members(new, old, shared=params.gate.test_patients == "shared")
-        check_apart(sides, split.patients("test"))
-        cases = split.cases("test")
-        found = hashlib.sha256("\n".join(cases).encode()).hexdigest()
         evidence: Evidence | None = None
         comparisons: tuple[Comparison, ...] = ()
+        patients, found = 0, ""
         if all(check.ok for check in checks):
+            split = test_members(new, old, shared=params.gate.test_patients == "shared")
+            check_apart(sides, split.patients("test"))
+            patients = len(split.patients("test"))
+            found = hashlib.sha256("\n".join(split.cases("test")).encode()).hexdigest()
             evidence = _measure(new, companion, project, split, params)
             checks += check_floors(evidence, params.gate, candidate.model)
             if old is not None:
@@ -88,7 +95,7 @@ def judge(project: Path, candidate: Version, champion: Version | None, params: P
         version=candidate.number,
         champion=champion.number if champion else None,
         companion=f"{companion.name} ({alias})",
-        patients=len(split.patients("test")),
+        patients=patients,
         test_sha256=found,
         trial=_trial(entries, candidate, found),
         checks=tuple(checks),
@@ -163,7 +170,7 @@ def _floor(name: str, value: float | None, side: str, limit: float) -> Check:
     )
 
 
-def _companion(client: object, model: str) -> tuple[Version, str]:
+def _companion(client: MlflowClient, model: str) -> tuple[Version, str]:
     """The other model's champion, else its challenger, and which it is."""
     other = next(name for name in MODELS if name != model)
     for alias in (CHAMPION, CHALLENGER):
@@ -174,7 +181,7 @@ def _companion(client: object, model: str) -> tuple[Version, str]:
     )
 
 
-def _measure(side: Carried, companion: Carried, project: Path, split: object, params: Params) -> Evidence:
+def _measure(side: Carried, companion: Carried, project: Path, split: Split, params: Params) -> Evidence:
     model, other = side.version.model, companion.version.model
     logger.info("measuring %s with %s on the test patients", side.name, companion.name)
     fits: Mapping[str, Path] = {model: side.fit, other: companion.fit}
@@ -207,4 +214,4 @@ def _trial(entries: tuple[Entry, ...], candidate: Version, test_sha256: str) -> 
         and entry.kind in (PROMOTED, REJECTED, UNDECIDED)
         and entry.details.get("verdict", {}).get("test_sha256") == test_sha256
     }
-    return len(tried | {candidate.number})
+    return len(tried | {candidate.number}) if test_sha256 else 0

@@ -91,6 +91,7 @@ def check_weights(carried: Carried, entries: Iterable[Entry], *, judged: bool = 
         _same(f"{carried.name}: weights of the version", version.weights_sha256, found),
         _same(f"{carried.name}: training and its parameters", " ".join(wanted), " ".join(trained)),
         _golden(carried),
+        _learned_split(carried),
     )
     if judged:
         return checks
@@ -190,6 +191,19 @@ def _golden(carried: Carried) -> Check:
     except CoronetError as error:
         return Check(name, False, str(error), wanted)
     return Check(name, off <= carried.golden["tolerance"], f"off by {off:.2g}", wanted)
+
+
+def _learned_split(carried: Carried) -> Check:
+    """Data were prepared and the network was trained by one split."""
+    lock, model = carried.lock, carried.version.model
+    made = lock.output("split", SPLIT)
+    used = {lock.input(f"{stage}@{model}", SPLIT) for stage in ("prepare", "train")}
+    return Check(
+        f"{carried.name}: split of the training",
+        bool(made) and used == {made},
+        _short(" ".join(sorted(used))) or "nothing",
+        _short(made) or "a recorded hash",
+    )
 
 
 def _validation(carried: Carried, project: Path) -> Check:

@@ -111,7 +111,7 @@ def promote(
         refused = verdict.promoted and params.gate.approval == "required" and not approved_by
         if not verdict.promoted or refused or (approve and not approved_by):
             kind = REJECTED if verdict.answer == REJECT or verdict.promoted else UNDECIDED
-            details |= {"not_approved": True} if verdict.promoted else {}
+            details |= {"reason": "nobody approved it"} if verdict.promoted else {}
             entry = log.append(project, Event(kind, model, candidate.number, details))
             return Promotion(model, old, old, entry, verdict)
         entry = _move(project, model, PROMOTED, new=candidate.number, old=old, details=details)
@@ -215,7 +215,10 @@ def _contestants(project: Path, model: str, *, first: bool) -> tuple[Version, Ve
 def _check_agreement(client: MlflowClient, project: Path, model: str) -> None:
     found = audit.drift(client, project, model)
     if found:
-        raise PromotionError(f"{found[0]} `coronet ledger verify --mend` sets it by the log.")
+        raise PromotionError(
+            f"{found[0]} `coronet ledger sync` brings back what MLflow lost, `coronet ledger verify --mend` "
+            "sets aliases by the log."
+        )
 
 
 def _keep(project: Path, candidate: Version, verdict: Verdict) -> dict[str, str]:

@@ -13,6 +13,7 @@ from coronet.errors import InputError, LedgerError
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical
 from coronet.ledger import integrity, log, promotion, registry, store
+from coronet.ledger.lineage import Difference, Lineage
 from coronet.ledger.log import PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, Entry
 from coronet.ledger.package import PATCH
 from coronet.ledger.record import flatten
@@ -30,86 +31,6 @@ SHOWN = {
     ),
 }
 """Figures of the stage evaluate that are told."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """A parameter; ``default`` is None where the file does not have it."""
-
-    key: str
-    value: Any
-    default: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Lineage:
-    """One version's way back.
-
-    Attributes:
-        name: such as ``heart/3``.
-        aliases: that it bears now.
-        fingerprint: of the training.
-        weights_sha256: of the weights.
-        commit: that it was registered from.
-        changed: files that differed from the commit.
-        patch: what differed, for ``git apply``; empty where nothing did.
-        since: parameters that differ from ``params.yaml`` as it is now.
-        uncommitted: parameters that differ from ``params.yaml`` at the commit.
-        data: DVC's md5 by path.
-        validation: what the report says, and its hash.
-        split: how many scans are in each part, and DVC's md5.
-        figures: of the stage evaluate, when it was registered.
-        moves: lines of the log about it: judged, promoted, rolled back.
-        rebuild: commands that make it again.
-        missing: what could not be found, a sentence each.
-    """
-
-    name: str
-    aliases: tuple[str, ...]
-    fingerprint: str
-    weights_sha256: str
-    commit: str
-    changed: tuple[str, ...]
-    patch: str
-    since: tuple[Difference, ...]
-    uncommitted: tuple[Difference, ...]
-    data: Mapping[str, str]
-    validation: Mapping[str, Any]
-    split: Mapping[str, Any]
-    figures: Mapping[str, float]
-    moves: tuple[Entry, ...]
-    rebuild: tuple[str, ...]
-    missing: tuple[str, ...]
-
-    def lines(self) -> list[str]:
-        """As text."""
-        named = f" ({', '.join(self.aliases)})" if self.aliases else ""
-        dirty = f" with {len(self.changed)} files changed: {', '.join(self.changed)}" if self.changed else ""
-        facts = {
-            "fingerprint": self.fingerprint,
-            "weights": self.weights_sha256,
-            "commit": f"{self.commit or 'none'}{dirty}",
-            **{path: md5 for path, md5 in self.data.items()},
-            "validation": _told(self.validation),
-            "split": _told(self.split),
-            "figures": _told(self.figures) or "not evaluated when it was registered",
-        }
-        found = [f"{self.name}{named}", *(f"  {key:<12} {value}" for key, value in facts.items())]
-        for title, items in (
-            ("not as params.yaml is now", self.since),
-            ("not as params.yaml was at the commit", self.uncommitted),
-        ):
-            found += [f"  {title}:"] if items else []
-            found += [f"    {item.key}: {item.value} (there {item.default})" for item in items]
-        found += ["  parameters as params.yaml has them now"] if not self.since and not self.missing else []
-        for entry in self.moves:
-            by = entry.details.get("approved_by")
-            reasons = (entry.details.get("reason"), *entry.details.get("verdict", {}).get("reasons", ()))
-            said = " ".join(filter(None, reasons))
-            word = f", by the word of {by}" if by else ""
-            found.append(f"  {entry.time}  {entry.kind.replace('_', ' ')}{word}: {said or 'no reason given'}")
-        found += [f"  {sentence}" for sentence in self.missing]
-        return [*found, "  to make it again:", *(f"    {command}" for command in self.rebuild)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,12 +75,6 @@ def why(target: str, project: Path = Path()) -> Why:
             versions, unknown = _named(client, target), ()
         lineages = tuple(_lineage(client, project, version, entries) for version in versions)
     return Why(path.name if path.suffix == ".json" else target, lineages, unknown)
-
-
-def _told(facts: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()
-    )
 
 
 def _named(client: MlflowClient, target: str) -> tuple[Version, ...]:
@@ -228,7 +143,6 @@ def _lineage(client: MlflowClient, project: Path, version: Version, entries: Ite
     if commit and not at_commit:
         missing.append(f"Git does not know the commit {commit[:12]}; fetch it from where it was made.")
     now = project / "params.yaml"
-    mine = (entry for entry in entries if (entry.model, entry.version) == (model, version.number))
     aliases = registry.aliases(client, model)
     return Lineage(
         name=f"{model}/{version.number}",
@@ -244,9 +158,20 @@ def _lineage(client: MlflowClient, project: Path, version: Version, entries: Ite
         validation=_validation(project, tags.get("validation_sha256", "")),
         split=split,
         figures=_figures(client, version),
-        moves=tuple(entry for entry in mine if entry.kind in (PROMOTED, ROLLED_BACK, REJECTED, UNDECIDED)),
+        moves=_moves(entries, version),
         rebuild=_rebuild(version, commit, dirty=bool(patch)),
         missing=tuple(missing),
+    )
+
+
+def _moves(entries: Iterable[Entry], version: Version) -> tuple[Entry, ...]:
+    """Lines about the version, and those by which it ceased to be champion."""
+    return tuple(
+        entry
+        for entry in entries
+        if entry.model == version.model
+        and entry.kind in (PROMOTED, ROLLED_BACK, REJECTED, UNDECIDED)
+        and version.number in (entry.version, entry.details.get("from"))
     )
 
 
