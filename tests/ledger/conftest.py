@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-import os
 import shutil
+import sqlite3
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import filelock
@@ -24,7 +26,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SHAPE, SPACING = (48, 48, 32), (4.0, 4.0, 5.0)
 PARTS = {"train": 4, "tune": 2, "test": 8}
 CALCIUM_FREE = ("ball-07", "ball-08")
-TESTED = tuple(f"ball-{number:02d}" for number in range(7, 15))
 
 
 def write_ball(data: Path, name: str, rng: np.random.Generator, *, spots: int) -> None:
@@ -183,6 +184,17 @@ def build_small(folder: Path) -> None:
     small.commit("register")
 
 
+def grow_small(folder: Path) -> None:
+    """Make both first champions, and a better heart the challenger."""
+    from coronet.ledger import promotion, registry
+
+    for model in config.MODELS:
+        assert promotion.promote(model, folder, first=True).moved
+    Small(folder).train("heart", epochs=6)
+    registry.register("heart", folder)
+    Small(folder).commit("register")
+
+
 @pytest.fixture(scope="session")
 def small_project(shared_folder: Path) -> Path:
     """Built once, to be copied and not changed: ``heart/1`` and ``calcium/1`` are challengers."""
@@ -196,13 +208,48 @@ def small_project(shared_folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def grown_project(small_project: Path, shared_folder: Path) -> Path:
+    """The same later: ``heart/1`` and ``calcium/1`` are champions, ``heart/2`` is a better challenger."""
+    folder = shared_folder / "grown" / "project"
+    with filelock.FileLock(f"{folder.parent}.lock", timeout=900):
+        if not (folder.parent / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            grow_small(copy_small(small_project, folder).folder)
+            (folder.parent / "done").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def copied() -> Callable[[Path, Path], Small]:
+    """`copy_small`, for fixtures of other modules."""
+    return copy_small
+
+
 @pytest.fixture
 def small(small_project: Path, tmp_path: Path) -> Small:
-    """The test's own copy; what is registered lies where it was built, as MLflow keeps absolute paths."""
+    """The test's own copy."""
     return copy_small(small_project, tmp_path / "project")
 
 
+@pytest.fixture
+def grown(grown_project: Path, tmp_path: Path) -> Small:
+    """The test's own copy."""
+    return copy_small(grown_project, tmp_path / "project")
+
+
 def copy_small(source: Path, target: Path) -> Small:
-    """Copy a project."""
-    subprocess.run(["cp", "-a", str(source), str(target)], check=True, env=os.environ)
+    """Copy a project, and let its ledger's absolute paths lead to the copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+    with contextlib.closing(sqlite3.connect(target / "mlruns" / "mlflow.db")) as database, database:
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("model_versions", "source"),
+            ("model_versions", "storage_location"),
+        ):
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(source), str(target))
+            )
     return Small(target)
