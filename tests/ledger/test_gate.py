@@ -134,7 +134,7 @@ def test_a_better_challenger_is_promoted_on_the_same_patients(grown, tmp_path):
     assert (verdict.patients, verdict.trial) == (8, 2)
     decisive = verdict.comparisons[0]
     assert (decisive.name, decisive.finding, decisive.p) == ("dice", "better", 2 / 2**8)
-    assert set(decisive.patients) == set(read_split(grown.folder / "build" / "split.json").patients("test"))
+    assert set(decisive.patients) == set(read_split(grown.folder / "build" / "split.json").cases("test"))
     assert verdict.challenger.figures["dice"] == pytest.approx(sum(decisive.challenger) / 8)
 
     gate.write_verdict(tmp_path, verdict)
@@ -269,7 +269,9 @@ def test_a_champion_that_learned_from_a_test_patient_is_refused(grown):
     write_split(path, dataclasses.replace(split, members=tuple(renamed)))
     grown.train("heart", epochs=3)
     registry.register("heart", grown.folder)
-    with pytest.raises(PromotionError, match=r"heart/4 learned from 1 of the 7 test patients, .*ball-14-p"):
+    with pytest.raises(
+        PromotionError, match=r"heart/4 learned from patients who test \(1 scans, such as ball-14\)"
+    ):
         judge(grown)
 
 

@@ -154,11 +154,16 @@ def test_a_damaged_log_takes_no_more_lines(tmp_path):
     assert (tmp_path / LOG).read_bytes() == content.replace(b"0.92", b"0.99")
 
 
-@pytest.mark.parametrize("path", ["/home/me/scan.nii.gz", "file:///data", "C:\\data", "~/data"])
+@pytest.mark.parametrize(
+    "path",
+    ["/data", "file:///data", "C:\\data", "~/data", "see «/home/me/scan.nii.gz»", "in D:\\scans it was"],
+)
 def test_absolute_paths_are_refused(tmp_path, path):
     with pytest.raises(InputError, match="no absolute paths"):
         log.append(tmp_path, Event("promoted", "heart", 1, {"evidence": [{"where": path}]}))
     assert log.read(tmp_path) == ()
+    harmless = "mm³/scan, 1 / 2, and/or models:/heart@champion in build/heart/fit (src/coronet/a.py)"
+    assert log.append(tmp_path, Event("promoted", "heart", 1, {"reason": harmless})).number == 1
 
 
 WRITER = """

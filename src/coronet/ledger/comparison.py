@@ -29,7 +29,7 @@ class Comparison:
 
     Attributes:
         name: of the figure, such as ``dice``.
-        patients: pseudonyms, sorted.
+        patients: what they are called, sorted.
         champion: the figure of each patient.
         challenger: the same with the challenger.
         higher_is_better: whether a gain goes up.

@@ -31,9 +31,10 @@ class Evidence:
 
     Attributes:
         figures: by name as in ``params.yaml`` under ``gate``; None where the test patients do not tell.
-        patients: of each compared figure, the value by patient, a mean over the patient's scans. ``dice``
-            is of patients whose mask holds something; ``false_mm3`` (mm³) of scans without calcium;
-            ``score`` is \\|log(1 + predicted) − log(1 + reference)\\| of the Agatston score of all.
+        patients: of each compared figure, the value by patient, a mean over the patient's scans; a
+            patient goes by the name of the first test case. ``dice`` is of patients whose mask holds
+            something; ``false_mm3`` (mm³) of scans without calcium; ``score`` is the absolute error of
+            log(1 + Agatston score) of all.
         cases: how many scans were measured.
     """
 
@@ -75,7 +76,7 @@ def measure(
             progress=watch,
         )
         agreement = _agreement(folder / "scores" / METRICS)
-    patient_of = {member.case: member.patient for member in split.members}
+    patient_of = name_patients(split)
     return Evidence(
         figures=_own(model, metrics, fits[model])
         | {
@@ -88,6 +89,13 @@ def measure(
         patients=_by_patient(model, cases, scores, patient_of),
         cases=len(cases),
     )
+
+
+def name_patients(split: Split) -> dict[str, str]:
+    """By test case the first test case of its patient: a name for the patient that tells nothing else."""
+    first: dict[str, str] = {}
+    tested = [member for member in split.members if member.part == "test"]
+    return {member.case: first.setdefault(member.patient, member.case) for member in tested}
 
 
 class _Watch:

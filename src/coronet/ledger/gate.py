@@ -15,16 +15,10 @@ from coronet.files import write_json, write_text
 from coronet.ledger import log, registry, store
 from coronet.ledger.comparison import Comparison, compare
 from coronet.ledger.evidence import DICE, FALSE_MM3, SCORE, Evidence, measure
-from coronet.ledger.integrity import (
-    Carried,
-    check_apart,
-    check_origin,
-    check_weights,
-    test_members,
-    unpack,
-)
+from coronet.ledger.integrity import Carried, check_origin, check_weights, unpack
 from coronet.ledger.log import PROMOTED, REJECTED, UNDECIDED, Entry
 from coronet.ledger.registry import CHALLENGER, CHAMPION, Version
+from coronet.ledger.unseen import check_apart, pick_split
 from coronet.ledger.verdict import REJECT, WORDS, Check, Verdict, decide
 from coronet.ledger.verdict_picture import draw_verdict
 
@@ -76,8 +70,8 @@ def judge(project: Path, candidate: Version, champion: Version | None, params: P
         comparisons: tuple[Comparison, ...] = ()
         patients, found = 0, ""
         if all(check.ok for check in checks):
-            split = test_members(new, old, shared=params.gate.test_patients == "shared")
-            check_apart(sides, split.patients("test"))
+            split = pick_split(new, old, companion, shared=params.gate.test_patients == "shared")
+            check_apart(sides, split)
             patients = len(split.patients("test"))
             found = hashlib.sha256("\n".join(split.cases("test")).encode()).hexdigest()
             evidence = _measure(new, companion, project, split, params)

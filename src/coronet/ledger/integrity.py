@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coronet.cohort.split import Split, read_split
-from coronet.errors import CoronetError, LedgerError, PromotionError
+from coronet.errors import CoronetError, LedgerError
 from coronet.files import read_json, sha256_file
 from coronet.ledger import registry
 from coronet.ledger.golden import GOLDEN, difference
@@ -119,61 +119,6 @@ def check_origin(carried: Carried, project: Path) -> tuple[Check, ...]:
     return (*checks, _validation(carried, project))
 
 
-def check_apart(sides: Iterable[Carried], test: Iterable[str]) -> None:
-    """Refuse test patients that anything learned from.
-
-    Args:
-        sides: all that are run on the test patients.
-        test: the patients.
-
-    Raises:
-        PromotionError: names the version; or its split is not known any more.
-    """
-    test = set(test)
-    for side in sides:
-        if side.split is None:
-            raise PromotionError(
-                f"{side.name}: DVC no longer holds the split it was trained with, so nobody knows whom it "
-                "learned from; `dvc pull` may bring it."
-            )
-        learned = set(side.split.patients("train")) | set(side.split.patients("tune"))
-        if shared := sorted(learned & test):
-            raise PromotionError(
-                f"{side.name} learned from {len(shared)} of the {len(test)} test patients, among them "
-                f"{shared[0]}, so it cannot be measured on them; train on today's split "
-                f"(`dvc repro train@{side.version.model}`) and register that."
-            )
-
-
-def test_members(candidate: Carried, champion: Carried | None, *, shared: bool) -> Split:
-    """The split on whose test patients both are measured.
-
-    Args:
-        candidate: its split is the one that counts.
-        champion: must have been tested on the same cases.
-        shared: take those who test in both splits, where they differ.
-
-    Raises:
-        PromotionError: the two have other test patients, or none in common.
-    """
-    split = candidate.split
-    if split is None:
-        check_apart((candidate,), ())
-    if champion is None or champion.split is None:
-        return split
-    old, new = set(champion.split.cases("test")), set(split.cases("test"))
-    if old == new:
-        return split
-    if not shared or not old & new:
-        raise PromotionError(
-            f"{candidate.name} and {champion.name} have other test patients: {len(old & new)} scans test in "
-            f"both, {len(new - old)} only in the first, {len(old - new)} only in the second. Train the "
-            "champion's parameters on today's split, or set gate.test_patients to shared."
-        )
-    kept = [member for member in split.members if member.part != "test" or member.case in old]
-    return dataclasses.replace(split, members=tuple(kept))
-
-
 def _same(name: str, wanted: str, found: str) -> Check:
     ok = bool(wanted) and wanted == found
     return Check(name, ok, _short(found) or "nothing", _short(wanted) or "a recorded hash")
@@ -189,7 +134,8 @@ def _golden(carried: Carried) -> Check:
     try:
         off = difference(carried.fit, carried.golden)
     except CoronetError as error:
-        return Check(name, False, str(error), wanted)
+        # the folder is a temporary one and tells nothing
+        return Check(name, False, str(error).replace(str(carried.fit), carried.name), wanted)
     return Check(name, off <= carried.golden["tolerance"], f"off by {off:.2g}", wanted)
 
 

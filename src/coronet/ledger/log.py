@@ -31,7 +31,7 @@ REGISTERED, INTENT, PROMOTED, ROLLED_BACK = "registered", "intent", "promoted", 
 REJECTED, UNDECIDED, MENDED = "rejected", "insufficient_evidence", "mended"
 START = "0" * 64
 LOCK_SECONDS = 60
-ABSOLUTE = re.compile(r"^(/|~|[A-Za-z]:[\\/]|\\\\|file:)")
+ABSOLUTE = re.compile(r"^[/~]|(^|[\s«\"'(=])(~?/[^\s/]+/|[A-Za-z]:[\\/]|\\\\|file:)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,5 +284,5 @@ def _check_private(value: Any, where: str) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _check_private(item, where)
-    elif isinstance(value, str) and ABSOLUTE.match(value):
+    elif isinstance(value, str) and ABSOLUTE.search(value):
         raise InputError(f"{LOG}: {where} would keep «{value}»; the log holds no absolute paths.")

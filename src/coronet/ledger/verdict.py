@@ -178,7 +178,7 @@ def decide(
         return REJECT, tuple(failed)
     wanted = (BETTER,) if params.demand == "better" else (BETTER, ALIKE, NOT_WORSE)
     if decisive and decisive.finding not in wanted:
-        return UNDECIDED, (_sentence(decisive), _needed(decisive), *unknown)
+        return UNDECIDED, (_sentence(decisive), _needed(decisive, params.demand), *unknown)
     if unknown:
         return UNDECIDED, tuple(unknown)
     return PROMOTE, (_sentence(decisive) if decisive else "All that is asked of a first champion holds.",)
@@ -199,13 +199,14 @@ def _sentence(item: Comparison) -> str:
     )
 
 
-def _needed(item: Comparison) -> str:
+def _needed(item: Comparison, demand: str) -> str:
     pairs = len(item.patients)
     if item.smallest_p > item.level:
         return (
             f"{pairs} patients cannot give a p below {item.smallest_p:g}; it takes at least "
             f"{item.least_patients} in the test part to show anything at {item.level:g}."
         )
-    if item.wanted_patients is None:
-        return "More test patients would tell; no gain is seen from which to say how many."
-    return f"If the gain seen here is the true one, about {item.wanted_patients} test patients would show it."
+    if demand != "better" or item.wanted_patients is None:
+        return "More test patients would tell; what is seen does not say how many."
+    wanted = max(item.wanted_patients, pairs + 1)
+    return f"If the gain seen here is the true one, about {wanted} test patients would show it."
