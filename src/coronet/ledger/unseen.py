@@ -61,7 +61,7 @@ def check_apart(sides: Iterable[Carried], split: Split) -> None:
         met = [item.case for item in split.members if item.part == "test" and item.patient in learned]
         if met:
             raise PromotionError(
-                f"{side.name} learned from patients who test ({len(met)} scans, such as {met[0]}), so it cannot "
+                f"{side.name} learned from patients who test ({len(met)} scans, such as {met[0]}); it cannot "
                 f"be measured on them; train on today's split (`dvc repro train@{side.version.model}`) and "
                 "register that, or set gate.test_patients to shared."
             )
