@@ -22,7 +22,7 @@ from coronet.cohort.split import Member, Split, write_split
 from coronet.cohort.volume import Volume, grid_affine, write_nifti
 from coronet.files import write_json, write_text
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SHAPE, SPACING = (48, 48, 32), (4.0, 4.0, 5.0)
 PARTS = {"train": 4, "tune": 2, "test": 8}
 CALCIUM_FREE = ("ball-07", "ball-08")
