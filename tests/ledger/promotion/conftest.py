@@ -240,6 +240,10 @@ def grown(grown_project: Path, tmp_path: Path) -> Small:
 
 def copy_small(source: Path, target: Path) -> Small:
     """Copy a project, and let its ledger's absolute paths lead to the copy."""
+    from mlflow.tracking._tracking_service import utils
+
+    # MLflow remembers by the run's id where its artifacts lie, and the copy has the same runs
+    utils._artifact_repos_cache.clear()
     target.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cp", "-a", str(source), str(target)], check=True)
     with contextlib.closing(sqlite3.connect(target / "mlruns" / "mlflow.db")) as database, database:
