@@ -146,6 +146,16 @@ def test_half_a_line_is_told_and_mended(tmp_path, caplog):
     assert log.verify(tmp_path) == ()
 
 
+def test_mending_alone_leaves_a_whole_log_as_it_is(tmp_path):
+    content = fill(tmp_path, 2)
+    log.mend(tmp_path)
+    assert (tmp_path / LOG).read_bytes() == content
+    (tmp_path / LOG).write_bytes(content + b'{"details"')
+    log.mend(tmp_path)
+    assert [entry.kind for entry in log.read(tmp_path)] == ["registered", "registered", "mended"]
+    assert log.verify(tmp_path) == ()
+
+
 def test_a_damaged_log_takes_no_more_lines(tmp_path):
     content = fill(tmp_path, 3)
     (tmp_path / LOG).write_bytes(content.replace(b"0.92", b"0.99"))

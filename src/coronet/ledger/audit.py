@@ -76,9 +76,10 @@ def audit(project: Path = Path(), *, mend: bool = False) -> Audit:
                 drifted += drift(client, project, model)
                 if mend:
                     set_by_log(client, project, model)
-    whole = log.count(project)
-    committed = min(whole, log.committed(project).count(b"\n"))
-    return Audit(whole, committed, faults, tuple(drifted), bool(drifted) and mend, unfinished)
+    path = project / log.LOG
+    lines = path.read_bytes().count(b"\n") if path.exists() else 0
+    committed = min(lines, log.committed(project).count(b"\n"))
+    return Audit(lines, committed, faults, tuple(drifted), bool(drifted) and mend, unfinished)
 
 
 def drift(client: MlflowClient, project: Path, model: str) -> tuple[str, ...]:

@@ -114,19 +114,19 @@ def append(project: Path, event: Event) -> Entry:
     _check_private(event.details, event.kind)
     path = Path(project) / LOG
     with _locked(Path(project)):
-        whole, torn = _split(path)
-        entries, faults = _chain(whole)
-        if faults:
-            raise InputError(
-                f"{LOG}: {faults[0].what} Nothing is added to a damaged log; `coronet ledger verify` lists "
-                f"all faults, `git restore {LOG}` brings back what was committed."
-            )
-        if torn:
-            logger.warning("%s ended in half a line, left by a kill; %d bytes are cut off", LOG, len(torn))
-            os.truncate(path, path.stat().st_size - len(torn))
-            mended = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
-            entries = (*entries, _write(path, entries, Event(MENDED, details=mended)))
-        return _write(path, entries, event)
+        return _write(path, _whole(path), event)
+
+
+def mend(project: Path) -> None:
+    """Cut off half a line that a kill left at the end, and say so in a line of its own.
+
+    Raises:
+        InputError: the lines before it are damaged.
+    """
+    path = Path(project) / LOG
+    if _split(path)[1]:
+        with _locked(Path(project)):
+            _whole(path)
 
 
 def read(project: Path) -> tuple[Entry, ...]:
@@ -138,11 +138,6 @@ def read(project: Path) -> tuple[Entry, ...]:
     return tuple(_parse(line, number) for number, line in enumerate(_split(Path(project) / LOG)[0], start=1))
 
 
-def count(project: Path) -> int:
-    """How many whole lines there are, whatever they hold."""
-    return len(_split(Path(project) / LOG)[0])
-
-
 def verify(project: Path) -> tuple[Fault, ...]:
     """Find edited, missing and moved lines.
 
@@ -150,7 +145,7 @@ def verify(project: Path) -> tuple[Fault, ...]:
     first lines of the file.
     """
     whole, torn = _split(Path(project) / LOG)
-    _, faults = _chain(whole)
+    faults = _chain(whole)[1]
     if torn:
         what = f"Line {len(whole) + 1} is cut off: a kill while it was written, or a hand."
         faults = (*faults, Fault(len(whole) + 1, what))
@@ -184,6 +179,23 @@ def _locked(project: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".promotions.lock", timeout=LOCK_SECONDS):
         yield
+
+
+def _whole(path: Path) -> tuple[Entry, ...]:
+    """All entries, once the chain is walked and half a line is gone from its end."""
+    whole, torn = _split(path)
+    entries, faults = _chain(whole)
+    if faults:
+        raise InputError(
+            f"{LOG}: {faults[0].what} Nothing is added to a damaged log; `coronet ledger verify` lists all "
+            f"faults, `git restore {LOG}` brings back what was committed."
+        )
+    if torn:
+        logger.warning("%s ended in half a line, left by a kill; %d bytes are cut off", LOG, len(torn))
+        os.truncate(path, path.stat().st_size - len(torn))
+        mended = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
+        entries = (*entries, _write(path, entries, Event(MENDED, details=mended)))
+    return entries
 
 
 def _split(path: Path) -> tuple[tuple[bytes, ...], bytes]:

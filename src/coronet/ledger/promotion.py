@@ -95,7 +95,7 @@ def promote(
     params = config.load(project / "params.yaml")
     approved_by = _name(approved_by)
     with _turn(project, model):
-        _finish(project, model)
+        _prepare(project, model)
         candidate, champion = _contestants(project, model, first=first)
         if params.gate.approval == "required" and not (approved_by or approve):
             raise PromotionError(
@@ -130,7 +130,7 @@ def rollback(
     project = Path(project)
     approved_by = _name(approved_by)
     with _turn(project, model):
-        _finish(project, model)
+        _prepare(project, model)
         with store.opened(project / "mlruns") as client:
             _check_agreement(client, project, model)
             champion, previous = (registry.find(client, model, name) for name in (CHAMPION, PREVIOUS))
@@ -185,11 +185,17 @@ def _turn(project: Path, model: str, *, seconds: float = TURN_SECONDS) -> Iterat
         lock.release()
 
 
-def _contestants(project: Path, model: str, *, first: bool) -> tuple[Version, Version | None]:
-    """The challenger and the champion, once it is clear that there is something to judge."""
+def _prepare(project: Path, model: str) -> None:
+    """Mend what a kill left, and refuse a log that anything else has changed."""
+    log.mend(project)
     faults = log.verify(project)
     if faults:
         raise InputError(f"{log.LOG}: {faults[0].what} `coronet ledger verify` lists all faults.")
+    _finish(project, model)
+
+
+def _contestants(project: Path, model: str, *, first: bool) -> tuple[Version, Version | None]:
+    """The challenger and the champion, once it is clear that there is something to judge."""
     with store.opened(project / "mlruns") as client:
         _check_agreement(client, project, model)
         candidate, champion = (registry.find(client, model, name) for name in (CHALLENGER, CHAMPION))

@@ -165,6 +165,15 @@ def test_an_alias_moved_by_hand_is_found_and_mended(grown):
     assert aliases(grown)["champion"] == 1
 
 
+def test_half_a_line_does_not_stop_a_rollback(promoted):
+    with (promoted.folder / "promotions.jsonl").open("a") as lines:
+        lines.write('{"details":{"appr')
+    assert not audit.audit(promoted.folder).ok
+    assert promotion.rollback("heart", promoted.folder).moved
+    assert [entry.kind for entry in log.read(promoted.folder)][-3:] == ["mended", "intent", "rolled_back"]
+    assert agree(promoted)
+
+
 def test_a_damaged_log_stops_the_promotion(grown):
     path = grown.folder / "promotions.jsonl"
     path.write_text(path.read_text().replace("PROMOTE", "promote"))
