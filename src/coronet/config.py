@@ -189,6 +189,70 @@ class ScoreParams:
 
 
 @dataclasses.dataclass(frozen=True)
+class HeartGateParams:
+    """Of the heart network alone. ``dice`` is the mean of the test patients; None asks for nothing."""
+
+    dice: float | None
+    dice_margin: float
+
+
+@dataclasses.dataclass(frozen=True)
+class CalciumGateParams:
+    """Of the calcium network alone, inside the true heart; None asks for nothing.
+
+    ``f1`` is pooled over all voxels, ``lesion_sensitivity`` over all lesions. ``false_mm3`` is the mean
+    volume found in calcium-free scans. The margin of Dice is of patients with calcium.
+    """
+
+    f1: float | None
+    lesion_sensitivity: float | None
+    false_mm3: float | None
+    dice_margin: float
+    false_mm3_margin: float
+
+
+@dataclasses.dataclass(frozen=True)
+class GateParams:
+    """What a version must reach to become champion; see docs/promotion.md.
+
+    ``level`` is the two-sided error of tests and intervals. ``score_error`` (Agatston units, mean of the
+    absolute error), ``kappa`` (linear weights), ``seconds`` (median of a scan) and ``megabytes`` are of the
+    whole path; None asks for nothing. Margins are the smallest differences that matter; that of the score is
+    of the error on a logarithmic scale, log(1 + score).
+    """
+
+    approval: str
+    demand: str
+    test_patients: str
+    level: float
+    resamples: int
+    score_error: float | None
+    score_margin: float
+    kappa: float | None
+    seconds: float | None
+    megabytes: float | None
+    heart: HeartGateParams
+    calcium: CalciumGateParams
+
+    def __post_init__(self) -> None:
+        choices = {
+            "approval": ("required", "optional"),
+            "demand": ("better", "not_worse"),
+            "test_patients": ("same", "shared"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ParamsError(f"gate.{name} «{getattr(self, name)}» must be {' or '.join(known)}.")
+        if not 0 < self.level < 1 or self.resamples < 1:
+            raise ParamsError(
+                f"gate.level {self.level} must lie between 0 and 1, and gate.resamples be 1 or more."
+            )
+        margins = (self.score_margin, self.heart.dice_margin, self.calcium.dice_margin)
+        if min(*margins, self.calcium.false_mm3_margin) < 0:
+            raise ParamsError("gate: a margin is the size of a difference, so none lies below 0.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Params:
     """All of ``params.yaml`` with the chosen profile resolved."""
 
@@ -199,6 +263,7 @@ class Params:
     validate: ValidateParams
     split: SplitParams
     score: ScoreParams
+    gate: GateParams
     heart: ModelParams
     calcium: ModelParams
 

@@ -9,7 +9,8 @@ CoronetError
 ├── StageError           a stage was run before what it needs, or on results that do not fit
 ├── LedgerError          MLflow cannot be reached, or does not hold what was asked for
 ├── Busy                 another process holds the same work folder
-└── Unreachable          a server that a verb needs does not answer
+├── Unreachable          a server that a verb needs does not answer
+└── PromotionError       there is nothing to promote, or aliases and log contradict each other
 
 Every message says what is wrong, in which case or file, and what mends it. The command line prints the
 message without a traceback and ends with exit code 2.
@@ -46,6 +47,10 @@ class StageError(CoronetError):
 
 class LedgerError(CoronetError):
     """MLflow cannot be reached, or does not hold what was asked for."""
+
+
+class PromotionError(CoronetError):
+    """There is nothing to promote or to go back to, or aliases and log contradict each other."""
 
 
 class Busy(CoronetError):

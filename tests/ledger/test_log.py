@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from coronet.errors import InputError
-from coronet.ledger import log
+from coronet.ledger import log, standing
 from coronet.ledger.log import LOG, Event
 
 
@@ -146,6 +146,16 @@ def test_half_a_line_is_told_and_mended(tmp_path, caplog):
     assert log.verify(tmp_path) == ()
 
 
+def test_mending_alone_leaves_a_whole_log_as_it_is(tmp_path):
+    content = fill(tmp_path, 2)
+    log.mend(tmp_path)
+    assert (tmp_path / LOG).read_bytes() == content
+    (tmp_path / LOG).write_bytes(content + b'{"details"')
+    log.mend(tmp_path)
+    assert [entry.kind for entry in log.read(tmp_path)] == ["registered", "registered", "mended"]
+    assert log.verify(tmp_path) == ()
+
+
 def test_a_damaged_log_takes_no_more_lines(tmp_path):
     content = fill(tmp_path, 3)
     (tmp_path / LOG).write_bytes(content.replace(b"0.92", b"0.99"))
@@ -154,11 +164,16 @@ def test_a_damaged_log_takes_no_more_lines(tmp_path):
     assert (tmp_path / LOG).read_bytes() == content.replace(b"0.92", b"0.99")
 
 
-@pytest.mark.parametrize("path", ["/home/me/scan.nii.gz", "file:///data", "C:\\data", "~/data"])
+@pytest.mark.parametrize(
+    "path",
+    ["/data", "file:///data", "C:\\data", "~/data", "see «/home/me/scan.nii.gz»", "in D:\\scans it was"],
+)
 def test_absolute_paths_are_refused(tmp_path, path):
     with pytest.raises(InputError, match="no absolute paths"):
         log.append(tmp_path, Event("promoted", "heart", 1, {"evidence": [{"where": path}]}))
     assert log.read(tmp_path) == ()
+    harmless = "mm³/scan, 1 / 2, and/or models:/heart@champion in build/heart/fit (src/coronet/a.py)"
+    assert log.append(tmp_path, Event("promoted", "heart", 1, {"reason": harmless})).number == 1
 
 
 WRITER = """
@@ -183,3 +198,19 @@ def test_writers_at_once_make_one_chain(tmp_path):
     assert len(entries) == 30
     for name in ("heart", "calcium", "other"):
         assert [entry.version for entry in entries if entry.model == name] == list(range(10))
+
+
+def test_aliases_are_told_by_the_log_alone(tmp_path):
+    def say(kind: str, version: int, model: str = "heart") -> dict[str, int]:
+        log.append(tmp_path, Event(kind, model, version))
+        return standing.aliases(log.read(tmp_path), "heart")
+
+    assert say("registered", 1) == {"challenger": 1}
+    assert say("registered", 7, "calcium") == {"challenger": 1}
+    assert say("intent", 1) == {"challenger": 1}
+    assert say("promoted", 1) == {"champion": 1}
+    assert say("registered", 2) == {"champion": 1, "challenger": 2}
+    assert say("rejected", 2) == {"champion": 1, "challenger": 2}
+    assert say("registered", 3) == {"champion": 1, "challenger": 3}
+    assert say("promoted", 3) == {"champion": 3, "previous": 1}
+    assert say("rolled_back", 1) == {"champion": 1, "previous": 3}

@@ -12,6 +12,7 @@ import typer
 from coronet.cli.cohort import cohort
 from coronet.cli.ledger import ledger
 from coronet.cli.options import AsJson
+from coronet.cli.promotion import promote, rollback, show_history, show_why
 from coronet.cli.registry import register
 from coronet.cli.score import score, show_agreement
 from coronet.errors import CoronetError
@@ -21,6 +22,10 @@ app.add_typer(cohort, name="cohort")
 app.add_typer(ledger, name="ledger")
 app.command("score")(score)
 app.command("register")(register)
+app.command("promote")(promote)
+app.command("rollback")(rollback)
+app.command("history")(show_history)
+app.command("why")(show_why)
 app.command("agreement")(show_agreement)
 
 

@@ -31,6 +31,32 @@ def ledger_sync(as_json: AsJson = False) -> None:
         typer.echo("build/ holds no training yet; `dvc repro` makes some.")
 
 
+@ledger.command("verify")
+def ledger_verify(
+    *,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="Set champion and previous as the log tells them.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Walk the log of promotions line by line, and compare it with git and with MLflow's aliases."""
+    import json
+
+    from coronet.errors import PromotionError
+    from coronet.ledger import audit
+
+    found = audit.audit(mend=mend)
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+    else:
+        for sentence in found.lines():
+            typer.echo(sentence)
+    if not found.ok:
+        raise PromotionError(
+            "The log is not what it should be; `git log -p promotions.jsonl` tells of its lines."
+        )
+
+
 @ledger.command("ui")
 def ledger_ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     """Open MLflow on 127.0.0.1 until it is stopped."""

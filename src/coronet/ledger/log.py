@@ -31,7 +31,7 @@ REGISTERED, INTENT, PROMOTED, ROLLED_BACK = "registered", "intent", "promoted", 
 REJECTED, UNDECIDED, MENDED = "rejected", "insufficient_evidence", "mended"
 START = "0" * 64
 LOCK_SECONDS = 60
-ABSOLUTE = re.compile(r"^(/|~|[A-Za-z]:[\\/]|\\\\|file:)")
+ABSOLUTE = re.compile(r"^[/~]|(^|[\s«\"'(=])(~?/[^\s/]+/|[A-Za-z]:[\\/]|\\\\|file:)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,19 +114,19 @@ def append(project: Path, event: Event) -> Entry:
     _check_private(event.details, event.kind)
     path = Path(project) / LOG
     with _locked(Path(project)):
-        whole, torn = _split(path)
-        entries, faults = _chain(whole)
-        if faults:
-            raise InputError(
-                f"{LOG}: {faults[0].what} Nothing is added to a damaged log; `coronet ledger verify` lists "
-                f"all faults, `git restore {LOG}` brings back what was committed."
-            )
-        if torn:
-            logger.warning("%s ended in half a line, left by a kill; %d bytes are cut off", LOG, len(torn))
-            os.truncate(path, path.stat().st_size - len(torn))
-            mended = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
-            entries = (*entries, _write(path, entries, Event(MENDED, details=mended)))
-        return _write(path, entries, event)
+        return _write(path, _whole(path), event)
+
+
+def mend(project: Path) -> None:
+    """Cut off half a line that a kill left at the end, and say so in a line of its own.
+
+    Raises:
+        InputError: the lines before it are damaged.
+    """
+    path = Path(project) / LOG
+    if _split(path)[1]:
+        with _locked(Path(project)):
+            _whole(path)
 
 
 def read(project: Path) -> tuple[Entry, ...]:
@@ -145,16 +145,14 @@ def verify(project: Path) -> tuple[Fault, ...]:
     first lines of the file.
     """
     whole, torn = _split(Path(project) / LOG)
-    _, faults = _chain(whole)
+    faults = _chain(whole)[1]
     if torn:
         what = f"Line {len(whole) + 1} is cut off: a kill while it was written, or a hand."
         faults = (*faults, Fault(len(whole) + 1, what))
-    committed, _ = _lines(committed_log(project))
-    for number, line in enumerate(committed, start=1):
+    known, _ = _lines(committed(project))
+    for number, line in enumerate(known, start=1):
         if number > len(whole):
-            what = (
-                f"Line {number} is missing: git's HEAD holds {len(committed)} lines, the file {len(whole)}."
-            )
+            what = f"Line {number} is missing: git's HEAD holds {len(known)} lines, the file {len(whole)}."
         elif whole[number - 1] != line:
             what = f"Line {number} is not the line {number} that HEAD holds."
         else:
@@ -163,9 +161,9 @@ def verify(project: Path) -> tuple[Fault, ...]:
     return faults
 
 
-def committed_log(project: Path) -> bytes:
-    """The log as git's ``HEAD`` holds it; empty where it or git is absent."""
-    command = ["git", "-C", str(project), "show", f"HEAD:./{LOG}"]
+def committed(project: Path, path: str = LOG, *, revision: str = "HEAD") -> bytes:
+    """A file as git has it at a revision; empty where it or git is absent."""
+    command = ["git", "-C", str(project), "show", f"{revision}:./{path}"]
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=30)
     except FileNotFoundError:
@@ -181,6 +179,23 @@ def _locked(project: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".promotions.lock", timeout=LOCK_SECONDS):
         yield
+
+
+def _whole(path: Path) -> tuple[Entry, ...]:
+    """All entries, once the chain is walked and half a line is gone from its end."""
+    whole, torn = _split(path)
+    entries, faults = _chain(whole)
+    if faults:
+        raise InputError(
+            f"{LOG}: {faults[0].what} Nothing is added to a damaged log; `coronet ledger verify` lists all "
+            f"faults, `git restore {LOG}` brings back what was committed."
+        )
+    if torn:
+        logger.warning("%s ended in half a line, left by a kill; %d bytes are cut off", LOG, len(torn))
+        os.truncate(path, path.stat().st_size - len(torn))
+        mended = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
+        entries = (*entries, _write(path, entries, Event(MENDED, details=mended)))
+    return entries
 
 
 def _split(path: Path) -> tuple[tuple[bytes, ...], bytes]:
@@ -281,5 +296,5 @@ def _check_private(value: Any, where: str) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _check_private(item, where)
-    elif isinstance(value, str) and ABSOLUTE.match(value):
+    elif isinstance(value, str) and ABSOLUTE.search(value):
         raise InputError(f"{LOG}: {where} would keep «{value}»; the log holds no absolute paths.")

@@ -1,0 +1,117 @@
+"""``coronet promote``, ``rollback``, ``history`` and ``why``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from coronet.cli.options import AsJson
+
+Model = Annotated[str, typer.Argument(metavar="NAME", help="heart or calcium.")]
+ApprovedBy = Annotated[str | None, typer.Option("--approve-by", metavar="WHO", help="Whose word it is.")]
+COMMIT = "Commit promotions.jsonl: it is what git keeps of this."
+
+
+def promote(
+    model: Model,
+    *,
+    first: Annotated[
+        bool, typer.Option("--first", help="Make the first champion; floors alone decide.")
+    ] = False,
+    approved_by: ApprovedBy = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the challenger and make it champion if the gate says so; exit code 1 if it does not.
+
+    See docs/promotion.md.
+    """
+    import json
+
+    from rich.console import Console
+
+    from coronet.ledger import promotion
+
+    done = promotion.promote(model, first=first, approved_by=approved_by)
+    if as_json:
+        typer.echo(json.dumps(done.to_json()))
+    else:
+        console = Console()
+        for table in done.verdict.tables():
+            console.print(table)
+        for reason in done.verdict.reasons:
+            console.print(reason, markup=False, highlight=False)
+        champion = f"{model}/{done.champion} is champion." if done.champion else f"{model} has no champion."
+        typer.echo(f"{done.verdict.answer}. {champion} {COMMIT}")
+    if not done.moved:
+        raise typer.Exit(1)
+
+
+def rollback(
+    model: Model,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "",
+    approved_by: ApprovedBy = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the previous champion champion again."""
+    import json
+
+    from coronet.ledger import promotion
+
+    done = promotion.rollback(model, reason=reason, approved_by=approved_by)
+    if as_json:
+        typer.echo(json.dumps(done.to_json()))
+        return
+    typer.echo(
+        f"{model}/{done.champion} is champion again, {model}/{done.previous} the previous one. {COMMIT}"
+    )
+
+
+def show_history(model: Model, *, as_json: AsJson = False) -> None:
+    """Tell who was champion when, and by whose word."""
+    import dataclasses
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from coronet.ledger import promotion
+
+    entries = promotion.history(model)
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(entry) for entry in entries]))
+        return
+    if not entries:
+        typer.echo(f"The log tells nothing of {model}; `coronet register {model}` writes its first line.")
+        return
+    table = Table("line", "time", "what", "version", "before", "by", "why")
+    for entry in entries:
+        details = entry.details
+        reasons = details.get("verdict", {}).get("reasons", [])
+        table.add_row(
+            str(entry.number),
+            entry.time,
+            entry.kind.replace("_", " "),
+            f"{model}/{entry.version}",
+            f"{model}/{details['from']}" if details.get("from") else "",
+            details.get("approved_by", ""),
+            details.get("reason") or (reasons[0] if reasons else ""),
+        )
+    Console().print(table)
+
+
+def show_why(
+    target: Annotated[
+        str, typer.Argument(metavar="WHAT", help="heart@champion, heart/3, or the path of a score.json.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Tell where a version or a score comes from, and the commands that make it again."""
+    import json
+
+    from coronet.ledger.why import why
+
+    found = why(target)
+    typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))

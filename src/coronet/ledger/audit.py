@@ -1,0 +1,115 @@
+"""Does the log hold together, and do MLflow's aliases say what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coronet.config import MODELS
+from coronet.errors import LedgerError
+from coronet.ledger import log, registry, standing, store
+from coronet.ledger.log import Fault
+from coronet.ledger.registry import CHAMPION, PREVIOUS
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What was found.
+
+    Attributes:
+        entries: whole lines of the log.
+        committed: how many of them git's ``HEAD`` holds.
+        faults: of the log.
+        drift: sentences of aliases that are others than the log tells.
+        mended: whether the drift was mended.
+        unfinished: models with a move that was cut off; the next verb finishes it.
+    """
+
+    entries: int
+    committed: int
+    faults: tuple[Fault, ...]
+    drift: tuple[str, ...]
+    mended: bool
+    unfinished: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything holds now."""
+        return not self.faults and (self.mended or not self.drift)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"ok": self.ok, **dataclasses.asdict(self)}
+
+    def lines(self) -> list[str]:
+        """As text."""
+        state = "the chain holds" if not self.faults else f"{len(self.faults)} faults"
+        found = [f"{log.LOG}: {self.entries} lines, {self.committed} of them committed; {state}."]
+        found += [fault.what for fault in self.faults]
+        found += [f"{sentence} {'Mended.' if self.mended else ''}".strip() for sentence in self.drift]
+        found += [f"A move of {model} was cut off; its next verb finishes it." for model in self.unfinished]
+        return found
+
+
+def audit(project: Path = Path(), *, mend: bool = False) -> Audit:
+    """Walk the log and compare it with git and with MLflow.
+
+    Args:
+        project: the project's folder.
+        mend: set champion and previous as the log tells them, where the log holds together.
+    """
+    project = Path(project)
+    faults = log.verify(project)
+    entries = () if faults else log.read(project)
+    unfinished = tuple(model for model in MODELS if standing.pending(entries, model))
+    drifted: list[str] = []
+    if entries:
+        with store.opened(project / "mlruns") as client:
+            for model in MODELS:
+                # a move under way is no drift: its aliases are between two states
+                if model in unfinished:
+                    continue
+                drifted += drift(client, project, model)
+                if mend:
+                    set_by_log(client, project, model)
+    path = project / log.LOG
+    lines = path.read_bytes().count(b"\n") if path.exists() else 0
+    committed = min(lines, log.committed(project).count(b"\n"))
+    return Audit(lines, committed, faults, tuple(drifted), bool(drifted) and mend, unfinished)
+
+
+def drift(client: MlflowClient, project: Path, model: str) -> tuple[str, ...]:
+    """Where MLflow's aliases are others than the log tells; a sentence each."""
+    told, there = standing.aliases(log.read(project), model), registry.aliases(client, model)
+    return tuple(
+        f"MLflow's {alias} of {model} is {_named(model, there.get(alias))}, the log's is "
+        f"{_named(model, told.get(alias))}."
+        for alias in (CHAMPION, PREVIOUS)
+        if told.get(alias) != there.get(alias)
+    )
+
+
+def set_by_log(client: MlflowClient, project: Path, model: str) -> None:
+    """Let champion and previous be what the log tells.
+
+    Raises:
+        LedgerError: MLflow lacks a version that the log tells of.
+    """
+    told, there = standing.aliases(log.read(project), model), registry.aliases(client, model)
+    for alias in (CHAMPION, PREVIOUS):
+        if alias in told and there.get(alias) != told[alias]:
+            if registry.find(client, model, str(told[alias])) is None:
+                raise LedgerError(
+                    f"MLflow lacks {model}/{told[alias]}; `coronet ledger sync` brings it back from the log."
+                )
+            registry.set_alias(client, model, alias, told[alias])
+        elif alias in there and alias not in told:
+            registry.drop_alias(client, model, alias)
+
+
+def _named(model: str, number: int | None) -> str:
+    return f"{model}/{number}" if number else "nobody"
