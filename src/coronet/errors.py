@@ -7,6 +7,7 @@ CoronetError
 │   └── UnsuitableScan   a volume was read, but it must not be scored or learned from
 ├── GateFailed           the data do not hold what the expectations demand
 ├── StageError           a stage was run before what it needs, or on results that do not fit
+├── SearchError          a study that is of something else, or in which no trial came to an end
 ├── Busy                 another process holds the same work folder
 └── Unreachable          a server that a verb needs does not answer
 
@@ -41,6 +42,10 @@ class GateFailed(CoronetError):
 
 class StageError(CoronetError):
     """A stage was run before what it needs, or on results that do not fit its parameters."""
+
+
+class SearchError(CoronetError):
+    """A study that cannot be gone on with or adopted, or in which no trial came to an end."""
 
 
 class Busy(CoronetError):

@@ -13,11 +13,13 @@ from coronet.cli.cohort import cohort
 from coronet.cli.ledger import ledger
 from coronet.cli.options import AsJson
 from coronet.cli.score import score, show_agreement
+from coronet.cli.search import search
 from coronet.errors import CoronetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cohort, name="cohort")
 app.add_typer(ledger, name="ledger")
+app.add_typer(search, name="search")
 app.command("score")(score)
 app.command("agreement")(show_agreement)
 
