@@ -12,7 +12,7 @@ from coronet.search.study import search
 def runs(project):
     """Runs of the search by their names, and the parent's artifacts."""
     with store.opened(project / "mlruns") as client:
-        experiment = client.get_experiment_by_name("heart search").experiment_id
+        experiment = client.get_experiment_by_name("heart-search").experiment_id
         found = {run.info.run_name: run for run in client.search_runs([experiment])}
         (parent,) = [run for run in found.values() if "mlflow.parentRunId" not in run.data.tags]
         return found, {item.path for item in client.list_artifacts(parent.info.run_id)}

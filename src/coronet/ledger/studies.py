@@ -83,7 +83,7 @@ def write(record: StudyRecord, mlruns: Path, *, pictures: Path | None = None, di
     for key, value in PATIENCE.items():
         os.environ.setdefault(key, value)
     with store.opened(mlruns) as client:
-        experiment = store.experiment_id(client, f"{record.model} search", mlruns)
+        experiment = store.experiment_id(client, f"{record.model}-search", mlruns)
         parent = _parent(client, experiment, record)
         children = _children(client, experiment, parent)
         for trial in record.trials:
