@@ -96,7 +96,7 @@ def _check_name(name: str) -> str:
 def _check_result(result: StudyResult) -> None:
     if result.best is not None:
         return
-    reasons = Counter(trial.reason for trial in result.trials if trial.reason)
+    reasons = Counter(trial.reason for trial in result.trials if trial.settled and trial.reason)
     common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
     raise SearchError(
         f"No trial of the study «{result.name}» came to a value{common}. "
