@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo repro test lint ui bench lock clean
+.PHONY: help install demo repro test lint ui dashboard bench lock clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Nothing here talks to the network unless it is told to.
@@ -32,6 +32,9 @@ lint: .venv/.installed ## linters and import layers
 
 ui: .venv/.installed ## MLflow on 127.0.0.1:5000
 	@coronet ledger ui
+
+dashboard: .venv/.installed ## the searches in optuna-dashboard on 127.0.0.1:8080
+	@coronet search dashboard
 
 bench: .venv/.installed ## side-by-side timings, the quick ones
 	@python benchmarks/score_mask.py

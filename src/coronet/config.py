@@ -1,7 +1,8 @@
 """``params.yaml``, read once into frozen dataclasses.
 
 Units are part of the names (``_mm``, ``_hu``, ``_deg``). A key that no dataclass knows is an error that
-names the nearest known one. ``profile`` chooses which of ``profiles`` fills ``heart`` and ``calcium``.
+names the nearest known one. ``profile`` chooses which of ``profiles`` fills ``heart``, ``calcium`` and
+``search``.
 """
 
 from __future__ import annotations
@@ -253,6 +254,64 @@ class GateParams:
 
 
 @dataclasses.dataclass(frozen=True)
+class SearchParams:
+    """What `coronet search` draws from, and what a trial may cost.
+
+    Pairs are (lowest, highest). ``loss.focal`` is what ``dice`` leaves of 1: a common factor of both would
+    change nothing, since Adam divides it out. The training patients are dealt into ``folds``;
+    ``folds_used`` of them are held out in turn. ``patches`` is the share of the final training's
+    ``patches_per_epoch`` that a trial's epoch has.
+    """
+
+    encoders: tuple[str, ...]
+    activations: tuple[str, ...]
+    dice: tuple[float, float]
+    focal_gamma: tuple[float, float]
+    learning_rate: tuple[float, float]
+    folds: int
+    folds_used: int
+    epochs: int
+    patches: float
+    trials: int
+    pruner: str
+    random_trials: int
+    startup_trials: int
+    warmup_epochs: int
+    retries: int
+    heartbeat_s: int
+    grace_s: int
+
+    def __post_init__(self) -> None:
+        for name in ("dice", "focal_gamma", "learning_rate"):
+            low, high = getattr(self, name)
+            if not low < high:
+                raise ParamsError(f"search.{name}: {low} must be below {high}.")
+        checks = {
+            "encoders and activations must name at least one each": self.encoders and self.activations,
+            "dice must lie within 0 and 1": self.dice[0] >= 0 and self.dice[1] <= 1,
+            "focal_gamma must not be negative": self.focal_gamma[0] >= 0,
+            "learning_rate must be above 0": self.learning_rate[0] > 0,
+            "folds_used must be from 1 to folds, and folds at least 2": 1
+            <= self.folds_used
+            <= self.folds
+            > 1,
+            "epochs and trials must be at least 1": min(self.epochs, self.trials) >= 1,
+            "patches must be above 0 and at most 1": 0 < self.patches <= 1,
+            "pruner must be median, hyperband or none": self.pruner in ("median", "hyperband", "none"),
+            "numbers of trials, epochs and retries must not be negative": min(
+                self.random_trials, self.startup_trials, self.warmup_epochs, self.retries
+            )
+            >= 0,
+            "grace_s must be more than heartbeat_s, and that at least 1": 1
+            <= self.heartbeat_s
+            < self.grace_s,
+        }
+        for words, holds in checks.items():
+            if not holds:
+                raise ParamsError(f"search: {words}.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Params:
     """All of ``params.yaml`` with the chosen profile resolved."""
 
@@ -264,6 +323,7 @@ class Params:
     split: SplitParams
     score: ScoreParams
     gate: GateParams
+    search: SearchParams
     heart: ModelParams
     calcium: ModelParams
 

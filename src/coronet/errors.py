@@ -8,6 +8,7 @@ CoronetError
 ├── GateFailed           the data do not hold what the expectations demand
 ├── StageError           a stage was run before what it needs, or on results that do not fit
 ├── LedgerError          MLflow cannot be reached, or does not hold what was asked for
+├── SearchError          a study that is of something else, or in which no trial came to an end
 ├── Busy                 another process holds the same work folder
 ├── Unreachable          a server that a verb needs does not answer
 └── PromotionError       there is nothing to promote, or aliases and log contradict each other
@@ -51,6 +52,10 @@ class LedgerError(CoronetError):
 
 class PromotionError(CoronetError):
     """There is nothing to promote or to go back to, or aliases and log contradict each other."""
+
+
+class SearchError(CoronetError):
+    """A study that cannot be gone on with or adopted, or in which no trial came to an end."""
 
 
 class Busy(CoronetError):

@@ -15,11 +15,13 @@ from coronet.cli.options import AsJson
 from coronet.cli.promotion import promote, rollback, show_history, show_why
 from coronet.cli.registry import register
 from coronet.cli.score import score, show_agreement
+from coronet.cli.search import search
 from coronet.errors import CoronetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cohort, name="cohort")
 app.add_typer(ledger, name="ledger")
+app.add_typer(search, name="search")
 app.command("score")(score)
 app.command("register")(register)
 app.command("promote")(promote)

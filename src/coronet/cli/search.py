@@ -1,0 +1,156 @@
+"""``coronet search``: Optuna looks for better parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from coronet.cli.options import AsJson
+from coronet.config import MODELS
+
+if TYPE_CHECKING:
+    from coronet.search.result import StudyResult
+
+search = typer.Typer(no_args_is_help=True, help="Look for better parameters; see docs/search.md.")
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        envvar="CORONET_STORAGE",
+        show_envvar=True,
+        help="SQLAlchemy URL; mlruns/optuna.db by default.",
+    ),
+]
+
+
+def run_search(
+    context: typer.Context,
+    *,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="In all for this study; search.trials by default.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; more than one do not repeat exactly.")] = 1,
+    storage: Storage = None,
+    study: Annotated[
+        str | None, typer.Option(help="Its name; one made of model, data and space by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train trials on inner folds of the training patients, or go on with a search."""
+    import json
+
+    from coronet.search.study import search as run
+
+    result = run(
+        str(context.info_name),
+        Path(),
+        trials=trials,
+        workers=workers,
+        storage=storage,
+        name=study,
+    )
+    if as_json:
+        typer.echo(json.dumps(result.to_json()))
+    else:
+        _show(result)
+
+
+for _model in MODELS:
+    search.command(_model, help=f"Search for the {_model} model, or go on with a search.")(run_search)
+
+
+@search.command("adopt")
+def adopt_winner(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")],
+    *,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a study's winner into params.yaml, and the evidence beside it; then `dvc repro` trains it."""
+    import dataclasses
+    import json
+
+    from coronet.search.adopt import adopt
+
+    adopted = adopt(study, Path(), storage=storage)
+    if as_json:
+        typer.echo(json.dumps({**dataclasses.asdict(adopted), "evidence": adopted.evidence.as_posix()}))
+        return
+    for change in adopted.changes:
+        typer.echo(f"{change.key}: {change.before} → {change.after}")
+    if not adopted.changes:
+        typer.echo("params.yaml holds the winner already.")
+        return
+    typer.echo(
+        f"Evidence: {adopted.evidence}. Look at `git diff params.yaml`, commit both, then `dvc repro`."
+    )
+
+
+@search.command("sync")
+def sync_studies(*, storage: Storage = None, as_json: AsJson = False) -> None:
+    """Write to MLflow what it lacks of the studies."""
+    import json
+
+    from coronet.search.record import sync
+
+    written = sync(Path(), storage=storage)
+    if as_json:
+        typer.echo(json.dumps(written))
+        return
+    for name, run_id in written.items():
+        typer.echo(f"{name}: run {run_id}")
+    if not written:
+        typer.echo("There is no study yet; `coronet search heart` makes one.")
+
+
+@search.command("dashboard")
+def open_dashboard(
+    *, storage: Storage = None, port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 8080
+) -> None:
+    """Open optuna-dashboard on 127.0.0.1 until it is stopped."""
+    from coronet.search.database import serve
+
+    serve(Path(), storage, port=port)
+
+
+def _show(result: StudyResult) -> None:
+    """The trials as a table, the best first line of it in bold."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from coronet.search.space import ACTIVATION, DICE, ENCODER, GAMMA, RATE
+
+    best = result.best
+    table = Table(title=f"{result.name}: {result.metric} on {sum(result.held_out)} held-out cases")
+    for name in ("trial", "state", result.metric, "epochs", "s", "encoder", "activation"):
+        table.add_column(name)
+    for name in ("dice", "γ", "learning rate"):
+        table.add_column(name, justify="right")
+    table.add_column("why", overflow="fold")
+    for trial in result.trials:
+        drawn = trial.drawn
+        numbers = [f"{drawn[key]:.3g}" if key in drawn else "" for key in (DICE, GAMMA, RATE)]
+        table.add_row(
+            str(trial.number),
+            trial.state,
+            "" if trial.value is None else f"{trial.value:.4f}",
+            str(trial.epochs),
+            "" if trial.seconds is None else f"{trial.seconds:.0f}",
+            str(drawn.get(ENCODER, "")),
+            str(drawn.get(ACTIVATION, "")),
+            *numbers,
+            trial.reason,
+            style="bold" if best and trial.number == best.number else "",
+        )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
+    if best is not None:
+        console.print(
+            f"Best: trial {best.number}, {result.metric} {best.value:.4f}. "
+            f"`coronet search adopt {result.name}` writes it into params.yaml.",
+            highlight=False,
+        )

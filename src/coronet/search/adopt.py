@@ -1,0 +1,212 @@
+"""A study's winner goes into ``params.yaml``, with the evidence in a file that git keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from coronet import config
+from coronet.config import ModelParams
+from coronet.errors import ParamsError, SearchError
+from coronet.files import write_json, write_text
+from coronet.fingerprint import canonical
+from coronet.search import database, space
+from coronet.search.plan import check_bound, make_plan
+from coronet.search.result import StudyResult, read_study
+from coronet.search.trials import TrialResult
+
+PARAMS, STUDIES = "params.yaml", "studies"
+PLACES = (
+    ("network", "encoder"),
+    ("network", "channels"),
+    ("network", "activation"),
+    ("network", "weights"),
+    ("loss", "dice"),
+    ("loss", "focal"),
+    ("loss", "focal_gamma"),
+    ("optimiser", "learning_rate"),
+)
+"""What an adoption may change of a model's parameters."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One value of ``params.yaml``; ``key`` is its dotted place."""
+
+    key: str
+    before: Any
+    after: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Adopted:
+    """What an adoption did.
+
+    Attributes:
+        study: its name.
+        model: ``heart`` or ``calcium``.
+        trial: the winner's number.
+        value: its metric.
+        changes: in ``params.yaml``; empty where it held the winner already.
+        evidence: the file that says where the values come from.
+    """
+
+    study: str
+    model: str
+    trial: int
+    value: float
+    changes: tuple[Change, ...]
+    evidence: Path
+
+
+def adopt(study: str, project: Path = Path(), *, storage: str | None = None) -> Adopted:
+    """Write the winner of a study into ``params.yaml`` and the evidence into ``studies/STUDY.json``.
+
+    Only the values that differ are replaced; every other byte of the file stays.
+
+    Raises:
+        SearchError: there is no such study or no winner, the study is of other data or parameters, or
+            ``params.yaml`` holds edits that git does not have.
+    """
+    project = Path(project)
+    result = read_study(database.find_study(study, project, storage))
+    best = result.best
+    if best is None or best.value is None:
+        raise SearchError(f"No trial of the study «{study}» came to a value; there is nothing to adopt.")
+    params = config.load(project / PARAMS)
+    wanted = space.apply(best.drawn, params.model(result.model))
+    text = (project / PARAMS).read_text(encoding="utf-8")
+    changes = _changes(params.model(result.model), wanted, params.profile, result.model)
+    evidence = project / STUDIES / f"{study}.json"
+    adopted = Adopted(study, result.model, best.number, best.value, changes, evidence.relative_to(project))
+    if not changes:
+        return adopted
+    plan = make_plan(result.model, project)
+    bound = database.find_study(study, project, storage).user_attrs[database.BOUND]
+    check_bound(plan, study, bound, ignore=("space", "code", "folds"))
+    _check_clean(project)
+    new = replace_values(text, {change.key: change.after for change in changes})
+    _check_edit(text, new, changes)
+    write_json(evidence, _evidence(result, best, changes, bound, project))
+    write_text(project / PARAMS, new)
+    return adopted
+
+
+def replace_values(text: str, values: Mapping[str, Any]) -> str:
+    """Put values into a YAML text at their dotted places and leave all else, comments too, as it is.
+
+    A comment behind a value keeps its column where there is room.
+
+    Raises:
+        ParamsError: a place is not there.
+    """
+    from ruamel.yaml import YAML
+
+    root = YAML().compose(text)
+    edits = []
+    for key, value in values.items():
+        node = root
+        for name in key.split("."):
+            pairs = {item.value: child for item, child in node.value} if node.id == "mapping" else {}
+            if name not in pairs:
+                raise ParamsError(f"{PARAMS}: the key «{key}» is missing.")
+            node = pairs[name]
+        edits.append((node.start_mark.index, node.end_mark.index, value))
+    for start, end, value in sorted(edits, reverse=True):
+        text = _replace(text, start, end, _yaml(value))
+    return text
+
+
+def _replace(text: str, start: int, end: int, new: str) -> str:
+    length = len(text[start:end])
+    rest = text[end:]
+    gap = len(rest) - len(rest.lstrip(" "))
+    if rest[gap : gap + 1] == "#":
+        rest = " " * max(1, gap + length - len(new)) + rest[gap:]
+    return text[:start] + new + rest
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_yaml(item) for item in value)}]"
+    # YAML 1.1 reads 1e-05 as text; fixed point is a number in every version.
+    return format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
+
+
+def _changes(present: ModelParams, wanted: ModelParams, profile: str, model: str) -> tuple[Change, ...]:
+    found = []
+    for part, name in PLACES:
+        before, after = (canonical(getattr(getattr(item, part), name)) for item in (present, wanted))
+        if before != after:
+            found.append(Change(f"profiles.{profile}.{model}.{part}.{name}", before, after))
+    return tuple(found)
+
+
+def _check_clean(project: Path) -> None:
+    done = subprocess.run(
+        ["git", "-C", str(project), "status", "--porcelain", "--", PARAMS],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0 and done.stdout.strip():
+        raise SearchError(
+            f"{PARAMS} holds edits that git does not have; commit them or set them aside (`git stash`), "
+            "then adopt."
+        )
+
+
+def _check_edit(before: str, after: str, changes: tuple[Change, ...]) -> None:
+    """Refuse an edit that would change anything else, as it would where YAML aliases share a value."""
+    import yaml
+
+    expected = yaml.safe_load(before)
+    try:
+        found = yaml.safe_load(after)
+    except yaml.YAMLError:
+        found = None
+    for change in changes:
+        *path, last = change.key.split(".")
+        place = expected
+        for name in path:
+            place = place[name]
+        place[last] = change.after
+    if expected != found:
+        raise SearchError(
+            f"{PARAMS} cannot be edited without touching other values (anchors?); write by hand: "
+            + ", ".join(f"{change.key}: {change.after}" for change in changes)
+        )
+
+
+def _evidence(
+    result: StudyResult,
+    best: TrialResult,
+    changes: tuple[Change, ...],
+    bound: Mapping[str, str],
+    project: Path,
+) -> dict[str, Any]:
+    first = result.trials[0]
+    commit = subprocess.run(
+        ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return {
+        "study": result.name,
+        "model": result.model,
+        "fingerprint": result.fingerprint,
+        "bound": dict(bound),
+        "commit": commit.stdout.strip() if commit.returncode == 0 else None,
+        "metric": result.metric,
+        "held_out_cases": list(result.held_out),
+        "trials": {
+            state: sum(trial.state == state for trial in result.trials)
+            for state in sorted({trial.state for trial in result.trials})
+        },
+        "epochs": sum(trial.epochs for trial in result.trials),
+        "winner": {"trial": best.number, "value": best.value, "drawn": canonical(best.drawn)},
+        "first_trial": {"value": first.value, "drawn": canonical(first.drawn)},
+        "changes": [dataclasses.asdict(change) for change in changes],
+    }

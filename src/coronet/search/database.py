@@ -1,0 +1,157 @@
+"""Where studies are kept: a SQLite file under ``mlruns``, or any database that a URL names."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coronet.errors import SearchError
+from coronet.search.plan import Plan, check_bound
+from coronet.search.space import present_draw
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import RDBStorage
+
+    from coronet.config import SearchParams
+
+logger = logging.getLogger("coronet")
+BOUND, METRIC = "bound", "metric"
+LOCK_SECONDS = 60
+"""How long SQLite lets one writer wait for another before it gives up."""
+
+
+def default_url(project: Path) -> str:
+    """The URL of ``mlruns/optuna.db``."""
+    return f"sqlite:///{(Path(project) / 'mlruns' / 'optuna.db').resolve()}"
+
+
+def open_storage(project: Path, url: str | None = None, *, space: SearchParams | None = None) -> RDBStorage:
+    """Open the database, and make its tables where it is new.
+
+    One process at a time does so, since two that make the tables of one SQLite file at once fail. SQLite
+    keeps a write-ahead log, so that readers such as the dashboard hold up no writer.
+
+    Args:
+        project: the folder of ``params.yaml``.
+        url: an SQLAlchemy URL; `default_url` without one.
+        space: gives the signs of life; without it none are written, as for reading.
+
+    Raises:
+        SearchError: the database cannot be opened.
+    """
+    import optuna
+    import sqlalchemy
+    from optuna.storages import RDBStorage
+
+    # It would tell of every failed trial with a traceback; the worker says it in a line.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = url or default_url(project)
+    options = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
+    with turn(Path(project) / "mlruns" / ".optuna.lock"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            storage = RDBStorage(
+                url,
+                engine_kwargs=options,
+                heartbeat_interval=space.heartbeat_s if space else None,
+                grace_period=space.grace_s if space else None,
+            )
+            if url.startswith("sqlite"):
+                with storage.engine.connect() as connection:
+                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
+            shown = _without_password(url)
+            raise SearchError(f"The study database {shown} cannot be opened: {error}") from error
+    return storage
+
+
+def open_study(plan: Plan, name: str, storage: RDBStorage) -> optuna.Study:
+    """The study of that name, made where it is new.
+
+    Its first trial is what ``params.yaml`` says now, where that lies within the space.
+
+    Raises:
+        SearchError: there is one of something else than ``plan``.
+    """
+    import optuna
+
+    with turn(plan.project / "mlruns" / ".optuna.lock"):
+        study = optuna.create_study(
+            study_name=name, storage=storage, direction="maximize", load_if_exists=True
+        )
+        if BOUND not in study.user_attrs:
+            study.set_user_attr(METRIC, "dice" if plan.model == "heart" else "f1")
+            study.set_user_attr("fingerprint", plan.fingerprint)
+            study.set_user_attr("folds", [len(fold.held_out) for fold in plan.folds])
+            if present := present_draw(plan.params.model(plan.model), plan.params.search):
+                study.enqueue_trial(present, skip_if_exists=True)
+            study.set_user_attr(BOUND, {"model": plan.model, **plan.bound})
+    check_bound(plan, name, study.user_attrs[BOUND])
+    if study.user_attrs.get("retries") != plan.params.search.retries:
+        study.set_user_attr("retries", plan.params.search.retries)
+    return study
+
+
+def find_study(name: str, project: Path, url: str | None = None) -> optuna.Study:
+    """The study of that name, to be read.
+
+    Raises:
+        SearchError: there is none; names those that are there.
+    """
+    import optuna
+
+    storage = open_storage(project, url)
+    known = study_names(storage)
+    if name not in known:
+        listed = ", ".join(known) or "none yet; `coronet search heart` makes one"
+        raise SearchError(f"There is no study «{name}»; there are: {listed}.")
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def study_names(storage: RDBStorage) -> Sequence[str]:
+    """Names of all studies of a search, sorted."""
+    import optuna
+
+    return sorted(
+        item.study_name
+        for item in optuna.get_all_study_summaries(storage, include_best_trial=False)
+        if BOUND in item.user_attrs
+    )
+
+
+@contextlib.contextmanager
+def turn(path: Path, *, timeout: float = -1) -> Iterator[None]:
+    """Hold the lock file ``path``, after whoever holds it now; the system frees it when a process ends."""
+    import filelock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path, timeout=timeout):
+        yield
+
+
+def _without_password(url: str) -> str:
+    import sqlalchemy
+
+    with contextlib.suppress(sqlalchemy.exc.ArgumentError):
+        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+    return "of --storage"
+
+
+def serve(project: Path, url: str | None, *, port: int) -> None:
+    """Run optuna-dashboard on 127.0.0.1 until it is stopped.
+
+    Raises:
+        SearchError: there is no study to show.
+    """
+    from optuna_dashboard import run_server
+
+    opened = open_storage(project, url)
+    if not study_names(opened):
+        raise SearchError("There is no study yet; `coronet search heart` makes one.")
+    logger.info("the studies are at http://127.0.0.1:%d", port)
+    run_server(opened, host="127.0.0.1", port=port)

@@ -1,0 +1,127 @@
+"""Adoption: only the values change, and the evidence says where they come from."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from coronet import config
+from coronet.errors import ParamsError, SearchError
+from coronet.search import space
+from coronet.search.adopt import adopt, replace_values
+from coronet.search.study import search
+
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+
+
+def changed_lines(before: str, after: str) -> list[str]:
+    """Lines of ``after`` that are not in ``before``, without their marks."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    return [line[1:] for line in lines if line.startswith("+") and not line.startswith("+++")]
+
+
+def test_values_are_replaced_and_nothing_else():
+    before = PARAMS.read_text()
+    after = replace_values(
+        before,
+        {
+            "profiles.demo.heart.network.encoder": "efficientnet-b0",
+            "profiles.demo.calcium.network.channels": [8, 16, 32],
+            "profiles.demo.heart.optimiser.learning_rate": 0.00005,
+            "seed": 7,
+        },
+    )
+    assert changed_lines(before, after) == [
+        "seed: 7                          # every random draw derives from it",
+        "        encoder: efficientnet-b0 # plain, autoencoder, or an smp-3d encoder (`coronet encoders`)",
+        "        learning_rate: 0.00005",
+        "        channels: [8, 16, 32]",
+    ]
+    assert len(before.splitlines()) == len(after.splitlines())
+
+
+def test_a_place_that_is_not_there_is_named():
+    with pytest.raises(ParamsError, match=r"seed\.of\.what"):
+        replace_values(PARAMS.read_text(), {"seed.of.what": 1})
+
+
+def test_the_winner_goes_into_the_file_with_its_evidence(make):
+    project = make(activations=["relu"])
+    result = search("heart", project, trials=3, track=False)
+    before = (project / "params.yaml").read_text()
+    expected = space.apply(result.best.drawn, config.load(project / "params.yaml").heart)
+
+    adopted = adopt(result.name, project)
+    assert config.load(project / "params.yaml").heart == expected
+    after = (project / "params.yaml").read_text()
+    assert len(changed_lines(before, after)) == len(adopted.changes) > 0
+    assert before.count("#") == after.count("#")
+    evidence = json.loads((project / adopted.evidence).read_text())
+    assert evidence["winner"]["value"] == result.best.value
+    assert evidence["trials"] == dict(Counter(trial.state for trial in result.trials))
+    assert evidence["commit"] == git(project, "rev-parse", "HEAD")
+    assert str(project) not in (project / adopted.evidence).read_text()
+
+    assert adopt(result.name, project).changes == ()
+    assert (project / "params.yaml").read_text() == after
+    # The study goes on after its winner was adopted.
+    assert search("heart", project, trials=3, track=False).name == result.name
+
+
+def test_a_users_edit_is_not_written_over(make):
+    project = make(activations=["relu"])
+    result = search("heart", project, trials=1, track=False)
+    edited = (project / "params.yaml").read_text() + "# my thoughts\n"
+    (project / "params.yaml").write_text(edited)
+    with pytest.raises(SearchError, match="edits that git does not have"):
+        adopt(result.name, project)
+    assert (project / "params.yaml").read_text() == edited
+    assert not (project / "studies").exists()
+
+
+def test_values_that_an_anchor_shares_are_not_touched(make):
+    project = make(activations=["relu"])
+    result = search("heart", project, trials=1, track=False)
+    text = (project / "params.yaml").read_text()
+    first, second = text.index("activation: selu"), text.rindex("activation: selu")
+    assert first < second
+    shared = text[:first] + "activation: &act selu" + text[first + len("activation: selu") : second]
+    shared += "activation: *act" + text[second + len("activation: selu") :]
+    (project / "params.yaml").write_text(shared)
+    commit(project)
+    with pytest.raises(SearchError, match=r"without touching other values .* by hand: .*activation: relu"):
+        adopt(result.name, project)
+    assert (project / "params.yaml").read_text() == shared
+
+
+def test_a_winner_of_other_data_or_parameters_is_refused(make):
+    project = make(activations=["relu"])
+    result = search("heart", project, trials=1, track=False)
+    text = replace_values((project / "params.yaml").read_text(), {"profiles.demo.heart.threshold": 0.6})
+    (project / "params.yaml").write_text(text)
+    commit(project)
+    with pytest.raises(SearchError, match="another parameters"):
+        adopt(result.name, project)
+
+
+def test_an_unknown_study_is_refused_with_the_known_ones(make):
+    project = make()
+    search("heart", project, trials=1, name="mine", track=False)
+    with pytest.raises(SearchError, match="no study «yours»; there are: mine"):
+        adopt("yours", project)
+
+
+def git(project: Path, *arguments: str) -> str:
+    """What git answers."""
+    done = subprocess.run(["git", *arguments], cwd=project, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(project: Path) -> None:
+    """Commit everything."""
+    git(project, "-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qam", "edit")
