@@ -51,7 +51,7 @@ def measure(anatomy: Anatomy, box: Box, *, fine: bool) -> Fields:
         fine: 2.5 mm nodes for heart and vessels in place of 4 mm.
     """
     body_lattice = Lattice.over(box, 4.0)
-    core_lattice = Lattice.over(_inside(box, _core_box(anatomy)), 2.5 if fine else 4.0)
+    core_lattice = _core_lattice(anatomy, box, fine=fine)
     spine_lattice = Lattice.over(_inside(box, _spine_box(anatomy)), 2.0 if fine else 3.0)
     core = _core(anatomy, core_lattice)
     body = _body(anatomy, body_lattice, core.pop("middle"))
@@ -59,6 +59,17 @@ def measure(anatomy: Anatomy, box: Box, *, fine: bool) -> Fields:
     backbone = spine(at, anatomy.traits)
     body |= {name: Field(spine_lattice, getattr(backbone, name)) for name in ("column", "bone", "canal")}
     return Fields(**{name: field.near(EDGE_MM) for name, field in (core | body).items()})
+
+
+def pericardium(anatomy: Anatomy, box: Box, *, fine: bool) -> Field:
+    """The field of that name alone, with the bytes that `measure` gives it."""
+    lattice = _core_lattice(anatomy, box, fine=fine)
+    parts = enclosed(anatomy.pose.to_body(lattice), anatomy.traits, anatomy.heart, anatomy.floor_z)
+    return Field(lattice, parts.pericardium).near(EDGE_MM)
+
+
+def _core_lattice(anatomy: Anatomy, box: Box, *, fine: bool) -> Lattice:
+    return Lattice.over(_inside(box, _core_box(anatomy)), 2.5 if fine else 4.0)
 
 
 def _inside(box: Box, other: Box) -> Box:

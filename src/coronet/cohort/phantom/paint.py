@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 
 from coronet.cohort.phantom.anatomy import TEXTURE, Anatomy
-from coronet.cohort.phantom.fields import Fields, measure
-from coronet.cohort.phantom.lattice import Field, Lattice
+from coronet.cohort.phantom.fields import Fields, measure, pericardium
+from coronet.cohort.phantom.lattice import Box, Field, Lattice
 from coronet.cohort.phantom.shapes import Coordinates
 from coronet.cohort.phantom.tubes import Laid, Tube, rods_of
 from coronet.cohort.phantom.vessels import AIRWAY_WALL_MM
@@ -79,6 +79,15 @@ class _Slab:
         distance += np.float32(0.5)
         return np.clip(distance, 0.0, 1.0, out=distance)
 
+    def inside(self, field: Field) -> np.ndarray:
+        """Share of each voxel that lies inside a field, 0 beyond its lattice."""
+        share = np.zeros_like(self.hu)
+        found = self.find(field)
+        if found is not None:
+            sides, distance = found
+            share[sides] = self.share(distance)
+        return share
+
     def rods(self, rods: Laid, hu: float, within: np.ndarray | None = None) -> None:
         """Paint rods, only where ``within`` (0..1) lets them."""
         found = rods.between(self.slices.start, self.slices.stop)
@@ -92,6 +101,29 @@ class _Slab:
         part += (hu - part) * share
 
 
+@dataclasses.dataclass(frozen=True)
+class _Grid:
+    """Where the voxels lie: positions (x), (y), (z), the width of a soft edge, and whether it is fine."""
+
+    lines: Coordinates
+    edge_mm: float
+    fine: bool
+
+    @classmethod
+    def of(cls, affine: np.ndarray, shape: tuple[int, int, int]) -> _Grid:
+        affine = np.asarray(affine, np.float64)
+        step = [float(affine[i, i]) for i in range(3)]
+        if min(step) <= 0 or np.any(affine[:3, :3] != np.diag(step)):
+            raise ValueError("phantoms are painted on axis-aligned RAS+ grids with positive spacing.")
+        lines = tuple(np.arange(n) * s + float(o) for n, s, o in zip(shape, step, affine[:3, 3], strict=True))
+        return cls(lines, (step[0] + step[1] + step[2]) / 3.0, min(step) < 2.0)
+
+    @property
+    def box(self) -> Box:
+        """Lowest and highest position along x, y, z."""
+        return tuple((float(line[0]), float(line[-1])) for line in self.lines)
+
+
 def paint(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> Tissue:
     """Paint a phantom on a grid.
 
@@ -103,14 +135,9 @@ def paint(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> 
     Raises:
         ValueError: the grid is turned or flipped.
     """
-    affine = np.asarray(affine, np.float64)
-    step = [float(affine[i, i]) for i in range(3)]
-    if min(step) <= 0 or np.any(affine[:3, :3] != np.diag(step)):
-        raise ValueError("phantoms are painted on axis-aligned RAS+ grids with positive spacing.")
-    lines = tuple(np.arange(n) * s + float(o) for n, s, o in zip(shape, step, affine[:3, 3], strict=True))
-    box = tuple((float(line[0]), float(line[-1])) for line in lines)
-    fields = measure(anatomy, box, fine=min(step) < 2.0)
-    edge = (step[0] + step[1] + step[2]) / 3.0
+    grid = _Grid.of(affine, shape)
+    lines, edge = grid.lines, grid.edge_mm
+    fields = measure(anatomy, grid.box, fine=grid.fine)
     painter = _Painter(anatomy, fields, lines, edge)
     hu = np.empty(shape[::-1], np.float32)
     heart = np.empty(shape[::-1], bool)
@@ -120,6 +147,19 @@ def paint(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> 
         slab = _Slab(part, (lines[0], lines[1], lines[2][part]), hu[part], edge)
         heart[part] = painter.paint(slab)
     return Tissue(hu.transpose(2, 1, 0), heart.transpose(2, 1, 0))
+
+
+def heart_mask(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The heart's mask as `paint` gives it, without painting anything else."""
+    grid = _Grid.of(affine, shape)
+    slab = _Slab(slice(0, shape[2]), grid.lines, np.empty(shape[::-1], np.float32), grid.edge_mm)
+    share = slab.inside(pericardium(anatomy, grid.box, fine=grid.fine))
+    return _below_fork(share, anatomy, slab).transpose(2, 1, 0)
+
+
+def _below_fork(share: np.ndarray, anatomy: Anatomy, slab: _Slab) -> np.ndarray:
+    """The heart's mask out of the share of each voxel that lies in the sac."""
+    return (share > 0.5) & (slab.lines[2] < anatomy.top_z)[:, None, None]
 
 
 class _Painter:
@@ -166,8 +206,7 @@ class _Painter:
         self._bones(slab)
         slab.rods(self.sheaths, traits.fat_hu + 12.0, heart)
         slab.rods(self.arteries, traits.blood_hu)
-        mask = heart > 0.5
-        return mask & (slab.lines[2] < self.anatomy.top_z)[:, None, None]
+        return _below_fork(heart, self.anatomy, slab)
 
     def _belly(self, slab: _Slab) -> None:
         traits, fields = self.anatomy.traits, self.fields
@@ -187,12 +226,7 @@ class _Painter:
 
     def _lungs(self, slab: _Slab, grain: np.ndarray) -> None:
         traits, fields = self.anatomy.traits, self.fields
-        found = slab.find(fields.lungs)
-        if found is None:
-            return
-        inside = np.zeros_like(slab.hu)
-        sides, distance = found
-        inside[sides] = slab.share(distance)
+        inside = slab.inside(fields.lungs)
         slope = (slab.lines[1] * -0.35).astype(np.float32)[None, :, None]
         air = (grain - 0.5) * 60.0 + slope + np.float32(traits.lung_hu)
         slab.hu += (air - slab.hu) * inside

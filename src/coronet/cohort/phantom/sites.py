@@ -57,15 +57,15 @@ COARSE_REACH_MM = 120.0
 
 
 def find_sites(anatomy: Anatomy) -> Sites:
-    """Read the places off an anatomy; the heart's surface comes from painting it coarsely."""
-    from coronet.cohort.phantom.paint import paint
+    """Read the places off an anatomy; the heart's surface comes from a coarse mask of it."""
+    from coronet.cohort.phantom.paint import heart_mask
 
     marks = anatomy.landmarks
     centre = _vector(marks["heart_centre"])
     count = 2 * math.ceil(COARSE_REACH_MM / COARSE_MM) + 1
     affine = np.diag([COARSE_MM, COARSE_MM, COARSE_MM, 1.0])
     affine[:3, 3] = [c - COARSE_MM * (count // 2) for c in centre]
-    heart = paint(anatomy, affine, (count, count, count)).heart
+    heart = heart_mask(anatomy, affine, (count, count, count))
     inside = np.argwhere(heart)
     box = tuple(affine[:3, 3] + edge * COARSE_MM for edge in (inside.min(axis=0), inside.max(axis=0)))
     vessels = {c.name: Curve.through(c.points_mm, c.radius_mm) for c in anatomy.coronaries}
