@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 
 import nibabel
@@ -68,3 +69,58 @@ def test_damaged_and_flat_files_are_named(tmp_path, volume):
     (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "cut.nii.gz").read_bytes()[:100])
     with pytest.raises(UnreadableScan, match=r"cut\.nii\.gz"):
         read_nifti(tmp_path / "cut.nii.gz")
+
+
+def _cut(content: bytes, count: int) -> bytes:
+    return content[:-count]
+
+
+def _flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A scan of noise, which deflate stores as it is, so that a flipped bit still inflates."""
+    array = np.random.default_rng(5).integers(-1024, 3071, (40, 30, 20)).astype(np.int16)
+    write_nifti(tmp_path / "scan.nii.gz", Volume(array, grid_affine((1.0, 1.0, 2.0), (0.0, 0.0, 0.0))))
+    return (tmp_path / "scan.nii.gz").read_bytes(), array
+
+
+@pytest.mark.parametrize("lost", [1, 4, 8, 9, 5000, 40000])
+def test_a_file_that_lost_its_end_is_refused(tmp_path, packed, lost):
+    (tmp_path / "short.nii.gz").write_bytes(_cut(packed[0], lost))
+    with pytest.raises(UnreadableScan, match=r"short\.nii\.gz"):
+        read_nifti(tmp_path / "short.nii.gz")
+
+
+@pytest.mark.parametrize("place", [-6, -2, -400, -20000, 9000])
+def test_a_file_with_a_flipped_bit_is_refused(tmp_path, packed, place):
+    (tmp_path / "bent.nii.gz").write_bytes(
+        _flipped(packed[0], len(packed[0]) + place if place < 0 else place)
+    )
+    with pytest.raises(UnreadableScan, match=r"bent\.nii\.gz"):
+        read_nifti(tmp_path / "bent.nii.gz")
+
+
+def test_several_gzip_members_are_one_file(tmp_path, packed):
+    content = gzip.decompress(packed[0])
+    parts = [gzip.compress(content[:1000]), gzip.compress(content[1000:])]
+    (tmp_path / "parts.nii.gz").write_bytes(b"".join(parts))
+    np.testing.assert_array_equal(read_nifti(tmp_path / "parts.nii.gz").array, packed[1])
+
+
+def test_a_header_that_promises_too_much_takes_no_memory(tmp_path, packed):
+    content = bytearray(gzip.decompress(packed[0]))
+    content[42:48] = np.array([20000, 20000, 2000], "<i2").tobytes()
+    (tmp_path / "huge.nii.gz").write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(UnreadableScan, match=r"huge\.nii\.gz"):
+        read_nifti(tmp_path / "huge.nii.gz")
+
+
+def test_scaled_and_packed_values_are_read_as_hu(tmp_path):
+    image = nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    image.header.set_slope_inter(2.0, -1024.0)
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    expected = np.asanyarray(nibabel.load(tmp_path / "scan.nii.gz").dataobj)
+    np.testing.assert_array_equal(read_nifti(tmp_path / "scan.nii.gz").array, expected)
