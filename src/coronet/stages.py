@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -113,27 +111,6 @@ def pretrain(model: str) -> None:
         folder / "pretrained",
         work=MLRUNS / "work" / key,
     )
-
-
-def demo() -> None:
-    """Build the phantom cohort where there is no data, run `dvc repro`, and tell the ledger.
-
-    Raises:
-        StageError: `dvc repro` ended with an error, which it has printed.
-    """
-    from coronet.cohort.phantom import cohort
-    from coronet.ledger import tracker
-
-    chosen = params().phantom
-    if not any((DATA / "ct").glob("*.nii.gz")):
-        with timed("phantom"):
-            cohort.write_cohort(DATA, cases=chosen.cases, seed=chosen.seed, workers=workers())
-    with timed("dvc repro"):
-        done = subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False)
-    if done.returncode != 0:
-        raise StageError("`dvc repro` stopped; its last lines say why. What was finished is kept.")
-    with timed("ledger"):
-        tracker.catch_up(project=Path(), mlruns=MLRUNS)
 
 
 @contextlib.contextmanager

@@ -84,10 +84,10 @@ def show_summary(as_json: AsJson = False) -> None:
 
 @app.command("demo")
 def demo() -> None:
-    """Build the phantom cohort if data/ is absent, run `dvc repro` and print the closing table."""
-    from coronet import stages
+    """Phantoms if data/ is absent, `dvc repro`, a small search, the first champions, the closing table."""
+    from coronet import demo as whole
 
-    stages.demo()
+    whole.run()
     show_summary(as_json=False)
 
 
