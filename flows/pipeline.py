@@ -1,0 +1,246 @@
+"""DVC's stages as Prefect tasks, then the ledger. ``python flows/pipeline.py --help``
+
+Which stage needs which is DVC's to say, and so is what is up to date: the flow reads DVC's graph, asks
+``dvc status`` once, and runs ``dvc repro --single-item`` for the rest, wave by wave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, wait
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+import conductor
+from coronet.errors import StageError
+from coronet.files import exclusive
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import TaskRun
+    from prefect.tasks import Task
+
+UP_TO_DATE, LOCKED, MEMORY, STAGE_FAILED = "Up to date", "Locked", "Out of memory", "Stage failed"
+LOCK_SIGNS = ("Unable to acquire lock", "is busy, it is being blocked by")
+MEMORY_SIGNS = ("out of memory", "MemoryError", "Cannot allocate memory", "exited with -9", "exited with 137")
+"""What DVC says of a stage that was killed outright, too: on Linux that is how memory runs out."""
+TAIL_LINES = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A stage of DVC's graph.
+
+    Attributes:
+        name: as DVC addresses it, such as ``train@heart`` or ``data.dvc``.
+        needs: stages that it depends on, directly or through others.
+        alone: ``meta: {alone: true}`` in ``dvc.yaml``: it uses all cores, so nothing runs beside it.
+    """
+
+    name: str
+    needs: frozenset[str]
+    alone: bool
+
+
+def read_waves(targets: Sequence[str] = ()) -> list[list[Node]]:
+    """DVC's graph as waves: the stages of each depend only on those before it.
+
+    Args:
+        targets: stages to end with; all by default.
+
+    Raises:
+        StageError: DVC has no such stage, or cannot read its files.
+    """
+    import networkx
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import collect_stages, get_active_graph
+
+    try:
+        with contextlib.closing(Repo()) as repo:
+            graph = get_active_graph(repo.index.graph)
+            if targets:
+                wanted = set(collect_stages(repo, targets))
+                wanted |= {below for stage in wanted for below in networkx.descendants(graph, stage)}
+                graph = graph.subgraph(wanted)
+    except DvcException as error:
+        raise StageError(f"DVC cannot read its graph: {error}") from error
+
+    def node(stage: Any) -> Node:
+        needs = frozenset(item.addressing for item in networkx.descendants(graph, stage))
+        return Node(stage.addressing, needs, bool((getattr(stage, "meta", None) or {}).get("alone")))
+
+    generations = networkx.topological_generations(graph.reverse())
+    return [sorted(map(node, wave), key=lambda item: item.name) for wave in generations]
+
+
+def may_help(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether trying again may help: a lock is given back, and memory may be free then."""
+    return state.name in (LOCKED, MEMORY)
+
+
+@task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[2, 10, 60], retry_condition_fn=may_help)
+def status() -> State[Any]:
+    """Names of the stages that DVC finds changed."""
+    code, lines = _dvc("status", "--json", quiet=True)
+    if code != 0:
+        return _failed("dvc status", lines)
+    # Warnings may stand before the one line of JSON.
+    changed = frozenset(json.loads(lines[-1]))
+    return Completed(data=changed, message=f"{len(changed)} stages are changed: {', '.join(sorted(changed))}")
+
+
+@task(
+    cache_policy=NO_CACHE,
+    task_run_name="{stage}",
+    retries=3,
+    retry_delay_seconds=[2, 10, 60],
+    retry_condition_fn=may_help,
+)
+def run_stage(stage: str) -> State[Any]:
+    """Run one stage by DVC, which skips it or takes it from its cache where it can."""
+    code, lines = _dvc("repro", "--single-item", stage)
+    return Completed() if code == 0 else _failed(stage, lines)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{stage}")
+def skip_stage(stage: str) -> State[Any]:
+    """Show that a stage is up to date."""
+    return Completed(name=UP_TO_DATE, message=f"{stage} is up to date.")
+
+
+@task(cache_policy=NO_CACHE, task_run_name="ledger sync")
+def sync_ledger() -> None:
+    """Write to MLflow the runs that it lacks."""
+    from coronet.ledger import runs
+
+    for item in runs.sync():
+        state = "written" if item.created else "there already"
+        get_run_logger().info("%s %s: run %s %s", item.model, item.fingerprint[:12], item.run_id, state)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="closing table")
+def show_results() -> None:
+    """The closing table, and where the report is, as artifacts."""
+    from coronet.report import summary
+
+    found = summary.read_summary(Path())
+    figures = [{"on test patients": item.name, "": item.value} for item in found.figures]
+    create_table_artifact(table=figures, key="closing-table", description="What the last run reached.")
+    header = ["reference \\ predicted", *found.groups]
+    rows = [[name, *map(str, row)] for name, row in zip(found.groups, found.confusion, strict=True)]
+    minutes = [[stage, f"{taken:.2f}"] for stage, taken in found.minutes]
+    page = [
+        "The report is `build/report/index.html` in the project's folder.",
+        "Phantoms are synthetic: these figures say that the machinery works, nothing about patients.",
+        "## Risk groups",
+        _markdown(header, rows),
+        "## Minutes",
+        _markdown(["stage", "minutes"], minutes),
+    ]
+    create_markdown_artifact("\n\n".join(page), key="report", description="Risk groups, times, the report.")
+
+
+@flow(name="pipeline", log_prints=False)
+def pipeline(
+    targets: list[str] | None = None,
+    side_by_side: int = 2,
+) -> State[Any]:
+    """Bring DVC's stages up to date and tell the ledger.
+
+    Args:
+        targets: stages to end with; all by default, and only then the ledger is told.
+        side_by_side: stages of one wave that may run at once; those marked ``alone`` never do.
+    """
+    with conductor.tracked(), exclusive(conductor.HOME / "pipeline.lock"):
+        waves = read_waves(targets or ())
+        found = status(return_state=True)
+        if found.is_failed():
+            return Failed(message=found.message)
+        changed = found.result()
+        for wave in waves:
+            stale = [node for node in wave if node.name in changed or node.needs & changed]
+            for node in wave:
+                if node not in stale:
+                    skip_stage(node.name)
+            failed = [state.message for state in _run_wave(stale, side_by_side) if not state.is_completed()]
+            if failed:
+                return Failed(message="\n".join(failed))
+        if targets:
+            return Completed(message="The targets are up to date.")
+        sync_ledger()
+        show_results()
+    return Completed(message="All stages are up to date.")
+
+
+def _run_wave(nodes: Sequence[Node], side_by_side: int) -> list[State[Any]]:
+    """Run the stages of a wave; those that need the machine for themselves come last, one by one."""
+    with ThreadPoolTaskRunner(max_workers=side_by_side) as runner:
+        futures: list[PrefectFuture[Any]] = [
+            runner.submit(run_stage, parameters={"stage": node.name}) for node in nodes if not node.alone
+        ]
+        try:
+            wait(futures)
+        except BaseException:
+            # The runner waits for its threads, and these for DVC.
+            conductor.end_children()
+            raise
+    states = [future.state for future in futures]
+    for node in nodes:
+        if node.alone and all(state.is_completed() for state in states):
+            states.append(run_stage(node.name, return_state=True))
+    return states
+
+
+def _dvc(*arguments: str, quiet: bool = False) -> tuple[int, list[str]]:
+    """Run DVC, log what it says, and return its exit code and lines; empty ones are left out."""
+    run_logger = get_run_logger()
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+    lines: list[str] = []
+    with conductor.guarded(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
+        assert child.stdout is not None
+        for line in filter(None, map(str.rstrip, child.stdout)):
+            lines.append(line)
+            if not quiet:
+                run_logger.info("%s", line)
+    return child.returncode, lines
+
+
+def _failed(stage: str, lines: Sequence[str]) -> State[Any]:
+    text = "\n".join(lines)
+    name = STAGE_FAILED
+    if any(sign in text for sign in LOCK_SIGNS):
+        name = LOCKED
+    elif any(sign in text for sign in MEMORY_SIGNS):
+        name = MEMORY
+    tail = "\n".join(lines[-TAIL_LINES:])
+    return Failed(name=name, message=f"{stage}: {name.lower()}.\n{tail}")
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Run the flow; the exit code is 2 where it failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--targets", nargs="+", metavar="STAGE", help="stages to end with; all by default")
+    parser.add_argument("--side-by-side", type=int, default=2, metavar="N", help="stages at once, 2 by default")
+    chosen = vars(parser.parse_args())
+    sys.exit(conductor.conduct(lambda: pipeline(**chosen, return_state=True)))
+
+
+if __name__ == "__main__":
+    main()
