@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 UP_TO_DATE, LOCKED, MEMORY, STAGE_FAILED = "Up to date", "Locked", "Out of memory", "Stage failed"
 LOCK_SIGNS = ("Unable to acquire lock", "is busy, it is being blocked by")
+KILLED = 128 + 9
 MEMORY_SIGNS = ("out of memory", "MemoryError", "Cannot allocate memory", "exited with -9", "exited with 137")
-"""What DVC says of a stage that was killed outright, too: on Linux that is how memory runs out."""
+"""Of a stage, or of DVC itself, that was killed outright, too: on Linux that is how memory runs out."""
 TAIL_LINES = 12
 
 
@@ -90,12 +91,18 @@ def may_help(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     return state.name in (LOCKED, MEMORY)
 
 
-@task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[2, 10, 60], retry_condition_fn=may_help)
+@task(
+    cache_policy=NO_CACHE,
+    task_run_name="dvc status",
+    retries=3,
+    retry_delay_seconds=[2, 10, 60],
+    retry_condition_fn=may_help,
+)
 def status() -> State[Any]:
     """Names of the stages that DVC finds changed."""
     code, lines = _dvc("status", "--json", quiet=True)
     if code != 0:
-        return _failed("dvc status", lines)
+        return _failed("dvc status", code, lines)
     # Warnings may stand before the one line of JSON.
     changed = frozenset(json.loads(lines[-1]))
     return Completed(data=changed, message=f"{len(changed)} stages are changed: {', '.join(sorted(changed))}")
@@ -111,7 +118,7 @@ def status() -> State[Any]:
 def run_stage(stage: str) -> State[Any]:
     """Run one stage by DVC, which skips it or takes it from its cache where it can."""
     code, lines = _dvc("repro", "--single-item", stage)
-    return Completed() if code == 0 else _failed(stage, lines)
+    return Completed() if code == 0 else _failed(stage, code, lines)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{stage}")
@@ -163,7 +170,7 @@ def pipeline(
         targets: stages to end with; all by default, and only then the ledger is told.
         side_by_side: stages of one wave that may run at once; those marked ``alone`` never do.
     """
-    with conductor.tracked(), exclusive(conductor.HOME / "pipeline.lock"):
+    with conductor.tracked(), exclusive(Path("mlruns/pipeline/.lock")):
         waves = read_waves(targets or ())
         found = status(return_state=True)
         if found.is_failed():
@@ -217,12 +224,12 @@ def _dvc(*arguments: str, quiet: bool = False) -> tuple[int, list[str]]:
     return child.returncode, lines
 
 
-def _failed(stage: str, lines: Sequence[str]) -> State[Any]:
+def _failed(stage: str, code: int, lines: Sequence[str]) -> State[Any]:
     text = "\n".join(lines)
     name = STAGE_FAILED
     if any(sign in text for sign in LOCK_SIGNS):
         name = LOCKED
-    elif any(sign in text for sign in MEMORY_SIGNS):
+    elif code == KILLED or any(sign in text for sign in MEMORY_SIGNS):
         name = MEMORY
     tail = "\n".join(lines[-TAIL_LINES:])
     return Failed(name=name, message=f"{stage}: {name.lower()}.\n{tail}")
@@ -237,7 +244,7 @@ def main() -> None:
     """Run the flow; the exit code is 2 where it failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", nargs="+", metavar="STAGE", help="stages to end with; all by default")
-    parser.add_argument("--side-by-side", type=int, default=2, metavar="N", help="stages at once, 2 by default")
+    parser.add_argument("--side-by-side", type=int, default=2, metavar="N", help="stages at once (2)")
     chosen = vars(parser.parse_args())
     sys.exit(conductor.conduct(lambda: pipeline(**chosen, return_state=True)))
 
