@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import conductor
+
 from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
-import conductor
 from coronet.errors import CoronetError
 
 SHOWN = 1000

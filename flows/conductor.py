@@ -156,6 +156,11 @@ def tracked() -> Iterator[None]:
     from prefect.runtime import flow_run
     from prefect.states import Crashed
 
+    from guard import end_with_parent
+
+    if "PREFECT__FLOW_RUN_ID" in os.environ:
+        # Started by a worker: it ends with it.
+        end_with_parent(os.getppid())
     folder = HOME / "running"
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob("*.lock"):

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import conductor
+
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -23,15 +25,16 @@ from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-import conductor
-from coronet.errors import StageError
+from coronet.config import MODELS
+from coronet.errors import CoronetError, StageError
 from coronet.files import exclusive
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import TaskRun
     from prefect.tasks import Task
 
-UP_TO_DATE, LOCKED, MEMORY, STAGE_FAILED = "Up to date", "Locked", "Out of memory", "Stage failed"
+UP_TO_DATE, LOCKED, MEMORY = "Up to date", "Locked", "Out of memory"
+STAGE_FAILED, REFUSED = "Stage failed", "Refused"
 LOCK_SIGNS = ("Unable to acquire lock", "is busy, it is being blocked by")
 KILLED = 128 + 9
 MEMORY_SIGNS = ("out of memory", "MemoryError", "Cannot allocate memory", "exited with -9", "exited with 137")
@@ -137,6 +140,19 @@ def sync_ledger() -> None:
         get_run_logger().info("%s %s: run %s %s", item.model, item.fingerprint[:12], item.run_id, state)
 
 
+@task(cache_policy=NO_CACHE, task_run_name="register {model}")
+def register_model(model: str, allow_dirty: bool) -> State[Any]:
+    """Make a version of the training, and the alias challenger; there may be one already."""
+    from coronet.ledger import registry
+
+    try:
+        done = registry.register(model, allow_dirty=allow_dirty)
+    except CoronetError as error:
+        return Failed(name=REFUSED, message=f"register {model}: {error}")
+    state = "is new" if done.created else "was there already"
+    return Completed(message=f"{model}/{done.version.number} {state}.")
+
+
 @task(cache_policy=NO_CACHE, task_run_name="closing table")
 def show_results() -> None:
     """The closing table, and where the report is, as artifacts."""
@@ -159,36 +175,55 @@ def show_results() -> None:
     create_markdown_artifact("\n\n".join(page), key="report", description="Risk groups, times, the report.")
 
 
-@flow(name="pipeline", log_prints=False)
+@flow(name="pipeline")
 def pipeline(
     targets: list[str] | None = None,
     side_by_side: int = 2,
+    register: bool = True,
+    allow_dirty: bool = False,
 ) -> State[Any]:
-    """Bring DVC's stages up to date and tell the ledger.
+    """Bring DVC's stages up to date, tell the ledger, and register what was trained.
 
     Args:
         targets: stages to end with; all by default, and only then the ledger is told.
         side_by_side: stages of one wave that may run at once; those marked ``alone`` never do.
+        register: make versions of the trainings, challengers of the champions.
+        allow_dirty: register from code that is not committed, and keep the difference with the version.
     """
-    with conductor.tracked(), exclusive(Path("mlruns/pipeline/.lock")):
-        waves = read_waves(targets or ())
-        found = status(return_state=True)
-        if found.is_failed():
-            return Failed(message=found.message)
-        changed = found.result()
-        for wave in waves:
-            stale = [node for node in wave if node.name in changed or node.needs & changed]
-            for node in wave:
-                if node not in stale:
-                    skip_stage(node.name)
-            failed = [state.message for state in _run_wave(stale, side_by_side) if not state.is_completed()]
-            if failed:
-                return Failed(message="\n".join(failed))
-        if targets:
-            return Completed(message="The targets are up to date.")
-        sync_ledger()
-        show_results()
-    return Completed(message="All stages are up to date.")
+    try:
+        with conductor.tracked(), exclusive(Path("mlruns/pipeline/.lock")):
+            failed = _run_waves(targets or (), side_by_side)
+            if not failed and not targets:
+                failed = _tell(register, allow_dirty)
+    except CoronetError as error:
+        return Failed(message=str(error))
+    return Failed(message="\n".join(failed)) if failed else Completed(message="Everything is up to date.")
+
+
+def _run_waves(targets: Sequence[str], side_by_side: int) -> list[str]:
+    """Run what is out of date, wave by wave; messages of what failed, after which nothing is begun."""
+    waves = read_waves(targets)
+    found = status(return_state=True)
+    if not found.is_completed():
+        return [found.message]
+    changed = found.result()
+    for wave in waves:
+        stale = [node for node in wave if node.name in changed or node.needs & changed]
+        for node in wave:
+            if node not in stale:
+                skip_stage(node.name)
+        states = _run_wave(stale, side_by_side)
+        if failed := [state.message for state in states if not state.is_completed()]:
+            return failed
+    return []
+
+
+def _tell(register: bool, allow_dirty: bool) -> list[str]:
+    """Tell the ledger and show what was reached; messages of what failed."""
+    sync_ledger()
+    show_results()
+    states = [register_model(model, allow_dirty, return_state=True) for model in MODELS if register]
+    return [state.message for state in states if not state.is_completed()]
 
 
 def _run_wave(nodes: Sequence[Node], side_by_side: int) -> list[State[Any]]:
@@ -245,6 +280,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", nargs="+", metavar="STAGE", help="stages to end with; all by default")
     parser.add_argument("--side-by-side", type=int, default=2, metavar="N", help="stages at once (2)")
+    parser.add_argument("--no-register", dest="register", action="store_false", help="make no versions")
+    parser.add_argument("--allow-dirty", action="store_true", help="register from code that is not committed")
     chosen = vars(parser.parse_args())
     sys.exit(conductor.conduct(lambda: pipeline(**chosen, return_state=True)))
 
