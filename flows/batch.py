@@ -19,13 +19,18 @@ from prefect.states import Completed, Failed, State
 
 from coronet.errors import CoronetError
 
+RESULTS = Path("mlruns/scores")
+IDLE = "Nothing to do"
 SHOWN = 1000
 """Rows of the table that Prefect keeps; ``scores.csv`` has all."""
 
 
 @task(cache_policy=NO_CACHE)
-def score_scans(folder: Path, out: Path, heart_model: str, calcium_model: str, again: bool) -> State[Any]:
+def score_scans(
+    folder: Path, out: Path | None, *, heart_model: str, calcium_model: str, again: bool, quiet_s: float
+) -> State[Any]:
     """Score what is new in the folder."""
+    from coronet.ledger import registry
     from coronet.networks.builder import load_model
     from coronet.report.scan_page import write_scan_result
     from coronet.score.batch import Scorer, score_folder
@@ -38,15 +43,17 @@ def score_scans(folder: Path, out: Path, heart_model: str, calcium_model: str, a
         update_progress_artifact(artifact_id=bar, progress=100.0 * done / entries)
 
     try:
+        scorer = Scorer(
+            heart_model=load_model(registry.resolve(heart_model, part="heart"), device=device),
+            calcium_model=load_model(registry.resolve(calcium_model, part="calcium"), device=device),
+        )
         found = score_folder(
             folder,
-            out,
-            scorer=Scorer(
-                heart_model=load_model(Path(heart_model), device=device),
-                calcium_model=load_model(Path(calcium_model), device=device),
-            ),
+            out or RESULTS / scorer.key,
+            scorer=scorer,
             write=write_scan_result,
             again=again,
+            quiet_s=quiet_s,
             progress=advance,
         )
     except CoronetError as error:
@@ -68,22 +75,36 @@ def score_scans(folder: Path, out: Path, heart_model: str, calcium_model: str, a
 @flow(name="batch")
 def batch(
     folder: Path = Path("inbox"),
-    out: Path = Path("mlruns/scores"),
+    out: Path | None = None,
+    *,
     heart_model: str = "build/heart/fit",
     calcium_model: str = "build/calcium/fit",
     again: bool = False,
+    quiet_s: float = 0.0,
 ) -> State[Any]:
     """Score every scan of a folder that has no score yet.
 
     Args:
         folder: DICOM series and volume files.
-        out: results: a folder a scan, and scores.csv.
+        out: results: a folder a scan, and scores.csv; one under mlruns/scores for each pair of models by
+            default, so that a new champion scores all anew.
         heart_model: folder or registered version of the heart network.
         calcium_model: the same of the calcium network.
         again: try scans once more that could not be scored.
+        quiet_s: leave for a later run what was changed less than so many seconds ago.
     """
     with conductor.tracked():
-        done = score_scans(folder, out, heart_model, calcium_model, again, return_state=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            return Completed(name=IDLE, message="There is nothing to score.")
+        done = score_scans(
+            folder,
+            out,
+            heart_model=heart_model,
+            calcium_model=calcium_model,
+            again=again,
+            quiet_s=quiet_s,
+            return_state=True,
+        )
         return Completed(message=done.message) if done.is_completed() else Failed(message=done.message)
 
 
@@ -91,7 +112,7 @@ def main() -> None:
     """Run the flow; the exit code is 2 where it failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="DICOM series and volume files")
-    parser.add_argument("--out", type=Path, required=True, help="results: a folder a scan, and scores.csv")
+    parser.add_argument("--out", type=Path, help="results; under mlruns/scores by default")
     parser.add_argument("--heart-model", default="build/heart/fit", metavar="MODEL")
     parser.add_argument("--calcium-model", default="build/calcium/fit", metavar="MODEL")
     parser.add_argument("--again", action="store_true", help="try scans once more that could not be scored")

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -159,8 +160,8 @@ def tracked() -> Iterator[None]:
     from guard import end_with_parent
 
     if "PREFECT__FLOW_RUN_ID" in os.environ:
-        # Started by a worker: it ends with it.
-        end_with_parent(os.getppid())
+        # Started by a worker: it ends with it, outright, since the server to tell of it ends as well.
+        end_with_parent(os.getppid(), signal.SIGKILL)
     folder = HOME / "running"
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob("*.lock"):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -29,30 +28,31 @@ from search import search
 
 logger = logging.getLogger("coronet")
 PORT = 4200
+CHAMPIONS = {"heart_model": "models:/heart@champion", "calcium_model": "models:/calcium@champion"}
 NIGHTLY, INBOX = "0 2 * * *", "*/10 * * * *"
 
 
 def deployments() -> list[RunnerDeployment]:
     """All flows; at most one run of each at a time."""
-    made = [
+    return [
         deployment(pipeline, "nightly", "Everything brought up to date, and registered.", cron=NIGHTLY),
-        deployment(batch, "inbox", "What lies in inbox/ is scored.", cron=INBOX),
+        deployment(batch, "inbox", "What lies in inbox/ is scored.", cron=INBOX, **CHAMPIONS, quiet_s=60.0),
         deployment(search, "search", "Better parameters are searched for."),
         deployment(promote, "promote", "The gate, and a person's word."),
     ]
-    return made
 
 
-def deployment(flow: Flow, name: str, description: str, *, cron: str = "") -> RunnerDeployment:
+def deployment(
+    flow: Flow, name: str, description: str, *, cron: str = "", **parameters: object
+) -> RunnerDeployment:
     """A flow with its schedule, which is active only where it was switched on before."""
     schedules = [Cron(cron, slug=name, active=_switched_on(f"{flow.name}/{name}"))] if cron else []
     return flow.to_deployment(
         name,
         description=description,
         schedules=schedules,
+        parameters=parameters,
         concurrency_limit=1,
-        # The flows read their project from the folder they are started in.
-        entrypoint_type="file_path",
     )
 
 
@@ -71,6 +71,7 @@ def main() -> None:
     port = parser.parse_args().port
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     address = f"http://127.0.0.1:{port}/api"
+    Path("inbox").mkdir(exist_ok=True)
     try:
         with exclusive(conductor.HOME / "serving" / ".lock"):
             _serve(port, address)
@@ -95,6 +96,4 @@ def _serve(port: int, address: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ["PREFECT_HOME"] = str(conductor.HOME)
-    Path("inbox").mkdir(exist_ok=True)
     main()

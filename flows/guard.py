@@ -42,9 +42,9 @@ def main() -> None:
     sys.exit(code if code >= 0 else 128 - code)
 
 
-def end_with_parent(parent: int) -> None:
-    """Be sent SIGTERM when the parent ends; end at once where it has ended already."""
-    if _prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM) and os.getppid() != parent:
+def end_with_parent(parent: int, by: int = signal.SIGTERM) -> None:
+    """Be sent a signal when the parent ends; end at once where it has ended already."""
+    if _prctl(PARENT_DEATH_SIGNAL, by) and os.getppid() != parent:
         sys.exit(128 + signal.SIGTERM)
 
 

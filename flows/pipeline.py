@@ -179,7 +179,7 @@ def show_results() -> None:
 def pipeline(
     targets: list[str] | None = None,
     side_by_side: int = 2,
-    register: bool = True,
+    make_versions: bool = True,
     allow_dirty: bool = False,
 ) -> State[Any]:
     """Bring DVC's stages up to date, tell the ledger, and register what was trained.
@@ -187,14 +187,14 @@ def pipeline(
     Args:
         targets: stages to end with; all by default, and only then the ledger is told.
         side_by_side: stages of one wave that may run at once; those marked ``alone`` never do.
-        register: make versions of the trainings, challengers of the champions.
+        make_versions: of the trainings, challengers of the champions.
         allow_dirty: register from code that is not committed, and keep the difference with the version.
     """
     try:
         with conductor.tracked(), exclusive(Path("mlruns/pipeline/.lock")):
             failed = _run_waves(targets or (), side_by_side)
             if not failed and not targets:
-                failed = _tell(register, allow_dirty)
+                failed = _tell(make_versions, allow_dirty)
     except CoronetError as error:
         return Failed(message=str(error))
     return Failed(message="\n".join(failed)) if failed else Completed(message="Everything is up to date.")
@@ -218,11 +218,11 @@ def _run_waves(targets: Sequence[str], side_by_side: int) -> list[str]:
     return []
 
 
-def _tell(register: bool, allow_dirty: bool) -> list[str]:
+def _tell(make_versions: bool, allow_dirty: bool) -> list[str]:
     """Tell the ledger and show what was reached; messages of what failed."""
     sync_ledger()
     show_results()
-    states = [register_model(model, allow_dirty, return_state=True) for model in MODELS if register]
+    states = [register_model(model, allow_dirty, return_state=True) for model in MODELS if make_versions]
     return [state.message for state in states if not state.is_completed()]
 
 
@@ -280,7 +280,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", nargs="+", metavar="STAGE", help="stages to end with; all by default")
     parser.add_argument("--side-by-side", type=int, default=2, metavar="N", help="stages at once (2)")
-    parser.add_argument("--no-register", dest="register", action="store_false", help="make no versions")
+    parser.add_argument("--no-register", dest="make_versions", action="store_false", help="make no versions")
     parser.add_argument("--allow-dirty", action="store_true", help="register from code that is not committed")
     chosen = vars(parser.parse_args())
     sys.exit(conductor.conduct(lambda: pipeline(**chosen, return_state=True)))

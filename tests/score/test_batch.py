@@ -96,6 +96,12 @@ def test_a_new_and_a_changed_file_are_taken_and_the_same_scan_is_not_scored_twic
     assert len(found.rows) == 3 and not found.refused
 
 
+def test_what_is_still_being_copied_is_left_for_later(inbox, scorer, tmp_path):
+    found = score_folder(inbox, tmp_path / "out", scorer=scorer, quiet_s=3600)
+    assert not found.rows
+    assert len(score_folder(inbox, tmp_path / "out", scorer=scorer).rows) == 3
+
+
 def test_other_settings_are_refused(inbox, scorer, tmp_path):
     score_folder(inbox, tmp_path / "out", scorer=scorer)
     with pytest.raises(InputError, match=r"other settings \(method\)"):

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,13 @@ class Entry:
         name: in the folder, or `LOOSE`.
         path: of the file or folder.
         stamp: changes with the names, sizes and times of its files.
+        changed: when the last of its files was written or put there, in seconds since 1970.
     """
 
     name: str
     path: Path
     stamp: str
+    changed: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +64,11 @@ def find_entries(folder: Path) -> tuple[Entry, ...]:
         raise InputError(f"{folder} is no folder of scans.")
     items = sorted(item for item in folder.iterdir() if not item.name.startswith("."))
     found = [
-        Entry(item.name, item, _stamp(files_under(item)))
-        for item in items
-        if item.is_dir() or _is_volume(item)
+        _entry(item.name, item, files_under(item)) for item in items if item.is_dir() or _is_volume(item)
     ]
     loose = [item for item in items if item.is_file() and not _is_volume(item)]
     if loose:
-        found.append(Entry(LOOSE, folder, _stamp(loose)))
+        found.append(_entry(LOOSE, folder, loose))
     if not found:
         raise InputError(f"{folder} is empty; there is nothing to score.")
     return tuple(found)
@@ -107,12 +107,14 @@ def _is_volume(file: Path) -> bool:
     return file.is_file() and suffix_of(file) in LOADERS and not file.name.lower().endswith(MASK_SUFFIX)
 
 
-def _stamp(files: tuple[Path, ...] | list[Path]) -> str:
-    digest = hashlib.sha256()
+def _entry(name: str, path: Path, files: Sequence[Path]) -> Entry:
+    digest, changed = hashlib.sha256(), 0.0
     for file in files:
         facts = file.stat()
         digest.update(f"{file}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:32]
+        # What is copied may bring its time along; the system's own time of change tells when it came.
+        changed = max(changed, facts.st_mtime, facts.st_ctime)
+    return Entry(name, path, digest.hexdigest()[:32], changed)
 
 
 @dataclasses.dataclass(frozen=True)

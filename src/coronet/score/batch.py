@@ -12,8 +12,10 @@ import dataclasses
 import hashlib
 import hmac
 import io
+import json
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,12 @@ class Scorer:
             "force": self.force,
         }
 
+    @property
+    def key(self) -> str:
+        """Ten digits that differ where the settings do."""
+        text = json.dumps(self.settings, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchRow:
@@ -111,6 +119,7 @@ def score_folder(
     write: Callable[[Path, ScanScore], None] = write_scan_score,
     groups: str = "paper",
     again: bool = False,
+    quiet_s: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> BatchResult:
     """Score every scan of a folder; one scan is in memory at a time.
@@ -122,6 +131,7 @@ def score_folder(
         write: writes the files of a score, ``score.json`` among them, into a folder.
         groups: preset of the risk groups in the table.
         again: try those scans once more that could not be scored.
+        quiet_s: leave for a later run what was changed less than so many seconds ago; it may not be whole.
         progress: called with (files or sub-folders done, in all).
 
     Raises:
@@ -132,7 +142,7 @@ def score_folder(
     preset = find_groups(groups).name
     if out.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{out} lies in the folder that is to be scored; choose another --out.")
-    entries = find_entries(folder)
+    entries = [item for item in find_entries(folder) if time.time() - item.changed >= quiet_s]
     with exclusive(out / ".lock"):
         _settle(out, scorer)
         journal, key, scored = Journal(out / SOURCES), load_key(out), 0
