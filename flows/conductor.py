@@ -53,8 +53,8 @@ atexit.register(_at_exit.close)
 GUARD = Path(__file__).with_name("guard.py")
 ADDRESS = HOME / "server.txt"
 """Where `make prefect` writes the address of its server."""
-STARTUP_SECONDS = 120
-"""A fresh database takes 13 to 20 seconds on two busy cores."""
+STARTUP_SECONDS = 600
+"""A fresh database takes 13 seconds on two cores, and many times as long where they are overloaded."""
 
 
 @contextlib.contextmanager

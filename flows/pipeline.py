@@ -7,8 +7,6 @@ Which stage needs which is DVC's to say, and so is what is up to date: the flow 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import dataclasses
 import json
 import subprocess
 import sys
@@ -26,8 +24,9 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from coronet.config import MODELS
-from coronet.errors import CoronetError, StageError
+from coronet.errors import CoronetError
 from coronet.files import exclusive
+from graph import Node, mend_lock, read_waves
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import TaskRun
@@ -40,53 +39,6 @@ KILLED = 128 + 9
 MEMORY_SIGNS = ("out of memory", "MemoryError", "Cannot allocate memory", "exited with -9", "exited with 137")
 """Of a stage, or of DVC itself, that was killed outright, too: on Linux that is how memory runs out."""
 TAIL_LINES = 12
-
-
-@dataclasses.dataclass(frozen=True)
-class Node:
-    """A stage of DVC's graph.
-
-    Attributes:
-        name: as DVC addresses it, such as ``train@heart`` or ``data.dvc``.
-        needs: stages that it depends on, directly or through others.
-        alone: ``meta: {alone: true}`` in ``dvc.yaml``: it uses all cores, so nothing runs beside it.
-    """
-
-    name: str
-    needs: frozenset[str]
-    alone: bool
-
-
-def read_waves(targets: Sequence[str] = ()) -> list[list[Node]]:
-    """DVC's graph as waves: the stages of each depend only on those before it.
-
-    Args:
-        targets: stages to end with; all by default.
-
-    Raises:
-        StageError: DVC has no such stage, or cannot read its files.
-    """
-    import networkx
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from dvc.repo.reproduce import collect_stages, get_active_graph
-
-    try:
-        with contextlib.closing(Repo()) as repo:
-            graph = get_active_graph(repo.index.graph)
-            if targets:
-                wanted = set(collect_stages(repo, targets))
-                wanted |= {below for stage in wanted for below in networkx.descendants(graph, stage)}
-                graph = graph.subgraph(wanted)
-    except DvcException as error:
-        raise StageError(f"DVC cannot read its graph: {error}") from error
-
-    def node(stage: Any) -> Node:
-        needs = frozenset(item.addressing for item in networkx.descendants(graph, stage))
-        return Node(stage.addressing, needs, bool((getattr(stage, "meta", None) or {}).get("alone")))
-
-    generations = networkx.topological_generations(graph.reverse())
-    return [sorted(map(node, wave), key=lambda item: item.name) for wave in generations]
 
 
 def may_help(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -202,6 +154,8 @@ def pipeline(
 
 def _run_waves(targets: Sequence[str], side_by_side: int) -> list[str]:
     """Run what is out of date, wave by wave; messages of what failed, after which nothing is begun."""
+    if mend_lock():
+        get_run_logger().warning("DVC's list of locks was cut off by a kill; it is made anew.")
     waves = read_waves(targets)
     found = status(return_state=True)
     if not found.is_completed():

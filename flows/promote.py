@@ -19,6 +19,8 @@ from prefect import flow, get_run_logger, pause_flow_run
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.exceptions import FlowPauseTimeout
 from prefect.input import RunInput
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, State
 from pydantic import Field
 
@@ -52,6 +54,8 @@ def promote(model: str, first: bool = False, patience_hours: float = 168.0) -> S
 
     def ask(verdict: Verdict) -> str | None:
         show(verdict)
+        pages = PREFECT_API_URL.value().removesuffix("/api")
+        get_run_logger().info("Answer the form: %s/runs/flow-run/%s («Resume»)", pages, flow_run.id)
         form = Decision.with_initial_data(description=_text(verdict))
         decision = pause_flow_run(
             wait_for_input=form, timeout=round(patience_hours * 3600), poll_interval=POLL_SECONDS
