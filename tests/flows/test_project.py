@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import urllib.error
 import urllib.request
 
 import pytest
@@ -44,8 +45,13 @@ def waiting(start, await_):
         run = f"{found[1]}/api/flow_runs/{found[2]}"
 
         def paused():
-            assert flow.poll() is None
-            return json.loads(urllib.request.urlopen(run, timeout=30).read())["state"]["type"] == "PAUSED"
+            if flow.poll() is not None:
+                pytest.fail(f"it ended and did not wait: {flow.stdout.read()}")
+            try:
+                return json.loads(urllib.request.urlopen(run, timeout=30).read())["state"]["type"] == "PAUSED"
+            except urllib.error.URLError:
+                # The flow is ending, and its server with it.
+                return False
 
         await_(paused, 240)
 
