@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo repro test lint ui dashboard bench lock clean
+.PHONY: help install demo repro pipeline prefect test lint ui dashboard bench lock clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Nothing here talks to the network unless it is told to.
@@ -21,6 +21,12 @@ demo: .venv/.installed ## phantoms, dvc repro, closing table (20 minutes on two 
 
 repro: .venv/.installed ## dvc repro on the data that is there
 	@dvc repro
+
+pipeline: .venv/.installed ## the same under Prefect, then ledger and registry
+	@python flows/pipeline.py
+
+prefect: .venv/.installed ## Prefect's pages on 127.0.0.1:4200, with all flows and their schedules
+	@python flows/deployments.py
 
 test: .venv/.installed lint ## the whole test command
 	@OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile

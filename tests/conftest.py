@@ -18,11 +18,11 @@ SHARED = ROOT.parent / "shared" / "data"
 BLOCKED = """
 import socket
 
-_connect = socket.socket.connect
+_connect, _lookup = socket.socket.connect, socket.getaddrinfo
+local = ("127.0.0.1", "::1", "localhost")
 
 
 def connect(self, address):
-    local = ("127.0.0.1", "::1", "localhost")
     if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in local:
         with open({log!r}, "a") as log:
             log.write(repr(address) + "\\n")
@@ -31,6 +31,8 @@ def connect(self, address):
 
 
 def lookup(host, *arguments, **options):
+    if (host.decode() if isinstance(host, bytes) else host) in local:
+        return _lookup(host, *arguments, **options)
     with open({log!r}, "a") as log:
         log.write(repr(host) + "\\n")
     raise OSError("the network is blocked in this test")
@@ -68,23 +70,32 @@ Coronet = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def coronet() -> Coronet:
-    """The command as a function of (project, *arguments), with every socket but loopback blocked.
+def offline() -> Callable[[Path], dict[str, str]]:
+    """The environment in which a project's commands reach no socket but loopback.
 
-    What it tried to reach is in ``network.log`` beside the project. Keywords are environment variables.
+    What they tried to reach is in ``network.log`` beside the project.
     """
 
-    def run(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def environment(project: Path) -> dict[str, str]:
         blocker = project.parent / "blocker"
         blocker.mkdir(exist_ok=True)
         (blocker / "sitecustomize.py").write_text(BLOCKED.format(log=str(project.parent / "network.log")))
-        bin_folder = Path(sys.executable).parent
-        path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         modules = os.pathsep.join(filter(None, (str(blocker), os.environ.get("PYTHONPATH"))))
+        return os.environ | {"PATH": path, "PYTHONPATH": modules}
+
+    return environment
+
+
+@pytest.fixture(scope="session")
+def coronet(offline: Callable[[Path], dict[str, str]]) -> Coronet:
+    """The command as a function of (project, *arguments), offline. Keywords are environment variables."""
+
+    def run(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [bin_folder / "coronet", *arguments],
+            [Path(sys.executable).parent / "coronet", *arguments],
             cwd=project,
-            env=os.environ | {"PATH": path, "PYTHONPATH": modules} | environment,
+            env=offline(project) | environment,
             capture_output=True,
             text=True,
             check=False,

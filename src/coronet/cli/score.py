@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from coronet.cli.batch import score_batch
 from coronet.cli.options import AsJson
 
 
@@ -50,11 +51,17 @@ def score(
     out: Annotated[
         Path | None, typer.Option(help="Folder for score.json; without --mask also the masks and a page.")
     ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="SCAN is a folder of scans; each is scored into --out.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="With --batch: try scans once more that could not be scored.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score the coronary calcium of one scan; see docs/scoring.md.
 
-    Without --mask the networks draw it.
+    Without --mask the networks draw it. With --batch a folder of scans; see docs/flows.md.
     """
     import json
 
@@ -65,6 +72,8 @@ def score(
     from coronet.score.protocol import find_protocol
 
     chosen, preset = find_protocol(protocol), find_groups(groups).name
+    if batch and (out is None or mask is not None or series is not None):
+        raise InputError("--batch takes a folder of scans and --out, and neither --mask nor --series.")
     if mask is None:
         if labels or vessels or calcium_labels or probability or resample_mask:
             raise InputError(
@@ -72,14 +81,13 @@ def score(
             )
         from coronet.cohort.reader import read_scan
         from coronet.networks.builder import load_model
-        from coronet.report.scan_page import write_scan_page
-        from coronet.score.scan import score_scan, write_scan_score
+        from coronet.report.scan_page import write_scan_result
+        from coronet.score.batch import Scorer
         from coronet.train.device import pick_device
 
         device = pick_device()
         heart_folder, calcium_folder = _model_folders(model or (), heart_model, calcium_model)
-        scored = score_scan(
-            read_scan(scan, series=series),
+        scorer = Scorer(
             heart_model=load_model(heart_folder, device=device),
             calcium_model=load_model(calcium_folder, device=device),
             protocol=chosen,
@@ -87,9 +95,12 @@ def score(
             calibration_factor=calibration,
             force=force,
         )
+        if batch:
+            score_batch(scan, out, scorer=scorer, groups=preset, again=again, as_json=as_json)
+            return
+        scored = scorer(read_scan(scan, series=series))
         if out is not None:
-            write_scan_score(out, scored)
-            write_scan_page(out, scored)
+            write_scan_result(out, scored)
         typer.echo(json.dumps(scored.to_json()) if as_json else "\n".join(scored.lines(preset)))
         return
     names = dict(enumerate(vessels.split(","), start=1)) if vessels else VESSELS if labels else None

@@ -13,7 +13,7 @@ from coronet.report.pictures import Picture
 from coronet.report.views import by_vessel, pictures_of
 from coronet.score.calcium import find_calcium
 from coronet.score.groups import PRESETS
-from coronet.score.scan import MEANING, ScanScore
+from coronet.score.scan import MEANING, ScanScore, write_scan_score
 
 PAGE = "index.html"
 AXIAL_SLICES = 6
@@ -86,6 +86,12 @@ class ScanReport:
     pictures: tuple[Picture, ...]
     lesions: tuple[LesionRow, ...]
     origin: tuple[tuple[str, str], ...]
+
+
+def write_scan_result(folder: Path, scored: ScanScore) -> None:
+    """Write masks, ``score.json`` and the page into ``folder``."""
+    write_scan_score(folder, scored)
+    write_scan_page(folder, scored)
 
 
 def write_scan_page(folder: Path, scored: ScanScore) -> None:

@@ -58,8 +58,8 @@ class Found:
     damaged: Mapping[str, int]
 
 
-def find_series(path: Path) -> Found:
-    """Sort all DICOM files under ``path`` by series, reading headers only.
+def find_series(path: Path, *, nested: bool = True) -> Found:
+    """Sort all DICOM files under ``path`` by series, reading headers only; sub-folders where ``nested``.
 
     A damaged file condemns the series of its folder: which slice it was is not known.
     """
@@ -67,7 +67,7 @@ def find_series(path: Path) -> Found:
     skipped: Counter[str] = Counter()
     damaged: Counter[str] = Counter()
     bad_folders: dict[Path, str] = {}
-    for file in files_under(path):
+    for file in files_under(path, nested=nested):
         try:
             for picture in pictures_of(file):
                 pictures.setdefault(str(picture.dataset.get("SeriesInstanceUID", "")), []).append(picture)

@@ -95,14 +95,14 @@ class Picture:
         return float(self.position_mm @ self.normal)
 
 
-def files_under(path: Path) -> tuple[Path, ...]:
-    """All files of a folder and its sub-folders, or the file itself; hidden ones are left out."""
+def files_under(path: Path, *, nested: bool = True) -> tuple[Path, ...]:
+    """Files of a folder, and of sub-folders where ``nested``, or the file itself; none that are hidden."""
     if path.is_file():
         return (path,)
     found, visited = [], set()
     for folder, folders, names in os.walk(path, followlinks=True):
         here = os.path.realpath(folder)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if nested and not name.startswith("."))
         if here in visited:
             folders.clear()
             continue

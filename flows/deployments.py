@@ -1,0 +1,99 @@
+"""One server with Prefect's pages, and the flows to be started from there. ``make prefect``
+
+Schedules are off until they are switched on in the pages, and stay as they were set there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import conductor
+
+from prefect import Flow, serve
+from prefect.client.orchestration import get_client
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.schedules import Cron
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from batch import batch
+from coronet.errors import CoronetError, StageError
+from coronet.files import exclusive, write_text
+from pipeline import pipeline
+from promote import promote
+from search import search
+
+logger = logging.getLogger("coronet")
+PORT = 4200
+CHAMPIONS = {"heart_model": "models:/heart@champion", "calcium_model": "models:/calcium@champion"}
+NIGHTLY, INBOX = "0 2 * * *", "*/10 * * * *"
+
+
+def deployments() -> list[RunnerDeployment]:
+    """All flows; at most one run of each at a time."""
+    return [
+        deployment(pipeline, "nightly", "Everything brought up to date, and registered.", cron=NIGHTLY),
+        deployment(batch, "inbox", "What lies in inbox/ is scored.", cron=INBOX, **CHAMPIONS, quiet_s=60.0),
+        deployment(search, "search", "Better parameters are searched for."),
+        deployment(promote, "promote", "The gate, and a person's word."),
+    ]
+
+
+def deployment(
+    flow: Flow, name: str, description: str, *, cron: str = "", **parameters: object
+) -> RunnerDeployment:
+    """A flow with its schedule, which is active only where it was switched on before."""
+    schedules = [Cron(cron, slug=name, active=_switched_on(f"{flow.name}/{name}"))] if cron else []
+    return flow.to_deployment(
+        name,
+        description=description,
+        schedules=schedules,
+        parameters=parameters,
+        concurrency_limit=1,
+    )
+
+
+def _switched_on(name: str) -> bool:
+    with get_client(sync_client=True) as client:
+        try:
+            return any(item.active for item in client.read_deployment_by_name(name).schedules)
+        except ObjectNotFound:
+            return False
+
+
+def main() -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=PORT, help=f"on 127.0.0.1 ({PORT})")
+    port = parser.parse_args().port
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    address = f"http://127.0.0.1:{port}/api"
+    Path("inbox").mkdir(exist_ok=True)
+    try:
+        with exclusive(conductor.HOME / "serving" / ".lock"):
+            _serve(port, address)
+    except CoronetError as error:
+        logger.error("coronet: %s", error)
+        sys.exit(2)
+
+
+def _serve(port: int, address: str) -> None:
+    if conductor.answers(address):
+        raise StageError(f"A server answers at {address} already; choose another with --port.")
+    log = (conductor.HOME / "server.log").open("a", encoding="utf-8")
+    with log, conductor.guarded(conductor.server_command(port), stdout=log, stderr=log) as server:
+        conductor.wait_for(address, server)
+        write_text(conductor.ADDRESS, address)
+        logger.info("Prefect's pages: http://127.0.0.1:%d", port)
+        try:
+            with temporary_settings({PREFECT_API_URL: address}):
+                serve(*deployments(), pause_on_shutdown=False, print_starting_message=False)
+        finally:
+            conductor.ADDRESS.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""DVC's graph as waves of stages, read from DVC itself."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from coronet.errors import Busy, StageError
+from coronet.files import exclusive
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A stage of DVC's graph.
+
+    Attributes:
+        name: as DVC addresses it, such as ``train@heart`` or ``data.dvc``.
+        needs: stages that it depends on, directly or through others.
+        alone: ``meta: {alone: true}`` in ``dvc.yaml``: it uses all cores, so nothing runs beside it.
+    """
+
+    name: str
+    needs: frozenset[str]
+    alone: bool
+
+
+def read_waves(targets: Sequence[str] = ()) -> list[list[Node]]:
+    """DVC's graph as waves: the stages of each depend only on those before it.
+
+    Args:
+        targets: stages to end with; all by default.
+
+    Raises:
+        StageError: DVC has no such stage, or cannot read its files.
+    """
+    import networkx
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import collect_stages, get_active_graph
+
+    try:
+        with contextlib.closing(Repo()) as repo:
+            graph = get_active_graph(repo.index.graph)
+            if targets:
+                wanted = set(collect_stages(repo, targets))
+                wanted |= {below for stage in wanted for below in networkx.descendants(graph, stage)}
+                graph = graph.subgraph(wanted)
+    except DvcException as error:
+        raise StageError(f"DVC cannot read its graph: {error}") from error
+
+    def node(stage: Any) -> Node:
+        needs = frozenset(item.addressing for item in networkx.descendants(graph, stage))
+        return Node(stage.addressing, needs, bool((getattr(stage, "meta", None) or {}).get("alone")))
+
+    generations = networkx.topological_generations(graph.reverse())
+    return [sorted(map(node, wave), key=lambda item: item.name) for wave in generations]
+
+
+def mend_lock() -> bool:
+    """Remove DVC's list of who reads and writes what, where a kill has cut it off; DVC would refuse to run.
+
+    Whoever writes it holds the lock beside it; so does this. Returns whether anything was amiss.
+    """
+    folder = Path(".dvc/tmp")
+    content = folder / "rwlock"
+    if not content.exists():
+        return False
+    with contextlib.suppress(Busy), exclusive(folder / "rwlock.lock"):
+        try:
+            json.loads(content.read_text(encoding="utf-8"))
+        except ValueError:
+            content.unlink()
+            return True
+    return False

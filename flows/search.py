@@ -1,0 +1,82 @@
+"""A search under Prefect. ``python flows/search.py --help``
+
+`coronet.search` does the work: it goes on with a study that was broken off, watches over its workers and
+tells MLflow. ``CORONET_STORAGE`` is the study's database; it is no parameter, since it may hold a password.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import conductor
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, Failed, State
+
+from coronet.config import MODELS
+from coronet.errors import CoronetError
+
+
+@task(cache_policy=NO_CACHE, task_run_name="search {model}")
+def search_model(model: str, trials: int | None, workers: int, name: str | None) -> State[Any]:
+    """Train trials until the study has as many as it shall."""
+    from coronet.search.study import search
+
+    storage = os.environ.get("CORONET_STORAGE")
+    try:
+        found = search(model, Path(), trials=trials, workers=workers, storage=storage, name=name)
+    except CoronetError as error:
+        return Failed(message=str(error))
+    rows = [
+        {
+            "trial": item.number,
+            "state": item.state,
+            found.metric: item.value,
+            **item.drawn,
+            "why": item.reason,
+        }
+        for item in found.trials
+    ]
+    create_table_artifact(table=rows, key="trials", description=f"Study {found.name}, {found.metric}")
+    return Completed(
+        message=f"{found.name}: trial {found.best.number} is best, {found.metric} {found.best.value:.4f}. "
+        f"`coronet search adopt {found.name}` writes it into params.yaml."
+    )
+
+
+@flow(name="search")
+def search(model: str, trials: int | None = None, workers: int = 1, name: str | None = None) -> State[Any]:
+    """Search better parameters for a model, or go on with a search.
+
+    Args:
+        model: heart or calcium.
+        trials: how many the study shall have in all; search.trials of params.yaml by default.
+        workers: processes.
+        name: of the study; one made of model, data and space by default.
+    """
+    with conductor.tracked():
+        done = search_model(model, trials, workers, name, return_state=True)
+        return Completed(message=done.message) if done.is_completed() else Failed(message=done.message)
+
+
+def main() -> None:
+    """Run the flow; the exit code is 2 where it failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("--trials", type=int, metavar="N", help="of the study in all (search.trials)")
+    parser.add_argument("--workers", type=int, default=1, metavar="K", help="processes (1)")
+    parser.add_argument(
+        "--study", dest="name", metavar="NAME", help="made of model, data and space by default"
+    )
+    chosen = vars(parser.parse_args())
+    sys.exit(conductor.conduct(lambda: search(**chosen, return_state=True)))
+
+
+if __name__ == "__main__":
+    main()

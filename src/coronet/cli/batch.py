@@ -1,0 +1,42 @@
+"""``coronet score --batch``: a folder of scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from coronet.score.batch import Scorer
+
+
+def score_batch(folder: Path, out: Path, *, scorer: Scorer, groups: str, again: bool, as_json: bool) -> None:
+    """Score each scan of ``folder`` into ``out`` and print the table.
+
+    Raises:
+        InputError: some scans could not be scored; all others are.
+    """
+    import dataclasses
+    import json
+
+    from coronet import stages
+    from coronet.errors import InputError
+    from coronet.report.scan_page import write_scan_result
+    from coronet.score.batch import TABLE, score_folder
+
+    with stages.progress("score") as advance:
+        found = score_folder(
+            folder, out, scorer=scorer, write=write_scan_result, groups=groups, again=again, progress=advance
+        )
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(found)))
+    else:
+        for row in found.rows:
+            scored = f"{row.agatston:.1f} ({row.low:.1f} … {row.high:.1f}), group {row.group}"
+            typer.echo(f"{row.scan}: {row.reason or scored}{f'; beware: {row.flags}' if row.flags else ''}")
+    if found.refused:
+        raise InputError(
+            f"{len(found.refused)} of {len(found.rows)} scans could not be scored; "
+            f"{out / TABLE} says why, and --again tries them once more."
+        )

@@ -1,0 +1,286 @@
+"""Scores of a folder of scans, one after another; what cannot be scored is recorded with the reason.
+
+The results are one folder a scan, named by a keyed hash of its voxels, and ``scores.csv`` with one row a
+scan. Nothing in them names a file or a patient. Which file was which scan is in ``.sources.jsonl``, which its
+owner alone can read; by it a second run passes over what is done without opening it.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import hmac
+import io
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from coronet.cohort.inbox import ANONYMOUS, Entry, Journal, Source, find_entries, find_sources
+from coronet.cohort.pseudonym import content_digest, load_key
+from coronet.cohort.reader import Scan
+from coronet.errors import CoronetError, InputError
+from coronet.files import exclusive, read_json, replacing_folder, write_json, write_text
+from coronet.networks.builder import LoadedModel
+from coronet.score.groups import find_groups
+from coronet.score.protocol import PROTOCOLS, Protocol
+from coronet.score.scan import SCORE, ScanScore, score_scan, write_scan_score
+
+logger = logging.getLogger("coronet")
+
+TABLE, SETTINGS, SOURCES = "scores.csv", "settings.json", ".sources.jsonl"
+MOST_STARTS = 3
+"""Runs that one scan may end, by using up the memory for instance, before it is passed over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """How the scans of a batch are scored; see `coronet.score.scan.score_scan`."""
+
+    heart_model: LoadedModel
+    calcium_model: LoadedModel
+    protocol: Protocol = PROTOCOLS["coronet"]
+    method: str = "agatston"
+    calibration_factor: float | None = None
+    force: bool = False
+
+    def __call__(self, scan: Scan) -> ScanScore:
+        """Score one scan."""
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return score_scan(scan, **options)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a score depends on, beside its scan."""
+        return {
+            "heart_sha256": self.heart_model.sha256,
+            "calcium_sha256": self.calcium_model.sha256,
+            "protocol": self.protocol.name,
+            "method": self.method,
+            "calibration_factor": self.calibration_factor,
+            "force": self.force,
+        }
+
+    @property
+    def key(self) -> str:
+        """Ten digits that differ where the settings do."""
+        text = json.dumps(self.settings, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchRow:
+    """One scan of a batch; figures are None where there is no score.
+
+    Attributes:
+        scan: ``scan-`` and ten digits of the keyed hash of its voxels, which names its folder of results;
+            where no voxels could be read, ``unread-`` and ten digits of the keyed hash of where it lies.
+        agatston: score.
+        volume_mm3: of calcium.
+        group: risk group.
+        low: the lowest score of its interval.
+        high: the highest.
+        flags: reasons to be careful, divided by spaces.
+        reason: why there is no score; it names no file.
+    """
+
+    scan: str
+    agatston: float | None = None
+    volume_mm3: float | None = None
+    group: str = ""
+    low: float | None = None
+    high: float | None = None
+    flags: str = ""
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchResult:
+    """A row for each scan, sorted by name, and how many scans were scored by this run."""
+
+    rows: tuple[BatchRow, ...]
+    scored_now: int
+
+    @property
+    def refused(self) -> tuple[BatchRow, ...]:
+        """Rows without a score."""
+        return tuple(row for row in self.rows if row.reason)
+
+
+def score_folder(
+    folder: Path,
+    out: Path,
+    *,
+    scorer: Scorer,
+    write: Callable[[Path, ScanScore], None] = write_scan_score,
+    groups: str = "paper",
+    again: bool = False,
+    quiet_s: float = 0.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> BatchResult:
+    """Score every scan of a folder; one scan is in memory at a time.
+
+    Args:
+        folder: volume files and folders of DICOM series; see `coronet.cohort.inbox`.
+        out: results; made where it is absent, gone on with where it is not.
+        scorer: networks and rules. A folder of results belongs to one.
+        write: writes the files of a score, ``score.json`` among them, into a folder.
+        groups: preset of the risk groups in the table.
+        again: try those scans once more that could not be scored.
+        quiet_s: leave for a later run what was changed less than so many seconds ago; it may not be whole.
+        progress: called with (files or sub-folders done, in all).
+
+    Raises:
+        InputError: nothing is in ``folder``, ``out`` lies in it, or ``out`` holds scores by another scorer.
+        Busy: another process writes to ``out``.
+    """
+    folder, out = Path(folder), Path(out)
+    preset = find_groups(groups).name
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{out} lies in the folder that is to be scored; choose another --out.")
+    entries = [item for item in find_entries(folder) if time.time() - item.changed >= quiet_s]
+    with exclusive(out / ".lock"):
+        _settle(out, scorer)
+        journal, key, scored = Journal(out / SOURCES), load_key(out), 0
+        try:
+            for done, entry in enumerate(entries, 1):
+                scored += _take(entry, out, journal, key, scorer=scorer, write=write, again=again)
+                if progress:
+                    progress(done, len(entries))
+        finally:
+            # A run that is stopped leaves a table of what it has.
+            rows = _rows(out, entries, journal, preset)
+            write_text(out / TABLE, _to_csv(rows))
+    return BatchResult(rows, scored)
+
+
+def _settle(out: Path, scorer: Scorer) -> None:
+    """Bind ``out`` to its settings, and remove what a kill has left half-written."""
+    path = out / SETTINGS
+    if not path.exists():
+        write_json(path, scorer.settings)
+    elif (there := read_json(path)) != scorer.settings:
+        differing = ", ".join(key for key, value in scorer.settings.items() if there.get(key) != value)
+        raise InputError(f"{out} holds scores by other settings ({differing}); choose another --out.")
+    for part in out.glob(".part-*"):
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+def _take(
+    entry: Entry,
+    out: Path,
+    journal: Journal,
+    key: bytes,
+    *,
+    scorer: Scorer,
+    write: Callable[[Path, ScanScore], None],
+    again: bool,
+) -> int:
+    """Score the scans of an entry that are not done; returns how many were scored now."""
+
+    def done(label: str) -> bool:
+        known = journal.record(entry, label)
+        return bool(known.scan) and (not again if known.reason else (out / known.scan / SCORE).exists())
+
+    if journal.is_whole(entry) and all(map(done, journal.records(entry))):
+        return 0
+    scored = 0
+    for source in find_sources(entry):
+        if done(source.label):
+            continue
+        unread = f"unread-{_digest(f'{entry.name}/{source.label}', key)[:10]}"
+        if journal.record(entry, source.label).starts >= MOST_STARTS and not again:
+            reason = f"{MOST_STARTS} runs ended while it was scored, maybe for want of memory."
+            journal.end(entry, source.label, unread, reason=reason)
+            continue
+        journal.begin(entry, source.label)
+        try:
+            scan, reason, new = _score(source, out, unread=unread, key=key, scorer=scorer, write=write)
+        except BaseException:
+            # The disk is full, or somebody stops the run: nothing to blame the scan for.
+            journal.leave(entry, source.label)
+            raise
+        journal.end(entry, source.label, scan, reason=reason)
+        scored += new
+        if reason:
+            logger.warning("%s: %s", scan, reason)
+    journal.close(entry)
+    return scored
+
+
+def _score(
+    source: Source,
+    out: Path,
+    *,
+    unread: str,
+    key: bytes,
+    scorer: Scorer,
+    write: Callable[[Path, ScanScore], None],
+) -> tuple[str, str, bool]:
+    """Name of the scan, the reason where it has no score, and whether it was scored now."""
+    name = unread
+    try:
+        scan = source.read()
+        name = f"scan-{content_digest(scan.volume, key)[:10]}"
+        if (out / name / SCORE).exists():
+            return name, "", False
+        scored = scorer(scan)
+    except CoronetError as error:
+        return name, _without(str(error), source.names), False
+    except Exception as error:
+        # Files from anywhere can break any parser; the others must not wait for it. The text may hold a name.
+        return name, f"{type(error).__name__} while it was read or scored.", False
+    with replacing_folder(out / name) as part:
+        write(part, scored)
+    return name, "", True
+
+
+def _without(text: str, names: Sequence[str]) -> str:
+    for name in sorted(names, key=len, reverse=True):
+        text = text.replace(name, ANONYMOUS)
+    return text
+
+
+def _digest(text: str, key: bytes) -> str:
+    return hmac.new(key, b"source\0" + text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
+
+
+def _rows(out: Path, entries: Sequence[Entry], journal: Journal, preset: str) -> tuple[BatchRow, ...]:
+    found = {}
+    for entry in entries:
+        for known in journal.records(entry).values():
+            if known.reason:
+                found.setdefault(known.scan, BatchRow(known.scan, reason=known.reason))
+            elif (out / known.scan / SCORE).exists():
+                found[known.scan] = _row(known.scan, read_json(out / known.scan / SCORE), preset)
+    return tuple(found[name] for name in sorted(found))
+
+
+def _row(scan: str, answer: dict[str, Any], preset: str) -> BatchRow:
+    scores, interval = answer["scores"], answer["intervals"]
+    return BatchRow(
+        scan=scan,
+        agatston=round(scores["agatston"], 3),
+        volume_mm3=round(scores["volume_mm3"], 3),
+        group=answer["groups"][preset],
+        low=round(interval["low"], 3),
+        high=round(interval["high"], 3),
+        flags=" ".join(answer["input"]["flags"]),
+    )
+
+
+def _to_csv(rows: Sequence[BatchRow]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in dataclasses.fields(BatchRow)])
+    writer.writerows(_cells(rows))
+    return text.getvalue()
+
+
+def _cells(rows: Sequence[BatchRow]) -> Iterator[list[Any]]:
+    for row in rows:
+        yield ["" if value is None else value for value in dataclasses.astuple(row)]
