@@ -47,7 +47,7 @@ def test_a_search_does_without_mlflow(make, monkeypatch, caplog):
         away.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         result = search("heart", project, trials=2)
     assert result.best is not None
-    assert "`coronet search sync` writes it later" in caplog.text
+    assert "`coronet ledger sync` writes it later" in caplog.text
     record.sync(project)
     found, artifacts = runs(project)
     assert len(found) == 3

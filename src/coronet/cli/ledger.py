@@ -14,19 +14,25 @@ ledger = typer.Typer(no_args_is_help=True, help="MLflow: write what it lacks, lo
 
 @ledger.command("sync")
 def ledger_sync(as_json: AsJson = False) -> None:
-    """Write to MLflow what it lacks of the results in build/."""
+    """Write to MLflow what it lacks of the results in build/ and of the studies."""
     import dataclasses
     import json
+    import os
 
     from coronet.ledger import runs
+    from coronet.search import record
 
     synced = runs.sync()
+    studies = record.sync(Path(), storage=os.environ.get("CORONET_STORAGE"))
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(item) for item in synced]))
+        kept = [{"kind": "study", "name": name, "run_id": run_id} for name, run_id in studies.items()]
+        typer.echo(json.dumps([*(dataclasses.asdict(item) for item in synced), *kept]))
         return
     for item in synced:
         state = "written" if item.created else "there already"
         typer.echo(f"{item.model} {item.kind} {item.fingerprint[:12]}: run {item.run_id} {state}")
+    for name, run_id in studies.items():
+        typer.echo(f"study {name}: run {run_id}")
     if not synced:
         typer.echo("build/ holds no training yet; `dvc repro` makes some.")
 

@@ -88,23 +88,6 @@ def adopt_winner(
     )
 
 
-@search.command("sync")
-def sync_studies(*, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Write to MLflow what it lacks of the studies."""
-    import json
-
-    from coronet.search.record import sync
-
-    written = sync(Path(), storage=storage)
-    if as_json:
-        typer.echo(json.dumps(written))
-        return
-    for name, run_id in written.items():
-        typer.echo(f"{name}: run {run_id}")
-    if not written:
-        typer.echo("There is no study yet; `coronet search heart` makes one.")
-
-
 @search.command("dashboard")
 def open_dashboard(
     *, storage: Storage = None, port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 8080

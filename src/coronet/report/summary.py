@@ -122,7 +122,8 @@ def show(summary: Summary) -> None:
         table.add_row(stage, f"{minutes:.2f}")
     console.print(table)
     console.print(
-        "Report: build/report/index.html · runs in MLflow: make ui · one scan: coronet score SCAN --out DIR"
+        "Report: build/report/index.html · runs, study and champions in MLflow: make ui · one scan: "
+        "coronet score SCAN --out DIR · where a champion comes from: coronet why heart@champion"
     )
     console.print(
         "Phantoms are synthetic: these figures say that the machinery works, nothing about patients."
