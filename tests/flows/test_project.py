@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 
 import pytest
-import yaml
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +23,8 @@ def commit(project):
 
 
 def history(project, coronet, model):
-    return [item["kind"] for item in json.loads(coronet(project, "history", model, "--json").stdout)]
+    told = json.loads(coronet(project, "history", model, "--json").stdout)
+    return [item["event"]["kind"] for item in told]
 
 
 def artifacts(home):
@@ -80,19 +80,25 @@ def test_the_pipeline_registers_what_is_committed(project, run, states, home, co
     assert found["ledger sync"] == found["register heart"] == found["register calcium"] == "Completed"
     assert {"closing-table", "report"} <= artifacts(home)
     assert (project / "dvc.lock").read_bytes() == lock
-    assert history(project, coronet, "heart") == ["registered"]
+    assert history(project, coronet, "heart") == ["registered", "intent", "promoted"]
     assert not (log := project.parent / "network.log").exists(), log.read_text()
+
+
+def forget_promotions(project, coronet):
+    (project / "promotions.jsonl").unlink()
+    shutil.rmtree(project / "mlruns" / "artifacts")
+    for ledger in (project / "mlruns").glob("mlflow.db*"):
+        ledger.unlink()
+    commit(project)
+    for model in ("heart", "calcium"):
+        done = coronet(project, "register", model)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_promotion_waits_for_a_person_and_a_kill_moves_nothing(
     project, waiting, coronet, *, home, family, await_
 ):
-    params = yaml.safe_load((project / "params.yaml").read_text())
-    gate = params["gate"]
-    gate |= dict.fromkeys(("score_error", "kappa", "seconds", "megabytes"))
-    gate["heart"]["dice"] = None
-    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    commit(project)
+    forget_promotions(project, coronet)
     flow, _ = waiting(project, "heart", "--first")
     flow.kill()
     flow.communicate()
