@@ -6,10 +6,14 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coronet.config import MODELS
 from coronet.errors import InputError, StageError
 from coronet.stages import BUILD, DATA, MLRUNS, params, timed, workers
+
+if TYPE_CHECKING:
+    from coronet.ledger.registry import Version
 
 logger = logging.getLogger("coronet")
 SEARCHED = "heart"
@@ -30,8 +34,9 @@ def run() -> None:
     _reproduce()
     _search()
     with timed("promotion"):
-        for model in MODELS:
-            _promote(model)
+        # the gate measures the whole path, so both networks must have a version before either is judged
+        for version in [version for model in MODELS if (version := _register(model))]:
+            _promote(version)
 
 
 def _draw_phantoms() -> None:
@@ -62,22 +67,26 @@ def _search() -> None:
         study.search(SEARCHED, trials=TRIALS)
 
 
-def _promote(model: str) -> None:
-    """Register what was trained; the first of a model becomes champion where the gate lets it."""
-    from coronet.ledger import log, promotion, registry, store
+def _register(model: str) -> Version | None:
+    """A version of what was trained; None where the code is not committed."""
+    from coronet.ledger import registry
 
     try:
-        registered = registry.register(model)
+        return registry.register(model).version
     except InputError as error:
         logger.warning("%s is not registered: %s", BUILD / model / "fit", error)
-        return
+        return None
+
+
+def _promote(version: Version) -> None:
+    """Make the first champion where the gate lets it; a later version waits for `coronet promote`."""
+    from coronet.ledger import log, promotion, registry, store
+
+    model, number = version.model, version.number
     with store.opened(MLRUNS) as client:
         champion = registry.find(client, model, registry.CHAMPION)
-    number = registered.version.number
-    judged = {
-        entry.version for entry in promotion.history(model) if entry.kind in (log.REJECTED, log.UNDECIDED)
-    }
-    if number in judged:
+    refused = (log.REJECTED, log.UNDECIDED)
+    if number in {entry.version for entry in promotion.history(model) if entry.kind in refused}:
         logger.info("%s/%d was judged before; `coronet history %s` tells how", model, number, model)
     elif champion is None:
         done = promotion.promote(model, first=True)
