@@ -20,10 +20,10 @@ RATES = {
     "rib_end": (0.75, 0.85),
     "speck": (0.6, 0.6),
     "pericardial_plate": (0.05, 0.07),
-    "lead": (0.05, 0.07),
-    "sternal_wire": (0.04, 0.08),
-    "clip": (0.05, 0.06),
-    "stent": (0.0, 0.07),
+    "lead": (0.06, 0.08),
+    "sternal_wire": (0.06, 0.15),
+    "clip": (0.15, 0.2),
+    "stent": (0.0, 0.15),
 }
 """How often a patient has each kind: without and with coronary calcium."""
 
