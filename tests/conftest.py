@@ -151,6 +151,9 @@ def _reduced_copy(folder: Path) -> None:
         chosen = params["profiles"]["demo"][model]
         chosen["optimiser"] |= {"epochs": 2, "patches_per_epoch": 8, "batch_size": 2}
         chosen["pretrain"] |= {"epochs": 1, "patches_per_epoch": 8, "batch_size": 2}
+    # a heart that fills half the chest would make every scan slow to score
+    params["profiles"]["demo"]["heart"]["optimiser"] |= {"epochs": 3, "patches_per_epoch": 24}
+    params["profiles"]["demo"]["calcium"]["sampling"]["judged"] = 8
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     _commit(folder, "start")

@@ -43,7 +43,7 @@ def test_two_champions_a_better_challenger_and_back(project, coronet, offline):
     for model in ("heart", "calcium"):
         assert f"{model}/1 is champion" in say("promote", model, "--first", code=2)
     optimiser = "profiles__demo__heart__optimiser__"
-    change(project, **{f"{optimiser}epochs": 4, f"{optimiser}patches_per_epoch": 32})
+    change(project, **{f"{optimiser}epochs": 8, f"{optimiser}patches_per_epoch": 32})
     subprocess.run(
         [sys.executable, "-m", "dvc", "repro", "evaluate@heart"],
         cwd=project,
