@@ -75,7 +75,7 @@ def test_two_champions_a_better_challenger_and_back(project, coronet, offline):
     assert why["moves"][1]["event"]["details"]["approved_by"] == "Zoë"
     assert why["rebuild"][-1] == "dvc repro train@heart"
     audit = json.loads(coronet(project, "ledger", "verify", "--json").stdout)
-    assert (audit["ok"], audit["entries"] - audit["committed"]) == (True, 3)
+    assert (audit["ok"], audit["entries"] - audit["committed"]) == (True, 2)
     assert "phantom-" not in (project / "promotions.jsonl").read_text()
     assert not (project.parent / "network.log").exists()
 
