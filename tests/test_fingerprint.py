@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import yaml
+
 from coronet.config import LossParams
-from coronet.fingerprint import fingerprint, hash_tree
+from coronet.fingerprint import dvc_md5, fingerprint, hash_tree
 
 
 def key(**changes):
@@ -34,3 +40,23 @@ def test_tree_hash_sees_names_and_bytes(tmp_path):
     second = hash_tree(tmp_path)
     (tmp_path / "b").write_text("y")
     assert len({first, second, hash_tree(tmp_path)}) == 3
+
+
+def test_files_and_folders_are_hashed_as_dvc_does(tmp_path):
+    folder = tmp_path / "folder"
+    # «/» sorts behind «-» and «.», a folder's name by itself before both
+    for name in ("a/b", "a-b", "a.c", "a/b-c/d", "é/ü", ".hidden"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (folder / "empty").mkdir()
+    (tmp_path / "file").write_text("x\n")
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    add = [sys.executable, "-m", "dvc", "add", "-q", "folder", "file"]
+    subprocess.run(
+        add, cwd=tmp_path, check=True, capture_output=True, env=os.environ | {"DVC_NO_ANALYTICS": "1"}
+    )
+    for name in ("folder", "file"):
+        (out,) = yaml.safe_load((tmp_path / f"{name}.dvc").read_text())["outs"]
+        assert dvc_md5(tmp_path / name) == out["md5"]
+    assert dvc_md5(tmp_path / "absent") == ""

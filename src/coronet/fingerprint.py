@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import coronet
-from coronet.files import sha256_file
+from coronet.files import md5_file, sha256_file
 
 SCHEMA = 1
 """Raised when the meaning of a result changes in a way that neither parameters nor source show."""
@@ -50,6 +50,22 @@ def hash_tree(path: Path) -> str:
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
         digest.update(f"{file.relative_to(path).as_posix()} {sha256_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def dvc_md5(path: Path) -> str:
+    """DVC's hash of a file or folder, as it stands in ``dvc.lock``; empty where there is neither.
+
+    Of a file it is the md5 of the bytes; of a folder that of the JSON list of all files' names and md5, in
+    the order of the names as text, with ``.dir`` at its end.
+    """
+    path = Path(path)
+    if path.is_file():
+        return md5_file(path)
+    if not path.is_dir():
+        return ""
+    names = sorted(item.relative_to(path).as_posix() for item in path.rglob("*") if item.is_file())
+    text = json.dumps([{"md5": md5_file(path / name), "relpath": name} for name in names])
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def fingerprint(stage: str, *, params: Any, inputs: Mapping[str, str], source: Iterable[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from coronet.cohort.split import Split, read_split
 from coronet.errors import CoronetError, LedgerError
 from coronet.files import read_json, sha256_file
+from coronet.fingerprint import dvc_md5
 from coronet.ledger import registry
 from coronet.ledger.golden import GOLDEN, difference
-from coronet.ledger.lock import LOCK, Lock, read_lock, tree_md5
+from coronet.ledger.lock import LOCK, Lock, read_lock
 from coronet.ledger.log import REGISTERED, Entry
 from coronet.ledger.record import params_sha256
 from coronet.ledger.registry import Version
@@ -115,7 +115,7 @@ def check_origin(carried: Carried, project: Path) -> tuple[Check, ...]:
     ]
     for path in DATA:
         wanted = lock.input(f"prepare@{model}", path)
-        checks.append(_same(f"{carried.name}: {path}", wanted, _md5(project / path)))
+        checks.append(_same(f"{carried.name}: {path}", wanted, dvc_md5(project / path)))
     return (*checks, _validation(carried, project))
 
 
@@ -196,7 +196,7 @@ def _split(project: Path, lock: Lock) -> Split | None:
     wanted = lock.output("split", SPLIT)
     if not wanted:
         return None
-    if _md5(project / SPLIT) == wanted:
+    if dvc_md5(project / SPLIT) == wanted:
         return read_split(project / SPLIT)
     path = _cached(project, wanted)
     if path is None:
@@ -220,13 +220,3 @@ def _cached(project: Path, md5: str) -> Path | None:
         logger.info("DVC does not give %s: %s", md5, error)
         return None
     return path if path.exists() else None
-
-
-def _md5(path: Path) -> str:
-    """DVC's md5 of a file or folder; empty where it is absent."""
-    if path.is_dir():
-        return tree_md5(path)
-    if not path.exists():
-        return ""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coronet.files import replacing_folder
+from coronet.fingerprint import dvc_md5
 
 logger = logging.getLogger("coronet")
 LOCK = "dvc.lock"
@@ -87,25 +88,12 @@ def data_hashes(project: Path, lock: Lock, model: str) -> dict[str, str]:
     return {name: value for name, value in hashes.items() if value}
 
 
-def tree_md5(folder: Path) -> str:
-    """DVC's md5 of a folder: of the JSON list of its files' names and md5, with ``.dir`` at the end."""
-    folder = Path(folder)
-    entries = []
-    for file in sorted(item for item in folder.rglob("*") if item.is_file()):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        entries.append({"md5": digest, "relpath": file.relative_to(folder).as_posix()})
-    entries.sort(key=lambda entry: entry["relpath"].split("/"))
-    text = json.dumps(entries, sort_keys=True).encode()
-    return hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
-
-
 def fetch_tree(project: Path, md5: str, to: Path) -> bool:
     """Bring a folder back from DVC's cache, or from its remote where the cache lacks it.
 
     Args:
         project: the folder of ``.dvc``.
-        md5: as `tree_md5` gives it.
+        md5: as `coronet.fingerprint.dvc_md5` gives it.
         to: the folder to write; replaced as a whole.
 
     Returns:
@@ -131,7 +119,7 @@ def fetch_tree(project: Path, md5: str, to: Path) -> bool:
                 return False
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(_place(cache, entry["md5"]), target)
-    return tree_md5(to) == md5
+    return dvc_md5(to) == md5
 
 
 def _pull(repo: Any, md5: str) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.config import MODELS
+from coronet.fingerprint import dvc_md5
 from coronet.ledger import log, pair, registry, runs, standing, store
-from coronet.ledger.lock import fetch_tree, tree_md5
+from coronet.ledger.lock import fetch_tree
 from coronet.ledger.log import Entry
 from coronet.ledger.package import Papers
 from coronet.ledger.record import TRAINING, training_record
@@ -122,7 +123,7 @@ def _bring(project: Path, path: str, md5: str | None, to: Path) -> Path | None:
     """A folder of this md5, out of ``build/`` or out of DVC."""
     if not md5:
         return None
-    if (project / path).is_dir() and tree_md5(project / path) == md5:
+    if (project / path).is_dir() and dvc_md5(project / path) == md5:
         return project / path
     return to if fetch_tree(project, md5, to) else None
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from coronet.files import read_json, sha256_file
-from coronet.fingerprint import canonical, fingerprint
-from coronet.ledger.lock import Lock, data_hashes, tree_md5
+from coronet.fingerprint import canonical, dvc_md5, fingerprint
+from coronet.ledger.lock import Lock, data_hashes
 
 TRAINING, PRETRAINING, PAIR = "training", "pretraining", "pair"
 PARAM_LENGTH = 6000
@@ -169,7 +169,7 @@ def lineage(project: Path, model: str, lock: Lock) -> dict[str, str]:
     if (fit / "model.json").exists():
         tags["params_sha256"] = params_sha256(read_json(fit / "model.json")["params"])
         tags["weights_sha256"] = sha256_file(fit / "weights.safetensors")
-        tags["fit_md5"] = tree_md5(fit)
+        tags["fit_md5"] = dvc_md5(fit)
         # DVC writes its lock when the stage has ended; until then the lock is that of the training before
         if lock.output(f"train@{model}", f"build/{model}/fit") == tags["fit_md5"]:
             tags["dvc_lock_sha256"] = lock.sha256(f"train@{model}")

@@ -14,12 +14,12 @@ from coronet import config
 from coronet.config import MODELS
 from coronet.errors import InputError, StageError
 from coronet.files import read_json, sha256_file
-from coronet.fingerprint import canonical
+from coronet.fingerprint import canonical, dvc_md5
 from coronet.ledger import log, pair, runs, store
 from coronet.ledger.card import model_card, statement
 from coronet.ledger.code import Code, read_code
 from coronet.ledger.golden import GOLDEN
-from coronet.ledger.lock import read_lock, tree_md5
+from coronet.ledger.lock import read_lock
 from coronet.ledger.package import Papers, build_network_folder
 from coronet.ledger.registry import (
     CHALLENGER,
@@ -87,7 +87,7 @@ def _check_training(model: str, project: Path, fit: Path) -> None:
             f"{fit} was trained with other parameters than params.yaml has now; `dvc repro` trains anew."
         )
     locked = read_lock(project).output(f"train@{model}", f"build/{model}/fit")
-    if locked and locked != tree_md5(fit):
+    if locked and locked != dvc_md5(fit):
         raise StageError(f"{fit} is not what dvc.lock says; `dvc repro` or `dvc checkout` mends it.")
 
 
@@ -127,7 +127,7 @@ def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: Co
     if not any(key.startswith("test/") for key in run.data.metrics):
         evaluation = None
     else:
-        tags["evaluation_md5"] = tree_md5(evaluation)
+        tags["evaluation_md5"] = dvc_md5(evaluation)
     papers = Papers(
         card="",
         lock=lock.read_bytes() if lock.exists() else b"",

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from coronet.config import MODELS
 from coronet.files import read_json
+from coronet.fingerprint import dvc_md5
 from coronet.ledger import store
 from coronet.ledger.code import read_code
-from coronet.ledger.lock import Lock, read_lock, tree_md5
+from coronet.ledger.lock import Lock, read_lock
 from coronet.ledger.overlays import draw_worst
 from coronet.ledger.record import (
     PRETRAINING,
@@ -117,7 +118,7 @@ def _is_scored(project: Path, lock: Lock) -> bool:
         return False
     fits = {f"build/{model}/fit": project / "build" / model / "fit" for model in MODELS}
     return all(
-        (fit / "model.json").exists() and lock.input("score", path) in ("", tree_md5(fit))
+        (fit / "model.json").exists() and lock.input("score", path) in ("", dvc_md5(fit))
         for path, fit in fits.items()
     )
 

@@ -17,7 +17,7 @@ from coronet.cohort.cases import find_case, find_cases
 from coronet.cohort.phantom.cohort import generator_version, is_whole, truth_path, write_cohort
 from coronet.cohort.phantom.pairs import draw_heart_pair
 from coronet.cohort.phantom.patients import Window, make_case, plan
-from coronet.cohort.phantom.pin import compare_with_pin, folder_md5
+from coronet.cohort.phantom.pin import compare_with_pin
 from coronet.cohort.volume import read_nifti
 from coronet.errors import InputError
 
@@ -211,7 +211,6 @@ def test_the_pin_is_counted_as_dvc_counts(tmp_path, written):
         [sys.executable, "-m", "dvc", "add", "-q", "data/ct"], cwd=tmp_path, check=True, capture_output=True
     )
     pin = tmp_path / "data" / "ct.dvc"
-    assert folder_md5(tmp_path / "data" / "ct") in pin.read_text()
     folders = {name: tmp_path / "data" / name for name in ("ct", "masks")}
     assert compare_with_pin(pin, folders) == {"ct": True}
     (tmp_path / "data" / "ct" / "more.json").write_text("{}")

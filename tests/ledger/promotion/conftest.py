@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import shutil
 import sqlite3
 import subprocess
@@ -21,6 +20,7 @@ from coronet.cohort.cases import ScanFacts, find_cases, mask_path, scan_path, wr
 from coronet.cohort.split import Member, Split, write_split
 from coronet.cohort.volume import Volume, grid_affine, write_nifti
 from coronet.files import write_json, write_text
+from coronet.fingerprint import dvc_md5
 
 ROOT = Path(__file__).resolve().parents[3]
 SHAPE, SPACING = (48, 48, 32), (4.0, 4.0, 5.0)
@@ -122,22 +122,13 @@ class Small:
             "stages": {
                 name: {
                     "cmd": f"coronet stage {name}",
-                    "deps": [{"path": path, "md5": self.md5(path)} for path in deps],
-                    "outs": [{"path": path, "md5": self.md5(path)} for path in outs],
+                    "deps": [{"path": path, "md5": dvc_md5(self.folder / path)} for path in deps],
+                    "outs": [{"path": path, "md5": dvc_md5(self.folder / path)} for path in outs],
                 }
                 for name, (deps, outs) in stages.items()
             },
         }
         write_text(self.folder / "dvc.lock", yaml.safe_dump(content))
-
-    def md5(self, path: str) -> str:
-        """As DVC gives it."""
-        from coronet.ledger.lock import tree_md5
-
-        place = self.folder / path
-        if place.is_dir():
-            return tree_md5(place)
-        return hashlib.md5(place.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def build_small(folder: Path) -> None:

@@ -12,6 +12,7 @@ from coronet import config
 from coronet.cohort.split import read_split, write_split
 from coronet.errors import PromotionError
 from coronet.files import read_json, sha256_file, write_json
+from coronet.fingerprint import dvc_md5
 from coronet.ledger import gate, registry, store
 from coronet.ledger.comparison import compare
 from coronet.ledger.evidence import Evidence
@@ -238,7 +239,7 @@ def resplit(small, **parts: str) -> None:
 def cache_split(small) -> None:
     """Put the split where DVC keeps it."""
     small.git("init", "-q")
-    md5 = small.md5("build/split.json")
+    md5 = dvc_md5(small.folder / "build" / "split.json")
     place = small.folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
     place.parent.mkdir(parents=True)
     (small.folder / ".dvc" / "config").write_text("")

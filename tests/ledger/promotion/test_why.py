@@ -7,6 +7,7 @@ import yaml
 
 from coronet.errors import InputError
 from coronet.files import read_json, write_json
+from coronet.fingerprint import dvc_md5
 from coronet.ledger import promotion, registry
 from coronet.ledger.why import why
 
@@ -20,9 +21,10 @@ def test_a_champion_is_followed_back_to_everything(grown):
     assert found.weights_sha256 == description["weights_sha256"]
     assert found.commit == grown.git("rev-parse", "HEAD~1")
     assert (found.changed, found.patch, found.since, found.uncommitted) == ((), "", (), ())
-    assert found.data == {"data/ct": grown.md5("data/ct"), "data/masks": grown.md5("data/masks")}
+    assert found.data == {path: dvc_md5(grown.folder / path) for path in ("data/ct", "data/masks")}
     assert (found.validation["ok"], found.validation["cases"]) == (True, 14)
-    assert found.split == {"train": 4, "tune": 2, "test": 8, "md5": grown.md5("build/split.json")}
+    split_md5 = dvc_md5(grown.folder / "build" / "split.json")
+    assert found.split == {"train": 4, "tune": 2, "test": 8, "md5": split_md5}
     assert [entry.details["approved_by"] for entry in found.moves] == ["Zoë"]
     assert found.rebuild == (f"git checkout {found.commit}", "dvc pull", "dvc repro train@heart")
     assert found.missing == ()

@@ -6,7 +6,6 @@ Addresses are path-style, ``<endpoint>/<bucket>/<key>``, which Amazon's and othe
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import re
 import threading
@@ -17,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
 from coronet.errors import InputError, Unreachable
+from coronet.files import md5_file
 
 if TYPE_CHECKING:
     from requests import Response
@@ -251,8 +251,5 @@ class _Meter:
 def _matches(path: Path, file: StoredFile) -> bool:
     if path.stat().st_size != file.size:
         return False
-    if not file.md5:
-        return True
-    with path.open("rb") as stream:
-        # What the store calls ETag; it tells damage, and need not withstand an attacker.
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == file.md5
+    # What the store calls ETag; it tells damage, and need not withstand an attacker.
+    return not file.md5 or md5_file(path) == file.md5

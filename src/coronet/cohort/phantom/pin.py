@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
 from coronet.errors import InputError
-
-
-def folder_md5(folder: Path) -> str:
-    """DVC's hash of a folder: md5 of the JSON list of its files' md5 and paths, and ``.dir``."""
-    entries = []
-    for file in sorted(item for item in Path(folder).rglob("*") if item.is_file()):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        entries.append({"md5": digest, "relpath": file.relative_to(folder).as_posix()})
-    text = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+from coronet.fingerprint import dvc_md5
 
 
 def compare_with_pin(pin: Path, folders: Mapping[str, Path]) -> dict[str, bool]:
@@ -45,7 +33,7 @@ def compare_with_pin(pin: Path, folders: Mapping[str, Path]) -> dict[str, bool]:
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{pin} is no file of DVC: {error!r}") from error
     return {
-        name: folder_md5(folder) == pinned[Path(folder).resolve()]
+        name: dvc_md5(folder) == pinned[Path(folder).resolve()]
         for name, folder in folders.items()
         if Path(folder).resolve() in pinned
     }
