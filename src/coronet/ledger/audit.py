@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from coronet.config import MODELS
 from coronet.errors import LedgerError
 from coronet.ledger import log, registry, standing, store
+from coronet.ledger.code import read_committed
 from coronet.ledger.log import Fault
 from coronet.ledger.registry import CHAMPION, PREVIOUS
 
@@ -78,7 +79,7 @@ def audit(project: Path = Path(), *, mend: bool = False) -> Audit:
                     set_by_log(client, project, model)
     path = project / log.LOG
     lines = path.read_bytes().count(b"\n") if path.exists() else 0
-    committed = min(lines, log.committed(project).count(b"\n"))
+    committed = min(lines, read_committed(project, log.LOG).count(b"\n"))
     return Audit(lines, committed, faults, tuple(drifted), bool(drifted) and mend, unfinished)
 
 

@@ -1,4 +1,4 @@
-"""Which code is in the working tree: its commit, and how it differs from it."""
+"""What git says: which commit the working tree is of, how it differs from it, what a file was at one."""
 
 from __future__ import annotations
 
@@ -49,6 +49,12 @@ def read_code(project: Path, *, patch: bool = False) -> Code:
     return Code(commit, changed, _patch(project, changed, new, prefix) if patch else "")
 
 
+def read_committed(project: Path, path: str, *, revision: str = "HEAD") -> bytes:
+    """A file as git has it at a revision; empty where it, the revision or git is absent."""
+    # git would take an empty revision for what is staged
+    return _ask(project, "show", f"{revision}:./{path}") if revision else b""
+
+
 def _patch(project: Path, changed: tuple[str, ...], new: list[str], prefix: str) -> str:
     """The difference of tracked files, then every new file as one that is added."""
     known = [name for name in changed if name not in new]
@@ -65,13 +71,13 @@ def _listed(project: Path, *arguments: str) -> list[str]:
 
 
 def _git(project: Path, *arguments: str, accept: tuple[int, ...] = (0,)) -> str:
+    return _ask(project, *arguments, accept=accept).decode("utf-8", "surrogateescape")
+
+
+def _ask(project: Path, *arguments: str, accept: tuple[int, ...] = (0,)) -> bytes:
+    command = ["git", "-C", str(project), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(project), *arguments],
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
+        done = subprocess.run(command, capture_output=True, check=False, timeout=60)
     except FileNotFoundError:
-        return ""
-    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode in accept else ""
+        return b""
+    return done.stdout if done.returncode in accept else b""

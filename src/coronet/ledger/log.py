@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 from coronet.errors import InputError
 from coronet.files import sync_folder
 from coronet.fingerprint import canonical
+from coronet.ledger.code import read_committed
 
 logger = logging.getLogger("coronet")
 
@@ -149,7 +149,7 @@ def verify(project: Path) -> tuple[Fault, ...]:
     if torn:
         what = f"Line {len(whole) + 1} is cut off: a kill while it was written, or a hand."
         faults = (*faults, Fault(len(whole) + 1, what))
-    known, _ = _lines(committed(project))
+    known, _ = _lines(read_committed(project, LOG))
     for number, line in enumerate(known, start=1):
         if number > len(whole):
             what = f"Line {number} is missing: git's HEAD holds {len(known)} lines, the file {len(whole)}."
@@ -159,16 +159,6 @@ def verify(project: Path) -> tuple[Fault, ...]:
             continue
         return (*faults, Fault(number, what))
     return faults
-
-
-def committed(project: Path, path: str = LOG, *, revision: str = "HEAD") -> bytes:
-    """A file as git has it at a revision; empty where it or git is absent."""
-    command = ["git", "-C", str(project), "show", f"{revision}:./{path}"]
-    try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=30)
-    except FileNotFoundError:
-        return b""
-    return done.stdout if done.returncode == 0 else b""
 
 
 @contextlib.contextmanager

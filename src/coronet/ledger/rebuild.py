@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from coronet.config import MODELS
 from coronet.fingerprint import dvc_md5
 from coronet.ledger import log, pair, registry, runs, standing, store
+from coronet.ledger.code import read_committed
 from coronet.ledger.lock import fetch_tree
 from coronet.ledger.log import Entry
 from coronet.ledger.package import Papers
@@ -163,7 +163,7 @@ def _papers(project: Path, tags: Mapping[str, str]) -> Papers:
 
 
 def _same(project: Path, name: str, commit: str, sha256: str) -> bytes:
-    for content in (_present(project / name), _committed(project, name, commit)):
+    for content in (_present(project / name), read_committed(project, name, revision=commit)):
         if hashlib.sha256(content).hexdigest() == sha256:
             return content
     return b""
@@ -171,8 +171,3 @@ def _same(project: Path, name: str, commit: str, sha256: str) -> bytes:
 
 def _present(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
-
-
-def _committed(project: Path, name: str, commit: str) -> bytes:
-    command = ["git", "-C", str(project), "show", f"{commit}:./{name}"]
-    return subprocess.run(command, capture_output=True, check=False, timeout=60).stdout if commit else b""

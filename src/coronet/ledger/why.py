@@ -13,6 +13,7 @@ from coronet.errors import InputError, LedgerError
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical
 from coronet.ledger import integrity, log, promotion, registry, store
+from coronet.ledger.code import read_committed
 from coronet.ledger.lineage import Difference, Lineage
 from coronet.ledger.log import PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, Entry
 from coronet.ledger.package import PATCH
@@ -139,7 +140,7 @@ def _lineage(client: MlflowClient, project: Path, version: Version, entries: Ite
     if tags.get("patch_sha256") and not patch:
         missing.append("The patch of what was not committed is lost; the log keeps its hash.")
     commit = tags.get("git_commit", "")
-    at_commit = log.committed(project, "params.yaml", revision=commit) if commit else b""
+    at_commit = read_committed(project, "params.yaml", revision=commit)
     if commit and not at_commit:
         missing.append(f"Git does not know the commit {commit[:12]}; fetch it from where it was made.")
     now = project / "params.yaml"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +13,7 @@ from coronet.config import ModelParams
 from coronet.errors import ParamsError, SearchError
 from coronet.files import write_json, write_text
 from coronet.fingerprint import canonical
+from coronet.ledger.code import Code, read_code
 from coronet.search import database, space
 from coronet.search.plan import check_bound, make_plan
 from coronet.search.result import StudyResult, read_study
@@ -88,10 +88,11 @@ def adopt(study: str, project: Path = Path(), *, storage: str | None = None) -> 
     plan = make_plan(result.model, project)
     bound = database.find_study(study, project, storage).user_attrs[database.BOUND]
     check_bound(plan, study, bound, ignore=("space", "code", "folds"))
-    _check_clean(project)
+    code = read_code(project)
+    _check_clean(code)
     new = replace_values(text, {change.key: change.after for change in changes})
     _check_edit(text, new, changes)
-    write_json(evidence, _evidence(result, best, changes, bound, project))
+    write_json(evidence, _evidence(result, best, changes, bound, code))
     write_text(project / PARAMS, new)
     return adopted
 
@@ -146,14 +147,8 @@ def _changes(present: ModelParams, wanted: ModelParams, profile: str, model: str
     return tuple(found)
 
 
-def _check_clean(project: Path) -> None:
-    done = subprocess.run(
-        ["git", "-C", str(project), "status", "--porcelain", "--", PARAMS],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 0 and done.stdout.strip():
+def _check_clean(code: Code) -> None:
+    if PARAMS in code.changed:
         raise SearchError(
             f"{PARAMS} holds edits that git does not have; commit them or set them aside (`git stash`), "
             "then adopt."
@@ -187,18 +182,15 @@ def _evidence(
     best: TrialResult,
     changes: tuple[Change, ...],
     bound: Mapping[str, str],
-    project: Path,
+    code: Code,
 ) -> dict[str, Any]:
     first = result.trials[0]
-    commit = subprocess.run(
-        ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
     return {
         "study": result.name,
         "model": result.model,
         "fingerprint": result.fingerprint,
         "bound": dict(bound),
-        "commit": commit.stdout.strip() if commit.returncode == 0 else None,
+        "commit": code.commit or None,
         "metric": result.metric,
         "held_out_cases": list(result.held_out),
         "trials": {
