@@ -12,10 +12,10 @@ from coronet.cohort.split import Split, read_split
 from coronet.errors import CoronetError, LedgerError
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import dvc_md5
-from coronet.ledger import registry
+from coronet.ledger import registry, standing
 from coronet.ledger.golden import GOLDEN, difference
 from coronet.ledger.lock import LOCK, Lock, read_lock
-from coronet.ledger.log import REGISTERED, Entry
+from coronet.ledger.log import Entry
 from coronet.ledger.record import params_sha256
 from coronet.ledger.registry import Version
 from coronet.ledger.verdict import Check
@@ -76,12 +76,8 @@ def check_weights(carried: Carried, entries: Iterable[Entry], *, judged: bool = 
             judged one's, but then nothing is known.
     """
     version = carried.version
-    lines = [
-        entry
-        for entry in entries
-        if (entry.kind, entry.model, entry.version) == (REGISTERED, version.model, version.number)
-    ]
-    told = lines[-1].details.get("weights_sha256", "") if lines else "no line"
+    line = standing.registered(entries, version.model, version.number)
+    told = line.details.get("weights_sha256", "") if line else "no line"
     found = sha256_file(carried.fit / WEIGHTS)
     description = read_json(carried.fit / SPEC)
     trained = (description["fingerprint"], params_sha256(description["params"]))

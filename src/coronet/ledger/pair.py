@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from coronet.config import MODELS
 from coronet.files import read_json
-from coronet.ledger import log, registry, runs, store
+from coronet.ledger import log, registry, runs, standing, store
 from coronet.ledger.card import pair_card
 from coronet.ledger.package import Papers, build_pair_folder
 from coronet.ledger.record import PAIR as KIND
@@ -128,6 +128,5 @@ def _tags(parts: Mapping[str, Version]) -> dict[str, str]:
 
 
 def _log(project: Path, version: Version) -> None:
-    known = (log.REGISTERED, version.model, version.number)
-    if not any((entry.kind, entry.model, entry.version) == known for entry in log.read(project)):
+    if not standing.registered(log.read(project), version.model, version.number):
         log.append(project, log.Event(log.REGISTERED, version.model, version.number, dict(version.tags)))

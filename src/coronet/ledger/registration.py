@@ -15,7 +15,7 @@ from coronet.config import MODELS
 from coronet.errors import InputError, StageError
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical, dvc_md5
-from coronet.ledger import log, pair, runs, store
+from coronet.ledger import log, pair, runs, standing, store
 from coronet.ledger.card import model_card, statement
 from coronet.ledger.code import Code, read_code
 from coronet.ledger.golden import GOLDEN
@@ -175,12 +175,7 @@ def _headline(model: str, metrics: Mapping[str, Any] | None) -> str:
 
 def _log(client: MlflowClient, project: Path, version: Version) -> None:
     """Tell the promotion log, unless it knows; a kill between version and line is mended by the next call."""
-    logged = [
-        entry
-        for entry in log.read(project)
-        if (entry.kind, entry.model, entry.version) == (log.REGISTERED, version.model, version.number)
-    ]
-    if logged:
+    if standing.registered(log.read(project), version.model, version.number):
         return
     newest = max(item.number for item in versions(client, version.model))
     if version.number == newest and newest not in aliases(client, version.model).values():

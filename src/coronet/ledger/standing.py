@@ -1,4 +1,4 @@
-"""Who bears which alias, as the lines of the log tell it."""
+"""Which versions there are and who bears which alias, as the lines of the log tell it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def aliases(entries: Iterable[Entry], model: str) -> dict[str, int]:
             if names.get(CHALLENGER) == entry.version:
                 del names[CHALLENGER]
     return names
+
+
+def registered(entries: Iterable[Entry], model: str, number: int) -> Entry | None:
+    """The line that tells of a version's registration, the last where there are more; or None."""
+    known = (REGISTERED, model, number)
+    lines = [entry for entry in entries if (entry.kind, entry.model, entry.version) == known]
+    return lines[-1] if lines else None
 
 
 def pending(entries: Iterable[Entry], model: str) -> Entry | None:
