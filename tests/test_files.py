@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -60,4 +61,26 @@ def test_second_process_is_told_who_is_busy(tmp_path):
         assert subprocess.run(run, check=True, capture_output=True, text=True).stdout == "busy\n"
     assert subprocess.run(run, check=True, capture_output=True, text=True).stdout == "held\n"
     with files.exclusive(lock), pytest.raises(Busy), files.exclusive(lock):
+        pass
+
+
+def test_a_lock_is_waited_for_as_long_as_is_said(tmp_path):
+    lock = tmp_path / "lock"
+    hold = (
+        "import sys; from pathlib import Path; from coronet import files\n"
+        "with files.exclusive(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", hold, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "held\n"
+    with (
+        pytest.raises(Busy, match="wait for the other"),
+        files.exclusive(lock, seconds=0.2, busy="wait for the other"),
+    ):
+        pass
+    threading.Timer(0.3, other.communicate).start()
+    with files.exclusive(lock, seconds=None):
+        assert other.wait(timeout=10) == 0
+    with files.exclusive(lock, seconds=10):
         pass

@@ -107,8 +107,13 @@ def md5_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, *, seconds: float | None = 0.0, busy: str = "") -> Iterator[None]:
     """Hold the lock file ``path``; the operating system frees it when the process ends, however it ends.
+
+    Args:
+        path: the lock file; its folder is made where it is absent.
+        seconds: how long to wait for whoever holds it; None waits for as long as it takes.
+        busy: what to say where it is held all the while.
 
     Raises:
         Busy: another process holds it.
@@ -118,9 +123,10 @@ def exclusive(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if seconds is None else seconds)
     except filelock.Timeout as error:
-        raise Busy(f"{path.parent} is in use by another process; wait for it or end it.") from error
+        busy = busy or f"{path.parent} is in use by another process; wait for it or end it."
+        raise Busy(busy) from error
     try:
         yield
     finally:

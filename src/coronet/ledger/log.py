@@ -15,12 +15,12 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from coronet.errors import InputError
-from coronet.files import sync_folder
+from coronet.files import exclusive, sync_folder
 from coronet.fingerprint import canonical
 from coronet.ledger.code import read_committed
 
@@ -110,6 +110,7 @@ def append(project: Path, event: Event) -> Entry:
 
     Raises:
         InputError: the log is damaged, or the event holds what must not be kept.
+        Busy: another process writes to it all the while.
     """
     _check_private(event.details, event.kind)
     path = Path(project) / LOG
@@ -161,14 +162,9 @@ def verify(project: Path) -> tuple[Fault, ...]:
     return faults
 
 
-@contextlib.contextmanager
-def _locked(project: Path) -> Iterator[None]:
-    import filelock
-
-    folder = project / "mlruns"
-    folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder / ".promotions.lock", timeout=LOCK_SECONDS):
-        yield
+def _locked(project: Path) -> contextlib.AbstractContextManager[None]:
+    busy = f"{LOG} is being written by another process since {LOCK_SECONDS} s; wait for it or end it."
+    return exclusive(project / "mlruns" / ".promotions.lock", seconds=LOCK_SECONDS, busy=busy)
 
 
 def _whole(path: Path) -> tuple[Entry, ...]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coronet import config
 from coronet.errors import Busy, InputError, ParamsError, PromotionError
-from coronet.files import sha256_file
+from coronet.files import exclusive, sha256_file
 from coronet.ledger import audit, gate, log, pair, registry, standing, store
 from coronet.ledger.log import INTENT, PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, Entry, Event
 from coronet.ledger.registry import CHALLENGER, CHAMPION, PREVIOUS, Version
@@ -166,23 +166,13 @@ def finish(project: Path, model: str) -> Entry | None:
         return None
 
 
-@contextlib.contextmanager
-def _turn(project: Path, model: str, *, seconds: float = TURN_SECONDS) -> Iterator[None]:
-    import filelock
-
+def _turn(
+    project: Path, model: str, *, seconds: float = TURN_SECONDS
+) -> contextlib.AbstractContextManager[None]:
     if model not in config.MODELS:
         raise ParamsError(f"There is no model «{model}»; the models are {' and '.join(config.MODELS)}.")
-    folder = project / "mlruns"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / f".promotion-{model}.lock")
-    try:
-        lock.acquire(timeout=seconds)
-    except filelock.Timeout as error:
-        raise Busy(f"Another promotion of {model} is under way; wait for it.") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    busy = f"Another promotion of {model} is under way; wait for it."
+    return exclusive(project / "mlruns" / f".promotion-{model}.lock", seconds=seconds, busy=busy)
 
 
 def _prepare(project: Path, model: str) -> None:

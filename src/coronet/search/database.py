@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.errors import SearchError
+from coronet.files import exclusive
 from coronet.search.plan import Plan, check_bound
 from coronet.search.space import present_draw
 
@@ -28,6 +29,10 @@ LOCK_SECONDS = 60
 def default_url(project: Path) -> str:
     """The URL of ``mlruns/optuna.db``."""
     return f"sqlite:///{(Path(project) / 'mlruns' / 'optuna.db').resolve()}"
+
+
+def _lock(project: Path) -> Path:
+    return Path(project) / "mlruns" / ".optuna.lock"
 
 
 def open_storage(project: Path, url: str | None = None, *, space: SearchParams | None = None) -> RDBStorage:
@@ -52,7 +57,7 @@ def open_storage(project: Path, url: str | None = None, *, space: SearchParams |
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = url or default_url(project)
     options = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
-    with turn(Path(project) / "mlruns" / ".optuna.lock"), warnings.catch_warnings():
+    with exclusive(_lock(project), seconds=None), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
             storage = RDBStorage(
@@ -80,7 +85,7 @@ def open_study(plan: Plan, name: str, storage: RDBStorage) -> optuna.Study:
     """
     import optuna
 
-    with turn(plan.project / "mlruns" / ".optuna.lock"):
+    with exclusive(_lock(plan.project), seconds=None):
         study = optuna.create_study(
             study_name=name, storage=storage, direction="maximize", load_if_exists=True
         )
@@ -122,16 +127,6 @@ def study_names(storage: RDBStorage) -> Sequence[str]:
         for item in optuna.get_all_study_summaries(storage, include_best_trial=False)
         if BOUND in item.user_attrs
     )
-
-
-@contextlib.contextmanager
-def turn(path: Path, *, timeout: float = -1) -> Iterator[None]:
-    """Hold the lock file ``path``, after whoever holds it now; the system frees it when a process ends."""
-    import filelock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path, timeout=timeout):
-        yield
 
 
 def _without_password(url: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 import optuna
 
 from coronet.config import ModelParams
+from coronet.files import exclusive
 from coronet.search import space
-from coronet.search.database import METRIC, turn
+from coronet.search.database import METRIC
 from coronet.search.folds import Fold
 from coronet.search.plan import Plan
 from coronet.search.trials import REASON, SAME_AS, TRAINED, TRAINING, WORKER
@@ -42,7 +43,7 @@ class Objective:
             params = space.apply(space.draw(trial, self._plan.params.search), self._plan.template)
             key = self._plan.training(params)
             trial.set_user_attr(TRAINING, key)
-            with turn(self._plan.work / key / "trial.lock"):
+            with exclusive(self._plan.work / key / "trial.lock", seconds=None):
                 known = self._known(trial, key)
                 return _Run(self._plan, trial, params, key).value() if known is None else known
         except optuna.TrialPruned as pruned:
@@ -60,7 +61,7 @@ class Objective:
         raise optuna.TrialPruned(f"out of memory: {reason}")
 
     def _known(self, trial: optuna.Trial, key: str) -> float | None:
-        """The value of another trial with these very parameters; trials that wait for `turn` meet it here."""
+        """The value of another trial with these very parameters; whoever waited meets it here."""
         for other in trial.study.get_trials(deepcopy=False):
             if other.number == trial.number or other.user_attrs.get(TRAINING) != key:
                 continue
@@ -150,7 +151,7 @@ def pretrained_encoder(plan: Plan, params: ModelParams, fold: Fold) -> Path | No
     key, chosen = plan.pretraining(params, fold)
     folder = plan.work / key
     encoder = folder / "pretrained" / ENCODER
-    with turn(folder / "trial.lock"):
+    with exclusive(folder / "trial.lock", seconds=None):
         if not encoder.exists():
             work = folder / "epochs"
             pretrain_model(plan.model, plan.prepared, fold.split, chosen, encoder.parent, work=work)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.errors import SearchError
+from coronet.files import exclusive
 from coronet.search import database, worker
 from coronet.search.plan import Plan, make_plan
 from coronet.search.record import Teller
@@ -141,7 +142,7 @@ def _settled(study: optuna.Study) -> int:
 
 def _open(plan: Plan, study: optuna.Study, task: worker.Task) -> bool:
     """Whether a worker would find something to do."""
-    with database.turn(worker.folder_of(plan, study.study_name) / "claim.lock"):
+    with exclusive(worker.folder_of(plan, study.study_name) / "claim.lock", seconds=None):
         worker.rescue(plan, study)
         waiting = next_draw(
             study.get_trials(deepcopy=False), wanted=task.trials, retries=plan.params.search.retries

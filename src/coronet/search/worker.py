@@ -82,7 +82,7 @@ def work(plan: Plan, study: optuna.Study, *, trials: int, after: Callable[[], No
     with _signed(folder / f"{name}.lock"), _storage_errors():
         while True:
             with contextlib.ExitStack() as claim:
-                claim.enter_context(database.turn(folder / "claim.lock"))
+                claim.enter_context(files.exclusive(folder / "claim.lock", seconds=None))
                 rescue(plan, study)
                 present = study.get_trials(deepcopy=False)
                 draw = next_draw(present, wanted=trials, retries=space.retries)
