@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coronet.config import Params
+from coronet.files import read_json
 from coronet.networks.builder import WEIGHTS
 from coronet.score.cohort import METRICS, CaseScore, score_cohort
 from coronet.train.evaluate import evaluate_model
@@ -75,7 +76,7 @@ def measure(
             params=params,
             progress=watch,
         )
-        agreement = _agreement(folder / "scores" / METRICS)
+        agreement = read_json(folder / "scores" / METRICS)["agreement"]
     patient_of = name_patients(split)
     return Evidence(
         figures=_own(model, metrics, fits[model])
@@ -109,12 +110,6 @@ class _Watch:
         now = time.perf_counter()
         self.seconds.append(now - self._last)
         self._last = now
-
-
-def _agreement(path: Path) -> Mapping[str, Any]:
-    from coronet.files import read_json
-
-    return read_json(path)["agreement"]
 
 
 def _own(model: str, metrics: Mapping[str, Any], fit: Path) -> dict[str, float | None]:

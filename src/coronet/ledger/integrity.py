@@ -14,7 +14,7 @@ from coronet.files import read_json, sha256_file
 from coronet.fingerprint import dvc_md5
 from coronet.ledger import registry, standing
 from coronet.ledger.golden import GOLDEN, difference
-from coronet.ledger.lock import LOCK, Lock, read_lock
+from coronet.ledger.lock import LOCK, Lock, fetch_file, read_lock
 from coronet.ledger.log import Entry
 from coronet.ledger.record import params_sha256
 from coronet.ledger.registry import Version
@@ -194,25 +194,8 @@ def _split(project: Path, lock: Lock) -> Split | None:
         return None
     if dvc_md5(project / SPLIT) == wanted:
         return read_split(project / SPLIT)
-    path = _cached(project, wanted)
+    path = fetch_file(project, wanted)
     if path is None:
         logger.warning("DVC does not hold %s of the md5 %s", SPLIT, wanted)
         return None
     return read_split(path)
-
-
-def _cached(project: Path, md5: str) -> Path | None:
-    """A file in DVC's cache, which its remote fills where it lacks it."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from dvc_data.hashfile.hash_info import HashInfo
-
-    try:
-        with Repo(str(project)) as repo:
-            path = Path(repo.cache.local.oid_to_path(md5))
-            if not path.exists():
-                repo.cloud.pull([HashInfo("md5", md5)])
-    except (DvcException, OSError) as error:
-        logger.info("DVC does not give %s: %s", md5, error)
-        return None
-    return path if path.exists() else None

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,18 +99,8 @@ def fetch_tree(project: Path, md5: str, to: Path) -> bool:
     Returns:
         Whether it was found, whole; what hinders is logged.
     """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(project)) as repo:
-            cache = Path(repo.cache.local.path)
-            if not _whole(cache, md5):
-                _pull(repo, md5)
-    except DvcException as error:
-        logger.warning("DVC's cache of %s cannot be opened: %s", project.resolve().name, error)
-        return False
-    if not _whole(cache, md5):
+    cache = _cache(project, md5, _whole)
+    if cache is None:
         return False
     with replacing_folder(to) as part:
         for entry in _entries(cache, md5):
@@ -120,6 +110,33 @@ def fetch_tree(project: Path, md5: str, to: Path) -> bool:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(_place(cache, entry["md5"]), target)
     return dvc_md5(to) == md5
+
+
+def fetch_file(project: Path, md5: str) -> Path | None:
+    """A file in DVC's cache, which its remote fills where it lacks it; None where neither holds it.
+
+    Args:
+        project: the folder of ``.dvc``.
+        md5: of the file.
+    """
+    cache = _cache(project, md5, lambda cache, md5: _place(cache, md5).exists())
+    return _place(cache, md5) if cache else None
+
+
+def _cache(project: Path, md5: str, holds: Callable[[Path, str], bool]) -> Path | None:
+    """DVC's cache once it holds what is wanted, out of its remote if need be; what hinders is logged."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(project)) as repo:
+            cache = Path(repo.cache.local.path)
+            if not holds(cache, md5):
+                _pull(repo, md5)
+    except (DvcException, OSError) as error:
+        logger.warning("DVC's cache of %s cannot be opened: %s", project.resolve().name, error)
+        return None
+    return cache if holds(cache, md5) else None
 
 
 def _pull(repo: Any, md5: str) -> None:
