@@ -27,9 +27,10 @@ from coronet.cohort.phantom.anatomy import REALISTIC, WILD
 from coronet.cohort.phantom.pairs import draw_heart_pair
 from coronet.cohort.split import Member, Split
 from coronet.cohort.volume import Volume, write_nifti
-from coronet.config import ModelParams, Params, build, load
+from coronet.config import ModelParams, Params, load
 from coronet.files import read_json, write_json
 from coronet.prepare.store import prepare_model
+from coronet.schema import build
 from coronet.train.evaluate import evaluate_model
 from coronet.train.fit import fit
 
