@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from coronet import config
 from coronet.errors import ParamsError, SearchError
@@ -43,6 +44,29 @@ def test_values_are_replaced_and_nothing_else():
         "        channels: [8, 16, 32]",
     ]
     assert len(before.splitlines()) == len(after.splitlines())
+
+
+@pytest.mark.parametrize("channels", [[8, 16, 32], [8, 16, 32, 64, 128, 256, 512]])
+def test_a_list_on_lines_of_its_own_stays_one(channels):
+    before = yaml.safe_load(PARAMS.read_text())
+    text = yaml.safe_dump(before, sort_keys=False)
+    places = {f"profiles.demo.{model}.network.channels": channels for model in ("heart", "calcium")}
+    after = replace_values(text, places)
+    for model in ("heart", "calcium"):
+        before["profiles"]["demo"][model]["network"]["channels"] = list(channels)
+    assert after == yaml.safe_dump(before, sort_keys=False)
+
+
+def test_comments_between_the_lines_of_a_list_are_kept_or_the_edit_is_refused():
+    text = "a:\n  b: # outermost first\n    - 4   # four\n    # then\n    - 8 # eight\n  # of c\n  c: 1\n"
+    assert replace_values(text, {"a.b": [16, 32]}) == text.replace("4   #", "16  #").replace("8 #", "32 #")
+    with pytest.raises(ParamsError, match=r"comments lie between .* «a.b»; write by hand: \[1, 2, 3\]"):
+        replace_values(text, {"a.b": [1, 2, 3]})
+    plain = text.replace("   # four\n    # then", "")
+    after = "a:\n  b: # outermost first\n    - 1\n    - 2\n    - 3 # eight\n  # of c\n  c: 1\n"
+    assert replace_values(plain, {"a.b": [1, 2, 3]}) == after
+    with pytest.raises(ParamsError, match="«a.b» has lines of its own"):
+        replace_values(text, {"a.b": 1})
 
 
 def test_a_place_that_is_not_there_is_named():

@@ -100,10 +100,10 @@ def adopt(study: str, project: Path = Path(), *, storage: str | None = None) -> 
 def replace_values(text: str, values: Mapping[str, Any]) -> str:
     """Put values into a YAML text at their dotted places and leave all else, comments too, as it is.
 
-    A comment behind a value keeps its column where there is room.
+    A comment behind a value keeps its column where there is room; a list stays on one line or on many.
 
     Raises:
-        ParamsError: a place is not there.
+        ParamsError: a place is not there, or replacing its lines would lose comments between them.
     """
     from ruamel.yaml import YAML
 
@@ -116,18 +116,37 @@ def replace_values(text: str, values: Mapping[str, Any]) -> str:
             if name not in pairs:
                 raise ParamsError(f"{PARAMS}: the key «{key}» is missing.")
             node = pairs[name]
-        edits.append((node.start_mark.index, node.end_mark.index, value))
-    for start, end, value in sorted(edits, reverse=True):
-        text = _replace(text, start, end, _yaml(value))
+        edits += _edits(text, key, node, value)
+    for start, end, new in sorted(edits, reverse=True):
+        text = _replace(text, start, end, new)
     return text
 
 
+def _edits(text: str, key: str, node: Any, value: Any) -> list[tuple[int, int, str]]:
+    """Start, end and new text of what must be replaced to put ``value`` into ``node``."""
+    if node.id == "scalar" or node.flow_style:
+        return [(node.start_mark.index, node.end_mark.index, _yaml(value))]
+    if node.id == "mapping" or not isinstance(value, list | tuple) or not value:
+        raise ParamsError(f"{PARAMS}: «{key}» has lines of its own; write by hand: {_yaml(value)}.")
+    if len(node.value) == len(value):
+        pairs = zip(node.value, value, strict=True)
+        return [edit for child, item in pairs for edit in _edits(text, key, child, item)]
+    # the mark at the end of such a list lies behind its line break, at the next key
+    start, end = node.start_mark.index, node.value[-1].end_mark.index
+    if "#" in text[start:end]:
+        raise ParamsError(
+            f"{PARAMS}: comments lie between the lines of «{key}»; write by hand: {_yaml(value)}."
+        )
+    between = "\n" + " " * node.start_mark.column
+    return [(start, end, between.join(f"- {_yaml(item)}" for item in value))]
+
+
 def _replace(text: str, start: int, end: int, new: str) -> str:
-    length = len(text[start:end])
+    length = len(text[start:end].rpartition("\n")[2])
     rest = text[end:]
     gap = len(rest) - len(rest.lstrip(" "))
     if rest[gap : gap + 1] == "#":
-        rest = " " * max(1, gap + length - len(new)) + rest[gap:]
+        rest = " " * max(1, gap + length - len(new.rpartition("\n")[2])) + rest[gap:]
     return text[:start] + new + rest
 
 
