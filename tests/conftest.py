@@ -13,6 +13,8 @@ import filelock
 import pytest
 import yaml
 
+from repositories import commit
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 BLOCKED = """
@@ -116,7 +118,7 @@ def demo_project(shared_folder: Path, coronet: Coronet) -> Path:
                 done = coronet(folder, "demo")
                 assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
                 # its phantoms are not the pinned ones, and nothing is registered from what is not committed
-                _commit(folder, "data")
+                commit(folder, "data")
             (folder.parent / "done").touch()
     return folder
 
@@ -155,11 +157,4 @@ def _reduced_copy(folder: Path) -> None:
     params["profiles"]["demo"]["heart"]["optimiser"] |= {"epochs": 3, "patches_per_epoch": 24}
     params["profiles"]["demo"]["calcium"]["sampling"]["judged"] = 8
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    _commit(folder, "start")
-
-
-def _commit(folder: Path, message: str) -> None:
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    for command in (["add", "-A"], [*identity, "commit", "-q", "--allow-empty", "-m", message]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+    commit(folder, "start")

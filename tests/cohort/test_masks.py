@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import highdicom
 import nibabel
 import nrrd
 import numpy as np
-import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
 
 from coronet.cohort.masks import read_mask
 from coronet.cohort.reader import read_scan
 from coronet.cohort.volume import Volume, grid_affine
 from coronet.errors import InputError, UnreadableScan
+from segmentations import write_segmentation
 
 SHAPE = (9, 8, 7)
 GRID = Volume(np.zeros(SHAPE, np.int16), grid_affine((0.7, 0.8, 2.5), (-50.0, -60.0, 70.0)))
@@ -166,39 +164,11 @@ def test_files_that_are_no_mask(real_data, tmp_path):
 def test_a_dicom_segmentation_lands_on_its_scan(tmp_path, write_dicom, picture):
     paths = write_dicom(tmp_path / "ct", picture((6, 16, 12)))
     grid = read_scan(tmp_path / "ct").volume
-    images = [pydicom.dcmread(path) for path in paths]
-    for image in images:
-        image.FrameOfReferenceUID = "1.2.3.4"
-        image.StudyDate = image.StudyTime = image.AccessionNumber = image.PatientBirthDate = ""
-        image.PatientSex = image.ReferringPhysicianName = image.StudyID = ""
     drawn = np.zeros((6, 16, 12, 2), np.uint8)
     drawn[1:4, 3:7, 2:9, 0] = 1
     drawn[4, 8:10, 4:6, 1] = 1
-    segments = [
-        highdicom.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=name,
-            segmented_property_category=codes.SCT.Organ,
-            segmented_property_type=codes.SCT.Heart,
-            algorithm_type="MANUAL",
-        )
-        for number, name in ((1, "heart"), (2, "calcium"))
-    ]
-    segmentation = highdicom.seg.Segmentation(
-        source_images=images,
-        pixel_array=drawn,
-        segmentation_type="BINARY",
-        segment_descriptions=segments,
-        series_instance_uid=generate_uid(),
-        series_number=9,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="test",
-        manufacturer_model_name="test",
-        software_versions="1",
-        device_serial_number="1",
-    )
-    segmentation.save_as(tmp_path / "ct" / "seg.dcm")
+    segments = [("heart", codes.SCT.Heart), ("calcium", codes.SCT.Heart)]
+    write_segmentation(tmp_path / "ct" / "seg.dcm", paths, drawn, segments)
     heart = read_mask(tmp_path / "ct" / "seg.dcm", grid, labels=("heart",))
     assert np.array_equal(heart[::-1, ::-1].transpose(2, 1, 0), drawn[..., 0])
     both = read_mask(tmp_path / "ct", grid)

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from repositories import commit
+
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = """
 stages:
@@ -55,9 +57,7 @@ def tiny(tmp_path: Path) -> Path:
     (project / "trainer.py").write_text(TRAINER)
     (project / "seed").write_text("2")
     (project / ".gitignore").write_text("/mlruns\n/work\n")
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "start"]):
-        subprocess.run(["git", *command], cwd=project, check=True)
+    commit(project, "start")
     return project
 
 

@@ -18,6 +18,7 @@ from coronet import config
 from coronet.config import MODELS
 from coronet.files import write_json
 from coronet.networks.builder import ModelSpec, build_network, save_model
+from repositories import commit, git
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAPH = """
@@ -66,15 +67,6 @@ def write_evaluation(project: Path, model: str, *, value: float = 0.5) -> None:
     (folder / "cases.csv").write_text(f"case,dice,iou\nphantom-0001,{value},{value}\nphantom-0002,,\n")
 
 
-def git(project: Path, *arguments: str) -> str:
-    """Git as a person without settings."""
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    done = subprocess.run(
-        ["git", *identity, *arguments], cwd=project, check=True, capture_output=True, text=True
-    )
-    return done.stdout
-
-
 def dvc_commit(project: Path) -> None:
     """Let DVC take what lies in ``build/`` as the results of its stages."""
     command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet"]
@@ -117,8 +109,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(tiny, "init", "-q")
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tiny, check=True, capture_output=True)
     dvc_commit(tiny)
-    git(tiny, "add", "-A")
-    git(tiny, "commit", "-qm", "start")
+    commit(tiny, "start")
     return folder
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from coronet.errors import InputError
 from coronet.ledger import log, standing
 from coronet.ledger.log import LOG, Event
+from repositories import git
 
 
 def fill(project, count: int = 5) -> bytes:
@@ -35,11 +36,6 @@ def written(tmp_path_factory):
 def compact(value) -> bytes:
     """The form of a line."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def git(project, *arguments: str) -> None:
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    subprocess.run(["git", *identity, *arguments], cwd=project, check=True, capture_output=True)
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -6,7 +6,6 @@ import ctypes
 import os
 import shutil
 import struct
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from coronet.cohort.split import Member, Split, write_split
 from coronet.cohort.volume import Volume, grid_affine, write_nifti
 from coronet.prepare.store import prepare_model
 from coronet.search.adopt import replace_values
+from repositories import commit
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE, SPACING = (40, 40, 32), (6.0, 6.0, 6.0)
@@ -92,9 +92,7 @@ def make(balls: Path, tmp_path: Path) -> Make:
         text = (ROOT / "params.yaml").read_text()
         (folder / "params.yaml").write_text(small_params(text, **search))
         (folder / ".gitignore").write_text("/build/\n/data/\n/mlruns/\n")
-        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-        for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "start"]):
-            subprocess.run(["git", *command], cwd=folder, check=True)
+        commit(folder, "start")
         return folder
 
     return new

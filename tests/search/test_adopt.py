@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from coronet.errors import ParamsError, SearchError
 from coronet.search import space
 from coronet.search.adopt import adopt, replace_values
 from coronet.search.study import search
+from repositories import commit, git
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -117,7 +117,7 @@ def test_values_that_an_anchor_shares_are_not_touched(make):
     shared = text[:first] + "activation: &act selu" + text[first + len("activation: selu") : second]
     shared += "activation: *act" + text[second + len("activation: selu") :]
     (project / "params.yaml").write_text(shared)
-    commit(project)
+    commit(project, "edit")
     with pytest.raises(SearchError, match=r"without touching other values .* by hand: .*activation: relu"):
         adopt(result.name, project)
     assert (project / "params.yaml").read_text() == shared
@@ -128,7 +128,7 @@ def test_a_winner_of_other_data_or_parameters_is_refused(make):
     result = search("heart", project, trials=1, track=False)
     text = replace_values((project / "params.yaml").read_text(), {"profiles.demo.heart.threshold": 0.6})
     (project / "params.yaml").write_text(text)
-    commit(project)
+    commit(project, "edit")
     with pytest.raises(SearchError, match="another parameters"):
         adopt(result.name, project)
 
@@ -138,14 +138,3 @@ def test_an_unknown_study_is_refused_with_the_known_ones(make):
     search("heart", project, trials=1, name="mine", track=False)
     with pytest.raises(SearchError, match="no study «yours»; there are: mine"):
         adopt("yours", project)
-
-
-def git(project: Path, *arguments: str) -> str:
-    """What git answers."""
-    done = subprocess.run(["git", *arguments], cwd=project, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def commit(project: Path) -> None:
-    """Commit everything."""
-    git(project, "-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qam", "edit")

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from balls import write_ball
 from coronet import config
-from coronet.cohort.cases import ScanFacts, find_cases, mask_path, scan_path, write_facts
-from coronet.cohort.volume import Volume, grid_affine, write_nifti
+from coronet.cohort.cases import find_cases
 from coronet.config import ModelParams, Params
 from coronet.prepare.store import prepare_model
-
-SHAPE, SPACING = (64, 64, 40), (3.0, 3.0, 4.0)
 
 
 class Parts:
@@ -23,26 +21,6 @@ class Parts:
     def cases(self, part: str) -> tuple[str, ...]:
         """Cases of a part."""
         return {"train": ("a", "b", "c"), "tune": ("d",), "test": ("e", "f")}[part]
-
-
-def write_ball(data: Path, name: str, rng: np.random.Generator, *, spots: int) -> None:
-    """A ball for a heart in a cylinder for a body, with calcium on its surface and a decoy in its middle."""
-    places = np.stack(np.meshgrid(*[np.arange(n) for n in SHAPE], indexing="ij"), axis=-1)
-    centre = np.asarray(SHAPE) / 2 + rng.uniform(-4, 4, 3)
-    offset = (places - centre) * SPACING
-    heart = np.linalg.norm(offset, axis=-1) < 42
-    body = (offset[..., 0] / 90) ** 2 + (offset[..., 1] / 80) ** 2 < 1
-    hu = np.where(heart, 40.0, np.where(body, -800.0, -1000.0)) + rng.normal(0, 10, SHAPE)
-    calcium = np.zeros(SHAPE, bool)
-    for _ in range(spots):
-        way = rng.normal(size=3)
-        calcium |= np.linalg.norm(offset - 38 * way / np.linalg.norm(way), axis=-1) < 5
-    hu[calcium] = 500
-    affine = grid_affine(SPACING, (-96.0, -96.0, -80.0))
-    write_nifti(scan_path(data, name), Volume(hu.astype(np.int16), affine))
-    write_nifti(mask_path(data, name, "heart"), Volume(heart.astype(np.uint8), affine))
-    write_nifti(mask_path(data, name, "calcium"), Volume(calcium.astype(np.uint8), affine))
-    write_facts(data, name, ScanFacts(patient=name, source="phantom"))
 
 
 def small(params: ModelParams, **input_changes) -> ModelParams:

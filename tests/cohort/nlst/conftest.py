@@ -12,25 +12,20 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-import highdicom
 import numpy as np
 import pydicom
 import pytest
 from pydicom.sr.coding import Code
-from pydicom.uid import generate_uid
 
 from coronet.cohort.nlst.index import Source
 from coronet.cohort.nlst.manifest import Entry, Manifest, Request, Series
+from segmentations import write_segmentation
 
 BUCKET = "idc-open-data"
 PAGE = 50
 """Objects that one answer lists, fewer than a series holds: lists must be followed to their end."""
 
 DOI = "10.0/test"
-NEEDED = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
-    *("StudyDate", "StudyTime", "ReferringPhysicianName"),
-)
 STRUCTURES = {
     "74281007": "Myocardium",
     "87878005": "Left ventricle of heart",
@@ -39,50 +34,6 @@ STRUCTURES = {
     "73829009": "Right atrium",
     "10200004": "Liver",
 }
-
-
-def write_segmentation(
-    to: Path, ct: list[Path], drawn: np.ndarray, codes: tuple[str, ...] = tuple(STRUCTURES)
-) -> Path:
-    """Write a DICOM SEG on a CT series.
-
-    Args:
-        to: file to write.
-        ct: the slices, in the order of ``drawn``.
-        drawn: (slices, rows, columns); value i + 1 is the structure of ``codes[i]``.
-        codes: SNOMED codes.
-    """
-    segments = [
-        highdicom.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=STRUCTURES[code],
-            segmented_property_category=Code("123037004", "SCT", "Anatomical Structure"),
-            segmented_property_type=Code(code, "SCT", STRUCTURES[code]),
-            algorithm_type="MANUAL",
-        )
-        for number, code in enumerate(codes, start=1)
-    ]
-    images = [pydicom.dcmread(path) for path in ct]
-    frame = generate_uid()
-    for image in images:
-        for keyword in NEEDED:
-            image.setdefault(keyword, "")
-        image.setdefault("FrameOfReferenceUID", frame)
-    highdicom.seg.Segmentation(
-        source_images=images,
-        pixel_array=drawn.astype(np.uint8),
-        segmentation_type="BINARY",
-        segment_descriptions=segments,
-        series_instance_uid=generate_uid(),
-        series_number=9,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="test",
-        manufacturer_model_name="test",
-        software_versions="1",
-        device_serial_number="1",
-    ).save_as(to)
-    return to
 
 
 class ObjectStore:
@@ -141,7 +92,13 @@ class ObjectStore:
             entries=tuple(Entry("LSS", "GE", "Test", "STANDARD", 2.5, ct, heart) for ct, heart in pairs),
         )
 
-    segmentation = staticmethod(write_segmentation)
+    @staticmethod
+    def segmentation(
+        to: Path, ct: list[Path], drawn: np.ndarray, codes: tuple[str, ...] = tuple(STRUCTURES)
+    ) -> Path:
+        """Write a DICOM SEG; value i + 1 of ``drawn`` is the structure of ``codes[i]`` (SNOMED)."""
+        segments = [(STRUCTURES[code], Code(code, "SCT", STRUCTURES[code])) for code in codes]
+        return write_segmentation(to, ct, drawn, segments)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         if self.down:

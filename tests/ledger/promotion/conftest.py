@@ -15,37 +15,26 @@ import numpy as np
 import pytest
 import yaml
 
+from balls import Ball, write_ball
 from coronet import config
-from coronet.cohort.cases import ScanFacts, find_cases, mask_path, scan_path, write_facts
+from coronet.cohort.cases import find_cases
 from coronet.cohort.split import Member, Split, write_split
-from coronet.cohort.volume import Volume, grid_affine, write_nifti
 from coronet.files import write_json, write_text
 from coronet.fingerprint import dvc_md5
+from repositories import commit, git
 
 ROOT = Path(__file__).resolve().parents[3]
-SHAPE, SPACING = (48, 48, 32), (4.0, 4.0, 5.0)
+BALL = Ball(
+    shape=(48, 48, 32),
+    spacing=(4.0, 4.0, 5.0),
+    shift=3.0,
+    radius=(38.0, 46.0),
+    body=(85.0, 75.0),
+    depth=34.0,
+    spot=8.0,
+)
 PARTS = {"train": 4, "tune": 2, "test": 8}
 CALCIUM_FREE = ("ball-07", "ball-08")
-
-
-def write_ball(data: Path, name: str, rng: np.random.Generator, *, spots: int) -> None:
-    """A ball for a heart in a cylinder for a body, with calcium on its surface."""
-    places = np.stack(np.meshgrid(*[np.arange(n) for n in SHAPE], indexing="ij"), axis=-1)
-    centre = np.asarray(SHAPE) / 2 + rng.uniform(-3, 3, 3)
-    offset = (places - centre) * SPACING
-    heart = np.linalg.norm(offset, axis=-1) < rng.uniform(38, 46)
-    body = (offset[..., 0] / 85) ** 2 + (offset[..., 1] / 75) ** 2 < 1
-    hu = np.where(heart, 40.0, np.where(body, -800.0, -1000.0)) + rng.normal(0, 10, SHAPE)
-    calcium = np.zeros(SHAPE, bool)
-    for _ in range(spots):
-        way = rng.normal(size=3)
-        calcium |= np.linalg.norm(offset - 34 * way / np.linalg.norm(way), axis=-1) < 8
-    hu[calcium] = 500
-    affine = grid_affine(SPACING, (-96.0, -96.0, -80.0))
-    write_nifti(scan_path(data, name), Volume(hu.astype(np.int16), affine))
-    write_nifti(mask_path(data, name, "heart"), Volume(heart.astype(np.uint8), affine))
-    write_nifti(mask_path(data, name, "calcium"), Volume(calcium.astype(np.uint8), affine))
-    write_facts(data, name, ScanFacts(patient=f"{name}-p", source="phantom"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,15 +57,11 @@ class Small:
 
     def commit(self, message: str) -> None:
         """Commit everything that is not ignored."""
-        self.git("add", "-A")
-        self.git("commit", "-qm", message, "--allow-empty")
+        commit(self.folder, message)
 
     def git(self, *arguments: str) -> str:
         """Output of a git command."""
-        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-        command = ["git", *identity, *arguments]
-        done = subprocess.run(command, cwd=self.folder, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
+        return git(self.folder, *arguments)
 
     def train(self, model: str, **optimiser: object) -> None:
         """Train with other settings of the optimiser, as `dvc repro` would, and commit."""
@@ -143,8 +128,9 @@ def build_small(folder: Path) -> None:
     for part, count in PARTS.items():
         for _ in range(count):
             name = next(names)
-            write_ball(folder / "data", name, rng, spots=0 if name in CALCIUM_FREE else 4)
-            members.append(Member(name, f"{name}-p", part, "none" if name in CALCIUM_FREE else "high"))
+            spots, patient = 0 if name in CALCIUM_FREE else 4, f"{name}-p"
+            write_ball(folder / "data", name, rng, spots=spots, ball=BALL, patient=patient)
+            members.append(Member(name, patient, part, "none" if name in CALCIUM_FREE else "high"))
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["profile"] = "demo"
     for model, spacing, shape in (("heart", 8.0, (24, 24, 20)), ("calcium", 4.0, (16, 16, 16))):
