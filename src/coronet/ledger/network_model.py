@@ -6,6 +6,7 @@ MLflow executes this file by itself, beside the copy of the package that the ver
 from __future__ import annotations
 
 import mlflow
+import numpy as np
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
@@ -18,8 +19,8 @@ class NetworkModel(PythonModel):
 
         self._model = load_model(context.artifacts["fit"])
 
-    # MLflow would take a type hint of the input for a signature of its own
-    def predict(self, context, model_input, params=None):
+    # of an array MLflow infers no signature in place of the one it is given, as it would of a list
+    def predict(self, context, model_input: np.ndarray, params=None):
         """Probabilities, float32, of HU, both of shape (n, 1, x, y, z)."""
         from coronet.ledger.golden import network_output
 

@@ -7,7 +7,6 @@ import importlib.metadata
 import re
 import shutil
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -122,18 +121,15 @@ def requirements() -> list[str]:
 def _save(out: Path, script: Path, artifacts: Mapping[str, Path], signature: object, example: object) -> None:
     import mlflow.pyfunc
 
-    with warnings.catch_warnings():
-        # that `predict` has no type hint: the signature is given here
-        warnings.simplefilter("ignore", UserWarning)
-        mlflow.pyfunc.save_model(
-            str(out),
-            python_model=str(script),
-            artifacts={name: str(path) for name, path in artifacts.items()},
-            code_paths=[str(Path(coronet.__file__).parent)],
-            signature=signature,
-            input_example=example,
-            pip_requirements=requirements(),
-        )
+    mlflow.pyfunc.save_model(
+        str(out),
+        python_model=str(script),
+        artifacts={name: str(path) for name, path in artifacts.items()},
+        code_paths=[str(Path(coronet.__file__).parent)],
+        signature=signature,
+        input_example=example,
+        pip_requirements=requirements(),
+    )
     _forget_places(out / "MLmodel", script.name)
 
 

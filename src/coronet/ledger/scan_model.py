@@ -7,6 +7,7 @@ it a path may have any scan that the process can read scored, so serve it on the
 from __future__ import annotations
 
 import mlflow
+import pandas
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
@@ -19,12 +20,10 @@ class ScanModel(PythonModel):
 
         self._models = {f"{name}_model": load_model(context.artifacts[name]) for name in ("heart", "calcium")}
 
-    # MLflow would take a type hint of the input for a signature of its own
-    def predict(self, context, model_input, params=None):
+    # of a table MLflow infers no signature in place of the one it is given, as it would of a list
+    def predict(self, context, model_input: pandas.DataFrame, params=None):
         """A row a scan: its score, its risk group, what to beware of, and all of ``score.json``."""
         import json
-
-        import pandas
 
         from coronet.cohort.reader import read_scan
         from coronet.score.scan import score_scan
