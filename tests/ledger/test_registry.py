@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,34 @@ def test_pyfunc_gives_what_the_network_gives(tiny, monkeypatch):
     np.testing.assert_allclose(answer, golden.network_output(volumes, network), atol=1e-6)
     with pytest.raises(mlflow.exceptions.MlflowException, match="float64"):
         loaded.predict(volumes.astype(np.float64))
+
+
+@pytest.mark.parametrize(("model", "other"), [("heart", "calcium"), ("calcium", "heart")])
+def test_promoting_one_model_without_the_other_names_what_is_missing(tiny, coronet, model, other):
+    registry.register(model, tiny)
+    before = (tiny / log.LOG).read_bytes()
+    for arguments in ((model, "--first"), (other, "--first")):
+        done = coronet(tiny, "promote", *arguments, "--json")
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert f"`coronet register {other}`" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert (tiny / log.LOG).read_bytes() == before
+    with store.opened(tiny / "mlruns") as client:
+        assert registry.aliases(client, model) == {"challenger": 1}
+
+
+def test_registering_and_loading_warn_of_nothing(tiny, coronet, monkeypatch):
+    for model in ("heart", "calcium"):
+        done = coronet(tiny, "register", model)
+        assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri(tiny / "mlruns"))
+    load = (
+        "import mlflow, sys\nfor name in sys.argv[1:]: mlflow.pyfunc.load_model(f'models:/{name}@challenger')"
+    )
+    command = [sys.executable, "-c", load, "heart", "coronet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Warning" not in done.stderr
 
 
 def test_uncommitted_code_is_refused_or_kept(tiny, helpers, tmp_path):

@@ -171,7 +171,8 @@ def _companion(client: MlflowClient, model: str) -> tuple[Version, str]:
         if (found := registry.find(client, other, alias)) is not None:
             return found, alias
     raise PromotionError(
-        f"The whole path from scan to score needs a {other} network too; `coronet register {other}` first."
+        f"{model} is judged on the whole path from scan to score, which needs a {other} network too, and "
+        f"none is registered; `coronet register {other}` first."
     )
 
 

@@ -295,7 +295,9 @@ def test_few_test_patients_are_not_enough(grown):
 def test_without_the_other_model_there_is_no_path(small):
     with store.opened(small.folder / "mlruns") as client:
         registry.drop_alias(client, "calcium", "challenger")
-    with pytest.raises(PromotionError, match="needs a calcium network too"):
+    with pytest.raises(
+        PromotionError, match="needs a calcium network too, .* `coronet register calcium` first"
+    ):
         judge(small)
 
 
