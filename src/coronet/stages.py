@@ -97,9 +97,7 @@ def pretrain(model: str) -> None:
     """Train the autoencoder on training patients, where the network starts from one."""
     from coronet.cohort.split import read_split
     from coronet.train import pretrain as autoencoder
-    from coronet.train.device import end_with_parent
 
-    end_with_parent()
     chosen = params()
     folder = BUILD / model
     key = learning_key("pretrain", model, chosen, inputs=("prepared",))
@@ -163,10 +161,8 @@ def train(model: str) -> None:
     from coronet.ledger.tracker import tracking
     from coronet.prepare.store import prepared_cases
     from coronet.train import fit
-    from coronet.train.device import end_with_parent
     from coronet.train.pretrain import ENCODER
 
-    end_with_parent()
     chosen = params()
     folder = BUILD / model
     key = learning_key("train", model, chosen, inputs=("prepared", "pretrained"))

@@ -67,7 +67,10 @@ def run_stage(
 ) -> None:
     """Run one stage of dvc.yaml."""
     from coronet import stages
+    from coronet.process import end_with_parent
 
+    # DVC that is killed tells its stages nothing; one left behind would write into the next one's results
+    end_with_parent()
     stages.run(name, model)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from coronet.cohort.suitability import CONTRAST, NO_HEART, NOT_HU, suitability
 from coronet.cohort.volume import read_nifti
 from coronet.errors import InputError
 from coronet.files import write_text
+from coronet.process import end_with_parent
 
 if typing.TYPE_CHECKING:
     import pandas
@@ -145,7 +147,12 @@ def _described(cases: tuple[Case, ...], workers: int) -> Iterator[tuple[dict, np
     if workers <= 1 or len(cases) == 1:
         yield from map(_describe_case, cases)
         return
-    with ProcessPoolExecutor(min(workers, len(cases)), mp_context=_context()) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(cases)),
+        mp_context=_context(),
+        initializer=end_with_parent,
+        initargs=(os.getpid(),),
+    ) as pool:
         yield from pool.map(_describe_case, cases)
 
 

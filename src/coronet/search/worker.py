@@ -26,6 +26,7 @@ from optuna.trial import TrialState
 
 from coronet import files
 from coronet.errors import Busy, CoronetError, SearchError
+from coronet.process import end_with_parent
 from coronet.search import database
 from coronet.search.objective import Objective
 from coronet.search.plan import Plan, make_plan
@@ -227,8 +228,6 @@ def _free_gpu() -> None:
 
 def main() -> int:
     """Read a `Task` from standard input and do it."""
-    from coronet.train.device import end_with_parent
-
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     end_with_parent()
     task = Task(**json.load(sys.stdin))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import signal
-import sys
 from collections.abc import Iterator
 
 import torch
@@ -42,13 +39,3 @@ def determinism(device: torch.device) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before)
         torch.utils.deterministic.fill_uninitialized_memory = filling
-
-
-def end_with_parent() -> None:
-    """Let this process be ended when the one that started it ends, so that no trainer is left behind.
-
-    Linux only; elsewhere it does nothing, and a trainer left behind holds the lock of its work folder.
-    """
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
