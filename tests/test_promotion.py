@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from repositories import commit
+
 pytestmark = pytest.mark.slow
 
 
@@ -24,14 +26,7 @@ def change(project: Path, **changes: object) -> None:
             place = place[key]
         place[last] = value
     path.write_text(yaml.safe_dump(params, sort_keys=False))
-    commit(project)
-
-
-def commit(project: Path) -> None:
-    """Commit everything that is not ignored."""
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    for command in (["add", "-A"], [*identity, "commit", "-qm", "step"]):
-        subprocess.run(["git", *command], cwd=project, check=True, capture_output=True)
+    commit(project, "step")
 
 
 def test_two_champions_a_better_challenger_and_back(project, coronet, offline):
@@ -51,14 +46,14 @@ def test_two_champions_a_better_challenger_and_back(project, coronet, offline):
         check=True,
         capture_output=True,
     )
-    commit(project)
+    commit(project, "step")
     say("register", "heart")
     undecided = say("promote", "heart", code=1)
     assert "INSUFFICIENT EVIDENCE" in undecided
     assert "3 patients cannot give a p below 0.25; it takes at least 6" in " ".join(undecided.split())
     change(project, gate__level=0.25)
     assert "heart/2 is champion" in say("promote", "heart", "--approve-by", "Zoë")
-    commit(project)
+    commit(project, "step")
     assert "heart/1 is champion again" in say("rollback", "heart", "--reason", "a drill")
     told = json.loads(coronet(project, "history", "heart", "--json").stdout)
     assert [line["event"]["kind"] for line in told if line["event"]["kind"] != "intent"] == [

@@ -7,19 +7,14 @@ import json
 import re
 import shutil
 import sqlite3
-import subprocess
 import urllib.error
 import urllib.request
 
 import pytest
 
+from repositories import commit
+
 pytestmark = pytest.mark.slow
-
-
-def commit(project):
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    subprocess.run(["git", "add", "-A"], cwd=project, check=True)
-    subprocess.run(["git", *identity, "commit", "-qm", "all", "--allow-empty"], cwd=project, check=True)
 
 
 def history(project, coronet, model):
@@ -81,7 +76,7 @@ def test_the_pipeline_registers_what_is_committed(project, run, states, home, co
     (project / "params.yaml").write_text((project / "params.yaml").read_text() + "# not committed\n")
     code, text = run(project, "pipeline")
     assert code == 2 and "coronet: register heart: " in text
-    commit(project)
+    commit(project, "all")
     code, text = run(project, "pipeline")
     assert code == 0, text
     found = {name: state for name, state, _ in states()}
@@ -98,7 +93,7 @@ def forget_promotions(project, coronet):
     shutil.rmtree(project / "mlruns" / "artifacts")
     for ledger in (project / "mlruns").glob("mlflow.db*"):
         ledger.unlink()
-    commit(project)
+    commit(project, "all")
     for model in ("heart", "calcium"):
         done = coronet(project, "register", model)
         assert done.returncode == 0, done.stderr

@@ -5,21 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
 from coronet.cohort.split import read_split
 from coronet.files import read_json
+from repositories import commit
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")]
-
-
-def commit(project: Path) -> None:
-    """Commit params.yaml."""
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    subprocess.run(["git", *identity, "commit", "-qam", "edit"], cwd=project, check=True)
 
 
 def test_a_plain_winner_is_found_adopted_and_trained(project, coronet, offline, watched):
@@ -27,7 +21,7 @@ def test_a_plain_winner_is_found_adopted_and_trained(project, coronet, offline, 
     params = yaml.safe_load(path.read_text())
     params["profiles"]["demo"]["search"] |= {"encoders": ["plain"], "epochs": 2}
     path.write_text(yaml.safe_dump(params, sort_keys=False))
-    commit(project)
+    commit(project, "edit")
     watch = watched(project / "data", project / "build")
     done = coronet(project, "search", "heart", "--trials", "2", "--json")
     assert done.returncode == 0, done.stderr[-3000:]
