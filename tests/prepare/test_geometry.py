@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import distance_transform_edt
 
 from coronet.cohort.volume import AIR_HU, Volume, grid_affine
 from coronet.prepare.geometry import (
@@ -19,6 +20,7 @@ from coronet.prepare.geometry import (
     regrid,
     resample,
     resample_to,
+    widen,
 )
 
 
@@ -118,6 +120,19 @@ def test_boxes_hold_the_last_voxel_and_stay_inside():
     assert low.tolist() == [1, 0, 8]
     assert high.tolist() == [6, 2, 10]
     assert mask_box(np.zeros((3, 3, 3), bool), (0, 0, 0)) is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    margin=st.sampled_from([0.0, 1.4, 2.1, 6.0, 7.5]),
+    spacing=st.tuples(*[st.sampled_from([0.7, 1.0, 2.5])] * 3),
+    seed=st.integers(0, 99),
+)
+def test_a_widened_mask_is_the_distance_map_cut_at_the_margin(margin, spacing, seed):
+    mask = np.random.default_rng(seed).random((14, 17, 9)) > 0.995
+    mask[seed % 14, 3, 2] = True
+    distance = distance_transform_edt(~mask, sampling=spacing)
+    assert np.array_equal(widen(mask, margin, spacing), distance <= margin + 1e-5)
 
 
 def test_a_box_grid_covers_its_box():

@@ -58,5 +58,5 @@ def content_digest(volume: Volume, key: bytes) -> str:
     digest = hmac.new(key, b"scan\0", hashlib.sha256)
     digest.update(repr((volume.shape, volume.array.dtype.str)).encode())
     digest.update((np.round(volume.affine, 2) + 0.0).astype("<f8").tobytes())
-    digest.update(np.ascontiguousarray(volume.array).data)
+    digest.update(np.ascontiguousarray(volume.array.T).data)
     return digest.hexdigest()

@@ -7,11 +7,15 @@ Between two grids whose axes are parallel, resampling is separable: one small ma
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from coronet.cohort.volume import AIR_HU, Volume
+
+PLANES = 4
+"""Planes of a scan that are resampled at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +94,46 @@ def margin_voxels(margin_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
     return np.ceil(margin_mm / np.asarray(spacing_mm)).astype(int)
 
 
+def widen(mask: np.ndarray, margin_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Voxels whose centre lies at most ``margin_mm`` from that of a true voxel.
+
+    What a Euclidean distance map cut at the margin gives, in a tenth of its time: the ball is a stack of
+    discs, each disc a stack of runs, and a run grows from the next shorter one.
+
+    Args:
+        mask: boolean, shape (x, y, z).
+        margin_mm: radius of the ball.
+        spacing_mm: (x, y, z) in mm.
+    """
+    runs = [mask]
+    for step in range(1, _steps(margin_mm**2, spacing_mm[0]) + 1):
+        runs.append(_moved_or(runs[-1].copy(order="K"), mask, axis=0, step=step))
+    result = np.zeros_like(mask)
+    for up in range(_steps(margin_mm**2, spacing_mm[2]) + 1):
+        left = margin_mm**2 - (up * spacing_mm[2]) ** 2
+        disc = np.zeros_like(mask)
+        for along in range(_steps(left, spacing_mm[1]) + 1):
+            run = runs[_steps(left - (along * spacing_mm[1]) ** 2, spacing_mm[0])]
+            _moved_or(disc, run, axis=1, step=along)
+        _moved_or(result, disc, axis=2, step=up)
+    return result
+
+
+def _steps(square_mm2: float, spacing_mm: float) -> int:
+    """Voxels within the root of ``square_mm2``; a margin that ends on a voxel's centre includes it."""
+    return int(math.sqrt(max(square_mm2, 0.0)) / spacing_mm + 1e-6)
+
+
+def _moved_or(result: np.ndarray, mask: np.ndarray, *, axis: int, step: int) -> np.ndarray:
+    """Add ``mask`` moved by ``step`` voxels both ways to ``result``, in place."""
+    result, mask = np.moveaxis(result, axis, 0), np.moveaxis(mask, axis, 0)
+    count = len(mask) - step
+    if count > 0:
+        result[step:] |= mask[:count]
+        result[:count] |= mask[step:]
+    return np.moveaxis(result, 0, axis)
+
+
 def axis_weights(source: int, target: int, *, start: float, ratio: float) -> np.ndarray:
     """Weights that resample one axis: ``out = weights @ values``.
 
@@ -153,24 +197,32 @@ def regrid(volume: Volume, target: Grid, *, fill: float = 0.0) -> np.ndarray:
         )
         used = np.flatnonzero(weights.any(axis=0))
         span = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0)
-        matrices.append(weights[:, span])
+        matrices.append(np.ascontiguousarray(weights[:, span]))
         spans.append(span)
-    values = np.asarray(volume.array[tuple(spans)], dtype=np.float32)
+    return _contract(volume.array[tuple(spans)], matrices, fill=fill)
+
+
+def _contract(array: np.ndarray, matrices: Sequence[np.ndarray], *, fill: float) -> np.ndarray:
+    """Multiply each axis of ``array`` with its matrix; the result keeps the order of axes in memory.
+
+    A few planes at a time are turned into floats and shrunk within the plane, so that they stay in the
+    processor's cache and a scan is never held as floats.
+    """
+    import torch
+
+    slow, middle, fast = order = tuple(np.argsort([-abs(stride) for stride in array.strides], kind="stable"))
+    planes = array.transpose(order)
+    across, down, along = (torch.from_numpy(matrices[axis]) for axis in (fast, middle, slow))
+    flat = torch.empty(len(planes), len(down), len(across))
+    for first in range(0, len(planes), PLANES):
+        chunk = torch.from_numpy(np.ascontiguousarray(planes[first : first + PLANES], dtype=np.float32))
+        if fill:
+            chunk = chunk - fill
+        flat[first : first + PLANES] = down @ (chunk @ across.T)
+    result = (along @ flat.flatten(1)).reshape(len(along), *flat.shape[1:])
     if fill:
-        values = values - np.float32(fill)
-    # The axis that shrinks most goes first, so that the later products are small.
-    for axis in sorted(range(3), key=lambda a: matrices[a].shape[0] / max(matrices[a].shape[1], 1)):
-        values = _along(matrices[axis], values, axis)
-    return np.ascontiguousarray(values + np.float32(fill) if fill else values)
-
-
-def _along(matrix: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
-    shape = values.shape
-    if axis == 0:
-        return (matrix @ values.reshape(shape[0], shape[1] * shape[2])).reshape(len(matrix), *shape[1:])
-    if axis == 1:
-        return np.matmul(matrix, values)
-    return (values.reshape(shape[0] * shape[1], shape[2]) @ matrix.T).reshape(*shape[:2], len(matrix))
+        result += fill
+    return result.numpy().transpose(np.argsort(order))
 
 
 def nearest(volume: Volume, target: Grid, *, fill: float = 0.0) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from coronet.prepare.geometry import (
     margin_voxels,
     mask_box,
     regrid,
+    widen,
 )
 
 CALCIUM_HU = 130
@@ -32,8 +34,8 @@ class NetworkInput:
         hu: int16, shape (x, y, z); air where the network must not look.
         region: boolean, same shape: where the network may answer; None means everywhere.
         grid: where the voxels lie.
-        distance_mm: float32, same shape: how far outside of the heart a voxel lies, 0 inside; None where the
-            whole scan is seen.
+        distance_mm: float32, same shape: how far outside of the heart a voxel lies, 0 inside; None unless
+            asked for.
     """
 
     hu: np.ndarray
@@ -53,7 +55,9 @@ def heart_input(ct: Volume, params: InputParams) -> NetworkInput:
     return NetworkInput(_hu(ct, grid), None, grid)
 
 
-def calcium_input(ct: Volume, heart: np.ndarray, params: InputParams) -> NetworkInput:
+def calcium_input(
+    ct: Volume, heart: np.ndarray, params: InputParams, *, measured: bool = False
+) -> NetworkInput:
     """The scan within ``params.margin_mm`` of the heart at ``params.spacing_mm``; everything else is air.
 
     Air outside of the widened heart keeps ribs, spine and hilum from the network, and shows it how far the
@@ -63,12 +67,11 @@ def calcium_input(ct: Volume, heart: np.ndarray, params: InputParams) -> Network
         ct: HU, shape (x, y, z), RAS+.
         heart: boolean, same shape.
         params: the calcium model's input.
+        measured: give the distance from the heart too, which takes longer than all the rest.
 
     Raises:
         InputError: the heart mask is empty.
     """
-    from scipy.ndimage import distance_transform_edt
-
     box = mask_box(heart, margin_voxels(params.margin_mm, ct.spacing_mm))
     if box is None:
         raise InputError("the heart mask is empty, so there is no place to look for coronary calcium")
@@ -76,9 +79,15 @@ def calcium_input(ct: Volume, heart: np.ndarray, params: InputParams) -> Network
     inside = regrid(Volume(heart.astype(np.uint8), ct.affine), grid) >= 0.5
     if not inside.any():
         raise InputError("the heart mask vanishes at the network's resolution; it is no heart")
-    distance_mm = distance_transform_edt(~inside, sampling=params.spacing_mm).astype(np.float32)
-    region = distance_mm <= params.margin_mm
+    region = widen(inside, params.margin_mm, params.spacing_mm)
+    distance_mm = _distance_mm(inside, params.spacing_mm) if measured else None
     return NetworkInput(np.where(region, _hu(ct, grid), np.int16(AIR_HU)), region, grid, distance_mm)
+
+
+def _distance_mm(inside: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    from scipy.ndimage import distance_transform_edt
+
+    return distance_transform_edt(~inside, sampling=spacing_mm).astype(np.float32)
 
 
 def _hu(ct: Volume, grid: Grid) -> np.ndarray:

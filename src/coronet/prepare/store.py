@@ -122,7 +122,7 @@ def _prepare_case(model: str, case: Case, spec: InputParams, folder: Path) -> di
         seen, mask = heart_input(ct, spec), heart
     else:
         try:
-            seen = calcium_input(ct, heart > 0, spec)
+            seen = calcium_input(ct, heart > 0, spec, measured=True)
         except InputError as error:
             raise InputError(f"{case.id}: {error}.") from error
         mask = load_mask(case.calcium, ct)

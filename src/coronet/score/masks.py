@@ -12,7 +12,7 @@ from coronet.cohort.volume import Volume
 from coronet.errors import InputError, UnsuitableScan
 from coronet.networks.builder import LoadedModel
 from coronet.score.intervals import THRESHOLDS
-from coronet.train.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
+from coronet.train.predict import calcium_voxels, heart_mask, predict_calcium, predict_heart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +51,13 @@ def find_masks(ct: Volume, heart_model: LoadedModel, calcium_model: LoadedModel)
     if not heart.any():
         raise UnsuitableScan("The heart network found no heart in this scan, so there is nothing to score.")
     probability = predict_calcium(ct, heart, calcium_model)
-    certainty = np.zeros(ct.shape, dtype=np.float32)
-    for threshold in sorted(THRESHOLDS):
-        certainty[calcium_mask(probability, ct, threshold)] = threshold
-    return Masks(heart, calcium_mask(probability, ct, calcium_model.params.threshold), certainty)
+    levels = np.array(sorted(THRESHOLDS), dtype=np.float32)
+    place, (kept, *cut) = calcium_voxels(probability, ct, (calcium_model.params.threshold, *levels))
+    calcium = np.zeros(ct.shape, dtype=bool, order="F")
+    calcium[place] = kept
+    certainty = np.zeros(ct.shape, dtype=np.float32, order="F")
+    certainty[place] = (np.stack(cut) * levels[:, None]).max(axis=0)
+    return Masks(heart, calcium, certainty)
 
 
 @dataclasses.dataclass(frozen=True)

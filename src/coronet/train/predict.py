@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
@@ -17,8 +20,6 @@ from coronet.train.device import precision
 
 BATCH = 8
 """Windows in memory at once."""
-LEAST = 0.01
-"""Probabilities below this are not brought back to the scan's grid."""
 GROWTH = 0.25
 """A calcification found at the threshold grows over bright voxels down to this share of it."""
 LEAST_SHARE = 0.4
@@ -74,7 +75,7 @@ def predict_heart(ct: Volume, model: LoadedModel) -> np.ndarray:
         model: a loaded heart model.
 
     Returns:
-        float32, shape of ``ct``, on its own grid.
+        float32, shape of ``ct``, on its own grid; 0 far from where the model's threshold is reached.
 
     Raises:
         InputError: the scan carries no contrast in the network's window.
@@ -83,7 +84,7 @@ def predict_heart(ct: Volume, model: LoadedModel) -> np.ndarray:
     seen = heart_input(ct, spec)
     check_contrast(window(seen.hu.astype(np.float32), spec.window_hu), "the scan")
     answer = probabilities(model.module, seen, spec, device=model.device, overlap=spec.overlap)
-    return _to_scan(answer, seen.grid, grid_of(ct))
+    return _to_scan(answer, seen.grid, grid_of(ct), wanted=answer >= model.params.threshold)
 
 
 def predict_calcium(ct: Volume, heart: np.ndarray, model: LoadedModel) -> np.ndarray:
@@ -95,32 +96,55 @@ def predict_calcium(ct: Volume, heart: np.ndarray, model: LoadedModel) -> np.nda
         model: a loaded calcium model.
 
     Returns:
-        float32, shape of ``ct``, on its own grid; 0 farther than the model's margin from the heart.
+        float32, shape of ``ct``, on its own grid; 0 farther than the model's margin from the heart. Windows
+        in which nothing is bright enough for `calcium_mask` are not looked at; what it finds stays the same.
 
     Raises:
         InputError: the heart mask is empty.
     """
     spec = model.params.input
     seen = calcium_input(ct, np.asarray(heart) > 0, spec)
+    seen = dataclasses.replace(seen, region=seen.region & _may_be_calcium(ct, seen.grid))
     answer = probabilities(model.module, seen, spec, device=model.device, overlap=spec.overlap)
-    return _to_scan(answer, seen.grid, grid_of(ct))
+    return _to_scan(answer, seen.grid, grid_of(ct), wanted=answer > 0)
 
 
-def _to_scan(answer: np.ndarray, grid: Grid, scan: Grid) -> np.ndarray:
-    """Bring probabilities to the scan's grid, computing only the box that holds any worth mentioning."""
-    result = np.zeros(scan.shape, np.float32)
-    coarse = mask_box(answer > LEAST, (1, 1, 1))
-    if coarse is None:
-        return result
-    # The network's grid was laid over the scan's, so their axes are parallel.
-    start, ratio = relative_axes(scan, grid)
-    low = np.clip(np.floor(start + (coarse[0] - 1) * ratio), 0, scan.shape).astype(int)
-    high = np.clip(np.ceil(start + coarse[1] * ratio) + 1, 0, scan.shape).astype(int)
-    if (high <= low).any():
-        return result
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    result[box] = regrid(Volume(answer, grid.affine), crop_grid(scan, low, high))
+def _may_be_calcium(ct: Volume, grid: Grid) -> np.ndarray:
+    """Voxels of ``grid`` that the probability of any voxel is computed from which `calcium_mask` may keep."""
+    import cc3d
+    from scipy.ndimage import maximum_filter
+
+    low, high = _scan_box(grid, grid_of(ct), (0, 0, 0), grid.shape)
+    bright = ct.array[tuple(map(slice, low, high))] >= CALCIUM_HU
+    things = cc3d.dust(bright, threshold=LEAST_VOXELS, connectivity=26)
+    start, ratio = relative_axes(grid, grid_of(ct))
+    place = np.rint(start + (np.argwhere(things) + low) * ratio).astype(int)
+    result = np.zeros(grid.shape, bool)
+    result[tuple(place.clip(0, np.asarray(grid.shape) - 1).T)] = True
+    # Half a voxel is lost by rounding, and interpolation reads so far; see `axis_weights`.
+    reach = np.ceil(0.5 + 1 + np.sqrt(np.maximum(ratio**2 - 1, 0)) / 2).astype(int)
+    return maximum_filter(result, size=tuple(2 * reach + 1))
+
+
+def _to_scan(answer: np.ndarray, grid: Grid, scan: Grid, *, wanted: np.ndarray) -> np.ndarray:
+    """Bring probabilities to the scan's grid, computing only the box around what is ``wanted`` of them."""
+    result = np.zeros(scan.shape, np.float32, order="F")
+    coarse = mask_box(wanted, (0, 0, 0))
+    if coarse is not None:
+        low, high = _scan_box(grid, scan, *coarse)
+        values = regrid(Volume(np.asfortranarray(answer), grid.affine), crop_grid(scan, low, high))
+        result[tuple(map(slice, low, high))] = values
     return result
+
+
+def _scan_box(
+    grid: Grid, scan: Grid, low: Sequence[int], high: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Box of a scan's voxels that reads from voxels ``low`` to ``high`` of a network's grid laid over it."""
+    start, ratio = relative_axes(scan, grid)
+    first = np.floor(start + (np.asarray(low) - 2) * ratio)
+    last = np.ceil(start + (np.asarray(high) + 1) * ratio) + 1
+    return np.clip(first, 0, scan.shape).astype(int), np.clip(last, 0, scan.shape).astype(int)
 
 
 def heart_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndarray:
@@ -136,7 +160,7 @@ def heart_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndar
     """
     import cc3d
 
-    result = np.zeros(ct.shape, bool)
+    result = np.zeros(ct.shape, bool, order="F")
     box = mask_box(probability >= threshold, (1, 1, 1))
     if box is None:
         return result
@@ -163,21 +187,40 @@ def calcium_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.nd
     Returns:
         Boolean, same shape.
     """
+    place, kept = calcium_voxels(probability, ct, (threshold,))
+    result = np.zeros(ct.shape, bool, order="F")
+    result[place] = kept[0]
+    return result
+
+
+def calcium_voxels(
+    probability: np.ndarray, ct: Volume, thresholds: Sequence[float]
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """`calcium_mask` at several thresholds at once, as the few voxels that may be true in any.
+
+    Returns:
+        Their indices along x, y and z, n of each, and which are calcium, shape (thresholds, n).
+    """
     import cc3d
 
-    result = np.zeros(ct.shape, bool)
     box = mask_box(probability > 0, (0, 0, 0))
     if box is None:
-        return result
-    place = tuple(slice(a, b) for a, b in zip(*box, strict=True))
-    likely, bright = probability[place], ct.array[place] >= CALCIUM_HU
-    sure = bright & (likely >= threshold)
-    things = cc3d.connected_components(bright & (likely > 0), connectivity=26)
-    sizes = np.bincount(things.ravel())
-    believed = np.bincount(things[sure], minlength=len(sizes)) >= LEAST_SHARE * sizes
-    candidates = bright & (likely >= threshold * GROWTH) & believed[things]
-    parts = cc3d.connected_components(candidates, connectivity=26)
-    large = np.bincount(parts.ravel()) >= LEAST_VOXELS
-    found = np.unique(parts[sure & candidates])
-    result[place] = np.isin(parts, found[(found > 0) & large[found]])
-    return result
+        return (np.empty(0, int),) * 3, np.empty((len(thresholds), 0), bool)
+    cut = tuple(map(slice, *box))
+    things = cc3d.connected_components(
+        (ct.array[cut] >= CALCIUM_HU) & (probability[cut] > 0), connectivity=26
+    )
+    bright = np.nonzero(things)
+    owner, likely = things[bright], probability[cut][bright]
+    sizes = np.bincount(owner)
+    candidates = np.zeros_like(things, dtype=bool)
+    kept = []
+    for threshold in thresholds:
+        sure = likely >= threshold
+        believed = np.bincount(owner[sure], minlength=len(sizes)) >= LEAST_SHARE * sizes
+        candidates[bright] = (likely >= threshold * GROWTH) & believed[owner]
+        part = cc3d.connected_components(candidates, connectivity=26)[bright]
+        found = np.bincount(part, minlength=1) >= LEAST_VOXELS
+        found &= np.bincount(part[sure], minlength=len(found)) > 0
+        kept.append(found[part] & (part > 0))
+    return tuple(index + low for index, low in zip(bright, box[0], strict=True)), np.stack(kept)

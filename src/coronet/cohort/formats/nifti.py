@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from coronet.cohort.formats.loaded import Loaded, check_grid, three_axes
+from coronet.cohort.volume import values_of
 from coronet.errors import UnreadableScan
 
 UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
@@ -27,7 +28,7 @@ def load(path: Path) -> Loaded:
         affine = _affine(image, path)
         if image.get_data_dtype().kind not in "iuf":
             raise UnreadableScan(f"{path}: values of type {image.get_data_dtype()} are no HU.")
-        array = three_axes(np.asanyarray(image.dataobj), path)
+        array = three_axes(values_of(image, path), path)
     except UnreadableScan:
         raise
     except Exception as error:
