@@ -121,8 +121,8 @@ def values_of(image: nibabel.spatialimages.SpatialImage, path: Path) -> np.ndarr
     """The scaled values of an image that was opened from ``path``.
 
     ``.nii.gz`` is inflated in one go where it can be: its header and its gzip trailer must agree on the size
-    before memory is taken for it. Files of several gzip members and of 4 GiB and more do not get that far, nor
-    do damaged ones: those are read to their end once, since a reader that stops after the last voxel sees
+    before memory is taken for it. Files of several gzip members and of 4 GiB and more do not get that far,
+    nor do damaged ones: those are read to their end once, since a reader that stops after the last voxel sees
     neither a false checksum nor a lost end.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -183,8 +184,21 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
     spec = ModelSpec(raw["model"], params, raw["fingerprint"], raw["cases"], raw["data_sha256"])
     module = build_network(params.network, shape=params.input.shape, seed=0, start=folder / WEIGHTS)
     device = device or torch.device("cpu")
-    module = module.to(device, memory_format=torch.channels_last_3d).eval().requires_grad_(False)
-    return LoadedModel(module, spec, digest, device)
+    module = module.eval().requires_grad_(False)
+    _fold_norms(module)
+    return LoadedModel(module.to(device, memory_format=torch.channels_last_3d), spec, digest, device)
+
+
+def _fold_norms(module: nn.Module) -> None:
+    """Make each batch norm part of the convolution before it, in place; such a network can learn no more."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    for block in module.modules():
+        if not isinstance(block, nn.Sequential):
+            continue
+        for index, (first, second) in enumerate(itertools.pairwise(block)):
+            if isinstance(first, nn.Conv3d) and isinstance(second, nn.BatchNorm3d):
+                block[index], block[index + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
 
 
 def _save(path: Path, module: nn.Module) -> None:
