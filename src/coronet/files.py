@@ -8,11 +8,14 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from coronet.errors import Busy, InputError
+
+_UMASK = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -30,13 +33,19 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)
+        part.chmod(0o666 & ~_umask())
         part.replace(path)
         sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    # It can only be read by setting it, and is the same for all threads.
+    with _UMASK:
+        mask = os.umask(0)
+        os.umask(mask)
+    return mask
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Scores of a folder of scans, one after another; what cannot be scored is recorded with the reason.
+"""Scores of a folder of scans, two at a time; what cannot be scored is recorded with the reason.
 
 The results are one folder a scan, named by a keyed hash of its voxels, and ``scores.csv`` with one row a
 scan. Nothing in them names a file or a patient. Which file was which scan is in ``.sources.jsonl``, which its
@@ -7,6 +7,7 @@ owner alone can read; by it a second run passes over what is done without openin
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -15,8 +16,10 @@ import io
 import json
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +32,15 @@ from coronet.networks.builder import LoadedModel
 from coronet.score.groups import find_groups
 from coronet.score.protocol import PROTOCOLS, Protocol
 from coronet.score.scan import SCORE, ScanScore, score_scan, write_scan_score
+from coronet.train.device import sharing_cores
 
 logger = logging.getLogger("coronet")
 
 TABLE, SETTINGS, SOURCES = "scores.csv", "settings.json", ".sources.jsonl"
 MOST_STARTS = 3
 """Runs that one scan may end, by using up the memory for instance, before it is passed over."""
+LANES = 2
+"""Scans in memory at once: one is read or written while the other's networks run. More would gain little."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,9 +126,10 @@ def score_folder(
     groups: str = "paper",
     again: bool = False,
     quiet_s: float = 0.0,
+    lanes: int = LANES,
     progress: Callable[[int, int], None] | None = None,
 ) -> BatchResult:
-    """Score every scan of a folder; one scan is in memory at a time.
+    """Score every scan of a folder.
 
     Args:
         folder: volume files and folders of DICOM series; see `coronet.cohort.inbox`.
@@ -132,6 +139,7 @@ def score_folder(
         groups: preset of the risk groups in the table.
         again: try those scans once more that could not be scored.
         quiet_s: leave for a later run what was changed less than so many seconds ago; it may not be whole.
+        lanes: scans in memory at once. One that was begun when an earlier run was killed is alone in it.
         progress: called with (files or sub-folders done, in all).
 
     Raises:
@@ -145,10 +153,16 @@ def score_folder(
     entries = [item for item in find_entries(folder) if time.time() - item.changed >= quiet_s]
     with exclusive(out / ".lock"):
         _settle(out, scorer)
-        journal, key, scored = Journal(out / SOURCES), load_key(out), 0
+        journal, key = Journal(out / SOURCES), load_key(out)
+        claims: dict[str, threading.Lock] = {}
+
+        def take(entry: Entry) -> int:
+            return _take(entry, out, journal, key, claims=claims, scorer=scorer, write=write, again=again)
+
         try:
-            for done, entry in enumerate(entries, 1):
-                scored += _take(entry, out, journal, key, scorer=scorer, write=write, again=again)
+            scored = 0
+            for done, count in enumerate(_in_lanes(take, entries, journal, lanes), 1):
+                scored += count
                 if progress:
                     progress(done, len(entries))
         finally:
@@ -170,12 +184,30 @@ def _settle(out: Path, scorer: Scorer) -> None:
         shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
+def _in_lanes(
+    take: Callable[[Entry], int], entries: Sequence[Entry], journal: Journal, lanes: int
+) -> Iterator[int]:
+    """What ``take`` returns of each entry as they end, ``lanes`` of them at work at a time.
+
+    Entries that an earlier run was killed over come last and one by one, so that none is blamed for another.
+    """
+    suspects = [entry for entry in entries if any(known.starts for known in journal.records(entry).values())]
+    with sharing_cores(lanes), ThreadPoolExecutor(lanes) as pool:
+        try:
+            others = [pool.submit(take, entry) for entry in entries if entry not in suspects]
+            yield from (ended.result() for ended in as_completed(others))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    yield from map(take, suspects)
+
+
 def _take(
     entry: Entry,
     out: Path,
     journal: Journal,
     key: bytes,
     *,
+    claims: dict[str, threading.Lock],
     scorer: Scorer,
     write: Callable[[Path, ScanScore], None],
     again: bool,
@@ -199,7 +231,9 @@ def _take(
             continue
         journal.begin(entry, source.label)
         try:
-            scan, reason, new = _score(source, out, unread=unread, key=key, scorer=scorer, write=write)
+            scan, reason, new = _score(
+                source, out, unread=unread, key=key, claims=claims, scorer=scorer, write=write
+            )
         except BaseException:
             # The disk is full, or somebody stops the run: nothing to blame the scan for.
             journal.leave(entry, source.label)
@@ -218,24 +252,29 @@ def _score(
     *,
     unread: str,
     key: bytes,
+    claims: dict[str, threading.Lock],
     scorer: Scorer,
     write: Callable[[Path, ScanScore], None],
 ) -> tuple[str, str, bool]:
     """Name of the scan, the reason where it has no score, and whether it was scored now."""
     name = unread
-    try:
-        scan = source.read()
-        name = f"scan-{content_digest(scan.volume, key)[:10]}"
-        if (out / name / SCORE).exists():
-            return name, "", False
-        scored = scorer(scan)
-    except CoronetError as error:
-        return name, _without(str(error), source.names), False
-    except Exception as error:
-        # Files from anywhere can break any parser; the others must not wait for it. The text may hold a name.
-        return name, f"{type(error).__name__} while it was read or scored.", False
-    with replacing_folder(out / name) as part:
-        write(part, scored)
+    with contextlib.ExitStack() as claimed:
+        try:
+            scan = source.read()
+            name = f"scan-{content_digest(scan.volume, key)[:10]}"
+            # The same scan may lie in the folder twice.
+            claimed.enter_context(claims.setdefault(name, threading.Lock()))
+            if (out / name / SCORE).exists():
+                return name, "", False
+            scored = scorer(scan)
+        except CoronetError as error:
+            return name, _without(str(error), source.names), False
+        except Exception as error:
+            # Files from anywhere can break any parser; the others must not wait for it. The text may hold a
+            # name.
+            return name, f"{type(error).__name__} while it was read or scored.", False
+        with replacing_folder(out / name) as part:
+            write(part, scored)
     return name, "", True
 
 

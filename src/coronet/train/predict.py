@@ -18,8 +18,8 @@ from coronet.prepare.intensity import check_contrast, window
 from coronet.prepare.patches import blend
 from coronet.train.device import precision
 
-BATCH = 8
-"""Windows in memory at once."""
+BATCH = 4
+"""Windows in memory at once; what more of them take no longer fits into a processor's cache."""
 GROWTH = 0.25
 """A calcification found at the threshold grows over bright voxels down to this share of it."""
 LEAST_SHARE = 0.4
