@@ -8,11 +8,9 @@ owner alone can read; by it a second run passes over what is done without openin
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import hashlib
 import hmac
-import io
 import json
 import logging
 import shutil
@@ -29,6 +27,7 @@ from coronet.cohort.reader import Scan
 from coronet.errors import CoronetError, InputError
 from coronet.files import exclusive, read_json, replacing_folder, write_json, write_text
 from coronet.networks.builder import LoadedModel
+from coronet.score.batch_table import BatchRow, row_of, to_csv
 from coronet.score.groups import find_groups
 from coronet.score.protocol import PROTOCOLS, Protocol
 from coronet.score.scan import SCORE, ScanScore, score_scan, write_scan_score
@@ -76,32 +75,6 @@ class Scorer:
         """Ten digits that differ where the settings do."""
         text = json.dumps(self.settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchRow:
-    """One scan of a batch; figures are None where there is no score.
-
-    Attributes:
-        scan: ``scan-`` and ten digits of the keyed hash of its voxels, which names its folder of results;
-            where no voxels could be read, ``unread-`` and ten digits of the keyed hash of where it lies.
-        agatston: score.
-        volume_mm3: of calcium.
-        group: risk group.
-        low: the lowest score of its interval.
-        high: the highest.
-        flags: reasons to be careful, divided by spaces.
-        reason: why there is no score; it names no file.
-    """
-
-    scan: str
-    agatston: float | None = None
-    volume_mm3: float | None = None
-    group: str = ""
-    low: float | None = None
-    high: float | None = None
-    flags: str = ""
-    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +141,7 @@ def score_folder(
         finally:
             # A run that is stopped leaves a table of what it has.
             rows = _rows(out, entries, journal, preset)
-            write_text(out / TABLE, _to_csv(rows))
+            write_text(out / TABLE, to_csv(rows))
     return BatchResult(rows, scored)
 
 
@@ -295,31 +268,5 @@ def _rows(out: Path, entries: Sequence[Entry], journal: Journal, preset: str) ->
             if known.reason:
                 found.setdefault(known.scan, BatchRow(known.scan, reason=known.reason))
             elif (out / known.scan / SCORE).exists():
-                found[known.scan] = _row(known.scan, read_json(out / known.scan / SCORE), preset)
+                found[known.scan] = row_of(known.scan, read_json(out / known.scan / SCORE), preset)
     return tuple(found[name] for name in sorted(found))
-
-
-def _row(scan: str, answer: dict[str, Any], preset: str) -> BatchRow:
-    scores, interval = answer["scores"], answer["intervals"]
-    return BatchRow(
-        scan=scan,
-        agatston=round(scores["agatston"], 3),
-        volume_mm3=round(scores["volume_mm3"], 3),
-        group=answer["groups"][preset],
-        low=round(interval["low"], 3),
-        high=round(interval["high"], 3),
-        flags=" ".join(answer["input"]["flags"]),
-    )
-
-
-def _to_csv(rows: Sequence[BatchRow]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in dataclasses.fields(BatchRow)])
-    writer.writerows(_cells(rows))
-    return text.getvalue()
-
-
-def _cells(rows: Sequence[BatchRow]) -> Iterator[list[Any]]:
-    for row in rows:
-        yield ["" if value is None else value for value in dataclasses.astuple(row)]
