@@ -81,7 +81,9 @@ def test_a_network_starts_from_the_autoencoders_encoder(tmp_path):
 
 
 def test_a_saved_model_answers_as_before(tmp_path):
-    network = build_network(PLAIN, shape=SHAPE, seed=0).eval()
+    network = build_network(PLAIN, shape=SHAPE, seed=0)
+    network(torch.randn(2, 1, *SHAPE) * 3 + 1)
+    network.eval()
     save_model(tmp_path, network, ModelSpec("heart", PARAMS, "abc", {"phantom": 3}))
     loaded = load_model(tmp_path)
     image = torch.randn(1, 1, *SHAPE)

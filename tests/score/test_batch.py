@@ -183,3 +183,36 @@ def test_killed_at_any_moment_nothing_is_lost_and_what_kills_is_passed_over(make
     again = score_folder(inbox, out, scorer=Scorer(*models), again=True)
     assert again.scored_now == 1 and not again.refused
     assert not list(out.glob(".part-*"))
+
+
+def test_copies_of_a_scan_are_scored_once_and_lanes_change_no_score(inbox, scorer, make_chest, tmp_path):
+    for number in range(3):
+        write_nifti(inbox / f"copy-{number}.nii.gz", make_chest(LESIONS, seed=1).ct)
+    one = score_folder(inbox, tmp_path / "one", scorer=scorer, lanes=1)
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / ".salt").write_bytes((tmp_path / "one" / ".salt").read_bytes())
+    two = score_folder(inbox, tmp_path / "two", scorer=scorer, lanes=3)
+    assert one.scored_now == two.scored_now == 2
+    assert one.rows == two.rows
+
+
+def test_what_a_killed_run_was_at_comes_last_and_alone(inbox, scorer, tmp_path):
+    out, busy, seen = tmp_path / "out", [], []
+
+    journal = files.Journal(out / SOURCES)
+    out.mkdir()
+    (entry, *_) = [item for item in files.find_entries(inbox) if item.name == "CANARY-with.nii.gz"]
+    journal.begin(entry, entry.name)
+
+    @dataclasses.dataclass(frozen=True)
+    class Watching(Scorer):
+        def __call__(self, scan):
+            busy.append(scan)
+            seen.append((len(busy), float(scan.volume.array.max())))
+            found = super().__call__(scan)
+            busy.remove(scan)
+            return found
+
+    options = {field.name: getattr(scorer, field.name) for field in dataclasses.fields(scorer)}
+    score_folder(inbox, out, scorer=Watching(**options), lanes=2)
+    assert seen[-1] == (1, 350.0)
