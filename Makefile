@@ -44,6 +44,7 @@ dashboard: .venv/.installed ## the searches in optuna-dashboard on 127.0.0.1:808
 
 bench: .venv/.installed ## side-by-side timings, the quick ones
 	@python benchmarks/score_mask.py
+	@python benchmarks/score.py --repeats 3 --peer
 
 # UV_FIND_LINKS or UV_EXTRA_INDEX_URL must lead to torch's CPU build, else CUDA's packages enter the lock.
 lock: ## resolve requirements/lock.txt again
