@@ -51,3 +51,44 @@ def test_gradients_reach_logits_at_soft_targets():
     segmentation_loss(LossParams(0.5, 0.5, 2.0, 0.25))(logits, torch.rand(2, 1, 4, 4, 4)).backward()
     assert torch.isfinite(logits.grad).all()
     assert logits.grad.abs().sum() > 0
+
+
+def test_the_loss_and_its_gradient_are_monais():
+    from monai.losses import DiceFocalLoss
+
+    params = LossParams(0.4, 0.6, 0.5, 0.25)
+    other = DiceFocalLoss(
+        sigmoid=True,
+        squared_pred=True,
+        batch=True,
+        smooth_nr=SMOOTH,
+        smooth_dr=SMOOTH,
+        gamma=params.focal_gamma,
+        alpha=params.focal_alpha,
+        lambda_dice=params.dice,
+        lambda_focal=params.focal,
+    )
+    random = torch.Generator().manual_seed(0)
+    targets = torch.rand((2, 1, 6, 6, 6), generator=random).round()
+    logits = torch.randn(targets.shape, generator=random) * 30
+    found = []
+    for loss in (segmentation_loss(params), other):
+        leaf = logits.clone().requires_grad_()
+        value = loss(leaf, targets)
+        value.backward()
+        found.append((value.detach(), leaf.grad))
+    torch.testing.assert_close(*found)
+
+
+def test_training_does_not_wait_for_a_library_of_everything():
+    import subprocess
+    import sys
+
+    program = """
+import sys
+from coronet.config import LossParams
+from coronet.train import fit, loop, losses, pretrain
+losses.segmentation_loss(LossParams(0.5, 0.5, 2.0, 0.25))
+assert "monai" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

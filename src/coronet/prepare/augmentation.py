@@ -18,6 +18,7 @@ from coronet.cohort.volume import AIR_HU
 from coronet.config import AugmentParams
 from coronet.prepare.intensity import window as to_window
 
+CPU = torch.device("cpu")
 ELASTIC_KNOTS = 5
 """Control points of the elastic field along each axis of a window."""
 
@@ -27,6 +28,8 @@ def cut(
     centre: Sequence[float],
     shape: Sequence[int],
     fills: Sequence[float],
+    *,
+    device: torch.device = CPU,
 ) -> torch.Tensor:
     """A window of several arrays, without interpolation.
 
@@ -35,12 +38,13 @@ def cut(
         centre: index of the window's centre; half-integers for even sizes.
         shape: window (x, y, z) in voxels.
         fills: value outside of each array.
+        device: where the window shall lie; the arrays cross to it in their own type.
 
     Returns:
         float32, shape (len(stack), *shape).
     """
     first = [round(c - (n - 1) / 2) for c, n in zip(centre, shape, strict=True)]
-    result = torch.empty((len(stack), *shape), dtype=torch.float32)
+    result = torch.empty((len(stack), *shape), dtype=torch.float32, device=device)
     source, inner = [], []
     for start, n, size in zip(first, shape, stack[0].shape, strict=True):
         low, high = max(start, 0), min(start + n, size)
@@ -48,7 +52,7 @@ def cut(
         inner.append(slice(low - start, max(low, high) - start))
     for channel, (array, fill) in enumerate(zip(stack, fills, strict=True)):
         result[channel].fill_(fill)
-        result[(channel, *inner)] = torch.from_numpy(np.ascontiguousarray(array[tuple(source)])).float()
+        result[(channel, *inner)] = torch.from_numpy(np.ascontiguousarray(array[tuple(source)])).to(device)
     return result
 
 
@@ -67,15 +71,16 @@ def warp(
         fills: value outside of each array.
 
     Returns:
-        float32, shape (len(stack), x, y, z).
+        float32, shape (len(stack), x, y, z), on the field's device.
     """
-    places = field + torch.as_tensor(centre, dtype=torch.float32)
-    low = places.amin(dim=(0, 1, 2)).floor().int().tolist()
-    high = places.amax(dim=(0, 1, 2)).ceil().int().tolist()
+    places = field + torch.as_tensor(centre, dtype=torch.float32, device=field.device)
+    corners = torch.stack([places.amin(dim=(0, 1, 2)).floor(), places.amax(dim=(0, 1, 2)).ceil()])
+    low, high = corners.int().tolist()
     size = [max(h - lo + 1, 2) for lo, h in zip(low, high, strict=True)]
     middle = [lo + (n - 1) / 2 for lo, n in zip(low, size, strict=True)]
-    block = cut(stack, middle, size, fills)
-    scaled = (places - torch.tensor(low)) * (2.0 / (torch.tensor(size) - 1)) - 1.0
+    block = cut(stack, middle, size, fills, device=field.device)
+    first, steps = torch.tensor([low, [n - 1 for n in size]], device=field.device)
+    scaled = (places - first) * (2.0 / steps) - 1.0
     # grid_sample wants the last axis first.
     return F.grid_sample(
         block[None], scaled.flip(-1)[None], mode="bilinear", padding_mode="border", align_corners=True
@@ -83,7 +88,12 @@ def warp(
 
 
 def draw_field(
-    rng: np.random.Generator, params: AugmentParams, *, shape: Sequence[int], spacing_mm: Sequence[float]
+    rng: np.random.Generator,
+    params: AugmentParams,
+    *,
+    shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    device: torch.device = CPU,
 ) -> torch.Tensor | None:
     """A random rotation, zoom, shift and elastic displacement as offsets from the window's centre.
 
@@ -92,6 +102,7 @@ def draw_field(
         params: how much, and how often each transform happens.
         shape: window (x, y, z) in voxels.
         spacing_mm: voxel size (x, y, z) in mm; rotation and displacement are in mm, not in voxels.
+        device: where the field is computed; what is drawn does not depend on it.
 
     Returns:
         float32 (x, y, z, 3) in voxels, or None where the draw leaves the geometry as it is.
@@ -102,17 +113,15 @@ def draw_field(
     knots = _sometimes(rng, params) * rng.uniform(-1, 1, (3, *[ELASTIC_KNOTS] * 3)) * params.elastic_mm
     if not (angles.any() or shift.any() or knots.any()) and zoom == 1:
         return None
-    spacing = torch.as_tensor(spacing_mm, dtype=torch.float32)
-    axes = [
-        (torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * mm
-        for n, mm in zip(shape, spacing_mm, strict=True)
-    ]
+    kind = {"dtype": torch.float32, "device": device}
+    spacing = torch.as_tensor(spacing_mm, **kind)
+    axes = [(torch.arange(n, **kind) - (n - 1) / 2) * mm for n, mm in zip(shape, spacing_mm, strict=True)]
     places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    places = places @ torch.as_tensor(_rotation(angles).T / zoom, dtype=torch.float32)
-    places += torch.as_tensor(shift, dtype=torch.float32)
+    places = places @ torch.as_tensor(_rotation(angles).T / zoom, **kind)
+    places += torch.as_tensor(shift, **kind)
     if knots.any():
         elastic = F.interpolate(
-            torch.as_tensor(knots, dtype=torch.float32)[None],
+            torch.as_tensor(knots, **kind)[None],
             size=tuple(shape),
             mode="trilinear",
             align_corners=True,
@@ -159,7 +168,8 @@ def draw_intensity(
     if sigma_mm > 0:
         hu = blur(hu, [sigma_mm / mm for mm in spacing_mm])
     if noise_hu > 0:
-        hu = hu + noise_hu * torch.from_numpy(rng.standard_normal(hu.shape, dtype=np.float32))
+        noise = torch.from_numpy(rng.standard_normal(hu.shape, dtype=np.float32))
+        hu = hu + noise_hu * noise.to(hu.device)
     seen = to_window(hu, window_hu)
     return seen if gamma == 1 else 2 * ((seen + 1) / 2) ** float(gamma) - 1
 
@@ -169,7 +179,7 @@ def blur(hu: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
     result = hu[None, None] - AIR_HU
     for axis, width in enumerate(sigma):
         reach = max(1, int(np.ceil(3 * width)))
-        offset = torch.arange(-reach, reach + 1, dtype=torch.float32)
+        offset = torch.arange(-reach, reach + 1, dtype=torch.float32, device=hu.device)
         kernel = torch.exp(-0.5 * (offset / max(width, 1e-3)) ** 2)
         shape = [1, 1, 1, 1, 1]
         shape[2 + axis] = len(offset)

@@ -14,7 +14,7 @@ import torch
 
 from coronet.cohort.volume import AIR_HU
 from coronet.config import ModelParams
-from coronet.prepare.augmentation import cut, draw_field, draw_intensity, warp
+from coronet.prepare.augmentation import CPU, cut, draw_field, draw_intensity, warp
 from coronet.prepare.inputs import CALCIUM_HU
 from coronet.prepare.intensity import window
 from coronet.prepare.store import FAR, TENTHS, PreparedCase
@@ -93,13 +93,15 @@ def _thinned(voxels: np.ndarray) -> np.ndarray:
 
 
 class WindowSampler:
-    """Draws training samples from prepared cases held in memory.
+    """Draws training samples from prepared cases held in memory; ``device`` is where they are made.
 
     Attributes:
         focus: what the network got most wrong when this epoch began; nothing by default.
     """
 
-    def __init__(self, cases: Sequence[PreparedCase], params: ModelParams, *, seed: int) -> None:
+    def __init__(
+        self, cases: Sequence[PreparedCase], params: ModelParams, *, seed: int, device: torch.device = CPU
+    ) -> None:
         self.focus = Focus()
         self._cases = tuple(cases)
         self._anchors = tuple(find_anchors(case, number) for number, case in enumerate(cases))
@@ -110,17 +112,22 @@ class WindowSampler:
         )
         self._params = params
         self._seed = seed
+        self._device = device
 
     def sample(self, epoch: int, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Image (1, x, y, z) in −1 … 1 and target (1, x, y, z) in 0 … 1 of one sample."""
         rng = np.random.default_rng([self._seed, epoch, index])
         number, centre = self._place(rng, epoch, index)
         case, spec = self._cases[number], self._params.input
-        field = draw_field(rng, self._params.augment, shape=spec.shape, spacing_mm=spec.spacing_mm)
+        field = draw_field(
+            rng, self._params.augment, shape=spec.shape, spacing_mm=spec.spacing_mm, device=self._device
+        )
         pair = self._cutout(
             case,
             lambda stack, fills: (
-                cut(stack, centre, spec.shape, fills) if field is None else warp(stack, centre, field, fills)
+                cut(stack, centre, spec.shape, fills, device=self._device)
+                if field is None
+                else warp(stack, centre, field, fills)
             ),
         )
         if case.distance is not None:

@@ -70,7 +70,7 @@ class SegmentationLearner:
     ) -> None:
         self.metric = "dice" if model == "heart" else "f1"
         self._model, self._params, self._device = model, params, device
-        self._sampler = WindowSampler(train_cases, params, seed=seed)
+        self._sampler = WindowSampler(train_cases, params, seed=seed, device=device)
         self._tune = tuple(tune_cases)
         self._loss = segmentation_loss(params.loss)
 
@@ -123,6 +123,9 @@ class SegmentationLearner:
 
     def _count(self, module: nn.Module, case: PreparedCase) -> Overlap:
         seen = case.within(self._params.input.margin_mm)
+        if self._model == "calcium":
+            # only bright voxels count, so windows without any need no answer
+            seen = dataclasses.replace(seen, region=seen.region & (seen.hu >= CALCIUM_HU))
         answer = probabilities(module, seen, self._params.input, device=self._device, overlap=0.0)
         predicted, truth = answer >= self._params.threshold, case.target >= CERTAIN
         if self._model == "calcium":

@@ -243,9 +243,10 @@ def _epoch(
         training.optimiser.step()
         training.steps += 1
         training.update_average()
-        losses.append(float(loss.detach()))
+        losses.append(loss.detach())
         tick()
-    mean = float(np.mean(losses))
+    # read once: every reading would let a GPU wait for the processor
+    mean = float(torch.stack(losses).double().mean())
     if not np.isfinite(mean):
         raise StageError(
             f"The loss of epoch {epoch + 1} is not a number; try a lower optimiser.learning_rate."

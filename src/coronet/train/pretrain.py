@@ -96,14 +96,15 @@ def pretrain_model(
             },
         )
         loaded: tuple[PreparedCase, ...] = load_prepared(prepared, cases, spec.input)
+        device = pick_device()
         module = build_autoencoder(spec.network, shape=spec.input.shape, seed=params.seed)
         outcome = train(
             module,
-            ReconstructionLearner(WindowSampler(loaded, spec, seed=params.seed)),
+            ReconstructionLearner(WindowSampler(loaded, spec, seed=params.seed, device=device)),
             spec.optimiser,
             seed=params.seed,
             work=work,
-            device=pick_device(),
+            device=device,
             title=f"{model} autoencoder",
         )
         module.load_state_dict(outcome.weights)
