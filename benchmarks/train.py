@@ -91,7 +91,7 @@ class PlainRecipe:
             smooth_nr=1.0,
             smooth_dr=1.0,
         )
-        items = [{"image": _within(case, params), "label": (case.target >= 128)} for case in cases]
+        items = [{"image": _within(case, params), "label": case.target[None] >= 128} for case in cases]
         self._data = CacheDataset(items, transform=_transforms(params), progress=False)
 
     def epoch(self, steps: int) -> None:
@@ -116,7 +116,7 @@ class PlainRecipe:
 
 def _within(case: PreparedCase, params: ModelParams) -> np.ndarray:
     seen = case.within(params.input.margin_mm)
-    return seen.hu.astype(np.float32)
+    return seen.hu[None].astype(np.float32)
 
 
 def _transforms(params: ModelParams) -> Any:
@@ -130,7 +130,6 @@ def _transforms(params: ModelParams) -> Any:
     zoom = [(low - 1, high - 1) for low, high in [change.zoom] * 3]
     sigma = [(0.0, change.blur_mm / mm) for mm in spec.spacing_mm]
     chain = [
-        t.EnsureChannelFirstd(both, channel_dim="no_channel"),
         t.ScaleIntensityRanged("image", *spec.window_hu, -1.0, 1.0, clip=True),
         t.SpatialPadd(both, spec.shape, value=-1.0 if spec.window_hu[0] >= AIR_HU else 0.0),
         t.EnsureTyped(both),
