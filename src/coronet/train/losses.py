@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
 from coronet.config import LossParams
 
@@ -25,17 +24,13 @@ def segmentation_loss(params: LossParams) -> Callable[[torch.Tensor, torch.Tenso
     Returns:
         A function of logits and targets, both (n, 1, x, y, z), targets in 0 … 1.
     """
+    from monai.losses import DiceLoss, FocalLoss
+
+    dice = DiceLoss(sigmoid=True, squared_pred=True, batch=True, smooth_nr=SMOOTH, smooth_dr=SMOOTH)
+    focal = FocalLoss(gamma=params.focal_gamma, alpha=params.focal_alpha)
 
     def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = logits.float()
-        answers = torch.sigmoid(logits)
-        both = (answers * targets).sum()
-        dice = 1 - (2 * both + SMOOTH) / (answers.square().sum() + targets.square().sum() + SMOOTH)
-        entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        # as a logarithm, since a power of 0 has no gradient
-        wrong = F.logsigmoid(logits * (1 - 2 * targets))
-        weight = params.focal_alpha * targets + (1 - params.focal_alpha) * (1 - targets)
-        focal = (weight * (params.focal_gamma * wrong).exp() * entropy).mean()
-        return params.dice * dice + params.focal * focal
+        return params.dice * dice(logits, targets) + params.focal * focal(logits, targets)
 
     return loss
