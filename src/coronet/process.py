@@ -1,4 +1,4 @@
-"""What this process has to do with the one that started it."""
+"""Processes: how one ends with the one that started it, and pools of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from concurrent.futures import ProcessPoolExecutor
 
 PARENT_DEATH_SIGNAL = 1
 """Of prctl(2): be told of the parent's end."""
@@ -25,3 +26,22 @@ def end_with_parent(parent: int | None = None) -> None:
     ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of processes that share the cores and end with this one.
+
+    They are fresh interpreters, since a copy of a process that already runs threads may hang.
+    """
+    from multiprocessing import get_context
+
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    return ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(os.getpid(), threads)
+    )
+
+
+def _begin(parent: int, threads: int) -> None:
+    end_with_parent(parent)
+    # read by libraries when they are loaded, which is later
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))

@@ -144,7 +144,7 @@ def measure_image(volume: Volume) -> ImageMeasures:
 def content_hash(array: np.ndarray) -> str:
     """sha256 of shape, type and voxels; place and spacing do not count, since a copy may have been moved."""
     digest = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
-    digest.update(np.ascontiguousarray(array))
+    digest.update(np.ascontiguousarray(array.T))
     return digest.hexdigest()
 
 

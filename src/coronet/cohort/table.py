@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import types
 import typing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +25,7 @@ from coronet.cohort.suitability import CONTRAST, NO_HEART, NOT_HU, suitability
 from coronet.cohort.volume import read_nifti
 from coronet.errors import InputError
 from coronet.files import write_text
-from coronet.process import end_with_parent
+from coronet.process import worker_pool
 
 if typing.TYPE_CHECKING:
     import pandas
@@ -147,20 +145,8 @@ def _described(cases: tuple[Case, ...], workers: int) -> Iterator[tuple[dict, np
     if workers <= 1 or len(cases) == 1:
         yield from map(_describe_case, cases)
         return
-    with ProcessPoolExecutor(
-        min(workers, len(cases)),
-        mp_context=_context(),
-        initializer=end_with_parent,
-        initargs=(os.getpid(),),
-    ) as pool:
+    with worker_pool(min(workers, len(cases))) as pool:
         yield from pool.map(_describe_case, cases)
-
-
-def _context() -> typing.Any:
-    """Fresh processes: copies of one that already runs threads may hang."""
-    import multiprocessing
-
-    return multiprocessing.get_context("spawn")
 
 
 def _describe_case(case: Case) -> tuple[dict, np.ndarray]:

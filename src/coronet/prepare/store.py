@@ -6,9 +6,9 @@ Only patients of the train and tune parts are prepared. A test patient's scan is
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from coronet.fingerprint import canonical
 from coronet.prepare.geometry import Grid
 from coronet.prepare.inputs import NetworkInput, calcium_input, heart_input, target
 from coronet.prepare.intensity import check_contrast, window
+from coronet.process import worker_pool
 
 if TYPE_CHECKING:
     from coronet.cohort.split import Split
@@ -79,7 +80,7 @@ def prepare_model(
         split: which case belongs to which part.
         params: all parameters; of the model's, ``input`` and ``augment.surface_mm`` are read.
         out: the folder to write; it is replaced as a whole.
-        workers: scans in memory at once.
+        workers: processes, each with one scan in memory.
         progress: called with (cases done, cases in all).
 
     Returns:
@@ -100,8 +101,8 @@ def prepare_model(
         if not any(part_of[case.id] == part for case in usable):
             raise InputError(f"No {part} case has the masks that the {model} model learns from; add some.")
     entries: dict[str, Any] = {}
-    with replacing_folder(out) as folder, ThreadPoolExecutor(max(1, workers)) as pool:
-        done = pool.map(lambda case: _prepare_case(model, case, wide, folder), usable)
+    with replacing_folder(out) as folder, worker_pool(max(1, workers)) as pool:
+        done = pool.map(functools.partial(_prepare_case, model, wide, folder), usable)
         for number, (case, entry) in enumerate(zip(usable, done, strict=True), start=1):
             entries[case.id] = {**entry, "part": part_of[case.id], "source": case.facts.source}
             if progress:
@@ -113,7 +114,7 @@ def prepare_model(
     return Path(out)
 
 
-def _prepare_case(model: str, case: Case, spec: InputParams, folder: Path) -> dict[str, Any]:
+def _prepare_case(model: str, spec: InputParams, folder: Path, case: Case) -> dict[str, Any]:
     from safetensors.numpy import save_file
 
     ct = read_nifti(case.ct)
