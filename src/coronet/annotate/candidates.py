@@ -1,0 +1,373 @@
+"""What may be calcium: the bright pieces in and around a heart, each described by whole numbers.
+
+Everything that reaches a forest is computed from whole numbers or from operations that IEEE 754 rounds
+exactly, and is rounded at last, so that the same scan gives the same features on every processor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from coronet.cohort.measures import CALCIUM_HU
+from coronet.cohort.volume import Volume
+from coronet.errors import InputError
+
+MARGIN_MM = 8.0
+"""How far from the drawn heart pieces are looked for: a drawn surface is a few millimetres off."""
+VIEW_MM = 24.0
+"""How far around the heart the scan is looked at for what surrounds a piece."""
+LEAST_VOXELS = 3
+"""Smaller pieces no reader would tell from noise."""
+COARSE_MM = 2.0
+"""Distances are measured on about this grid."""
+NEAR_MM = (2.5, 7.0, 20.0)
+"""How far around a piece's box its surroundings are looked at."""
+FAT_HU = (-150, -30)
+LUNG_HU = -400
+METAL_HU = 1500
+SHADOW_HU = (-400, -150)
+"""Darker than fat and no lung: the undershoot beside metal."""
+LARGE_MM3 = 8.0
+FAR_MM = 99.0
+
+SURROUNDINGS = ("mean_hu", "deviation_hu", "fat", "lung", "bright", "metal", "shadow")
+FEATURES = (
+    "voxels",
+    "volume_mm3",
+    "peak_hu",
+    "mean_hu",
+    "deviation_hu",
+    "width_mm",
+    "depth_mm",
+    "height_mm",
+    "slices",
+    "filled",
+    "reach",
+    "place_x",
+    "place_y",
+    "place_z",
+    "under_surface_mm",
+    "under_surface_least_mm",
+    "under_surface_most_mm",
+    "to_lung_mm",
+    "at_edge",
+    *(f"{name}_{distance:g}" for distance in NEAR_MM for name in SURROUNDINGS),
+    "contrast",
+    "noise_hu",
+    "slice_spacing_mm",
+    "pixel_mm",
+    "to_large_mm",
+    "large_near",
+    "calcium_near_mm3",
+)
+"""Names of a candidate's features, in their order; lengths are in tenths, shares and places in thousandths."""
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """The bright pieces of one scan.
+
+    Attributes:
+        box: the part of the scan that ``labels`` covers.
+        labels: int32, shape of ``box``; 0, or the number of a piece from 1.
+        features: int16, shape (pieces, `FEATURES`).
+        volume_mm3: of each piece.
+        centre_mm: (pieces, 3), mean position, RAS+.
+    """
+
+    box: Box
+    labels: np.ndarray
+    features: np.ndarray
+    volume_mm3: np.ndarray
+    centre_mm: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """How many pieces there are."""
+        return len(self.features)
+
+    def feature(self, name: str) -> np.ndarray:
+        """One feature of all pieces."""
+        return self.features[:, FEATURES.index(name)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pieces:
+    """Bright voxels sorted by piece: places in the view, HU, and where each piece begins."""
+
+    place: np.ndarray
+    hu: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values.astype(np.int64), self.starts)
+
+    def least(self, values: np.ndarray) -> np.ndarray:
+        return np.minimum.reduceat(values, self.starts)
+
+    def most(self, values: np.ndarray) -> np.ndarray:
+        return np.maximum.reduceat(values, self.starts)
+
+
+def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_MM) -> Candidates:
+    """Find the pieces at or above 130 HU in and around a heart.
+
+    A piece is connected by faces, edges or corners and has at least `LEAST_VOXELS` voxels; it ends where the
+    heart is further away than ``margin_mm``.
+
+    Args:
+        ct: HU, RAS+.
+        heart: mask, shape of ``ct``; anything but 0 is heart.
+        margin_mm: how far outside the mask pieces are looked for.
+
+    Raises:
+        InputError: mask and scan differ in shape, or the mask is empty.
+    """
+    import cc3d
+
+    if heart.shape != ct.shape:
+        raise InputError(f"The heart mask has shape {heart.shape} and the scan {ct.shape}.")
+    view = _view(heart, ct.spacing_mm)
+    hu = np.ascontiguousarray(ct.array[view])
+    hu = hu if hu.dtype == np.int16 else np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
+    inside = heart[view] > 0
+    steps = tuple(max(1, math.floor(COARSE_MM / step)) for step in ct.spacing_mm)
+    outside_mm = _outside_mm(inside, steps, ct.spacing_mm)
+    bright = (hu >= CALCIUM_HU) & (_fine(outside_mm, steps, hu.shape) <= margin_mm)
+    labels = cc3d.connected_components(bright, connectivity=26, out_dtype=np.uint32)
+    counts = np.bincount(labels.ravel())
+    counts[0] = 0
+    kept = counts >= LEAST_VOXELS
+    number = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    labels = number[labels]
+    if not kept.any():
+        empty = np.zeros((0, len(FEATURES)), np.int16)
+        return Candidates(view, labels, empty, np.zeros(0), np.zeros((0, 3)))
+    pieces = _sorted_pieces(labels, hu)
+    features, centre = _describe(pieces, hu, inside, outside_mm, steps, margin_mm, ct.spacing_mm)
+    origin = np.asarray([side.start for side in view], np.float64)
+    affine = np.asarray(ct.affine, np.float64)
+    world = sum(affine[:3, axis] * (centre + origin)[:, axis : axis + 1] for axis in range(3)) + affine[:3, 3]
+    volume = pieces.counts * (ct.spacing_mm[0] * ct.spacing_mm[1] * ct.spacing_mm[2])
+    columns = [np.clip(np.rint(features[name]), -32768, 32767).astype(np.int16) for name in FEATURES]
+    return Candidates(view, labels, np.stack(columns, axis=1), volume, world)
+
+
+def _view(heart: np.ndarray, spacing_mm: tuple[float, ...]) -> Box:
+    found = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        seen = np.flatnonzero(heart.any(axis=others))
+        if not seen.size:
+            raise InputError("The heart mask is empty; `coronet annotate heart` draws one.")
+        rim = math.ceil(VIEW_MM / spacing_mm[axis])
+        found.append(slice(max(int(seen[0]) - rim, 0), min(int(seen[-1]) + rim + 1, heart.shape[axis])))
+    return tuple(found)
+
+
+def _outside_mm(inside: np.ndarray, steps: tuple[int, ...], spacing_mm: tuple[float, ...]) -> np.ndarray:
+    """Distance from the mask's surface on the coarse grid, below 0 inside."""
+    from scipy import ndimage
+
+    coarse = inside[:: steps[0], :: steps[1], :: steps[2]]
+    sampling = [step * size for step, size in zip(steps, spacing_mm, strict=True)]
+    outer = ndimage.distance_transform_edt(~coarse, sampling=sampling)
+    # A mask that fills the view has no voxel outside to measure from.
+    inner = ndimage.distance_transform_edt(coarse, sampling=sampling) if not coarse.all() else FAR_MM
+    return np.where(coarse, -inner, outer)
+
+
+def _fine(coarse: np.ndarray, steps: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """A coarse field on the voxels of the view."""
+    index = [np.arange(size) // step for size, step in zip(shape, steps, strict=True)]
+    return coarse[np.ix_(*index)]
+
+
+def _sorted_pieces(labels: np.ndarray, hu: np.ndarray) -> _Pieces:
+    flat = np.flatnonzero(labels)
+    of = labels.reshape(-1)[flat]
+    order = np.argsort(of, kind="stable")
+    flat, of = flat[order], of[order]
+    counts = np.bincount(of)[1:]
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    place = np.stack(np.unravel_index(flat, labels.shape), axis=1)
+    return _Pieces(place, hu.reshape(-1)[flat].astype(np.int64), starts, counts)
+
+
+def _describe(
+    pieces: _Pieces,
+    hu: np.ndarray,
+    inside: np.ndarray,
+    outside_mm: np.ndarray,
+    steps: tuple[int, ...],
+    margin_mm: float,
+    spacing_mm: tuple[float, float, float],
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """All features by name before they are rounded, and the centres as places in the view."""
+    count, place = pieces.counts, pieces.place
+    voxel_mm3 = spacing_mm[0] * spacing_mm[1] * spacing_mm[2]
+    volume = count * voxel_mm3
+    low = np.stack([pieces.least(place[:, axis]) for axis in range(3)], axis=1)
+    high = np.stack([pieces.most(place[:, axis]) for axis in range(3)], axis=1)
+    size = high - low + 1
+    centre = np.stack([pieces.sum(place[:, axis]) / count for axis in range(3)], axis=1)
+    spread = sum(
+        (pieces.sum(place[:, axis] ** 2) / count - centre[:, axis] ** 2) * spacing_mm[axis] ** 2
+        for axis in range(3)
+    )
+    mean = pieces.sum(pieces.hu) / count
+    features = {
+        "voxels": count,
+        "volume_mm3": 10 * volume,
+        "peak_hu": pieces.most(pieces.hu),
+        "mean_hu": mean,
+        "deviation_hu": _deviation(pieces.sum(pieces.hu**2) / count, mean),
+        "width_mm": 10 * size[:, 0] * spacing_mm[0],
+        "depth_mm": 10 * size[:, 1] * spacing_mm[1],
+        "height_mm": 10 * size[:, 2] * spacing_mm[2],
+        "slices": size[:, 2],
+        "filled": 1000 * count / (size[:, 0] * size[:, 1] * size[:, 2]),
+        # 0.77 for a ball whatever its size, and the higher the longer or the more scattered
+        "reach": 100 * np.sqrt(np.maximum(spread, 0)) / np.round(np.cbrt(volume), 6),
+    }
+    features |= _place(pieces, centre, inside, outside_mm, steps, margin_mm)
+    features |= {"to_lung_mm": _to_lung(pieces, hu, steps, spacing_mm)}
+    noise = _noise(hu, inside)
+    for distance in NEAR_MM:
+        around = _surroundings(hu, low, high, pieces, distance, spacing_mm)
+        features |= {f"{name}_{distance:g}": values for name, values in around.items()}
+    features |= {
+        "contrast": 10 * (features["peak_hu"] - features[f"mean_hu_{NEAR_MM[0]:g}"]) / max(noise, 1.0),
+        "noise_hu": np.full(len(count), 10 * noise),
+        "slice_spacing_mm": np.full(len(count), 100 * spacing_mm[2]),
+        "pixel_mm": np.full(len(count), 100 * spacing_mm[0]),
+    }
+    return features | _company(centre * np.asarray(spacing_mm), volume), centre
+
+
+def _deviation(mean_square: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(mean_square - mean * mean, 0))
+
+
+def _place(
+    pieces: _Pieces,
+    centre: np.ndarray,
+    inside: np.ndarray,
+    outside_mm: np.ndarray,
+    steps: tuple[int, ...],
+    margin_mm: float,
+) -> dict[str, np.ndarray]:
+    """Where a piece lies in the heart's box (thousandths of it) and under its surface."""
+    found = {}
+    for axis, name in enumerate(("place_x", "place_y", "place_z")):
+        others = tuple(other for other in range(3) if other != axis)
+        # The middle nine tenths of the mask: a drawn mask's ends are its least certain part.
+        filled = np.cumsum(np.count_nonzero(inside, axis=others))
+        first = np.searchsorted(filled, 0.05 * filled[-1])
+        last = np.searchsorted(filled, 0.95 * filled[-1])
+        found[name] = 1000 * (centre[:, axis] - first) / max(last - first, 1)
+    depth = outside_mm[tuple(pieces.place[:, axis] // steps[axis] for axis in range(3))]
+    tenths = np.rint(-10 * depth).astype(np.int64)
+    found |= {
+        "under_surface_mm": pieces.sum(tenths) / pieces.counts,
+        "under_surface_least_mm": pieces.least(tenths),
+        "under_surface_most_mm": pieces.most(tenths),
+        "at_edge": 1000 * pieces.sum(tenths <= 20 - 10 * margin_mm) / pieces.counts,
+    }
+    return found
+
+
+def _to_lung(
+    pieces: _Pieces, hu: np.ndarray, steps: tuple[int, ...], spacing_mm: tuple[float, ...]
+) -> np.ndarray:
+    """Least distance of a piece from lung, in tenths of a millimetre."""
+    from scipy import ndimage
+
+    air = hu[:: steps[0], :: steps[1], :: steps[2]] < LUNG_HU
+    air = ndimage.binary_opening(air, iterations=1)
+    if not air.any():
+        return np.full(len(pieces.counts), 10 * FAR_MM)
+    sampling = [step * size for step, size in zip(steps, spacing_mm, strict=True)]
+    distance = ndimage.distance_transform_edt(~air, sampling=sampling)
+    of = distance[tuple(pieces.place[:, axis] // steps[axis] for axis in range(3))]
+    return pieces.least(np.rint(10 * of).astype(np.int64))
+
+
+def _noise(hu: np.ndarray, inside: np.ndarray) -> float:
+    """Noise in the heart: from the median step between neighbours along x, in HU."""
+    pair = inside[1:] & inside[:-1]
+    step = np.abs(hu[1:][pair].astype(np.int32) - hu[:-1][pair])
+    # half of all steps of Gaussian noise are smaller than 0.954 standard deviations of it
+    return float(np.searchsorted(np.cumsum(np.bincount(step)), step.size // 2)) / 0.954 if step.size else 0.0
+
+
+def _surroundings(
+    hu: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    pieces: _Pieces,
+    distance_mm: float,
+    spacing_mm: tuple[float, ...],
+) -> dict[str, np.ndarray]:
+    """What lies in the box around a piece, the piece itself left out; shares are thousandths."""
+    rim = np.asarray([math.ceil(distance_mm / step) for step in spacing_mm])
+    first = np.maximum(low - rim, 0)
+    last = np.minimum(high + rim + 1, hu.shape)
+    clipped = np.clip(hu, -1000, METAL_HU).astype(np.int32)
+    own = np.clip(pieces.hu, -1000, METAL_HU)
+    voxels = (last - first).prod(axis=1) - pieces.counts
+    voxels = np.maximum(voxels, 1)
+    mean = (_box_sums(clipped, first, last) - pieces.sum(own)) / voxels
+    # squares of tenths, so that sums over a box stay below 2³¹
+    rough, own_rough = clipped // 10, own // 10
+    square = (_box_sums(rough * rough, first, last) - pieces.sum(own_rough**2)) / voxels
+    rough_mean = (_box_sums(rough, first, last) - pieces.sum(own_rough)) / voxels
+
+    def share(chosen: np.ndarray, of_own: np.ndarray | int = 0) -> np.ndarray:
+        return 1000 * (_box_sums(chosen.astype(np.int32), first, last) - of_own) / voxels
+
+    return {
+        "mean_hu": mean,
+        "deviation_hu": 10 * _deviation(square, rough_mean),
+        "fat": share((hu >= FAT_HU[0]) & (hu <= FAT_HU[1])),
+        "lung": share(hu < LUNG_HU),
+        "bright": share(hu >= CALCIUM_HU, pieces.counts),
+        "metal": share(hu >= METAL_HU, pieces.sum(pieces.hu >= METAL_HU)),
+        "shadow": share((hu >= SHADOW_HU[0]) & (hu < SHADOW_HU[1])),
+    }
+
+
+def _box_sums(values: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Sums of int32 ``values`` over boxes; the running sums may wrap around, their differences do not."""
+    total = np.zeros(tuple(size + 1 for size in values.shape), np.int32)
+    total[1:, 1:, 1:] = values
+    for axis in range(3):
+        np.cumsum(total, axis=axis, out=total, dtype=np.int32)
+    sums = np.zeros(len(first), np.int32)
+    for corner in range(8):
+        ends = [(corner >> axis) & 1 for axis in range(3)]
+        at = tuple(np.where(end, last[:, axis], first[:, axis]) for axis, end in enumerate(ends))
+        sums = sums + total[at] if sum(ends) % 2 else sums - total[at]
+    return sums.astype(np.int64)
+
+
+def _company(centre_mm: np.ndarray, volume_mm3: np.ndarray) -> dict[str, np.ndarray]:
+    """How near other large pieces are: plaques follow each other along a vessel, noise does not."""
+    large = np.flatnonzero(volume_mm3 >= LARGE_MM3)
+    nearest = np.full(len(centre_mm), FAR_MM)
+    near = np.zeros(len(centre_mm))
+    held = np.zeros(len(centre_mm))
+    for other in large:
+        step = centre_mm - centre_mm[other]
+        away = np.sqrt(step[:, 0] ** 2 + step[:, 1] ** 2 + step[:, 2] ** 2)
+        away[other] = np.inf
+        nearest = np.minimum(nearest, away)
+        near += away <= 20
+        held += np.where(away <= 20, volume_mm3[other], 0)
+    return {"to_large_mm": 10 * nearest, "large_near": near, "calcium_near_mm3": held}
