@@ -81,6 +81,28 @@ def read_mask(
     return np.maximum.reduce([layer for layer, _ in placed])
 
 
+def read_layers(path: Path, grid: Volume) -> tuple[tuple[np.ndarray, Mapping[int, str]], ...]:
+    """All layers of a label file on the grid of a scan, each with the names of its labels.
+
+    Args:
+        path: as in `read_mask`; its voxels must be the scan's own, be the file cropped, flipped or turned.
+        grid: the scan.
+
+    Returns:
+        For each layer uint8 labels, the shape of ``grid``, and label value to name where the file has names.
+
+    Raises:
+        InputError: the labels do not fit the scan, or their values are no labels.
+        UnreadableScan: the file cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UnreadableScan(f"{path}: there is no such file or folder.")
+    return tuple(
+        (_place(layer.volume, grid, path, resample=False), layer.names) for layer in _read_layers(path)
+    )
+
+
 def _pick(
     placed: list[tuple[np.ndarray, Mapping[int, str]]],
     labels: Sequence[int | str],

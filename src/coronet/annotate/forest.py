@@ -1,0 +1,208 @@
+"""A random forest over voxels or candidates, kept as the table it learns from.
+
+Features are whole numbers and probabilities are sums of whole numbers, so that the same table gives the same
+forest and the same answer on every processor and with any number of threads. A stored forest is its table: it
+is fitted again when it is loaded, in about a second, and no pickle exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from coronet.errors import InputError
+from coronet.files import replacing
+
+TREES = 60
+LEAF = 3
+ONE = 1 << 16
+"""A leaf's share of a class is kept in 65,536ths."""
+ROWS = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """What a forest learns from.
+
+    Attributes:
+        features: int16 (n, f).
+        labels: uint8 (n,), indices into ``label_names``.
+        cases: (n,) strings, the case each row comes from.
+        feature_names: f names.
+        label_names: the classes, such as ``LABELS["heart"]``.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    cases: np.ndarray
+    feature_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        rows, columns = self.features.shape
+        if not rows == len(self.labels) == len(self.cases) or columns != len(self.feature_names):
+            raise ValueError("Samples: features, labels, cases and names do not fit together.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a forest is grown: ``trees`` with at least ``leaf`` samples a leaf, from ``seed``."""
+
+    trees: int = TREES
+    leaf: int = LEAF
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Forest:
+    """A fitted forest.
+
+    Attributes:
+        trees: one (tree, leaf table) a tree; a leaf table is int32 (nodes, classes) in 65,536ths.
+        out_of_bag: share of the training rows that the trees which did not see them get right, classes
+            weighted alike. Neighbouring voxels of one stroke are alike, so it flatters.
+        settings: how it was grown.
+        feature_names: of the columns.
+        label_names: of the classes.
+        importances: float (f,), mean decrease of impurity.
+    """
+
+    trees: tuple[tuple[object, np.ndarray], ...] = dataclasses.field(repr=False)
+    out_of_bag: float
+    settings: Settings
+    feature_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+    importances: np.ndarray = dataclasses.field(repr=False)
+
+    def probability(self, features: np.ndarray, *, workers: int | None = None) -> np.ndarray:
+        """Probability of each class: float32 (n, classes); the same for any number of workers."""
+        out = np.zeros((len(features), len(self.label_names)), np.float32)
+
+        def answer(start: int) -> None:
+            block = np.ascontiguousarray(features[start : start + ROWS], dtype=np.float32)
+            total = np.zeros((len(block), len(self.label_names)), np.int32)
+            for tree, leaves in self.trees:
+                total += leaves[tree.apply(block)]
+            out[start : start + ROWS] = total.astype(np.float32) / np.float32(ONE * len(self.trees))
+
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            list(pool.map(answer, range(0, len(features), ROWS)))
+        return out
+
+
+def fit(samples: Samples, *, seed: int = 0, trees: int = TREES, leaf: int = LEAF) -> Forest:
+    """Grow a forest.
+
+    Classes weigh alike, however many rows each has. The result depends on the table and the settings alone.
+
+    Raises:
+        InputError: fewer than two classes have rows.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    present = np.unique(samples.labels)
+    if len(present) < 2:
+        named = ", ".join(samples.label_names[label] for label in present.tolist()) or "none"
+        raise InputError(
+            f"The strokes say only «{named}»; a forest needs strokes of at least two kinds out of "
+            f"{', '.join(samples.label_names)}."
+        )
+    model = RandomForestClassifier(
+        n_estimators=trees,
+        min_samples_leaf=leaf,
+        class_weight="balanced",
+        bootstrap=True,
+        oob_score=_balanced_accuracy,
+        random_state=seed,
+        n_jobs=os.cpu_count(),
+    )
+    import warnings
+
+    with warnings.catch_warnings():
+        # Rows that every tree has seen carry no vote; few trees on few rows have some.
+        warnings.simplefilter("ignore", UserWarning)
+        model.fit(samples.features.astype(np.float32), samples.labels)
+    columns = model.classes_.astype(np.intp)
+    grown = []
+    for tree in model.estimators_:
+        values = tree.tree_.value[:, 0, :]
+        leaves = np.zeros((len(values), len(samples.label_names)), np.int32)
+        leaves[:, columns] = np.rint(values / values.sum(axis=1, keepdims=True) * ONE)
+        grown.append((tree.tree_, leaves))
+    return Forest(
+        trees=tuple(grown),
+        out_of_bag=float(model.oob_score_),
+        settings=Settings(trees, leaf, seed),
+        feature_names=samples.feature_names,
+        label_names=samples.label_names,
+        importances=np.asarray(model.feature_importances_),
+    )
+
+
+def _balanced_accuracy(truth: np.ndarray, answer: np.ndarray) -> float:
+    from sklearn.metrics import balanced_accuracy_score
+
+    return float(balanced_accuracy_score(truth, answer))
+
+
+def join(tables: Sequence[Samples]) -> Samples:
+    """One table out of several.
+
+    Raises:
+        InputError: their features or labels differ.
+    """
+    first = tables[0]
+    for table in tables[1:]:
+        if table.feature_names != first.feature_names or table.label_names != first.label_names:
+            raise InputError(
+                "The annotated scans were drawn with different features; draw the older ones again "
+                "(`coronet annotate draw --replace`)."
+            )
+    return Samples(
+        np.concatenate([table.features for table in tables]),
+        np.concatenate([table.labels for table in tables]),
+        np.concatenate([table.cases for table in tables]),
+        first.feature_names,
+        first.label_names,
+    )
+
+
+def save_samples(path: Path, samples: Samples) -> None:
+    """Write a table as ``.npz`` without pickle."""
+    with replacing(path) as part, part.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            features=samples.features,
+            labels=samples.labels,
+            cases=np.asarray(samples.cases, dtype=np.str_),
+            feature_names=np.array(samples.feature_names, dtype=np.str_),
+            label_names=np.array(samples.label_names, dtype=np.str_),
+        )
+
+
+def load_samples(path: Path) -> Samples:
+    """Read what `save_samples` wrote.
+
+    Raises:
+        InputError: the file is absent or no such table.
+    """
+    import zipfile
+
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return Samples(
+                stored["features"],
+                stored["labels"],
+                stored["cases"],
+                tuple(str(name) for name in stored["feature_names"]),
+                tuple(str(name) for name in stored["label_names"]),
+            )
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is absent; `coronet annotate fit` writes it.") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no table of samples ({type(error).__name__}).") from error
