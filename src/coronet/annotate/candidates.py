@@ -17,7 +17,7 @@ from coronet.errors import InputError
 
 MARGIN_MM = 8.0
 """How far from the drawn heart pieces are looked for: a drawn surface is a few millimetres off."""
-VIEW_MM = 24.0
+VIEW_MM = 16.0
 """How far around the heart the scan is looked at for what surrounds a piece."""
 LEAST_VOXELS = 3
 """Smaller pieces no reader would tell from noise."""
@@ -239,9 +239,7 @@ def _describe(
     features |= _place(pieces, centre, inside, outside_mm, steps, margin_mm)
     features |= {"to_lung_mm": _to_lung(pieces, hu, steps, spacing_mm)}
     noise = _noise(hu, inside)
-    for distance in NEAR_MM:
-        around = _surroundings(hu, low, high, pieces, distance, spacing_mm)
-        features |= {f"{name}_{distance:g}": values for name, values in around.items()}
+    features |= _surroundings(hu, low, high, pieces, spacing_mm)
     features |= {
         "contrast": 10 * (features["peak_hu"] - features[f"mean_hu_{NEAR_MM[0]:g}"]) / max(noise, 1.0),
         "noise_hu": np.full(len(count), 10 * noise),
@@ -308,52 +306,58 @@ def _noise(hu: np.ndarray, inside: np.ndarray) -> float:
 
 
 def _surroundings(
-    hu: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    pieces: _Pieces,
-    distance_mm: float,
-    spacing_mm: tuple[float, ...],
+    hu: np.ndarray, low: np.ndarray, high: np.ndarray, pieces: _Pieces, spacing_mm: tuple[float, ...]
 ) -> dict[str, np.ndarray]:
-    """What lies in the box around a piece, the piece itself left out; shares are thousandths."""
-    rim = np.asarray([math.ceil(distance_mm / step) for step in spacing_mm])
-    first = np.maximum(low - rim, 0)
-    last = np.minimum(high + rim + 1, hu.shape)
-    clipped = np.clip(hu, -1000, METAL_HU).astype(np.int32)
-    own = np.clip(pieces.hu, -1000, METAL_HU)
-    voxels = (last - first).prod(axis=1) - pieces.counts
-    voxels = np.maximum(voxels, 1)
-    mean = (_box_sums(clipped, first, last) - pieces.sum(own)) / voxels
-    # squares of tenths, so that sums over a box stay below 2³¹
-    rough, own_rough = clipped // 10, own // 10
-    square = (_box_sums(rough * rough, first, last) - pieces.sum(own_rough**2)) / voxels
-    rough_mean = (_box_sums(rough, first, last) - pieces.sum(own_rough)) / voxels
-
-    def share(chosen: np.ndarray, of_own: np.ndarray | int = 0) -> np.ndarray:
-        return 1000 * (_box_sums(chosen.astype(np.int32), first, last) - of_own) / voxels
-
-    return {
-        "mean_hu": mean,
-        "deviation_hu": 10 * _deviation(square, rough_mean),
-        "fat": share((hu >= FAT_HU[0]) & (hu <= FAT_HU[1])),
-        "lung": share(hu < LUNG_HU),
-        "bright": share(hu >= CALCIUM_HU, pieces.counts),
-        "metal": share(hu >= METAL_HU, pieces.sum(pieces.hu >= METAL_HU)),
-        "shadow": share((hu >= SHADOW_HU[0]) & (hu < SHADOW_HU[1])),
+    """What lies in boxes around a piece, the piece itself left out; shares are thousandths."""
+    clipped = np.clip(hu, -1000, METAL_HU)
+    # squares are of tenths, so that their sum over a box stays below 2³¹
+    rough = clipped.astype(np.int32) // 10
+    fields = {
+        "hu": (clipped, np.clip(pieces.hu, -1000, METAL_HU)),
+        "rough": (rough, np.clip(pieces.hu, -1000, METAL_HU) // 10),
+        "square": (rough * rough, (np.clip(pieces.hu, -1000, METAL_HU) // 10) ** 2),
+        "fat": ((hu >= FAT_HU[0]) & (hu <= FAT_HU[1]), None),
+        "lung": (hu < LUNG_HU, None),
+        "bright": (hu >= CALCIUM_HU, np.ones_like(pieces.hu)),
+        "metal": (hu >= METAL_HU, pieces.hu >= METAL_HU),
+        "shadow": ((hu >= SHADOW_HU[0]) & (hu < SHADOW_HU[1]), None),
     }
+    boxes = []
+    for distance in NEAR_MM:
+        rim = np.asarray([math.ceil(distance / step) for step in spacing_mm])
+        boxes.append((np.maximum(low - rim, 0), np.minimum(high + rim + 1, hu.shape)))
+    sums: dict[tuple[str, int], np.ndarray] = {}
+    for name, (field, own) in fields.items():
+        running = _running_sum(field)
+        for number, (first, last) in enumerate(boxes):
+            inner = 0 if own is None else pieces.sum(own)
+            sums[name, number] = _box_sums(running, first, last) - inner
+    found = {}
+    for number, (distance, (first, last)) in enumerate(zip(NEAR_MM, boxes, strict=True)):
+        voxels = np.maximum((last - first).prod(axis=1) - pieces.counts, 1)
+        mean = {name: sums[name, number] / voxels for name in fields}
+        values = {name: 1000 * mean[name] for name in ("fat", "lung", "bright", "metal", "shadow")}
+        values |= {"mean_hu": mean["hu"], "deviation_hu": 10 * _deviation(mean["square"], mean["rough"])}
+        found |= {f"{name}_{distance:g}": values[name] for name in SURROUNDINGS}
+    return found
 
 
-def _box_sums(values: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Sums of int32 ``values`` over boxes; the running sums may wrap around, their differences do not."""
+def _running_sum(values: np.ndarray) -> np.ndarray:
+    """Sums of ``values`` over all that lies before each corner, int32; they may wrap around."""
     total = np.zeros(tuple(size + 1 for size in values.shape), np.int32)
     total[1:, 1:, 1:] = values
-    for axis in range(3):
+    for axis in (2, 1, 0):
         np.cumsum(total, axis=axis, out=total, dtype=np.int32)
+    return total
+
+
+def _box_sums(running: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Sums over boxes out of running sums; differences undo any wrapping around."""
     sums = np.zeros(len(first), np.int32)
     for corner in range(8):
         ends = [(corner >> axis) & 1 for axis in range(3)]
         at = tuple(np.where(end, last[:, axis], first[:, axis]) for axis, end in enumerate(ends))
-        sums = sums + total[at] if sum(ends) % 2 else sums - total[at]
+        sums = sums - running[at] if (3 - sum(ends)) % 2 else sums + running[at]
     return sums.astype(np.int64)
 
 

@@ -1,0 +1,279 @@
+"""A person who annotates a phantom, simulated: few strokes, a hand that shakes, eyes that overlook.
+
+The person sees the scan and, for calcium, what the forest has drawn into it. The truth decides what a stroke
+says and never where each voxel belongs: a stroke is a coarse line or one click. Every draw is seeded and every
+coordinate rounded to a tenth of a millimetre, so that strokes are the same on every processor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from coronet.annotate.calcium import NAMES, Judged
+from coronet.annotate.strokes import Stroke, Strokes
+from coronet.cohort.phantom.draws import bell, between, chance, generator, turn
+from coronet.cohort.volume import Volume
+
+HEART, CALCIUM = 1, 2
+"""Purposes of the generators."""
+
+SLICES = (0.27, 0.5, 0.73)
+"""Where along the heart's height lines are drawn, before the person's choice varies it."""
+INSIDE = 0.72
+"""How far out lines inside reach, as a share of the way from the middle to the surface."""
+APART_MM = (5.0, 12.0)
+"""How far from the surface lines outside run."""
+HAND_MM = 1.2
+"""Standard deviation of each point's error in each direction; never more than `HAND_MOST_MM`."""
+HAND_MOST_MM = 3.0
+RADIUS_MM = 1.0
+"""Of the pen."""
+
+MOST_CLICKS = 5
+TEACHING_CLICKS = 12
+"""Clicks that a person spends on a scan that the forest is taught with."""
+SURELY_SEEN = 2600.0
+"""A piece whose volume in mm³ times its HU above 100 exceeds this is never overlooked."""
+MISTAKEN = {"valve": 0.05, "metal": 0.05, "aorta": 0.02, "noise": 0.05}
+"""How often a person takes a wrongly drawn piece of this kind for coronary."""
+KINDS = {
+    "coronary": "coronary",
+    "aortic_wall": "aorta",
+    "aortic_valve": "valve",
+    "mitral_annulus": "valve",
+    "rib_end": "bone",
+    "lead": "metal",
+    "sternal_wire": "metal",
+    "clip": "metal",
+    "stent": "metal",
+    "node": "other",
+    "pericardial_plate": "other",
+    "speck": "other",
+}
+"""What a person calls each kind of a phantom's deposits."""
+BONE_MM = 120.0
+"""A larger piece that no deposit explains is bone; a smaller one is noise."""
+
+Plane = tuple[int, int, int]
+
+
+def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
+    """Ten lines: in three axial slices one inside and one or two outside, in one coronal slice three.
+
+    Args:
+        volume: the scan.
+        truth: heart mask, shape of ``volume``.
+        seed: of the person's choices and hand.
+    """
+    rng = generator(seed, HEART)
+    filled = np.flatnonzero(truth.any(axis=(0, 1)))
+    low, high = int(filled[0]), int(filled[-1])
+    lines: list[Stroke] = []
+    for number, share in enumerate(SLICES):
+        z = low + round((high - low) * (share + between(rng, -0.06, 0.06)))
+        lines += _axial(volume, truth[:, :, z] > 0, z, rng, outside=2 if number == 1 else 1)
+    lines += _coronal(volume, truth, rng)
+    return Strokes("heart", tuple(lines))
+
+
+def _axial(volume: Volume, mask: np.ndarray, z: int, rng: np.random.Generator, *, outside: int) -> list[Stroke]:
+    centre, radius = _polar(mask, volume.spacing_mm)
+    start = between(rng, 0.0, 360.0)
+    across = [
+        _around(centre, start + step, INSIDE * share * radius(start + step))
+        for step, share in ((0, 1), (80, 0.5), (170, 1))
+    ]
+    lines = [_line("heart", across, z, volume, rng)]
+    first = between(rng, 0.0, 360.0)
+    for number in range(outside):
+        begin, wide = first + number * 180, between(rng, 50.0, 95.0)
+        apart = between(rng, *APART_MM)
+        angles = [begin + wide * part / 4 for part in range(5)]
+        arc = [_around(centre, angle, radius(angle) + apart) for angle in angles]
+        lines.append(_line("background", arc, z, volume, rng))
+    return lines
+
+
+def _coronal(volume: Volume, truth: np.ndarray, rng: np.random.Generator) -> list[Stroke]:
+    """One line from top to bottom inside, one above and one below."""
+    filled = np.flatnonzero(truth.any(axis=(0, 2)))
+    y = int(filled[0] + (filled[-1] - filled[0]) * between(rng, 0.4, 0.6))
+    plane = truth[:, y] > 0
+    columns = np.flatnonzero(plane.any(axis=1))
+    middle = int(columns[0] + (columns[-1] - columns[0]) * between(rng, 0.42, 0.58))
+    step_x, step_z = volume.spacing_mm[0], volume.spacing_mm[2]
+
+    def ends(column: int) -> tuple[int, int]:
+        seen = np.flatnonzero(plane[min(max(column, int(columns[0])), int(columns[-1]))])
+        return (int(seen[0]), int(seen[-1])) if seen.size else ends(middle)
+
+    low, high = ends(middle)
+    rim = 0.15 * (high - low)
+    inner = [(middle, y, low + rim), (middle, y, (low + high) / 2), (middle, y, high - rim)]
+    lines = [_hand("heart", inner, volume, rng)]
+    for side in (0, 1):
+        reach, apart = between(rng, 14.0, 22.0) / step_x, between(rng, *APART_MM) / step_z
+        places = [round(middle + share * reach) for share in (-1, 0, 1)]
+        level = [ends(column)[side] + (apart if side else -apart) for column in places]
+        lines.append(
+            _hand("background", [(x, y, z) for x, z in zip(places, level, strict=True)], volume, rng)
+        )
+    return lines
+
+
+def _polar(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[tuple[float, float], Any]:
+    """Centre (mm from the first voxel) of a slice's mask, and its radius in mm at an angle in degrees."""
+    x, y = np.nonzero(mask)
+    centre = (int(x.sum()) / x.size * spacing_mm[0], int(y.sum()) / y.size * spacing_mm[1])
+
+    def radius(angle: float) -> float:
+        cos, sin = turn(angle)
+        marks = np.arange(1, 400) * 0.5
+        places = [
+            np.rint((middle + marks * part) / step).astype(int)
+            for middle, part, step in zip(centre, (cos, sin), spacing_mm, strict=False)
+        ]
+        within = np.logical_and.reduce(
+            [(place >= 0) & (place < size) for place, size in zip(places, mask.shape, strict=True)]
+        )
+        hit = np.flatnonzero(mask[places[0][within], places[1][within]])
+        return float(marks[within][hit[-1]]) if hit.size else 5.0
+
+    return centre, radius
+
+
+def _around(centre: tuple[float, float], angle: float, distance: float) -> tuple[float, float]:
+    cos, sin = turn(angle)
+    return centre[0] + distance * cos, centre[1] + distance * sin
+
+
+def _line(
+    label: str, points: list[tuple[float, float]], z: int, volume: Volume, rng: np.random.Generator
+) -> Stroke:
+    step_x, step_y, _ = volume.spacing_mm
+    return _hand(label, [(x / step_x, y / step_y, z) for x, y in points], volume, rng, flat=True)
+
+
+def _hand(
+    label: str,
+    places: Sequence[tuple[float, float, float]],
+    volume: Volume,
+    rng: np.random.Generator,
+    *,
+    flat: bool = False,
+) -> Stroke:
+    """A line through places (voxel indices) as a hand draws it, kept inside the scan."""
+    spacing, drawn = volume.spacing_mm, []
+    for place in places:
+        point = []
+        for axis in range(3):
+            error = bell(rng, 0.0, HAND_MM, -HAND_MOST_MM, HAND_MOST_MM)
+            still = flat and axis == 2
+            moved = place[axis] + (0.0 if still else error / spacing[axis])
+            point.append(min(max(moved, 1.0), volume.shape[axis] - 2.0))
+        drawn.append(_world(volume, point))
+    return Stroke(label, "line", tuple(drawn), RADIUS_MM)
+
+
+def _world(volume: Volume, place: Sequence[float]) -> tuple[float, float, float]:
+    affine = np.asarray(volume.affine, np.float64)
+    return tuple(
+        round(float(sum(affine[row, axis] * place[axis] for axis in range(3)) + affine[row, 3]), 1) + 0.0
+        for row in range(3)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What a phantom's truth tells of one scan.
+
+    Attributes:
+        coronary: exact calcium mask, shape of the scan.
+        deposits: of the truth file, ``lesions`` and ``confounders``: each has ``kind``, ``centre_mm`` and
+            ``volume_mm3``.
+    """
+
+    coronary: np.ndarray
+    deposits: tuple[Mapping[str, Any], ...]
+
+
+def known_of(truth: Mapping[str, Any], coronary: np.ndarray) -> Known:
+    """What the person may be asked about, from a truth file and the exact mask."""
+    return Known(coronary, (*truth["lesions"], *truth["confounders"]))
+
+
+def calcium_strokes(
+    volume: Volume, judged: Judged, known: Known, *, seed: int, most: int = MOST_CLICKS
+) -> Strokes | None:
+    """Clicks on what the forest drew wrongly, the most visible first.
+
+    A piece is overlooked the more often the smaller and fainter it is, and some kinds are now and then taken
+    for coronary (`MISTAKEN`). Nothing is clicked that is drawn as the person believes it to be.
+
+    Args:
+        volume: the scan.
+        judged: the pieces and what the forest holds them for.
+        known: the truth.
+        seed: of the person's eyes and hand.
+        most: clicks at most.
+
+    Returns:
+        The clicks; None where the person has nothing to correct.
+    """
+    rng = generator(seed, CALCIUM)
+    pieces = judged.candidates
+    if not pieces.count:
+        return None
+    truth = true_names(judged, known)
+    visible = pieces.volume_mm3 * (pieces.feature("peak_hu").astype(np.float64) - 100.0)
+    clicks = []
+    for at in np.argsort(-visible, kind="stable").tolist():
+        seen = chance(rng, visible[at] / SURELY_SEEN)
+        believed = truth[at]
+        if chance(rng, MISTAKEN.get(believed, 0.0)):
+            believed = "coronary"
+        drawn = NAMES[judged.label[at]] == "coronary"
+        if seen and drawn != (believed == "coronary") and len(clicks) < most:
+            clicks.append(_click(volume, judged, at, believed, rng))
+    return Strokes("calcium", tuple(clicks)) if clicks else None
+
+
+def true_names(judged: Judged, known: Known) -> list[str]:
+    """What each piece is: coronary where most of it is, else the kind of the nearest deposit."""
+    pieces = judged.candidates
+    own = np.bincount(pieces.labels.ravel(), minlength=pieces.count + 1)[1:]
+    inside = pieces.labels[known.coronary[pieces.box] > 0]
+    calcified = np.bincount(inside, minlength=pieces.count + 1)[1:]
+    others = [item for item in known.deposits if item["kind"] != "coronary"]
+    names = []
+    for at in range(pieces.count):
+        if 2 * calcified[at] > own[at]:
+            names.append("coronary")
+            continue
+        reach = 4.0 + max(float(pieces.feature(name)[at]) for name in ("width_mm", "depth_mm", "height_mm")) / 20
+        near = [(_apart(item["centre_mm"], pieces.centre_mm[at]), item["kind"]) for item in others]
+        gap, kind = min(near, default=(np.inf, ""))
+        if gap <= reach:
+            names.append(KINDS.get(kind, "other"))
+        else:
+            names.append("bone" if pieces.volume_mm3[at] > BONE_MM else "noise")
+    return names
+
+
+def _apart(one: Sequence[float], other: np.ndarray) -> float:
+    return sum((float(a) - float(b)) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5
+
+
+def _click(volume: Volume, judged: Judged, at: int, label: str, rng: np.random.Generator) -> Stroke:
+    """A click on one of the brighter voxels of a piece."""
+    pieces = judged.candidates
+    places = np.argwhere(pieces.labels == at + 1)
+    hu = volume.array[pieces.box][tuple(places.T)]
+    bright = places[np.argsort(-hu.astype(np.int64), kind="stable")[: max(1, len(places) // 2)]]
+    chosen = bright[int(rng.integers(len(bright)))]
+    start = [side.start for side in pieces.box]
+    return Stroke(label, "point", (_world(volume, [a + b for a, b in zip(chosen, start, strict=True)]),), 0.0)
