@@ -24,8 +24,8 @@ RARE = 5
 """Kinds with fewer pieces than this in a table are learned as «other»."""
 WEIGHT = 4
 """Pieces that strokes name in the scan at hand count as so many of the library's."""
-TEACHES = 60
-"""Of the pieces that nobody named, so many of a scan teach: the most visible, which a person has looked at."""
+TEACHES, ASIDE = 60, 100
+"""Of the pieces that nobody named so many of a scan teach: the most visible, and of the rest, evenly picked."""
 UNSAID = -1
 
 
@@ -214,15 +214,15 @@ def paint(judged: Judged, ct: Volume, *, case: str = "") -> Drawn:
 def samples_of(judged: Judged, case: str) -> Samples:
     """What a scan teaches once a person has looked at it: what was named, and what was left as it is drawn.
 
-    Of the pieces that nobody named only the most visible teach; of the others it cannot be said that they were
-    looked at.
+    A noisy scan has thousands of specks; not all of them teach, or it would be the only one that does.
     """
     found = judged.candidates
-    named = judged.said.piece != UNSAID
-    visible = found.volume_mm3 * (found.feature("peak_hu") - 100.0)
-    visible[named] = np.inf
-    order = np.argsort(-visible, kind="stable")[: int(named.sum()) + TEACHES]
-    chosen = np.sort(order)
+    visible = visibility(found)
+    visible[judged.said.piece != UNSAID] = np.inf
+    order = np.argsort(-visible, kind="stable")
+    first = int(np.count_nonzero(np.isinf(visible))) + TEACHES
+    rest = order[first:]
+    chosen = np.sort(np.concatenate([order[:first], rest[:: max(1, -(-len(rest) // ASIDE))]]))
     return Samples(
         found.features[chosen],
         judged.label[chosen].astype(np.uint8),
@@ -230,3 +230,8 @@ def samples_of(judged: Judged, case: str) -> Samples:
         FEATURES,
         NAMES,
     )
+
+
+def visibility(found: Candidates) -> np.ndarray:
+    """How much a piece catches the eye: its volume in mm³ times what its peak has above 100 HU."""
+    return found.volume_mm3 * (found.feature("peak_hu").astype(np.float64) - 100.0)

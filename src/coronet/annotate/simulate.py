@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from coronet.annotate.calcium import NAMES, Judged
+from coronet.annotate.calcium import NAMES, Judged, visibility
 from coronet.annotate.strokes import Stroke, Strokes
 from coronet.cohort.phantom.draws import bell, between, chance, generator, turn
 from coronet.cohort.volume import Volume
@@ -37,7 +37,7 @@ MOST_CLICKS = 5
 TEACHING_CLICKS = 12
 """Clicks that a person spends on a scan that the forest is taught with."""
 SURELY_SEEN = 2600.0
-"""A piece whose volume in mm³ times its HU above 100 exceeds this is never overlooked."""
+"""A piece of this `visibility` is never overlooked."""
 MISTAKEN = {"valve": 0.05, "metal": 0.05, "aorta": 0.02, "noise": 0.05}
 """How often a person takes a wrongly drawn piece of this kind for coronary."""
 KINDS = {
@@ -229,7 +229,7 @@ def calcium_strokes(
     if not pieces.count:
         return None
     truth = true_names(judged, known)
-    visible = pieces.volume_mm3 * (pieces.feature("peak_hu").astype(np.float64) - 100.0)
+    visible = visibility(pieces)
     clicks = []
     for at in np.argsort(-visible, kind="stable").tolist():
         seen = chance(rng, visible[at] / SURELY_SEEN)
@@ -269,11 +269,9 @@ def _apart(one: Sequence[float], other: np.ndarray) -> float:
 
 
 def _click(volume: Volume, judged: Judged, at: int, label: str, rng: np.random.Generator) -> Stroke:
-    """A click on one of the brighter voxels of a piece."""
+    """A click on one of the voxels of a piece."""
     pieces = judged.candidates
     places = np.argwhere(pieces.labels == at + 1)
-    hu = volume.array[pieces.box][tuple(places.T)]
-    bright = places[np.argsort(-hu.astype(np.int64), kind="stable")[: max(1, len(places) // 2)]]
-    chosen = bright[int(rng.integers(len(bright)))]
+    chosen = places[int(rng.integers(len(places)))]
     start = [side.start for side in pieces.box]
     return Stroke(label, "point", (_world(volume, [a + b for a, b in zip(chosen, start, strict=True)]),), 0.0)
