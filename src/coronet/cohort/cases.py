@@ -1,12 +1,15 @@
 """Cases in a data folder.
 
 ``ct/<case>.nii.gz`` is the scan, ``ct/<case>.json`` what is known of it and may be kept (no identifier),
-``masks/<case>_heart.nii.gz`` and ``masks/<case>_calcium.nii.gz`` the masks where there are any.
+``masks/<case>_heart.nii.gz`` and ``masks/<case>_calcium.nii.gz`` the masks where there are any. Networks learn
+from those. Where better masks are known, such as a phantom's exact ones, ``masks/reference/`` holds them under the
+same names, with ``<case>.json`` that binds them to the scan, and everything that measures compares with them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from pathlib import Path
 
@@ -14,8 +17,12 @@ import numpy as np
 
 from coronet.cohort.volume import Volume, read_nifti
 from coronet.errors import InputError
-from coronet.files import read_json, write_json
+from coronet.files import read_json, sha256_file, write_json
 
+logger = logging.getLogger("coronet")
+
+REFERENCE = "reference"
+EXACT, DRAWN = "exact", "drawn"
 CASE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -74,6 +81,49 @@ def scan_path(data: Path, case_id: str) -> Path:
 def mask_path(data: Path, case_id: str, model: str) -> Path:
     """Where a case's ``heart`` or ``calcium`` mask lies."""
     return Path(data) / "masks" / f"{check_case_id(case_id)}_{model}.nii.gz"
+
+
+def reference_path(data: Path, case_id: str, model: str) -> Path:
+    """Where a case's better ``heart`` or ``calcium`` mask lies, if there is one."""
+    return Path(data) / "masks" / REFERENCE / f"{check_case_id(case_id)}_{model}.nii.gz"
+
+
+def binding_path(data: Path, case_id: str) -> Path:
+    """Where it is written which scan a case's better masks belong to: ``{"scan_sha256": …}``."""
+    return Path(data) / "masks" / REFERENCE / f"{check_case_id(case_id)}.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """The mask that results are compared with.
+
+    Attributes:
+        path: of the mask.
+        kind: ``exact`` for one in ``masks/reference``, ``drawn`` for the one that networks learn from.
+    """
+
+    path: Path
+    kind: str
+
+
+def find_reference(case: Case, model: str) -> Reference | None:
+    """What a case's results are compared with: the better mask where one is bound to its scan, else its mask.
+
+    Args:
+        case: the case.
+        model: ``heart`` or ``calcium``.
+
+    Returns:
+        None where the case has no mask of the kind.
+    """
+    data = case.ct.parent.parent
+    better, binding = reference_path(data, case.id, model), binding_path(data, case.id)
+    if better.exists() and binding.exists():
+        if read_json(binding).get("scan_sha256") == sha256_file(case.ct):
+            return Reference(better, EXACT)
+        logger.warning("%s: its masks in masks/%s belong to another scan; they are not used", case.id, REFERENCE)
+    path = case.heart if model == "heart" else case.calcium
+    return None if path is None else Reference(path, DRAWN)
 
 
 def write_facts(data: Path, case_id: str, facts: ScanFacts) -> None:

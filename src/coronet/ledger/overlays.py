@@ -77,7 +77,7 @@ def _worst_names(model: str, scores: Path) -> list[str]:
 
 
 def _pictures(project: Path, model: str, name: str) -> tuple[Picture, ...]:
-    from coronet.cohort.cases import find_case
+    from coronet.cohort.cases import find_case, find_reference
     from coronet.cohort.volume import read_nifti
     from coronet.report.views import compare, pictures_of
 
@@ -87,9 +87,9 @@ def _pictures(project: Path, model: str, name: str) -> tuple[Picture, ...]:
     heart = read_nifti(found / f"{name}_heart.nii.gz", np.uint8).array > 0
     if model == "calcium":
         predicted = read_nifti(found / f"{name}_calcium.nii.gz", np.uint8).array
-        reference = read_nifti(case.calcium, np.uint8).array
+        reference = read_nifti(find_reference(case, "calcium").path, np.uint8).array
         return pictures_of(ct, heart, calcium=compare(predicted, reference))
-    truth = read_nifti(case.heart, np.uint8).array > 0
+    truth = read_nifti(find_reference(case, "heart").path, np.uint8).array > 0
     differing = {"truth": truth, "false": heart & ~truth, "missed": truth & ~heart}
     return pictures_of(ct, heart, calcium=differing)
 

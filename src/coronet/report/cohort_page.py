@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from coronet.cohort.cases import Case, find_case
+from coronet.cohort.cases import Case, find_case, find_reference
 from coronet.cohort.split import read_split
 from coronet.cohort.volume import read_nifti
 from coronet.config import MODELS, Params
@@ -214,7 +214,7 @@ def _view(case: Case, row: CaseScore, scores: Path) -> CaseView:
     ct = read_nifti(case.ct)
     heart = read_nifti(scores / "masks" / f"{case.id}_heart.nii.gz", np.uint8).array > 0
     predicted = read_nifti(scores / "masks" / f"{case.id}_calcium.nii.gz", np.uint8).array
-    reference = read_nifti(case.calcium, np.uint8).array
+    reference = read_nifti(find_reference(case, "calcium").path, np.uint8).array
     return CaseView(row, pictures_of(ct, heart, calcium=compare(predicted, reference)))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coronet.cohort.cases import Case, find_case, load_mask
+from coronet.cohort.cases import Case, Reference, find_case, find_reference, load_mask
 from coronet.cohort.volume import read_nifti, write_nifti
 from coronet.config import Params
 from coronet.errors import InputError, UnsuitableScan
@@ -53,6 +53,8 @@ class CaseScore:
         lesions: lesions of the case's mask.
         lesions_found: those that a predicted voxel touches.
         lesions_false: predicted lesions that touch none.
+        reference: kind of the calcium mask compared with, ``exact`` or ``drawn``; see
+            `coronet.cohort.cases.find_reference`.
     """
 
     case: str
@@ -68,6 +70,7 @@ class CaseScore:
     lesions: int
     lesions_found: int
     lesions_false: int
+    reference: str
 
 
 def score_cohort(
@@ -105,11 +108,12 @@ def score_cohort(
     with replacing_folder(out) as part:
         for done, name in enumerate(names, start=1):
             case = find_case(data, name)
-            if case.calcium is None:
+            reference = find_reference(case, "calcium")
+            if reference is None:
                 skipped.append(name)
                 logger.info("%s: not scored, since it has no calcium mask to compare with", name)
             else:
-                found.append(_score_case(case, models, params, part / MASKS))
+                found.append(_score_case(case, reference, models, params, part / MASKS))
             if progress:
                 progress(done, len(names))
         if not found:
@@ -130,10 +134,13 @@ class _Result:
     lesions: LesionMatch
 
 
-def _score_case(case: Case, models: Sequence[LoadedModel], params: Params, folder: Path) -> _Result:
+def _score_case(
+    case: Case, compared: Reference, models: Sequence[LoadedModel], params: Params, folder: Path
+) -> _Result:
     ct = read_nifti(case.ct)
-    truth = load_mask(case.calcium, ct)
-    heart_truth = None if case.heart is None else load_mask(case.heart, ct) > 0
+    truth = load_mask(compared.path, ct)
+    drawn = find_reference(case, "heart")
+    heart_truth = None if drawn is None else load_mask(drawn.path, ct) > 0
     try:
         masks = find_masks(ct, *models)
         heart, calcium = masks.heart, masks.calcium
@@ -161,12 +168,14 @@ def _score_case(case: Case, models: Sequence[LoadedModel], params: Params, folde
         lesions=lesions.true,
         lesions_found=lesions.found,
         lesions_false=lesions.false,
+        reference=compared.kind,
     )
     return _Result(row, heart_overlap, voxels, lesions)
 
 
 def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -> dict[str, Any]:
     rows = [result.row for result in found]
+    kinds = [row.reference for row in rows]
     groups = find_groups(params.score.groups)
     voxels = sum((result.voxels for result in found), Overlap(0, 0, 0))
     lesions = sum((result.lesions for result in found), LesionMatch(0, 0, 0, 0))
@@ -175,6 +184,7 @@ def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -
     return {
         "cases": len(rows),
         "skipped": list(skipped),
+        "reference": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
         "protocol": params.score.protocol,
         "groups": {
             "preset": groups.name,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coronet import files
-from coronet.cohort.cases import find_case, load_mask
+from coronet.cohort.cases import Case, Reference, find_case, find_reference, load_mask
 from coronet.cohort.volume import Volume, read_nifti
 from coronet.errors import InputError
 from coronet.networks.builder import LoadedModel, load_model
@@ -29,12 +29,16 @@ logger = logging.getLogger("coronet")
 
 @dataclasses.dataclass(frozen=True)
 class CaseResult:
-    """One case: what is counted, and the volumes in mm³. ``lesions`` is None for hearts."""
+    """One case: what is counted, and the volumes in mm³.
+
+    ``reference`` is the kind of the mask compared with; ``lesions`` is None for hearts.
+    """
 
     case: str
     voxels: Overlap
     true_mm3: float
     predicted_mm3: float
+    reference: str
     lesions: LesionMatch | None = None
 
     def row(self) -> dict[str, Any]:
@@ -47,6 +51,7 @@ class CaseResult:
             "sensitivity": self.voxels.sensitivity,
             "true_mm3": round(self.true_mm3, 3),
             "predicted_mm3": round(self.predicted_mm3, 3),
+            "reference": self.reference,
         }
         if self.lesions is not None:
             row |= {f"lesions_{key}": value for key, value in dataclasses.asdict(self.lesions).items()}
@@ -76,7 +81,7 @@ def evaluate_model(
         heart_fit: for calcium: look inside the heart that this model predicts, as scoring does; without it,
             inside the true heart.
         part: ``test``, or ``tune`` while developing.
-        masks: folder of the masks to compare with; by default ``data/masks``.
+        masks: folder of the masks to compare with; by default `coronet.cohort.cases.find_reference` decides.
         progress: called with (cases done, cases in all).
 
     Returns:
@@ -92,7 +97,7 @@ def evaluate_model(
     results, skipped = [], []
     for number, name in enumerate(names, start=1):
         result = _evaluate_case(
-            model, data, name, network=network, locator=locator, masks=Path(masks or Path(data) / "masks")
+            model, find_case(data, name), network=network, locator=locator, masks=masks and Path(masks)
         )
         if result is None:
             skipped.append(name)
@@ -104,7 +109,9 @@ def evaluate_model(
     if not results:
         raise InputError(f"No {part} case has the masks that evaluating the {model} model needs.")
     metrics = _heart_metrics(results) if model == "heart" else _calcium_metrics(results)
+    kinds = [result.reference for result in results]
     metrics |= {"part": part, "cases": len(results), "skipped": skipped}
+    metrics["reference"] = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
     if model == "calcium":
         metrics["heart"] = "predicted" if locator else "true"
     with files.replacing_folder(out) as folder:
@@ -114,43 +121,54 @@ def evaluate_model(
 
 
 def _evaluate_case(
-    model: str, data: Path, name: str, *, network: LoadedModel, locator: LoadedModel | None, masks: Path
+    model: str, case: Case, *, network: LoadedModel, locator: LoadedModel | None, masks: Path | None
 ) -> CaseResult | None:
-    case = find_case(data, name)
     ct = read_nifti(case.ct)
-    truth = _read_mask(masks, name, model, ct)
-    if truth is None:
+    reference = _reference(case, model, masks)
+    if reference is None:
         return None
+    truth = load_mask(reference.path, ct)
     if model == "heart":
         predicted = heart_mask(predict_heart(ct, network), ct, network.params.threshold)
-        return _compare(name, truth, predicted, ct)
+        return _compare(case, truth, predicted, ct, reference)
     if locator is not None:
         heart = heart_mask(predict_heart(ct, locator), ct, locator.params.threshold)
     else:
-        heart = _read_mask(masks, name, "heart", ct)
-        if heart is None:
+        inside = _reference(case, "heart", masks)
+        if inside is None:
             return None
+        heart = load_mask(inside.path, ct)
     if not heart.any():
-        logger.info("%s: no heart was found, so no calcium is", name)
-        return _compare(name, truth, np.zeros(ct.shape, bool), ct, lesions=True)
+        logger.info("%s: no heart was found, so no calcium is", case.id)
+        return _compare(case, truth, np.zeros(ct.shape, bool), ct, reference, lesions=True)
     probability = predict_calcium(ct, heart > 0, network)
-    return _compare(name, truth, calcium_mask(probability, ct, network.params.threshold), ct, lesions=True)
+    predicted = calcium_mask(probability, ct, network.params.threshold)
+    return _compare(case, truth, predicted, ct, reference, lesions=True)
 
 
-def _read_mask(masks: Path, name: str, model: str, ct: Volume) -> np.ndarray | None:
-    path = masks / f"{name}_{model}.nii.gz"
-    return load_mask(path, ct) if path.exists() else None
+def _reference(case: Case, model: str, masks: Path | None) -> Reference | None:
+    if masks is None:
+        return find_reference(case, model)
+    path = masks / f"{case.id}_{model}.nii.gz"
+    return Reference(path, "given") if path.exists() else None
 
 
 def _compare(
-    name: str, truth: np.ndarray, predicted: np.ndarray, ct: Volume, *, lesions: bool = False
+    case: Case,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    ct: Volume,
+    reference: Reference,
+    *,
+    lesions: bool = False,
 ) -> CaseResult:
     counts = overlap(truth, predicted)
     return CaseResult(
-        case=name,
+        case=case.id,
         voxels=counts,
         true_mm3=(counts.both + counts.true_only) * ct.voxel_mm3,
         predicted_mm3=(counts.both + counts.predicted_only) * ct.voxel_mm3,
+        reference=reference.kind,
         lesions=match_lesions(truth, predicted) if lesions else None,
     )
 

@@ -8,12 +8,12 @@ import multiprocessing
 import os
 from pathlib import Path
 
-from coronet.cohort.cases import mask_path, scan_path, write_facts
+from coronet.cohort.cases import binding_path, mask_path, reference_path, scan_path, write_facts
 from coronet.cohort.phantom.patients import PhantomCase, Slot, Window, make_slot, plan
 from coronet.cohort.phantom.pin import compare_with_pin
 from coronet.cohort.volume import write_nifti
 from coronet.errors import InputError
-from coronet.files import exclusive, read_json, sha256_file, write_json
+from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
 from coronet.fingerprint import hash_source
 
 log = logging.getLogger("coronet")
@@ -32,6 +32,11 @@ def truth_path(data: Path, case_id: str) -> Path:
     return Path(data) / "truth" / f"{case_id}.json"
 
 
+def exact_path(data: Path, case_id: str, model: str) -> Path:
+    """Where a phantom's exact mask lies."""
+    return Path(data) / "truth" / f"{case_id}_{model}.nii.gz"
+
+
 def write_cohort(
     data: Path,
     *,
@@ -41,6 +46,7 @@ def write_cohort(
     window: Window = Window(),
     mix: bool = False,
     pin: Path = Path("data.dvc"),
+    exact: bool = True,
 ) -> dict[str, bool]:
     """Make a cohort of phantoms: ``ct/``, ``masks/`` and the exact ``truth/``.
 
@@ -54,6 +60,8 @@ def write_cohort(
         window: what part of each patient is scanned.
         mix: whether other cases may lie in the same folder.
         pin: DVC file to compare the result with; where it is absent nothing is compared.
+        exact: whether ``masks/`` gets the exact masks; without it ``masks/`` is left to others
+            (`coronet.annotate.phantoms`) and nothing is compared.
 
     Returns:
         For ``ct`` and ``masks``, where ``pin`` pins them, whether they are as pinned.
@@ -74,6 +82,13 @@ def write_cohort(
         _make(
             data, missing, seed=seed, version=version, workers=workers or os.cpu_count() or 1, window=window
         )
+        if exact:
+            _lay_exact(data, slots)
+    return check_pin(data, pin) if exact else {}
+
+
+def check_pin(data: Path, pin: Path) -> dict[str, bool]:
+    """Say whether ``ct`` and ``masks`` are what a DVC file pins; see `write_cohort`."""
     same = compare_with_pin(pin, {"ct": data / "ct", "masks": data / "masks"})
     for name, equal in same.items():
         if equal:
@@ -90,7 +105,7 @@ def write_cohort(
 
 
 def is_whole(data: Path, slot: Slot, *, seed: int, version: str) -> bool:
-    """Whether a case lies in ``data`` with all its files as the generator of this version wrote them."""
+    """Whether a case lies in ``data`` with scan and truth as the generator of this version wrote them."""
     path = truth_path(data, slot.case_id)
     if not path.exists():
         return False
@@ -104,7 +119,7 @@ def is_whole(data: Path, slot: Slot, *, seed: int, version: str) -> bool:
 
 
 def write_case(data: Path, case: PhantomCase, *, version: str) -> None:
-    """Write a case; its truth file, written last, says that it is whole."""
+    """Write a case without ``masks/``; its truth file, written last, says that it is whole."""
     name = case.slot.case_id
     truth_path(data, name).unlink(missing_ok=True)
     scan = scan_path(data, name)
@@ -112,11 +127,23 @@ def write_case(data: Path, case: PhantomCase, *, version: str) -> None:
     write_facts(data, name, case.facts)
     written = [scan, scan.with_name(f"{name}.json")]
     for model, mask in (("heart", case.heart), ("calcium", case.calcium)):
-        for path in (mask_path(data, name, model), data / "truth" / f"{name}_{model}.nii.gz"):
-            write_nifti(path, mask, level=PACKING)
-            written.append(path)
+        path = exact_path(data, name, model)
+        write_nifti(path, mask, level=PACKING)
+        written.append(path)
     files = {path.relative_to(data).as_posix(): sha256_file(path) for path in written}
     write_json(truth_path(data, name), case.truth | {"generator": version, "files": files})
+
+
+def _lay_exact(data: Path, slots: tuple[Slot, ...]) -> None:
+    """Let ``masks/`` hold the exact masks, which need no better ones beside them."""
+    for slot in slots:
+        name = slot.case_id
+        binding_path(data, name).unlink(missing_ok=True)
+        for model in ("heart", "calcium"):
+            reference_path(data, name, model).unlink(missing_ok=True)
+            source, target = exact_path(data, name, model), mask_path(data, name, model)
+            if not target.exists() or sha256_file(target) != sha256_file(source):
+                write_bytes(target, source.read_bytes())
 
 
 def _make_and_write(data: Path, slot: Slot, seed: int, version: str, window: Window) -> str:
