@@ -18,10 +18,15 @@ MODELS = ("heart", "calcium")
 
 @dataclasses.dataclass(frozen=True)
 class PhantomParams:
-    """The demo cohort, pinned by ``data.dvc``."""
+    """The demo cohort, pinned by ``data.dvc``; ``masks`` are ``forest`` or ``exact``."""
 
     cases: int
     seed: int
+    masks: str
+
+    def __post_init__(self) -> None:
+        if self.masks not in ("forest", "exact"):
+            raise ParamsError(f"phantom.masks is «{self.masks}»; it must be forest or exact.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,13 +40,13 @@ def run() -> None:
 
 
 def _draw_phantoms() -> None:
-    from coronet.cohort.phantom import cohort
+    from coronet.annotate.phantoms import make_cohort
 
     if any((DATA / "ct").glob("*.nii.gz")):
         return
     chosen = params().phantom
     with timed("phantom"):
-        cohort.write_cohort(DATA, cases=chosen.cases, seed=chosen.seed, workers=workers())
+        make_cohort(DATA, masks=chosen.masks, cases=chosen.cases, seed=chosen.seed, workers=workers())
 
 
 def _reproduce() -> None:

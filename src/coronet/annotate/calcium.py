@@ -1,4 +1,4 @@
-"""Coronary calcium out of bright pieces: a random forest tells what each is, and a person's strokes overrule."""
+"""Coronary calcium out of bright pieces: a forest tells what each is, and a person's strokes overrule it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("coronet")
 
 NAMES = LABELS["calcium"]
 CORONARY, OTHER = NAMES.index("coronary"), NAMES.index("other")
-THRESHOLD = 0.45
+THRESHOLD = 0.55
 """A piece is coronary from this probability on."""
 TREES, LEAF = 100, 2
 RARE = 5
@@ -25,7 +25,9 @@ RARE = 5
 WEIGHT = 4
 """Pieces that strokes name in the scan at hand count as so many of the library's."""
 TEACHES, ASIDE = 60, 100
-"""Of the pieces that nobody named so many of a scan teach: the most visible, and of the rest, evenly picked."""
+"""Of the pieces that nobody named so many of a scan teach: the most visible, and of the rest every nth."""
+PLAIN = 1000.0
+"""A piece drawn as coronary teaches so, unnamed, from this `visibility` on: nobody checks specks."""
 UNSAID = -1
 
 
@@ -88,7 +90,7 @@ def draw_calcium(
     """
     found = find_candidates(ct, heart)
     said = hear(found, strokes, ct)
-    table = _table(found, said, prior)
+    table = table_of(found, said, prior)
     judged = judge(found, said, forest=None if table is None else grow(table, seed=seed))
     if judged.forest is None:
         # names what is missing
@@ -130,7 +132,8 @@ def hear(found: Candidates, strokes: Strokes | Marks | None, ct: Volume) -> Said
             voxel[tuple(axis[cut] for axis in place)] = label
         elif not whole.any() and label == CORONARY:
             logger.warning(
-                "a stroke says coronary where no piece of %d voxels reaches 130 HU near the heart", LEAST_VOXELS
+                "a stroke says coronary where no %d voxels reach 130 HU in or near the heart",
+                LEAST_VOXELS,
             )
     return Said(piece, voxel)
 
@@ -159,8 +162,8 @@ def _own(found: Candidates, said: Said, case: str) -> Samples:
     )
 
 
-def _table(found: Candidates, said: Said, prior: Samples | None) -> Samples | None:
-    """What to learn from: the library and, with more weight, this scan; None where that is one kind or none."""
+def table_of(found: Candidates, said: Said, prior: Samples | None) -> Samples | None:
+    """What to learn from: the library and, with more weight, this scan; None where that is not two kinds."""
     own = _own(found, said, "")
     table = own if prior is None else join([prior, *[own] * WEIGHT])
     return table if len(np.unique(table.labels)) > 1 else None
@@ -216,10 +219,12 @@ def samples_of(judged: Judged, case: str) -> Samples:
 
     A noisy scan has thousands of specks; not all of them teach, or it would be the only one that does.
     """
-    found = judged.candidates
+    found, named = judged.candidates, judged.said.piece != UNSAID
     visible = visibility(found)
-    visible[judged.said.piece != UNSAID] = np.inf
-    order = np.argsort(-visible, kind="stable")
+    unsure = ~named & (judged.label == CORONARY) & (visible < PLAIN)
+    visible[named] = np.inf
+    visible[unsure] = -np.inf
+    order = np.argsort(-visible, kind="stable")[: found.count - int(unsure.sum())]
     first = int(np.count_nonzero(np.isinf(visible))) + TEACHES
     rest = order[first:]
     chosen = np.sort(np.concatenate([order[:first], rest[:: max(1, -(-len(rest) // ASIDE))]]))

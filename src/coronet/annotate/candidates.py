@@ -63,7 +63,7 @@ FEATURES = (
     "large_near",
     "calcium_near_mm3",
 )
-"""Names of a candidate's features, in their order; lengths are in tenths, shares and places in thousandths."""
+"""Names of a piece's features, in their order; lengths are in tenths, shares and places in thousandths."""
 
 Box = tuple[slice, slice, slice]
 
@@ -150,7 +150,15 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
         empty = np.zeros((0, len(FEATURES)), np.int16)
         return Candidates(view, labels, empty, np.zeros(0), np.zeros((0, 3)))
     pieces = _sorted_pieces(labels, hu)
-    features, centre = _describe(pieces, hu, inside, outside_mm, steps, margin_mm, ct.spacing_mm)
+    features, centre = _describe(
+        pieces,
+        hu,
+        inside=inside,
+        outside_mm=outside_mm,
+        steps=steps,
+        margin_mm=margin_mm,
+        spacing_mm=ct.spacing_mm,
+    )
     origin = np.asarray([side.start for side in view], np.float64)
     affine = np.asarray(ct.affine, np.float64)
     world = sum(affine[:3, axis] * (centre + origin)[:, axis : axis + 1] for axis in range(3)) + affine[:3, 3]
@@ -203,6 +211,7 @@ def _sorted_pieces(labels: np.ndarray, hu: np.ndarray) -> _Pieces:
 def _describe(
     pieces: _Pieces,
     hu: np.ndarray,
+    *,
     inside: np.ndarray,
     outside_mm: np.ndarray,
     steps: tuple[int, ...],
@@ -236,7 +245,7 @@ def _describe(
         # 0.77 for a ball whatever its size, and the higher the longer or the more scattered
         "reach": 100 * np.sqrt(np.maximum(spread, 0)) / np.round(np.cbrt(volume), 6),
     }
-    features |= _place(pieces, centre, inside, outside_mm, steps, margin_mm)
+    features |= _place(pieces, centre, inside=inside, outside_mm=outside_mm, steps=steps, margin_mm=margin_mm)
     features |= {"to_lung_mm": _to_lung(pieces, hu, steps, spacing_mm)}
     noise = _noise(hu, inside)
     features |= _surroundings(hu, low, high, pieces, spacing_mm)
@@ -256,6 +265,7 @@ def _deviation(mean_square: np.ndarray, mean: np.ndarray) -> np.ndarray:
 def _place(
     pieces: _Pieces,
     centre: np.ndarray,
+    *,
     inside: np.ndarray,
     outside_mm: np.ndarray,
     steps: tuple[int, ...],

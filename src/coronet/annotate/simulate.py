@@ -1,8 +1,8 @@
 """A person who annotates a phantom, simulated: few strokes, a hand that shakes, eyes that overlook.
 
 The person sees the scan and, for calcium, what the forest has drawn into it. The truth decides what a stroke
-says and never where each voxel belongs: a stroke is a coarse line or one click. Every draw is seeded and every
-coordinate rounded to a tenth of a millimetre, so that strokes are the same on every processor.
+says and never where each voxel belongs: a stroke is a coarse line or one click. Every draw is seeded and
+every coordinate rounded to a tenth of a millimetre, so that strokes are the same on every processor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from coronet.annotate.calcium import NAMES, Judged, visibility
+from coronet.annotate.calcium import NAMES, UNSAID, Judged, visibility
 from coronet.annotate.strokes import Stroke, Strokes
 from coronet.cohort.phantom.draws import bell, between, chance, generator, turn
 from coronet.cohort.volume import Volume
@@ -80,7 +80,9 @@ def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
     return Strokes("heart", tuple(lines))
 
 
-def _axial(volume: Volume, mask: np.ndarray, z: int, rng: np.random.Generator, *, outside: int) -> list[Stroke]:
+def _axial(
+    volume: Volume, mask: np.ndarray, z: int, rng: np.random.Generator, *, outside: int
+) -> list[Stroke]:
     centre, radius = _polar(mask, volume.spacing_mm)
     start = between(rng, 0.0, 360.0)
     across = [
@@ -207,7 +209,7 @@ def known_of(truth: Mapping[str, Any], coronary: np.ndarray) -> Known:
 
 
 def calcium_strokes(
-    volume: Volume, judged: Judged, known: Known, *, seed: int, most: int = MOST_CLICKS
+    volume: Volume, judged: Judged, known: Known, *, seed: int, most: int = MOST_CLICKS, look: int = 0
 ) -> Strokes | None:
     """Clicks on what the forest drew wrongly, the most visible first.
 
@@ -220,11 +222,12 @@ def calcium_strokes(
         known: the truth.
         seed: of the person's eyes and hand.
         most: clicks at most.
+        look: 0 for the first look at the scan; what is named already is not clicked again.
 
     Returns:
         The clicks; None where the person has nothing to correct.
     """
-    rng = generator(seed, CALCIUM)
+    rng = generator(seed, CALCIUM, look)
     pieces = judged.candidates
     if not pieces.count:
         return None
@@ -237,7 +240,8 @@ def calcium_strokes(
         if chance(rng, MISTAKEN.get(believed, 0.0)):
             believed = "coronary"
         drawn = NAMES[judged.label[at]] == "coronary"
-        if seen and drawn != (believed == "coronary") and len(clicks) < most:
+        named = judged.said.piece[at] != UNSAID
+        if seen and not named and drawn != (believed == "coronary") and len(clicks) < most:
             clicks.append(_click(volume, judged, at, believed, rng))
     return Strokes("calcium", tuple(clicks)) if clicks else None
 
@@ -254,7 +258,9 @@ def true_names(judged: Judged, known: Known) -> list[str]:
         if 2 * calcified[at] > own[at]:
             names.append("coronary")
             continue
-        reach = 4.0 + max(float(pieces.feature(name)[at]) for name in ("width_mm", "depth_mm", "height_mm")) / 20
+        reach = (
+            4.0 + max(float(pieces.feature(name)[at]) for name in ("width_mm", "depth_mm", "height_mm")) / 20
+        )
         near = [(_apart(item["centre_mm"], pieces.centre_mm[at]), item["kind"]) for item in others]
         gap, kind = min(near, default=(np.inf, ""))
         if gap <= reach:

@@ -21,18 +21,23 @@ def cohort_phantom(
     data: DataFolder = Path("data"),
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
     mix: Annotated[bool, typer.Option("--mix", help="Let other cases lie in the same folder.")] = False,
+    masks: Annotated[
+        str, typer.Option(help="exact, or forest: drawn from a simulated person's strokes.")
+    ] = "exact",
     as_json: AsJson = False,
 ) -> None:
     """Make a cohort of digital chest phantoms; cases that are whole are kept."""
     import json
 
-    from coronet.cohort.phantom import cohort as phantoms
+    from coronet.annotate.phantoms import make_cohort
 
-    pinned = phantoms.write_cohort(data, cases=cases, seed=seed, workers=workers, mix=mix)
+    pinned = make_cohort(data, masks=masks, cases=cases, seed=seed, workers=workers, mix=mix)
     if as_json:
-        typer.echo(json.dumps({"data": str(data), "cases": cases, "seed": seed, "as_pinned": pinned}))
+        told = {"data": str(data), "cases": cases, "seed": seed, "masks": masks, "as_pinned": pinned}
+        typer.echo(json.dumps(told))
         return
-    typer.echo(f"{cases} phantoms of seed {seed} lie in {data}.")
+    drawn = "exact masks" if masks == "exact" else "masks drawn by forests"
+    typer.echo(f"{cases} phantoms of seed {seed} with {drawn} lie in {data}.")
 
 
 @cohort.command("add")

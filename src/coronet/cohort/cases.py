@@ -1,9 +1,9 @@
 """Cases in a data folder.
 
 ``ct/<case>.nii.gz`` is the scan, ``ct/<case>.json`` what is known of it and may be kept (no identifier),
-``masks/<case>_heart.nii.gz`` and ``masks/<case>_calcium.nii.gz`` the masks where there are any. Networks learn
-from those. Where better masks are known, such as a phantom's exact ones, ``masks/reference/`` holds them under the
-same names, with ``<case>.json`` that binds them to the scan, and everything that measures compares with them.
+``masks/<case>_heart.nii.gz`` and ``masks/<case>_calcium.nii.gz`` the masks where there are any. Networks
+learn from those. Where better masks are known, such as a phantom's exact ones, ``masks/reference/`` holds them
+under the same names, with ``<case>.json`` that binds them to the scan, and what measures compares with them.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ def find_reference(case: Case, model: str) -> Reference | None:
     if better.exists() and binding.exists():
         if read_json(binding).get("scan_sha256") == sha256_file(case.ct):
             return Reference(better, EXACT)
-        logger.warning("%s: its masks in masks/%s belong to another scan; they are not used", case.id, REFERENCE)
+        logger.warning(
+            "%s: its masks in masks/%s belong to another scan; they are not used", case.id, REFERENCE
+        )
     path = case.heart if model == "heart" else case.calcium
     return None if path is None else Reference(path, DRAWN)
 

@@ -10,17 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from coronet.cohort.cases import Case, find_case, find_reference
+from coronet.cohort.cases import DRAWN as DRAWN_KIND
+from coronet.cohort.cases import EXACT, Case, find_case, find_reference
 from coronet.cohort.split import read_split
 from coronet.cohort.volume import read_nifti
 from coronet.config import MODELS, Params
 from coronet.errors import StageError
 from coronet.files import read_json, replacing_folder, sha256_file
 from coronet.report import charts
+from coronet.report.drawn import DrawnSection, drawn_section
 from coronet.report.page import number, signed, write_page
 from coronet.report.pictures import Picture
 from coronet.report.views import compare, pictures_of
 from coronet.score.cohort import CaseScore, read_scores, worst_first
+from coronet.score.drawn import TABLE as DRAWN
+from coronet.score.drawn import read_drawn
 
 MOST_PICTURED = 16
 """Cases with pictures; more would make the page too heavy to open on a phone."""
@@ -79,6 +83,8 @@ class CohortReport:
     worst: tuple[CaseView, ...]
     unseen: int
     rows: tuple[CaseScore, ...]
+    reference: str
+    drawn: DrawnSection | None
     curves: tuple[Curve, ...]
     origin: tuple[tuple[str, str], ...]
 
@@ -130,8 +136,18 @@ def read_report(build: Path, data: Path, params: Params) -> CohortReport:
         worst=tuple(_view(cases[row.case], row, scores) for row in pictured),
         unseen=len(rows) - len(pictured),
         rows=rows,
+        reference=_reference(metrics),
+        drawn=drawn_section(read_drawn(scores / DRAWN), metrics["drawn_masks"], cases),
         curves=tuple(curve for model in MODELS for curve in _curves(build / model / "fit", model)),
         origin=_origin(build, metrics, params),
+    )
+
+
+def _reference(metrics: Mapping[str, Any]) -> str:
+    """What results are compared with, in words."""
+    words = {EXACT: "exact masks", DRAWN_KIND: "the masks that the cohort was given"}
+    return " and ".join(
+        f"{words[kind]} ({count} scans)" for kind, count in sorted(metrics["reference"].items())
     )
 
 

@@ -21,6 +21,8 @@ from coronet.files import replacing_folder, write_json, write_text
 from coronet.networks.builder import LoadedModel, load_model
 from coronet.score.agatston import score_mask
 from coronet.score.agreement import LEAST_PAIRS, Statistics, agreement
+from coronet.score.drawn import TABLE as DRAWN_TABLE
+from coronet.score.drawn import DrawnCase, compare_drawn, drawn_to_csv, summarise_drawn
 from coronet.score.groups import find_groups
 from coronet.score.masks import find_masks
 from coronet.score.protocol import find_protocol
@@ -90,7 +92,8 @@ def score_cohort(
         split: who is a test patient.
         heart_fit: folder of the heart model.
         calcium_fit: folder of the calcium model.
-        out: folder that is replaced: ``scores.csv``, ``metrics.json`` and ``masks/`` with what was found.
+        out: folder that is replaced: ``scores.csv``, ``metrics.json``, ``masks/`` with what was found and,
+            where exact masks are known, ``drawn.csv`` on what the drawn ones cost.
         params: protocol and risk groups.
         progress: called with (cases done, cases in all).
 
@@ -121,6 +124,8 @@ def score_cohort(
         rows = tuple(result.row for result in found)
         write_text(part / TABLE, _to_csv(rows))
         write_json(part / METRICS, _metrics(found, skipped, params))
+        if drawn := [result.drawn for result in found if result.drawn]:
+            write_text(part / DRAWN_TABLE, drawn_to_csv(drawn))
     return rows
 
 
@@ -132,6 +137,7 @@ class _Result:
     heart: Overlap | None
     voxels: Overlap
     lesions: LesionMatch
+    drawn: DrawnCase | None
 
 
 def _score_case(
@@ -170,7 +176,7 @@ def _score_case(
         lesions_false=lesions.false,
         reference=compared.kind,
     )
-    return _Result(row, heart_overlap, voxels, lesions)
+    return _Result(row, heart_overlap, voxels, lesions, compare_drawn(case, ct, protocol, groups))
 
 
 def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -> dict[str, Any]:
@@ -185,6 +191,7 @@ def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -
         "cases": len(rows),
         "skipped": list(skipped),
         "reference": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        "drawn_masks": summarise_drawn([result.drawn for result in found if result.drawn]),
         "protocol": params.score.protocol,
         "groups": {
             "preset": groups.name,

@@ -1,0 +1,293 @@
+"""The demo cohort's masks: a simulated person's strokes on phantoms, and forests that fill in the rest.
+
+The first scans teach the forests, with more clicks than the others get. Then every scan is drawn from the
+library, its own lines in the heart and a few clicks on what the person sees drawn wrongly. What comes out is
+as imperfect as masks are; the exact ones become the reference that results are compared with.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coronet.annotate import calcium, heart, simulate
+from coronet.annotate.calcium import Judged
+from coronet.annotate.candidates import Candidates, find_candidates
+from coronet.annotate.forest import Forest, Samples, join
+from coronet.annotate.strokes import Strokes, write_strokes
+from coronet.cohort.cases import binding_path, mask_path, reference_path, scan_path
+from coronet.cohort.phantom import cohort
+from coronet.cohort.phantom.patients import Slot, Window, plan
+from coronet.cohort.volume import Volume, read_nifti, write_nifti
+from coronet.errors import InputError
+from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
+from coronet.fingerprint import hash_source
+
+logger = logging.getLogger("coronet")
+
+TEACHERS = 12
+"""How many scans, from the first, teach the forests."""
+LOOKS = 3
+"""How often the person looks at a teaching scan."""
+MODELS = ("heart", "calcium")
+
+
+def drawing_version() -> str:
+    """Hash of the source that draws masks and the phantoms under them."""
+    return hash_source(("annotate", "cohort/phantom", "cohort/volume"))
+
+
+def write_drawn_cohort(
+    data: Path,
+    *,
+    cases: int,
+    seed: int,
+    workers: int | None = None,
+    window: Window = Window(),
+    mix: bool = False,
+    pin: Path = Path("data.dvc"),
+) -> dict[str, bool]:
+    """Make a cohort of phantoms whose masks a simulated person and forests draw.
+
+    ``masks/`` holds what was drawn, ``masks/reference/`` the exact masks, ``annotations/`` the strokes and
+    what became of them. A case that is already whole and of the same seed and source is kept. The other
+    arguments are those of `coronet.cohort.phantom.cohort.write_cohort`.
+
+    Returns:
+        For ``ct`` and ``masks``, where ``pin`` pins them, whether they are as pinned.
+
+    Raises:
+        InputError: the folder holds cases that are not of this cohort.
+        Busy: another process writes to the cohort.
+    """
+    data, workers = Path(data), workers or os.cpu_count() or 1
+    cohort.write_cohort(data, cases=cases, seed=seed, workers=workers, window=window, mix=mix, exact=False)
+    slots = plan(seed, cases)
+    # a cohort too small to teach and be tested on is taught by all of it
+    key = {"version": drawing_version(), "seed": seed, "teachers": min(TEACHERS, cases)}
+    with exclusive(data / "annotations" / ".lock"):
+        missing = [slot for slot in slots if not is_drawn(data, slot.case_id, key)]
+        if len(missing) < len(slots):
+            logger.info("%d of %d phantoms have their masks already.", len(slots) - len(missing), len(slots))
+        if missing:
+            _draw(data, slots, missing, key, workers)
+    return cohort.check_pin(data, pin)
+
+
+def make_cohort(data: Path, *, masks: str, **more: Any) -> dict[str, bool]:
+    """Make a cohort of phantoms with ``exact`` masks or with such as a ``forest`` draws.
+
+    ``more`` are the arguments of `write_drawn_cohort`.
+
+    Raises:
+        InputError: there are no such masks, or the folder holds cases that are not of this cohort.
+    """
+    makers = {"exact": cohort.write_cohort, "forest": write_drawn_cohort}
+    if masks not in makers:
+        raise InputError(f"--masks {masks}: masks are exact or forest.")
+    return makers[masks](data, **more)
+
+
+def record_path(data: Path, case_id: str) -> Path:
+    """Where it is told how a case was drawn; written last, it says that the case's masks are whole."""
+    return Path(data) / "annotations" / case_id / "record.json"
+
+
+def is_drawn(data: Path, case_id: str, key: dict[str, Any]) -> bool:
+    """Whether a case's masks are there, as this source drew them on the scan that is there."""
+    path = record_path(data, case_id)
+    if not path.exists():
+        return False
+    record = read_json(path)
+    if record["key"] != key:
+        return False
+    return all(
+        (data / name).exists() and sha256_file(data / name) == digest
+        for name, digest in record["files"].items()
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lesson:
+    """What a teaching scan gives before calcium is taught."""
+
+    heart: Samples
+    candidates: Candidates
+    grid: Volume
+    known: simulate.Known
+
+
+@dataclasses.dataclass(frozen=True)
+class _Library:
+    """What the teaching scans taught."""
+
+    heart: Samples
+    calcium: Samples
+
+
+def _draw(
+    data: Path, slots: tuple[Slot, ...], missing: list[Slot], key: dict[str, Any], workers: int
+) -> None:
+    seed = key["seed"]
+    # A fresh interpreter per worker: forking a process that already runs threads can hang.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        max_workers=workers, mp_context=multiprocessing.get_context("spawn")
+    )
+    with pool, _progress(len(slots[: key["teachers"]]) + len(missing)) as advance:
+        try:
+            lessons = [pool.submit(_lesson, data, slot, seed) for slot in slots[: key["teachers"]]]
+            library = _teach(_in_order(lessons, advance), slots, seed)
+            jobs = [pool.submit(_draw_case, data, slot, key, library) for slot in missing]
+            for job in concurrent.futures.as_completed(jobs):
+                job.result()
+                advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _in_order(jobs: list[concurrent.futures.Future], advance: Callable[[], None]) -> Iterable[_Lesson]:
+    for job in jobs:
+        yield job.result()
+        advance()
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("masks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as progress:
+        bar = progress.add_task("masks", total=total)
+        yield lambda: progress.advance(bar)
+
+
+def _eyes(seed: int, slot: Slot) -> int:
+    """Seed of the person on one scan."""
+    return seed * 100_003 + slot.index
+
+
+def _lesson(data: Path, slot: Slot, seed: int) -> _Lesson:
+    """A heart drawn from lines alone, and the pieces in it; clicks come once the scans before have taught."""
+    ct = read_nifti(scan_path(data, slot.case_id))
+    truth = {model: _exact(data, slot, model) for model in MODELS}
+    lines = simulate.heart_strokes(ct, truth["heart"], seed=_eyes(seed, slot))
+    drawn = heart.draw_heart(ct, lines, case=slot.case_id)
+    found = find_candidates(ct, drawn.mask)
+    # strokes need a scan's place, not its voxels
+    grid = ct.with_array(np.broadcast_to(np.int16(0), ct.shape))
+    return _Lesson(drawn.samples, found, grid, _known(data, slot, truth["calcium"]))
+
+
+def _exact(data: Path, slot: Slot, model: str) -> np.ndarray:
+    return read_nifti(cohort.exact_path(data, slot.case_id, model), np.uint8).array
+
+
+def _known(data: Path, slot: Slot, coronary: np.ndarray) -> simulate.Known:
+    return simulate.known_of(read_json(cohort.truth_path(data, slot.case_id)), coronary)
+
+
+def _teach(lessons: Iterable[_Lesson], slots: tuple[Slot, ...], seed: int) -> _Library:
+    """Go through the teaching scans one after the other; each is drawn by what those before it taught."""
+    hearts: list[Samples] = []
+    tables: list[Samples] = []
+    for slot, lesson in zip(slots, lessons, strict=False):
+        hearts.append(lesson.heart)
+        prior = join(tables) if tables else None
+        judged = _taught(lesson, prior, _eyes(seed, slot))
+        tables.append(calcium.samples_of(judged, slot.case_id))
+    return _Library(join(hearts), join(tables))
+
+
+def _grown(table: Samples | None) -> Forest | None:
+    """A forest, where there are two kinds of pieces to tell apart."""
+    if table is None or len(np.unique(table.labels)) < 2:
+        return None
+    return calcium.grow(table)
+
+
+def _taught(lesson: _Lesson, prior: Samples | None, seed: int) -> Judged:
+    """A teaching scan: the person looks several times, and the forest learns between the looks."""
+    found, clicks = lesson.candidates, []
+    said = calcium.hear(found, None, lesson.grid)
+    judged = calcium.judge(found, said, forest=_grown(prior))
+    for look in range(LOOKS):
+        most = simulate.TEACHING_CLICKS // LOOKS
+        more = simulate.calcium_strokes(lesson.grid, judged, lesson.known, seed=seed, most=most, look=look)
+        if more is None:
+            continue
+        clicks += more.strokes
+        said = calcium.hear(found, Strokes("calcium", tuple(clicks)), lesson.grid)
+        learned = None if prior is None else calcium.table_of(found, said, prior)
+        judged = calcium.judge(found, said, forest=_grown(learned))
+    return judged
+
+
+def _corrected(lesson: _Lesson, grown: Forest | None, seed: int) -> tuple[Judged, Strokes | None]:
+    """Any other scan: the person clicks on what is wrong; what is clicked is overruled and no more."""
+    found = lesson.candidates
+    judged = calcium.judge(found, calcium.hear(found, None, lesson.grid), forest=grown)
+    clicks = simulate.calcium_strokes(lesson.grid, judged, lesson.known, seed=seed)
+    if clicks is None:
+        return judged, None
+    return calcium.judge(found, calcium.hear(found, clicks, lesson.grid), forest=grown), clicks
+
+
+_grown_here: dict[bytes, Forest | None] = {}
+
+
+def _forest_of(library: _Library) -> Forest | None:
+    """The calcium forest of a library, grown once a process."""
+    table = library.calcium
+    key = table.features.tobytes() + table.labels.tobytes()
+    if key not in _grown_here:
+        _grown_here.clear()
+        _grown_here[key] = _grown(table)
+    return _grown_here[key]
+
+
+def _write(
+    data: Path,
+    slot: Slot,
+    key: dict[str, Any],
+    ct: Volume,
+    *,
+    masks: dict[str, np.ndarray],
+    strokes: dict[str, Strokes | None],
+    forests: tuple[Forest, Forest | None],
+) -> None:
+    name, record = slot.case_id, record_path(data, slot.case_id)
+    record.unlink(missing_ok=True)
+    written = []
+    for model in MODELS:
+        write_nifti(mask_path(data, name, model), ct.with_array(masks[model]), level=cohort.PACKING)
+        write_bytes(reference_path(data, name, model), cohort.exact_path(data, name, model).read_bytes())
+        written += [mask_path(data, name, model), reference_path(data, name, model)]
+        path = record.with_name(f"{model}.json")
+        path.unlink(missing_ok=True)
+        if strokes[model] is not None:
+            write_strokes(path, strokes[model])
+            written.append(path)
+    write_json(binding_path(data, name), {"scan_sha256": sha256_file(scan_path(data, name))})
+    written += [binding_path(data, name), scan_path(data, name)]
+    write_json(
+        record,
+        {
+            "key": key,
+            "strokes": {model: len(said.strokes) if said else 0 for model, said in strokes.items()},
+            "out_of_bag": {
+                model: None if grown is None else round(grown.out_of_bag, 4)
+                for model, grown in zip(MODELS, forests, strict=True)
+            },
+            "files": {path.relative_to(data).as_posix(): sha256_file(path) for path in written},
+        },
+    )
