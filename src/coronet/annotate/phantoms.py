@@ -242,6 +242,22 @@ def _corrected(lesson: _Lesson, grown: Forest | None, seed: int) -> tuple[Judged
     return calcium.judge(found, calcium.hear(found, clicks, lesson.grid), forest=grown), clicks
 
 
+def _draw_case(data: Path, slot: Slot, key: dict[str, Any], library: _Library) -> None:
+    """Draw and write one case; its record, written last, says that it is whole."""
+    name, eyes = slot.case_id, _eyes(key["seed"], slot)
+    ct = read_nifti(scan_path(data, name))
+    truth = {model: _exact(data, slot, model) for model in MODELS}
+    lines = simulate.heart_strokes(ct, truth["heart"], seed=eyes)
+    drawn = heart.draw_heart(ct, lines, prior=library.heart, case=name)
+    found = find_candidates(ct, drawn.mask)
+    lesson = _Lesson(drawn.samples, found, ct, _known(data, slot, truth["calcium"]))
+    grown = _forest_of(library)
+    judged, clicks = _corrected(lesson, grown, eyes)
+    masks = {"heart": drawn.mask, "calcium": calcium.coronary_mask(judged, ct.shape)}
+    strokes = {"heart": lines, "calcium": clicks}
+    _write(data, slot, key, ct, masks=masks, strokes=strokes, forests=(drawn.forest, grown))
+
+
 _grown_here: dict[bytes, Forest | None] = {}
 
 
