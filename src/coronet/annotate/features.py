@@ -72,9 +72,7 @@ def _appearance(blocks: Coarse, keep: Callable[[str, np.ndarray], None]) -> None
         keep(f"hu {width:g} mm", smooth)
         slopes = [_slope(smooth, axis, blocks.spacing_mm[axis]) for axis in range(3)]
         keep(f"gradient {width:g} mm", 10 * np.sqrt(_squares(*slopes)))
-        second = {
-            (i, j): _slope(slopes[i], j, blocks.spacing_mm[j]) for i in range(3) for j in range(i, 3)
-        }
+        second = {(i, j): _slope(slopes[i], j, blocks.spacing_mm[j]) for i in range(3) for j in range(i, 3)}
         keep(f"laplacian {width:g} mm", 50 * (second[0, 0] + second[1, 1] + second[2, 2]))
         cross = _squares(second[0, 1], second[0, 2], second[1, 2])
         keep(
@@ -126,9 +124,7 @@ def _run(things: np.ndarray, axis: int, step_mm: float) -> np.ndarray:
     return np.minimum((place - last) * np.float32(step_mm), FAR_MM)
 
 
-def _place(
-    blocks: Coarse, body: Body, where: np.ndarray, keep: Callable[[str, np.ndarray], None]
-) -> None:
+def _place(blocks: Coarse, body: Body, where: np.ndarray, keep: Callable[[str, np.ndarray], None]) -> None:
     """Where a block is, in mm from the middle of lungs and body and as share of the lungs' size."""
     index = np.nonzero(where)
     relative = []

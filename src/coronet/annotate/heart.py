@@ -1,9 +1,10 @@
 """A heart out of a few strokes.
 
-A forest says of every block of soft tissue how likely it is heart. The answer is then carried along tissue
-of one kind and held back at edges (Grady 2006, IEEE Trans. Pattern Anal. 28:1768, with the forest's answer as
-the prior), starting from the strokes, which are certain. The heart is the one piece with the strokes in it,
-without the vessels that leave it, smoothed, and drawn on the scan's own voxels.
+Seen from the middle of the strokes, most of a heart's surface is where lung begins; a smooth closed surface
+is laid through it and bound by the strokes (`shape`). A forest learns from the strokes and from what lies
+deep inside and well outside that surface, and from other scans where there are any; it says of every block of
+soft tissue how likely it is heart, and the surface moves to where its answer turns. The result is one piece
+without holes, drawn on the scan's own voxels.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import numpy as np
 from scipy import ndimage
 
 from coronet.annotate import forest as forests
+from coronet.annotate import shape
 from coronet.annotate.drawn import Drawn, uncertainty_of
-from coronet.annotate.features import Described, blur, describe
+from coronet.annotate.features import Described, describe
 from coronet.annotate.forest import Forest, Samples
 from coronet.annotate.grid import Body, Coarse, chest_box, coarse, find_body
 from coronet.annotate.strokes import LABELS, Marks, Strokes, mark
@@ -23,14 +25,18 @@ from coronet.cohort.volume import Volume
 from coronet.errors import InputError
 
 HEART, BACKGROUND = 0, 1
-EDGE_HU = 60.0
-PRIOR = 0.03
-ROUNDS = 60
-OPENING_MM = 7.0
-SMOOTHING_MM = 4.0
-OWN_SHARE = 0.5
-TAUGHT = 1500
+DEEP_MM = 8.0
+"""Blocks farther than this inside or outside the first surface teach the forest."""
+NEAR_MM = 45.0
+"""Blocks farther outside than this teach little; a quarter of the background's rows is of them."""
+TAUGHT = 700
+OWN_SHARE = 0.4
+"""Least share of a scan's own rows among all that its forest learns from."""
+SLACK_MM = 8.0
+TRUST = 0.8
+SOFT_MM = 8.0
 LUNG_HU = -400
+NOTHING = Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), LABELS["heart"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,24 +75,45 @@ def draw_heart(
         seed: of the forest.
 
     Raises:
-        InputError: nothing to learn from, or what is found is no heart.
+        InputError: nothing to learn from, no stroke says heart, or what is found is no heart.
     """
-    none = Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), LABELS["heart"])
-    marks = none if strokes is None else mark(strokes, volume)
+    marks = NOTHING if strokes is None else mark(strokes, volume)
     seen = see(volume, marks.of("heart"))
-    labels = stroke_blocks(marks, seen.blocks)
-    own = _samples(seen.described, labels, case)
-    forest = _grow(own, prior, seed)
-    answer = np.zeros(seen.described.where.shape, np.float32)
-    answer[seen.described.where] = forest.probability(seen.described.values)[:, HEART]
-    spread = carry(answer, labels, seen)
-    piece = _one_piece(spread, labels, seen)
-    probability = _on_voxels(_rounded(spread, piece, seen), volume, seen.blocks)
-    mask = (probability >= 50) & (volume.array > LUNG_HU)
+    return draw_seen(volume, seen, stroke_blocks(marks, seen.blocks), prior=prior, case=case, seed=seed)
+
+
+def draw_seen(
+    volume: Volume, seen: Seen, said: np.ndarray, *, prior: Samples | None, case: str = "", seed: int = 0
+) -> Drawn:
+    """`draw_heart` on a scan that was looked at, with what strokes say of its blocks (`stroke_blocks`)."""
+    blocks, tissue = seen.blocks, seen.described.where
+    heart, background = said == HEART + 1, said == BACKGROUND + 1
+    if heart.any():
+        rays = shape.look(blocks, seen.body, heart, background)
+        first = shape.settle(rays)
+        own = taught(seen, shape.depth_of(first, rays, blocks, tissue), said, case=case, seed=seed)
+        forest = _grow(own, prior, seed)
+        answer = _answer(forest, seen)
+    else:
+        if prior is None or background.any():
+            raise InputError("No stroke says heart; one along the inside of the heart is the least.")
+        own, forest = taught(seen, None, said, case=case, seed=seed), forests.fit(prior, seed=seed)
+        answer = _answer(forest, seen)
+        rays = shape.look(blocks, seen.body, _core(answer, blocks), background)
+        first = shape.settle(rays)
+    surface = first
+    for _ in range(2):
+        found = shape.best_radius(answer, rays, blocks, surface, slack_mm=SLACK_MM)
+        surface = shape.settle(rays, finding=found, trust=TRUST)
+    depth = shape.depth_of(surface, rays, blocks, tissue)
+    if heart.any():
+        own = taught(seen, depth, said, case=case, seed=seed)
+    level = np.clip(np.float32(0.5) + depth / np.float32(2 * SOFT_MM), 0, 1)
+    probability = _on_voxels(level, volume, blocks)
     return Drawn(
-        mask=_whole(mask, volume).astype(np.uint8),
+        mask=_whole((probability >= 50) & (volume.array > LUNG_HU)),
         probability=probability,
-        uncertainty=uncertainty_of(_on_voxels(answer, volume, seen.blocks)),
+        uncertainty=uncertainty_of(_on_voxels(answer, volume, blocks)),
         samples=own,
         forest=forest,
     )
@@ -101,96 +128,62 @@ def stroke_blocks(marks: Marks, blocks: Coarse) -> np.ndarray:
     return np.where(counts.any(axis=0), counts.argmax(axis=0) + 1, 0).astype(np.int8)
 
 
-def _samples(described: Described, labels: np.ndarray, case: str) -> Samples:
-    said = labels[described.where]
-    rows = said > 0
+def taught(seen: Seen, depth: np.ndarray | None, said: np.ndarray, *, case: str, seed: int) -> Samples:
+    """Rows of a scan: all stroked blocks, and a sample of those that a surface leaves in little doubt.
+
+    Args:
+        seen: the scan.
+        depth: mm inside the surface, negative outside; float32 blocks.
+        said: of `stroke_blocks`.
+        case: the rows' case.
+        seed: of the sample.
+    """
+    labels = np.where(seen.described.where, said, 0)
+    if depth is not None:
+        rng = np.random.default_rng([seed, 1])
+        near = (depth < -DEEP_MM) & (depth >= -NEAR_MM)
+        for label, among, most in (
+            (HEART, depth > DEEP_MM, TAUGHT),
+            (BACKGROUND, near, TAUGHT - TAUGHT // 4),
+            (BACKGROUND, depth < -NEAR_MM, TAUGHT // 4),
+        ):
+            places = np.flatnonzero(among & seen.described.where & (said == 0))
+            labels.ravel()[places[rng.permutation(len(places))[:most]]] = label + 1
+    rows = labels[seen.described.where]
+    chosen = rows > 0
     return Samples(
-        described.values[rows],
-        (said[rows] - 1).astype(np.uint8),
-        np.full(int(rows.sum()), case, dtype=f"<U{max(len(case), 1)}"),
-        described.names,
+        seen.described.values[chosen],
+        (rows[chosen] - 1).astype(np.uint8),
+        np.full(int(chosen.sum()), case, dtype=f"<U{max(len(case), 1)}"),
+        seen.described.names,
         LABELS["heart"],
     )
 
 
 def _grow(own: Samples, prior: Samples | None, seed: int) -> Forest:
-    """A forest of this scan's strokes and of the others', the own ones weighing at least `OWN_SHARE`."""
     if prior is None:
-        if not len(own.labels):
-            raise InputError("There are no strokes and no forest: draw some scans and run `annotate fit`.")
         return forests.fit(own, seed=seed)
-    if not len(own.labels):
-        return forests.fit(prior, seed=seed)
     times = max(1, round(OWN_SHARE / (1 - OWN_SHARE) * len(prior.labels) / len(own.labels)))
     return forests.fit(forests.join([prior, *[own] * times]), seed=seed)
 
 
-def carry(answer: np.ndarray, labels: np.ndarray, seen: Seen) -> np.ndarray:
-    """Let the answer spread along tissue of one kind; float32 blocks.
-
-    Every block takes the weighted mean of its six neighbours and of the forest's answer, over and over from a
-    coarse start; neighbours weigh less the more their HU differ and the farther they are.
-    """
-    tissue, hu = seen.described.where, blur(seen.blocks.soft, 2.0, seen.blocks.spacing_mm)
-    sure = np.where(labels > 0, (labels == HEART + 1).astype(np.float32), np.float32(-1))
-    state = np.where(sure >= 0, sure, answer)
-    near = min(seen.blocks.spacing_mm)
-    pairs = []
-    total = np.full(tissue.shape, np.float32(PRIOR))
-    for axis, step in enumerate(seen.blocks.spacing_mm):
-        low, high = _sides(axis)
-        change = np.square((hu[high] - hu[low]) / np.float32(EDGE_HU))
-        weight = np.float32((near / step) ** 2) / (1 + change * change)
-        weight = np.where(tissue[high] & tissue[low], weight, np.float32(0))
-        total[low] += weight
-        total[high] += weight
-        pairs.append((low, high, weight))
-    prior = np.float32(PRIOR) * answer
-    for _ in range(ROUNDS):
-        pull = prior.copy()
-        for low, high, weight in pairs:
-            pull[low] += weight * state[high]
-            pull[high] += weight * state[low]
-        state = np.where(sure >= 0, sure, pull / total)
-    return np.where(tissue, state, np.float32(0))
+def _answer(forest: Forest, seen: Seen) -> np.ndarray:
+    answer = np.zeros(seen.described.where.shape, np.float32)
+    answer[seen.described.where] = forest.probability(seen.described.values)[:, HEART]
+    return answer
 
 
-def _sides(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    low = tuple(slice(None, -1) if i == axis else slice(None) for i in range(3))
-    high = tuple(slice(1, None) if i == axis else slice(None) for i in range(3))
-    return low, high
-
-
-def _one_piece(state: np.ndarray, labels: np.ndarray, seen: Seen) -> np.ndarray:
-    """The piece of what is more likely heart than not that strokes, or else most blocks, are in."""
-    likely = state >= 0.5
-    inner = _opened(likely, seen.blocks.spacing_mm) | (likely & (labels == HEART + 1))
-    parts, count = ndimage.label(inner)
+def _core(answer: np.ndarray, blocks: Coarse) -> np.ndarray:
+    """What the forest holds for heart with tissue of the same kind around it; bool."""
+    likely = answer >= 0.5
+    parts, count = ndimage.label(likely)
     if not count:
-        raise InputError("No heart was found; give more strokes (`coronet annotate draw`).")
-    votes = np.bincount(parts.ravel(), minlength=count + 1)
-    said = np.bincount(parts[labels == HEART + 1], minlength=count + 1)
-    votes[0] = said[0] = 0
-    return parts == int(np.argmax(said * (votes.max() + 1) + votes))
-
-
-def _opened(mask: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """Without what is thinner than twice `OPENING_MM`."""
-    core = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1] > OPENING_MM
-    if not core.any():
-        return mask
-    return mask & (ndimage.distance_transform_edt(~core, sampling=spacing_mm) <= OPENING_MM)
-
-
-def _rounded(state: np.ndarray, piece: np.ndarray, seen: Seen) -> np.ndarray:
-    """Probability within the piece, smoothed without mixing in what is no tissue."""
-    spacing = seen.blocks.spacing_mm
-    piece = ndimage.binary_fill_holes(piece)
-    kept = np.where(piece, np.maximum(state, 0.5), np.minimum(state, 0.49))
-    tissue = seen.described.where.astype(np.float32)
-    level = blur(kept * tissue, SMOOTHING_MM, spacing) / np.maximum(blur(tissue, SMOOTHING_MM, spacing), 1e-3)
-    near = ndimage.distance_transform_edt(~piece, sampling=spacing) <= 3 * SMOOTHING_MM
-    return np.where(near, level, 0).astype(np.float32)
+        raise InputError("The forest finds no heart in it; draw it with strokes (`coronet annotate draw`).")
+    size = np.bincount(parts.ravel(), minlength=count + 1)
+    size[0] = 0
+    depth = ndimage.distance_transform_edt(np.pad(parts == size.argmax(), 1), sampling=blocks.spacing_mm)
+    depth = depth[1:-1, 1:-1, 1:-1]
+    return depth >= np.float32(0.6) * depth.max()
 
 
 def _on_voxels(level: np.ndarray, volume: Volume, blocks: Coarse) -> np.ndarray:
@@ -216,15 +209,15 @@ def _on_voxels(level: np.ndarray, volume: Volume, blocks: Coarse) -> np.ndarray:
     return out
 
 
-def _whole(mask: np.ndarray, volume: Volume) -> np.ndarray:
-    """The largest piece, with holes filled slice by slice."""
+def _whole(mask: np.ndarray) -> np.ndarray:
+    """The largest piece, with holes filled slice by slice; uint8."""
     import cc3d
 
     sides = [np.flatnonzero(mask.any(axis=tuple(j for j in range(3) if j != i))) for i in range(3)]
     if not sides[0].size:
         raise InputError("No heart was found; give more strokes (`coronet annotate draw`).")
     box = tuple(slice(int(side[0]), int(side[-1]) + 1) for side in sides)
-    out = np.zeros(volume.shape, bool)
+    out = np.zeros(mask.shape, np.uint8)
     part = cc3d.largest_k(mask[box], k=1, connectivity=6) > 0
     for index in range(part.shape[2]):
         part[:, :, index] = ndimage.binary_fill_holes(part[:, :, index])
