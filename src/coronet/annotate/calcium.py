@@ -7,7 +7,8 @@ import logging
 
 import numpy as np
 
-from coronet.annotate.candidates import FEATURES, LEAST_VOXELS, Candidates, find_candidates
+from coronet.annotate.candidates import LEAST_VOXELS, Candidates, find_candidates
+from coronet.annotate.describe import FEATURES
 from coronet.annotate.drawn import Drawn, uncertainty_of
 from coronet.annotate.forest import Forest, Samples, fit, join
 from coronet.annotate.strokes import LABELS, Marks, Strokes, mark

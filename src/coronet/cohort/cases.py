@@ -3,7 +3,8 @@
 ``ct/<case>.nii.gz`` is the scan, ``ct/<case>.json`` what is known of it and may be kept (no identifier),
 ``masks/<case>_heart.nii.gz`` and ``masks/<case>_calcium.nii.gz`` the masks where there are any. Networks
 learn from those. Where better masks are known, such as a phantom's exact ones, ``masks/reference/`` holds
-them under the same names, with ``<case>.json`` that binds them to the scan, and what measures compares with them.
+them under the same names, with ``<case>.json`` that binds them to the scan, and what measures compares with
+them.
 """
 
 from __future__ import annotations
