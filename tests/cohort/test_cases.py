@@ -8,6 +8,7 @@ import pytest
 from coronet.cohort import cases
 from coronet.cohort.volume import Volume, write_nifti
 from coronet.errors import InputError
+from coronet.files import sha256_file, write_json
 
 
 @pytest.fixture
@@ -44,3 +45,23 @@ def test_scan_without_facts_is_named(data):
     (data / "ct" / "b-2.json").unlink()
     with pytest.raises(InputError, match=r"b-2\.json is absent"):
         cases.find_cases(data)
+
+
+def test_a_better_mask_is_the_reference_only_of_the_scan_it_is_bound_to(tmp_path, caplog):
+    volume = Volume(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4))
+    cases.write_facts(tmp_path, "a", cases.ScanFacts(patient="p", source="nifti"))
+    write_nifti(cases.scan_path(tmp_path, "a"), volume)
+    assert cases.find_reference(cases.find_case(tmp_path, "a"), "heart") is None
+    mask = volume.with_array(np.ones(volume.shape, np.uint8))
+    write_nifti(cases.mask_path(tmp_path, "a", "heart"), mask)
+    case = cases.find_case(tmp_path, "a")
+    assert cases.find_reference(case, "heart") == cases.Reference(case.heart, cases.DRAWN)
+    better = cases.reference_path(tmp_path, "a", "heart")
+    write_nifti(better, mask)
+    assert cases.find_reference(case, "heart").kind == cases.DRAWN, "it is bound to no scan"
+    write_json(cases.binding_path(tmp_path, "a"), {"scan_sha256": sha256_file(case.ct)})
+    assert cases.find_reference(case, "heart") == cases.Reference(better, cases.EXACT)
+    assert cases.find_reference(case, "calcium") is None
+    write_nifti(case.ct, volume.with_array(volume.array + np.int16(1)))
+    assert cases.find_reference(case, "heart").kind == cases.DRAWN
+    assert "another scan" in caplog.text

@@ -24,7 +24,7 @@ TREES, LEAF = 100, 2
 RARE = 5
 """Kinds with fewer pieces than this in a table are learned as «other»."""
 WEIGHT = 4
-"""Pieces that strokes name in the scan at hand count as so many of the library's."""
+"""In a teaching scan, pieces that strokes name count as so many of the library's."""
 TEACHES, ASIDE = 60, 100
 """Of the pieces that nobody named so many of a scan teach: the most visible, and of the rest every nth."""
 PLAIN = 1000.0
@@ -75,6 +75,9 @@ def draw_calcium(
 ) -> Drawn:
     """Draw the coronary calcium of a scan.
 
+    Where there is a library the forest is grown from it alone: strokes overrule it here, and teach it for the
+    next scans. A few clicks of one scan, learned at once, would make it find too much in that scan.
+
     Args:
         ct: HU, RAS+.
         heart: mask, shape of ``ct``.
@@ -91,7 +94,7 @@ def draw_calcium(
     """
     found = find_candidates(ct, heart)
     said = hear(found, strokes, ct)
-    table = table_of(found, said, prior)
+    table = table_of(found, said, None) if prior is None else prior
     judged = judge(found, said, forest=None if table is None else grow(table, seed=seed))
     if judged.forest is None:
         # names what is missing

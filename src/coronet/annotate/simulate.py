@@ -55,7 +55,7 @@ KINDS = {
     "speck": "other",
 }
 """What a person calls each kind of a phantom's deposits."""
-BONE_MM = 120.0
+BONE_MM3 = 120.0
 """A larger piece that no deposit explains is bone; a smaller one is noise."""
 
 Plane = tuple[int, int, int]
@@ -253,25 +253,21 @@ def true_names(judged: Judged, known: Known) -> list[str]:
     inside = pieces.labels[known.coronary[pieces.box] > 0]
     calcified = np.bincount(inside, minlength=pieces.count + 1)[1:]
     others = [item for item in known.deposits if item["kind"] != "coronary"]
+    places = np.asarray([item["centre_mm"] for item in others], np.float64).reshape(-1, 3)
+    sides = np.stack([pieces.feature(name) for name in ("width_mm", "depth_mm", "height_mm")])
+    reach = 4.0 + sides.max(axis=0, initial=0) / 20
     names = []
     for at in range(pieces.count):
         if 2 * calcified[at] > own[at]:
             names.append("coronary")
             continue
-        reach = (
-            4.0 + max(float(pieces.feature(name)[at]) for name in ("width_mm", "depth_mm", "height_mm")) / 20
-        )
-        near = [(_apart(item["centre_mm"], pieces.centre_mm[at]), item["kind"]) for item in others]
-        gap, kind = min(near, default=(np.inf, ""))
-        if gap <= reach:
-            names.append(KINDS.get(kind, "other"))
+        step = places - pieces.centre_mm[at]
+        gaps = np.sqrt(step[:, 0] ** 2 + step[:, 1] ** 2 + step[:, 2] ** 2)
+        if gaps.size and gaps.min() <= reach[at]:
+            names.append(KINDS.get(others[int(gaps.argmin())]["kind"], "other"))
         else:
-            names.append("bone" if pieces.volume_mm3[at] > BONE_MM else "noise")
+            names.append("bone" if pieces.volume_mm3[at] > BONE_MM3 else "noise")
     return names
-
-
-def _apart(one: Sequence[float], other: np.ndarray) -> float:
-    return sum((float(a) - float(b)) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5
 
 
 def _click(volume: Volume, judged: Judged, at: int, label: str, rng: np.random.Generator) -> Stroke:

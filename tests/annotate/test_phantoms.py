@@ -1,0 +1,144 @@
+"""The simulated person, and cohorts whose masks forests draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from coronet.annotate import calcium, simulate
+from coronet.annotate.candidates import find_candidates
+from coronet.annotate.phantoms import make_cohort, record_path, write_drawn_cohort
+from coronet.annotate.strokes import LABELS, mark, read_strokes
+from coronet.cohort.cases import DRAWN, EXACT, find_case, find_cases, find_reference, load_mask
+from coronet.cohort.phantom.patients import Window, make_case
+from coronet.cohort.volume import read_nifti
+from coronet.errors import InputError
+from coronet.files import read_json
+
+SMALL = Window(matrix=160, field_mm=170.0, below_mm=(6.0, 12.0), length_mm=(135.0, 145.0))
+CHEST = Window(matrix=144, field_mm=360.0, below_mm=(20.0, 30.0), length_mm=(180.0, 190.0))
+"""Coarse, but with lungs around the heart."""
+SEED = 3
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    """A case with calcium and with other bright things."""
+    cases = (make_case(SEED, index, window=SMALL) for index in (1, 2, 4, 5))
+    return next(case for case in cases if case.calcium.array.any() and case.truth["confounders"])
+
+
+@pytest.fixture(scope="module")
+def judged(phantom):
+    found = find_candidates(phantom.ct, phantom.heart.array)
+    return calcium.judge(found, calcium.hear(found, None, phantom.ct), forest=None)
+
+
+@pytest.fixture(scope="module")
+def known(phantom):
+    return simulate.known_of(phantom.truth, phantom.calcium.array)
+
+
+def test_a_person_draws_ten_lines_that_are_not_the_truth(phantom):
+    strokes = simulate.heart_strokes(phantom.ct, phantom.heart.array, seed=1)
+    assert len(strokes.strokes) == 10
+    marks = mark(strokes, phantom.ct)
+    truth = phantom.heart.array > 0
+    inside = truth[tuple(marks.of("heart").T)]
+    outside = truth[tuple(marks.of("background").T)]
+    assert inside.mean() > 0.95 and outside.mean() < 0.05
+    assert len(marks.label) < 0.01 * truth.sum(), "a few lines, and no filled slice"
+    assert strokes == simulate.heart_strokes(phantom.ct, phantom.heart.array, seed=1)
+    assert strokes != simulate.heart_strokes(phantom.ct, phantom.heart.array, seed=2)
+
+
+def test_a_person_clicks_on_the_most_visible_that_is_wrong(phantom, judged, known):
+    clicks = simulate.calcium_strokes(phantom.ct, judged, known, seed=1, most=2)
+    assert clicks is not None and 1 <= len(clicks.strokes) <= 2
+    assert {stroke.label for stroke in clicks.strokes} <= set(LABELS["calcium"])
+    said = calcium.hear(judged.candidates, clicks, phantom.ct)
+    named = np.flatnonzero(said.piece != calcium.UNSAID)
+    truth = simulate.true_names(judged, known)
+    largest = max(
+        (at for at, name in enumerate(truth) if name == "coronary"),
+        key=lambda at: calcium.visibility(judged.candidates)[at],
+    )
+    assert largest in named and said.piece[largest] == calcium.CORONARY
+
+
+def test_nothing_is_clicked_where_all_is_right(phantom, judged, known):
+    found = judged.candidates
+    truth = simulate.true_names(judged, known)
+    right = np.array([calcium.NAMES.index(name) for name in truth], np.uint8)
+    correct = calcium.Judged(found, judged.said, judged.probability, right, None)
+    clicked = [simulate.calcium_strokes(phantom.ct, correct, known, seed=seed) for seed in range(12)]
+    mistakes = [stroke for clicks in clicked if clicks for stroke in clicks.strokes]
+    assert {stroke.label for stroke in mistakes} <= {"coronary"}
+    kinds = [name for name in truth if name in simulate.MISTAKEN]
+    assert len(mistakes) <= 3 + 12 * 0.12 * len(kinds)
+
+
+def test_small_faint_pieces_are_overlooked(phantom, judged, known):
+    visible = calcium.visibility(judged.candidates)
+    truth = np.array(simulate.true_names(judged, known))
+    wrong = np.flatnonzero(truth == "coronary")
+    faint = wrong[visible[wrong] < simulate.SURELY_SEEN / 3]
+    clicked = np.zeros(judged.candidates.count, int)
+    for seed in range(12):
+        clicks = simulate.calcium_strokes(phantom.ct, judged, known, seed=seed, most=99)
+        said = calcium.hear(judged.candidates, clicks, phantom.ct) if clicks else judged.said
+        clicked += said.piece != calcium.UNSAID
+    sure = wrong[visible[wrong] > simulate.SURELY_SEEN]
+    assert (clicked[sure] == 12).all() and len(sure)
+    assert (clicked[faint] < 10).all()
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    data = tmp_path_factory.mktemp("drawn") / "data"
+    write_drawn_cohort(data, cases=2, seed=SEED, workers=1, window=CHEST)
+    return data
+
+
+def content(folder):
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
+@pytest.mark.slow
+def test_a_drawn_cohort_has_masks_references_strokes_and_records(drawn):
+    for case in find_cases(drawn):
+        ct = read_nifti(case.ct)
+        heart, exact = find_reference(case, "heart"), find_reference(case, "calcium")
+        assert heart.kind == exact.kind == EXACT
+        mask, truth = load_mask(case.heart, ct) > 0, load_mask(heart.path, ct) > 0
+        shared = 2 * np.count_nonzero(mask & truth) / (mask.sum() + truth.sum())
+        assert 0.6 < shared < 1.0
+        assert set(np.unique(load_mask(case.calcium, ct))) <= {0, 1}
+        strokes = read_strokes(drawn / "annotations" / case.id / "heart.json", ct, target="heart")
+        record = read_json(record_path(drawn, case.id))
+        assert record["strokes"]["heart"] == len(strokes.strokes) == 10
+
+
+@pytest.mark.slow
+def test_what_is_whole_is_kept_and_what_is_broken_is_drawn_again(drawn):
+    before = content(drawn)
+    case, kept = find_case(drawn, "phantom-0002"), find_case(drawn, "phantom-0001")
+    stamp = kept.heart.stat().st_mtime_ns
+    case.heart.write_bytes(b"broken")
+    write_drawn_cohort(drawn, cases=2, seed=SEED, workers=2, window=CHEST)
+    assert kept.heart.stat().st_mtime_ns == stamp
+    assert content(drawn) == before, "the same bytes, with any number of workers"
+
+
+@pytest.mark.slow
+def test_exact_masks_need_no_reference_beside_them(drawn):
+    make_cohort(drawn, masks="exact", cases=2, seed=SEED, workers=1, window=CHEST)
+    case = find_case(drawn, "phantom-0001")
+    assert find_reference(case, "heart").kind == DRAWN
+    assert case.heart.read_bytes() == (drawn / "truth" / "phantom-0001_heart.nii.gz").read_bytes()
+
+
+def test_there_are_no_other_masks(tmp_path):
+    with pytest.raises(InputError, match="exact or forest"):
+        make_cohort(tmp_path, masks="guess", cases=1, seed=1)
