@@ -18,19 +18,19 @@ class Drawn:
         probability: uint8 of the scan's shape, per cent, that a voxel belongs to the mask.
         uncertainty: uint8 of the scan's shape, per cent; 100 where the forest cannot tell.
         samples: rows of this scan's own strokes, for the library; empty where it has none.
-        forest: what answered.
+        forest: what answered; None where nothing had to be asked.
     """
 
     mask: np.ndarray
     probability: np.ndarray
     uncertainty: np.ndarray
     samples: Samples
-    forest: Forest
+    forest: Forest | None
 
     @property
-    def out_of_bag(self) -> float:
-        """`Forest.out_of_bag`."""
-        return self.forest.out_of_bag
+    def out_of_bag(self) -> float | None:
+        """`Forest.out_of_bag`, where there is a forest."""
+        return None if self.forest is None else self.forest.out_of_bag
 
 
 def uncertainty_of(probability: np.ndarray) -> np.ndarray:

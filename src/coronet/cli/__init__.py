@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from coronet.cli.annotate import annotate
 from coronet.cli.cohort import cohort
 from coronet.cli.ledger import ledger
 from coronet.cli.options import AsJson
@@ -20,6 +21,7 @@ from coronet.errors import CoronetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cohort, name="cohort")
+app.add_typer(annotate, name="annotate")
 app.add_typer(ledger, name="ledger")
 app.add_typer(search, name="search")
 app.command("score")(score)

@@ -1,0 +1,155 @@
+"""``coronet annotate``: masks from a few strokes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coronet.cli.options import AsJson, DataFolder
+
+annotate = typer.Typer(no_args_is_help=True, help="Masks from a few strokes, by a forest that learns.")
+
+TargetName = Annotated[str, typer.Option("--target", help="heart or calcium.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Overwrite a mask that this tool did not draw.")]
+
+
+def _target(name: str) -> str:
+    from coronet.annotate.strokes import LABELS
+    from coronet.errors import InputError
+
+    if name not in LABELS:
+        raise InputError(f"--target «{name}» must be heart or calcium.")
+    return name
+
+
+def _line(record) -> str:
+    known = "" if record.out_of_bag is None else f", out-of-bag {record.out_of_bag:.3f}"
+    sizes = f"{record.mask_ml:.1f} ml, {record.uncertain_ml:.1f} ml uncertain"
+    return f"{record.case}: {record.target} of {sizes}{known}"
+
+
+@annotate.command("draw")
+def annotate_draw(
+    scan: Annotated[str, typer.Argument(metavar="CASE|SCAN", help="A case, or a scan to be added as one.")],
+    *,
+    target: TargetName = "heart",
+    strokes: Annotated[Path, typer.Option(help="JSON, sparse NIfTI labels or .seg.nrrd.")],
+    data: DataFolder = Path("data"),
+    replace: Replace = False,
+    alone: Annotated[bool, typer.Option("--alone", help="Learn from this scan's strokes only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a mask from a person's strokes; see docs/annotate.md."""
+    import dataclasses
+    import json
+
+    from coronet.annotate.library import annotate as draw
+    from coronet.cohort.add import add_scans
+    from coronet.cohort.cases import CASE_PATTERN, scan_path
+    from coronet.errors import InputError
+
+    case, kind = scan, _target(target)
+    if not (CASE_PATTERN.fullmatch(scan) and scan_path(data, scan).exists()) and Path(scan).exists():
+        outcome = add_scans([Path(scan)], data=data)
+        if outcome.refused or len(outcome.added) != 1:
+            raise InputError("; ".join(outcome.refused) or f"{scan}: {len(outcome.added)} scans; name one.")
+        case = outcome.added[0].case
+    record = draw(data, case, kind, strokes=strokes, use_library=not alone, replace=replace)
+    typer.echo(json.dumps(dataclasses.asdict(record)) if as_json else _line(record))
+
+
+@annotate.command("fit")
+def annotate_fit(
+    *, target: TargetName = "heart", data: DataFolder = Path("data"), as_json: AsJson = False
+) -> None:
+    """Let the forest learn from all scans that were drawn with strokes."""
+    import json
+
+    from coronet.annotate.library import fit_library, table_path
+
+    kind = _target(target)
+    forest, scans = fit_library(data, kind)
+    result = {
+        "target": kind,
+        "scans": scans,
+        "out_of_bag": round(forest.out_of_bag, 4),
+        "table": str(table_path(data, kind)),
+    }
+    words = f"The {kind} forest has learnt from {scans} scans (out-of-bag {forest.out_of_bag:.3f})."
+    typer.echo(json.dumps(result) if as_json else words)
+
+
+@annotate.command("apply")
+def annotate_apply(
+    cases: Annotated[list[str], typer.Argument(metavar="CASE…")],
+    *,
+    target: TargetName = "heart",
+    data: DataFolder = Path("data"),
+    replace: Replace = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw masks of new scans by what the forest has learnt."""
+    import dataclasses
+    import json
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from coronet.annotate.library import annotate as draw
+    from coronet.annotate.library import check_replaceable, places
+    from coronet.errors import CoronetError, InputError
+
+    kind, records, refused = _target(target), [], []
+    for case in cases:
+        check_replaceable(places(data, case, kind), case, kind, replace=replace)
+    console = Console(stderr=True)
+    for case in track(cases, "drawing", console=console, disable=not console.is_terminal):
+        try:
+            records.append(draw(data, case, kind, strokes=None, replace=replace))
+        except CoronetError as error:
+            refused.append(str(error))
+    typer.echo(
+        json.dumps([dataclasses.asdict(record) for record in records])
+        if as_json
+        else "\n".join(map(_line, records))
+    )
+    for reason in refused:
+        typer.echo(f"refused: {reason}", err=True)
+    if refused:
+        raise InputError(f"{len(refused)} refused, {len(records)} drawn.")
+
+
+@annotate.command("suggest")
+def annotate_suggest(
+    cases: Annotated[
+        list[str] | None, typer.Argument(metavar="[CASE…]", help="Drawn ones; all by default.")
+    ] = None,
+    *,
+    target: TargetName = "heart",
+    data: DataFolder = Path("data"),
+    slices: Annotated[int, typer.Option(min=1, help="How many of each scan.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Name the scans and slices where a stroke would help most."""
+    import dataclasses
+    import json
+
+    from coronet.annotate.suggest import suggest
+    from coronet.errors import InputError
+
+    kind = _target(target)
+    drawn = sorted((data / "annotations").glob(f"*/{kind}.json"))
+    chosen = tuple(cases or (path.parent.name for path in drawn))
+    if not chosen:
+        raise InputError(f"No {kind} is drawn under {data}/annotations; begin with `coronet annotate draw`.")
+    found = suggest(data, kind, cases=chosen, slices=slices)
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(item) for item in found]))
+        return
+    for item in found:
+        typer.echo(f"{item.case}: {item.uncertain_ml:.1f} ml cannot be told")
+        for place in item.slices:
+            x, y, z = place.centre_mm
+            typer.echo(f"  slice {place.z} ({place.uncertain_mm2:.0f} mm²), near {x:g}, {y:g}, {z:g} mm")
