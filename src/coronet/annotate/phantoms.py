@@ -75,6 +75,8 @@ def write_drawn_cohort(
     # a cohort too small to teach and be tested on is taught by all of it
     key = {"version": drawing_version(), "seed": seed, "teachers": min(TEACHERS, cases)}
     with exclusive(data / "annotations" / ".lock"):
+        for part in [*(data / "masks").rglob(".part-*"), *(data / "annotations").rglob(".part-*")]:
+            part.unlink()
         missing = [slot for slot in slots if not is_drawn(data, slot.case_id, key)]
         if len(missing) < len(slots):
             logger.info("%d of %d phantoms have their masks already.", len(slots) - len(missing), len(slots))
