@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import logging
 import multiprocessing
 import os
@@ -20,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from coronet.annotate import calcium, heart, simulate
-from coronet.annotate.calcium import Judged
-from coronet.annotate.candidates import Candidates, find_candidates
-from coronet.annotate.forest import Forest, Samples, join
+from coronet.annotate.candidates import find_candidates
+from coronet.annotate.forest import Forest
+from coronet.annotate.lessons import Lesson, Library, corrected, grow_where_it_can, teach
 from coronet.annotate.strokes import Strokes, write_strokes
 from coronet.cohort.cases import binding_path, mask_path, reference_path, scan_path
 from coronet.cohort.phantom import cohort
@@ -36,8 +35,6 @@ logger = logging.getLogger("coronet")
 
 TEACHERS = 12
 """How many scans, from the first, teach the forests."""
-LOOKS = 3
-"""How often the person looks at a teaching scan."""
 MODELS = ("heart", "calcium")
 
 
@@ -118,24 +115,6 @@ def is_drawn(data: Path, case_id: str, key: dict[str, Any]) -> bool:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Lesson:
-    """What a teaching scan gives before calcium is taught."""
-
-    heart: Samples
-    candidates: Candidates
-    grid: Volume
-    known: simulate.Known
-
-
-@dataclasses.dataclass(frozen=True)
-class _Library:
-    """What the teaching scans taught."""
-
-    heart: Samples
-    calcium: Samples
-
-
 def _draw(
     data: Path, slots: tuple[Slot, ...], missing: list[Slot], key: dict[str, Any], workers: int
 ) -> None:
@@ -147,7 +126,7 @@ def _draw(
     with pool, _progress(len(slots[: key["teachers"]]) + len(missing)) as advance:
         try:
             lessons = [pool.submit(_lesson, data, slot, seed) for slot in slots[: key["teachers"]]]
-            library = _teach(_in_order(lessons, advance), slots, seed)
+            library = teach(_in_order(lessons, advance))
             jobs = [pool.submit(_draw_case, data, slot, key, library) for slot in missing]
             for job in concurrent.futures.as_completed(jobs):
                 job.result()
@@ -157,7 +136,7 @@ def _draw(
             raise
 
 
-def _in_order(jobs: list[concurrent.futures.Future], advance: Callable[[], None]) -> Iterable[_Lesson]:
+def _in_order(jobs: list[concurrent.futures.Future], advance: Callable[[], None]) -> Iterable[Lesson]:
     for job in jobs:
         yield job.result()
         advance()
@@ -178,7 +157,7 @@ def _eyes(seed: int, slot: Slot) -> int:
     return seed * 100_003 + slot.index
 
 
-def _lesson(data: Path, slot: Slot, seed: int) -> _Lesson:
+def _lesson(data: Path, slot: Slot, seed: int) -> Lesson:
     """A heart drawn from lines alone, and the pieces in it; clicks come once the scans before have taught."""
     ct = read_nifti(scan_path(data, slot.case_id))
     truth = {model: _exact(data, slot, model) for model in MODELS}
@@ -187,7 +166,8 @@ def _lesson(data: Path, slot: Slot, seed: int) -> _Lesson:
     found = find_candidates(ct, drawn.mask)
     # strokes need a scan's place, not its voxels
     grid = ct.with_array(np.broadcast_to(np.int16(0), ct.shape))
-    return _Lesson(drawn.samples, found, grid, _known(data, slot, truth["calcium"]))
+    known = _known(data, slot, truth["calcium"])
+    return Lesson(slot.case_id, _eyes(seed, slot), drawn.samples, found, grid, known)
 
 
 def _exact(data: Path, slot: Slot, model: str) -> np.ndarray:
@@ -198,53 +178,7 @@ def _known(data: Path, slot: Slot, coronary: np.ndarray) -> simulate.Known:
     return simulate.known_of(read_json(cohort.truth_path(data, slot.case_id)), coronary)
 
 
-def _teach(lessons: Iterable[_Lesson], slots: tuple[Slot, ...], seed: int) -> _Library:
-    """Go through the teaching scans one after the other; each is drawn by what those before it taught."""
-    hearts: list[Samples] = []
-    tables: list[Samples] = []
-    for slot, lesson in zip(slots, lessons, strict=False):
-        hearts.append(lesson.heart)
-        prior = join(tables) if tables else None
-        judged = _taught(lesson, prior, _eyes(seed, slot))
-        tables.append(calcium.samples_of(judged, slot.case_id))
-    return _Library(join(hearts), join(tables))
-
-
-def _grown(table: Samples | None) -> Forest | None:
-    """A forest, where there are two kinds of pieces to tell apart."""
-    if table is None or len(np.unique(table.labels)) < 2:
-        return None
-    return calcium.grow(table)
-
-
-def _taught(lesson: _Lesson, prior: Samples | None, seed: int) -> Judged:
-    """A teaching scan: the person looks several times, and the forest learns between the looks."""
-    found, clicks = lesson.candidates, []
-    said = calcium.hear(found, None, lesson.grid)
-    judged = calcium.judge(found, said, forest=_grown(prior))
-    for look in range(LOOKS):
-        most = simulate.TEACHING_CLICKS // LOOKS
-        more = simulate.calcium_strokes(lesson.grid, judged, lesson.known, seed=seed, most=most, look=look)
-        if more is None:
-            continue
-        clicks += more.strokes
-        said = calcium.hear(found, Strokes("calcium", tuple(clicks)), lesson.grid)
-        learned = None if prior is None else calcium.table_of(found, said, prior)
-        judged = calcium.judge(found, said, forest=_grown(learned))
-    return judged
-
-
-def _corrected(lesson: _Lesson, grown: Forest | None, seed: int) -> tuple[Judged, Strokes | None]:
-    """Any other scan: the person clicks on what is wrong; what is clicked is overruled and no more."""
-    found = lesson.candidates
-    judged = calcium.judge(found, calcium.hear(found, None, lesson.grid), forest=grown)
-    clicks = simulate.calcium_strokes(lesson.grid, judged, lesson.known, seed=seed)
-    if clicks is None:
-        return judged, None
-    return calcium.judge(found, calcium.hear(found, clicks, lesson.grid), forest=grown), clicks
-
-
-def _draw_case(data: Path, slot: Slot, key: dict[str, Any], library: _Library) -> None:
+def _draw_case(data: Path, slot: Slot, key: dict[str, Any], library: Library) -> None:
     """Draw and write one case; its record, written last, says that it is whole."""
     name, eyes = slot.case_id, _eyes(key["seed"], slot)
     ct = read_nifti(scan_path(data, name))
@@ -252,9 +186,9 @@ def _draw_case(data: Path, slot: Slot, key: dict[str, Any], library: _Library) -
     lines = simulate.heart_strokes(ct, truth["heart"], seed=eyes)
     drawn = heart.draw_heart(ct, lines, prior=library.heart, case=name)
     found = find_candidates(ct, drawn.mask)
-    lesson = _Lesson(drawn.samples, found, ct, _known(data, slot, truth["calcium"]))
+    lesson = Lesson(name, eyes, drawn.samples, found, ct, _known(data, slot, truth["calcium"]))
     grown = _forest_of(library)
-    judged, clicks = _corrected(lesson, grown, eyes)
+    judged, clicks = corrected(lesson, grown)
     masks = {"heart": drawn.mask, "calcium": calcium.coronary_mask(judged, ct.shape)}
     strokes = {"heart": lines, "calcium": clicks}
     _write(data, slot, key, ct, masks=masks, strokes=strokes, forests=(drawn.forest, grown))
@@ -263,13 +197,13 @@ def _draw_case(data: Path, slot: Slot, key: dict[str, Any], library: _Library) -
 _grown_here: dict[bytes, Forest | None] = {}
 
 
-def _forest_of(library: _Library) -> Forest | None:
+def _forest_of(library: Library) -> Forest | None:
     """The calcium forest of a library, grown once a process."""
     table = library.calcium
     key = table.features.tobytes() + table.labels.tobytes()
     if key not in _grown_here:
         _grown_here.clear()
-        _grown_here[key] = _grown(table)
+        _grown_here[key] = grow_where_it_can(table)
     return _grown_here[key]
 
 
