@@ -226,7 +226,7 @@ def _covered(stroke: Stroke, volume: Volume) -> np.ndarray:
         along, length = end - start, float(((end - start) ** 2).sum())
         share = np.clip(_dot(centres - start, along) / length, 0.0, 1.0) if length else np.zeros(len(centres))
         gap = centres - (start + share[:, None] * along)
-        found.append(_flat(index[_dot(gap, gap) <= stroke.radius_mm**2], volume.shape))
+        found.append(_flat(index[_dot(gap, gap) <= stroke.radius_mm**2 + 1e-6], volume.shape))
         steps = max(1, math.ceil(2 * math.sqrt(length) / min(volume.spacing_mm)))
         passed = start + np.linspace(0, 1, steps + 1)[:, None] * along
         nearest = np.rint(_transform(to_index, passed)).astype(np.int64)
