@@ -36,7 +36,8 @@ hu[((x - 155) / 140) ** 2 + ((y - 130) / 115) ** 2 < 1] = 30
 for side in (90, 220):
     hu[((x - side) / 55) ** 2 + ((y - 130) / 80) ** 2 + ((z - 110) / 95) ** 2 < 1] = -850
 hu[((x - 150) / 55) ** 2 + ((y - 150) / 50) ** 2 + ((z - 90) / 45) ** 2 < 1] = 45
-volume = Volume(np.rint(hu + rng.normal(0, 12, shape)).astype(np.int16), grid_affine((3.1, 2.9, 4.0), (0, 0, 0)))
+grid = grid_affine((3.1, 2.9, 4.0), (0, 0, 0))
+volume = Volume(np.rint(hu + rng.normal(0, 12, shape)).astype(np.int16), grid)
 strokes = Strokes("heart", (
     Stroke("heart", "line", ((110, 150, 88), (150, 190, 88), (190, 150, 88), (150, 110, 88)), 2.0),
     Stroke("heart", "line", ((150, 150, 55), (150, 150, 125)), 2.0),
