@@ -23,7 +23,7 @@ RATES = {
     "lead": (0.06, 0.08),
     "sternal_wire": (0.06, 0.15),
     "clip": (0.15, 0.2),
-    "stent": (0.0, 0.15),
+    "stent": (0.0, 0.07),
 }
 """How often a patient has each kind: without and with coronary calcium."""
 
