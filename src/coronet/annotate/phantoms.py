@@ -10,7 +10,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import logging
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from coronet.cohort.volume import Volume, read_nifti, write_nifti
 from coronet.errors import InputError
 from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
 from coronet.fingerprint import hash_source
+from coronet.process import worker_pool
 
 logger = logging.getLogger("coronet")
 
@@ -119,11 +119,7 @@ def _draw(
     data: Path, slots: tuple[Slot, ...], missing: list[Slot], key: dict[str, Any], workers: int
 ) -> None:
     seed = key["seed"]
-    # A fresh interpreter per worker: forking a process that already runs threads can hang.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        max_workers=workers, mp_context=multiprocessing.get_context("spawn")
-    )
-    with pool, _progress(len(slots[: key["teachers"]]) + len(missing)) as advance:
+    with worker_pool(workers) as pool, _progress(len(slots[: key["teachers"]]) + len(missing)) as advance:
         try:
             lessons = [pool.submit(_lesson, data, slot, seed) for slot in slots[: key["teachers"]]]
             library = teach(_in_order(lessons, advance))

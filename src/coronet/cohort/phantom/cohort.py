@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from coronet.cohort.volume import write_nifti
 from coronet.errors import InputError
 from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
 from coronet.fingerprint import hash_source
+from coronet.process import worker_pool
 
 log = logging.getLogger("coronet")
 
@@ -157,11 +157,7 @@ def _make(data: Path, slots: list[Slot], *, seed: int, version: str, workers: in
     if not slots:
         return
     columns = (TextColumn("phantoms"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # A fresh interpreter per worker: forking a process that already runs threads can hang.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        max_workers=min(workers, len(slots)), mp_context=multiprocessing.get_context("spawn")
-    )
-    with Progress(*columns, transient=True) as progress, pool:
+    with Progress(*columns, transient=True) as progress, worker_pool(min(workers, len(slots))) as pool:
         bar = progress.add_task("phantoms", total=len(slots))
         jobs = [pool.submit(_make_and_write, data, slot, seed, version, window) for slot in slots]
         try:
