@@ -21,6 +21,7 @@ import platform
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ class PlainRecipe:
         from monai.utils import set_determinism
 
         set_determinism(seed)
+        # scans without calcium; it then takes windows from anywhere, as ours does
+        warnings.filterwarnings("ignore", message="Num foregrounds 0")
         self._params, self._device = params, pick_device()
         self.network = build_network(params.network, shape=params.input.shape, seed=seed).to(self._device)
         self._optimiser = torch.optim.Adam(self.network.parameters(), lr=params.optimiser.learning_rate)
