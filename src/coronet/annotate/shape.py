@@ -27,12 +27,15 @@ STIFF = 1.5
 """Weight of the neighbours' mean against one ray's own finding."""
 BEYOND_MM = 12.0
 """A ray that finds lung farther than this behind its neighbours has gone through a gap."""
-BEFORE_BACKGROUND_MM = 7.0
+ALIKE = 0.7
+BEFORE_BACKGROUND_MM = 6.0
 BEHIND_HEART_MM = 3.0
 LUNG_HU = -350.0
 BONE_HU = 170.0
 BEFORE_BONE_MM = 9.0
 LEAST_MM = 15.0
+LEVEL_MM = 25.0
+FRONT_MM = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,15 +105,27 @@ def look(blocks: Coarse, body: Body, heart: np.ndarray, background: np.ndarray) 
     # The middle of the extent, since strokes do not fill the heart evenly.
     centre = tuple(float(a + b) / 2 for a, b in zip(low, high, strict=True))
     air = along(blur(blocks.hu, 1.5, blocks.spacing_mm), centre, blocks)
+    front = along(_chest_wall(blocks, body), centre, blocks) > 0.5
     wall = np.minimum(
-        _first(air < LUNG_HU), np.maximum(_first(air > BONE_HU) - BEFORE_BONE_MM, np.float32(LEAST_MM))
+        _first(air < LUNG_HU),
+        np.maximum(_first(air > BONE_HU) - BEFORE_BONE_MM, np.float32(LEAST_MM)),
     )
-    least, most = np.zeros(COUNT, np.float32), np.full(COUNT, REACH_MM, np.float32)
+    least, most = np.zeros(COUNT, np.float32), _first(front)
     which, far = _seen(heart, centre, blocks)
     np.maximum.at(least, which, far + np.float32(BEHIND_HEART_MM))
     which, far = _seen(background, centre, blocks)
     np.minimum.at(most, which, np.maximum(far - np.float32(BEFORE_BACKGROUND_MM), np.float32(LEAST_MM)))
     return Rays(centre, wall, least, np.maximum(most, least))
+
+
+def _chest_wall(blocks: Coarse, body: Body) -> np.ndarray:
+    """What lies in front of all lung within `LEVEL_MM` above and below; bool."""
+    seen = body.lungs.any(axis=0)
+    rows = np.arange(seen.shape[0])[:, None]
+    tips = np.where(seen, rows, -1).max(axis=0)
+    level = ndimage.maximum_filter1d(tips, 2 * round(LEVEL_MM / blocks.spacing_mm[2]) + 1, mode="nearest")
+    level = np.where(level < 0, seen.shape[0], level + round(FRONT_MM / blocks.spacing_mm[1]))
+    return np.broadcast_to(rows > level[None, :], body.lungs.shape)
 
 
 def _first(hit: np.ndarray) -> np.ndarray:
@@ -147,7 +162,7 @@ def settle(rays: Rays, *, finding: np.ndarray | None = None, trust: float = 0.0)
     for _ in range(ROUNDS):
         over = surface - rays.wall
         weight = np.where(
-            over > 0, np.float32(2.0), np.where(over > -BEYOND_MM, np.float32(0.7), np.float32(0))
+            over > 0, np.float32(2.0), np.where(over > -BEYOND_MM, np.float32(ALIKE), np.float32(0))
         )
         pull = np.float32(STIFF) * around(surface) + weight * rays.wall
         total = np.float32(STIFF) + weight
