@@ -67,7 +67,7 @@ def theirs(volume: Volume, strokes) -> np.ndarray:
 
     marks: Marks = mark(strokes, volume)
     features = multiscale_basic_features(
-        np.clip(volume.array, -1000, 1000).astype(np.float32), sigma_min=1, sigma_max=16, num_workers=2
+        np.clip(volume.array, -1000, 1000).astype(np.float32), sigma_min=1, sigma_max=16, workers=2
     )
     forest = RandomForestClassifier(n_estimators=50, max_depth=10, max_samples=0.5, n_jobs=2, random_state=0)
     forest.fit(features[tuple(marks.index.T)], marks.label)
