@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
@@ -124,7 +124,7 @@ def demo_project(shared_folder: Path, coronet: Coronet) -> Path:
 
 
 @pytest.fixture(scope="module")
-def project(demo_project: Path, coronet: Coronet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(demo_project: Path, coronet: Coronet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The module's own copy of `demo_project`; its ledger is written anew, as after any move."""
     folder = tmp_path_factory.mktemp("demo")
     subprocess.run(["cp", "-a", f"{demo_project.parent}/.", str(folder)], check=True)
@@ -133,7 +133,9 @@ def project(demo_project: Path, coronet: Coronet, tmp_path_factory: pytest.TempP
     shutil.rmtree(folder / "project" / "mlruns" / "artifacts", ignore_errors=True)
     done = coronet(folder / "project", "ledger", "sync")
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder / "project"
+    yield folder / "project"
+    # more than a gigabyte each
+    shutil.rmtree(folder)
 
 
 def _reduced_copy(folder: Path) -> None:
