@@ -6,6 +6,7 @@ import collections
 
 import numpy as np
 import pytest
+import scipy.sparse.csgraph
 
 from coronet.cohort.phantom.anatomy import draw_anatomy
 from coronet.cohort.phantom.confounders import RATES, draw_confounders
@@ -91,6 +92,17 @@ def test_only_metal_passes_for_metal(sites):
         for deposit in draw_confounders(generator(7, seed), sites, diseased=True):
             assert is_metal(deposit) == (deposit.kind in metal)
             assert deposit.vessel == ""
+
+
+def test_a_pericardial_plate_is_a_sheet_and_not_scattered_dots(sites):
+    drawn = (draw_confounders(generator(9, seed), sites, diseased=True) for seed in range(80))
+    plates = [deposit for all_kinds in drawn for deposit in all_kinds if deposit.kind == "pericardial_plate"]
+    assert plates
+    for plate in plates:
+        apart = np.sqrt(((plate.centres_mm[:, None] - plate.centres_mm) ** 2).sum(axis=2))
+        touching = apart < plate.radii_mm[:, None] + plate.radii_mm + plate.edge_mm
+        _, piece = scipy.sparse.csgraph.connected_components(touching)
+        assert np.bincount(piece).max() > 0.9 * len(piece)
 
 
 def test_names_are_unique(sites):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from coronet.cohort.phantom.curves import Curve, Vector, frame, plus, toward, unit
 from coronet.cohort.phantom.deposits import Deposit
 from coronet.cohort.phantom.draws import bell, between, chance, direction, pick, turn
-from coronet.cohort.phantom.sites import Sites
+from coronet.cohort.phantom.sites import COARSE_MM, Sites
 
 RATES = {
     "aortic_wall": (0.5, 0.85),
@@ -19,7 +20,7 @@ RATES = {
     "node": (0.4, 0.4),
     "rib_end": (0.75, 0.85),
     "speck": (0.6, 0.6),
-    "pericardial_plate": (0.05, 0.07),
+    "pericardial_plate": (0.1, 0.12),
     "lead": (0.06, 0.08),
     "sternal_wire": (0.06, 0.15),
     "clip": (0.15, 0.2),
@@ -183,15 +184,21 @@ def _specks(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
 
 
 def _pericardial_plate(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
-    """A calcified sheet on the pericardium."""
+    """A calcified sheet on the pericardium, with holes."""
     middle, reach = pick(rng, sites.heart_surface), between(rng, 8.0, 24.0)
-    near = [
-        point
-        for point in sites.heart_surface
-        if sum((a - b) ** 2 for a, b in zip(point, middle, strict=True)) < reach * reach and chance(rng, 0.85)
+    near = [point for point in sites.heart_surface if _apart(point, middle) < reach and chance(rng, 0.85)]
+    # the surface is known on a grid too coarse for a sheet: what lies between its points closes it
+    closed = near + [
+        plus(a, plus(b, a, -1.0), 0.5)
+        for a, b in itertools.combinations(near, 2)
+        if _apart(a, b) < 1.5 * COARSE_MM
     ]
-    radii = [between(rng, 0.9, 1.7) for _ in near]
-    return [_deposit("plate", near, radii, between(rng, 350.0, 900.0), edge_mm=0.9)] if near else []
+    radii = [between(rng, 0.9, 1.7) for _ in closed]
+    return [_deposit("plate", closed, radii, between(rng, 350.0, 900.0), edge_mm=0.9)] if near else []
+
+
+def _apart(a: Vector, b: Vector) -> float:
+    return sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) ** 0.5
 
 
 def _lead(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
