@@ -1,18 +1,20 @@
 """How long a scan takes from disk to score and masks, step by step, beside a plain MONAI pipeline.
 
-    python benchmarks/score.py [--scan CT] [--repeats 5] [--peer] [--batch 6] [--cold] [--out FOLDER]
+    python benchmarks/score.py [--scan CT] [--repeats 5] [--peer] [--batch 6] [--paper] [--cold] [--out FOLDER]
 
 The peer is written as MONAI's tutorials do it, with the same two networks, windows and overlaps: both scans
 resampled by Spacing, SlidingWindowInferer with Gaussian weights over all of it, answers brought back by
 ResampleToMatch, calcium looked for in the box of the heart. --batch scores so many copies of the scan one by
-one and as a folder; --cold starts `coronet score` in a new process. Times are medians. What is printed goes
-to score.json in --out too, and the picture of where the time goes to score.svg.
+one and as a folder; --paper times the paper profile's networks, untrained; --cold starts `coronet score` in
+a new process. Times are medians. What is printed goes to score.json in --out too, and the picture of where
+the time goes to score.svg.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import platform
 import resource
@@ -27,13 +29,16 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from score_peer import peer
 
+from coronet import config
 from coronet.cohort.reader import read_scan
 from coronet.cohort.suitability import suitability
 from coronet.cohort.volume import values_of, write_nifti
+from coronet.config import ModelParams
 from coronet.files import write_json
-from coronet.networks.builder import LoadedModel, load_model
+from coronet.networks.builder import LoadedModel, build_network, load_model, save_model
 from coronet.score.agatston import score_mask
 from coronet.score.batch import Scorer, score_folder
 from coronet.score.scan import score_scan, write_scan_score
@@ -189,6 +194,27 @@ def cold(path: Path, heart_fit: Path, calcium_fit: Path) -> Steps:
     }
 
 
+def paper(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -> Steps:
+    """Seconds of the paper profile's networks, untrained, on the same scan and heart."""
+    raw = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+
+    def untrained(model: LoadedModel, name: str) -> LoadedModel:
+        params = config.build(ModelParams, raw["profiles"]["paper"][name], where=f"params.yaml: paper.{name}")
+        module = build_network(params.network, shape=params.input.shape, seed=1)
+        with tempfile.TemporaryDirectory() as folder:
+            save_model(Path(folder), module, dataclasses.replace(model.spec, params=params))
+            return load_model(Path(folder))
+
+    steps: Steps = {}
+    ct = read_scan(path).volume
+    heart = heart_mask(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
+    with timed(steps, "heart"):
+        predict_heart(ct, untrained(heart_model, "heart"))
+    with timed(steps, "calcium"):
+        predict_calcium(ct, heart, untrained(calcium_model, "calcium"))
+    return steps
+
+
 def processor() -> str:
     """Its name as the system gives it, and how many cores are used."""
     names = [
@@ -227,6 +253,7 @@ def main() -> None:
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--batch", type=int, default=0)
+    parser.add_argument("--paper", action="store_true")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     for needed in (given.scan, given.heart_fit, given.calcium_fit):
@@ -282,6 +309,10 @@ def main() -> None:
         found["cold"] = cold(given.scan, given.heart_fit, given.calcium_fit)
         rows.append(("coronet --help, from the shell", found["cold"]["help"], ""))
         rows.append(("coronet score, from the shell", found["cold"]["score"], ""))
+    if given.paper:
+        found["paper"] = paper(given.scan, *models)
+        for name, seconds in found["paper"].items():
+            rows.append((f"paper profile, {name} network and resampling", seconds, "untrained"))
     shape = " × ".join(map(str, result["shape"]))
     print(f"{shape} voxels, {found['processor']}, load {found['load_average']:.1f}; peak {memory:.2f} GB\n")
     print("| what | s | |\n|---|---|---|")

@@ -9,7 +9,7 @@ from coronet.annotate import calcium, simulate
 from coronet.annotate.candidates import find_candidates
 from coronet.annotate.phantoms import make_cohort, record_path, write_drawn_cohort
 from coronet.annotate.strokes import LABELS, mark, read_strokes
-from coronet.cohort.cases import DRAWN, EXACT, find_case, find_cases, find_reference, load_mask
+from coronet.cohort.cases import EXACT, GIVEN, find_case, find_cases, find_reference, load_mask
 from coronet.cohort.phantom.patients import Window, make_case
 from coronet.cohort.volume import read_nifti
 from coronet.errors import InputError
@@ -135,7 +135,7 @@ def test_what_is_whole_is_kept_and_what_is_broken_is_drawn_again(drawn):
 def test_exact_masks_need_no_reference_beside_them(drawn):
     make_cohort(drawn, masks="exact", cases=2, seed=SEED, workers=1, window=CHEST)
     case = find_case(drawn, "phantom-0001")
-    assert find_reference(case, "heart").kind == DRAWN
+    assert find_reference(case, "heart").kind == GIVEN
     assert case.heart.read_bytes() == (drawn / "truth" / "phantom-0001_heart.nii.gz").read_bytes()
 
 

@@ -55,13 +55,13 @@ def test_a_better_mask_is_the_reference_only_of_the_scan_it_is_bound_to(tmp_path
     mask = volume.with_array(np.ones(volume.shape, np.uint8))
     write_nifti(cases.mask_path(tmp_path, "a", "heart"), mask)
     case = cases.find_case(tmp_path, "a")
-    assert cases.find_reference(case, "heart") == cases.Reference(case.heart, cases.DRAWN)
+    assert cases.find_reference(case, "heart") == cases.Reference(case.heart, cases.GIVEN)
     better = cases.reference_path(tmp_path, "a", "heart")
     write_nifti(better, mask)
-    assert cases.find_reference(case, "heart").kind == cases.DRAWN, "it is bound to no scan"
+    assert cases.find_reference(case, "heart").kind == cases.GIVEN, "it is bound to no scan"
     write_json(cases.binding_path(tmp_path, "a"), {"scan_sha256": sha256_file(case.ct)})
     assert cases.find_reference(case, "heart") == cases.Reference(better, cases.EXACT)
     assert cases.find_reference(case, "calcium") is None
     write_nifti(case.ct, volume.with_array(volume.array + np.int16(1)))
-    assert cases.find_reference(case, "heart").kind == cases.DRAWN
+    assert cases.find_reference(case, "heart").kind == cases.GIVEN
     assert "another scan" in caplog.text

@@ -152,7 +152,7 @@ def test_worst_cases_come_first():
     def row(case: str, predicted: float, reference: float) -> CaseScore:
         groups = PRESETS["paper"]
         names = [groups.labels[groups.index(score)] for score in (predicted, reference)]
-        return CaseScore(case, "phantom", predicted, reference, 0, 0, *names, 0.9, None, 0, 0, 0, "drawn")
+        return CaseScore(case, "phantom", predicted, reference, 0, 0, *names, 0.9, None, 0, 0, 0, "given")
 
     rows = [row("near", 900, 1000), row("missed", 0, 40), row("exact", 50, 50), row("far", 0, 500)]
     assert [item.case for item in worst_first(rows, PRESETS["paper"].labels)] == [

@@ -1,4 +1,4 @@
-"""The command ``coronet``: verbs that call the package and print what it returns."""
+"""From chest CT to a promoted, explained and served coronary-calcium score."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from coronet.cli.score import score, show_agreement
 from coronet.cli.search import search
 from coronet.errors import CoronetError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=__doc__,
+)
 app.add_typer(cohort, name="cohort")
 app.add_typer(annotate, name="annotate")
 app.add_typer(ledger, name="ledger")

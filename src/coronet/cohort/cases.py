@@ -23,7 +23,7 @@ from coronet.files import read_json, sha256_file, write_json
 logger = logging.getLogger("coronet")
 
 REFERENCE = "reference"
-EXACT, DRAWN = "exact", "drawn"
+EXACT, GIVEN = "exact", "given"
 CASE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -100,7 +100,7 @@ class Reference:
 
     Attributes:
         path: of the mask.
-        kind: ``exact`` for one in ``masks/reference``, ``drawn`` for the one that networks learn from.
+        kind: ``exact`` for one in ``masks/reference``, ``given`` for the one that networks learn from.
     """
 
     path: Path
@@ -126,7 +126,7 @@ def find_reference(case: Case, model: str) -> Reference | None:
             "%s: its masks in masks/%s belong to another scan; they are not used", case.id, REFERENCE
         )
     path = case.heart if model == "heart" else case.calcium
-    return None if path is None else Reference(path, DRAWN)
+    return None if path is None else Reference(path, GIVEN)
 
 
 def write_facts(data: Path, case_id: str, facts: ScanFacts) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from coronet.cohort.cases import DRAWN as DRAWN_KIND
-from coronet.cohort.cases import EXACT, Case, find_case, find_reference
+from coronet.cohort.cases import EXACT, GIVEN, Case, find_case, find_reference
 from coronet.cohort.split import read_split
 from coronet.cohort.volume import read_nifti
 from coronet.config import MODELS, Params
@@ -145,7 +144,7 @@ def read_report(build: Path, data: Path, params: Params) -> CohortReport:
 
 def _reference(metrics: Mapping[str, Any]) -> str:
     """What results are compared with, in words."""
-    words = {EXACT: "exact masks", DRAWN_KIND: "the masks that the cohort was given"}
+    words = {EXACT: "exact masks", GIVEN: "the masks that the cohort was given"}
     return " and ".join(
         f"{words[kind]} ({count} scans)" for kind, count in sorted(metrics["reference"].items())
     )
