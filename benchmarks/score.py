@@ -1,6 +1,6 @@
 """How long a scan takes from disk to score and masks, step by step, beside a plain MONAI pipeline.
 
-    python benchmarks/score.py [--scan CT] [--repeats 5] [--peer] [--batch 6] [--paper] [--cold] [--out FOLDER]
+    python benchmarks/score.py [--scan CT] [--peer] [--batch 6] [--paper] [--cold] [--out FOLDER]
 
 The peer is written as MONAI's tutorials do it, with the same two networks, windows and overlaps: both scans
 resampled by Spacing, SlidingWindowInferer with Gaussian weights over all of it, answers brought back by
