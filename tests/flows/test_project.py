@@ -31,8 +31,11 @@ def artifacts(home):
 def waiting(start, await_):
     """Start a promotion and wait until it waits: the process, and a function that answers the form."""
 
+    flows = []
+
     def started(project, *arguments):
         flow = start(project, "promote", *arguments)
+        flows.append(flow)
         for line in flow.stdout:
             if found := re.search(r"View at (http://[\d.:]+)/runs/flow-run/([\w-]+)", line):
                 break
@@ -56,11 +59,13 @@ def waiting(start, await_):
 
             def taken():
                 try:
-                    return urllib.request.urlopen(request, timeout=30)
+                    told = json.loads(urllib.request.urlopen(request, timeout=30).read())
                 except urllib.error.HTTPError as error:
                     # The server asks to come again while its database is written to; its pages do so too.
                     assert error.code == 503, error.read()
                     return False
+                # The run waits a moment before its form is stored; until then an answer is refused.
+                return told["status"] == "ACCEPT"
 
             await_(taken, 60)
             text, _ = flow.communicate(timeout=240)
@@ -68,7 +73,10 @@ def waiting(start, await_):
 
         return flow, answer
 
-    return started
+    yield started
+    for flow in flows:
+        flow.kill()
+        flow.communicate()
 
 
 def test_the_pipeline_registers_what_is_committed(project, run, states, home, coronet):
