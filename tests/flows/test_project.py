@@ -76,7 +76,7 @@ def waiting(start, await_):
     yield started
     for flow in flows:
         flow.kill()
-        flow.communicate()
+        flow.wait()
 
 
 def test_the_pipeline_registers_what_is_committed(project, run, states, home, coronet):
