@@ -122,7 +122,8 @@ def coarse(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:
     for axis in range(3):
         block = blocks[axis] // step[axis]
         if block > 1:
-            thinned = thinned.take(range(thinned.shape[axis] // block * block), axis)
+            whole = slice(thinned.shape[axis] // block * block)
+            thinned = thinned[(slice(None),) * axis + (whole,)]
             shape = list(thinned.shape)
             shape[axis : axis + 1] = [shape[axis] // block, block]
             thinned = thinned.reshape(shape).mean(axis=axis + 1)

@@ -186,7 +186,7 @@ def write_nifti(path: Path, volume: Volume, *, level: int = 4) -> None:
     import deflate
     import nibabel
 
-    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
+    array = volume.array.view(np.uint8) if volume.array.dtype == bool else volume.array
     image = nibabel.Nifti1Image(array, volume.affine)
     image.header.set_xyzt_units("mm")
     content = image.to_bytes()

@@ -1,4 +1,4 @@
-"""Scores of a folder of scans, two at a time; what cannot be scored is recorded with the reason.
+"""Scores of a folder of scans, three at a time; what cannot be scored is recorded with the reason.
 
 The results are one folder a scan, named by a keyed hash of its voxels, and ``scores.csv`` with one row a
 scan. Nothing in them names a file or a patient. Which file was which scan is in ``.sources.jsonl``, which its
@@ -38,8 +38,8 @@ logger = logging.getLogger("coronet")
 TABLE, SETTINGS, SOURCES = "scores.csv", "settings.json", ".sources.jsonl"
 MOST_STARTS = 3
 """Runs that one scan may end, by using up the memory for instance, before it is passed over."""
-LANES = 2
-"""Scans in memory at once: one is read or written while the other's networks run. More would gain little."""
+LANES = 3
+"""Scans in memory at once: one is read or written while the networks of others run. More gain little."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -191,5 +191,5 @@ def write_scan_score(folder: Path, scored: ScanScore) -> None:
     Masks lie on the scan's own grid.
     """
     for name, mask in ((HEART, scored.masks.heart), (CALCIUM, scored.masks.calcium)):
-        write_nifti(Path(folder) / name, scored.ct.with_array(mask.astype(np.uint8)))
+        write_nifti(Path(folder) / name, scored.ct.with_array(mask))
     write_json(Path(folder) / SCORE, scored.to_json())
