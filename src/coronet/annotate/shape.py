@@ -27,8 +27,8 @@ STIFF = 1.5
 """Weight of the neighbours' mean against one ray's own finding."""
 BEYOND_MM = 12.0
 """A ray that finds lung farther than this behind its neighbours has gone through a gap."""
-ALIKE = 0.7
-BEFORE_BACKGROUND_MM = 6.0
+ALIKE = 0.5
+BEFORE_BACKGROUND_MM = 4.0
 BEHIND_HEART_MM = 3.0
 LUNG_HU = -350.0
 BONE_HU = 170.0
