@@ -172,6 +172,16 @@ def join(tables: Sequence[Samples]) -> Samples:
     )
 
 
+def sample(samples: Samples, most: int, *, seed: int) -> Samples:
+    """``most`` rows of a table drawn by chance, in their order; all of a table that has no more."""
+    if len(samples.labels) <= most:
+        return samples
+    rows = np.sort(np.random.default_rng([seed, 2]).permutation(len(samples.labels))[:most])
+    return dataclasses.replace(
+        samples, features=samples.features[rows], labels=samples.labels[rows], cases=samples.cases[rows]
+    )
+
+
 def save_samples(path: Path, samples: Samples) -> None:
     """Write a table as ``.npz`` without pickle."""
     with replacing(path) as part, part.open("wb") as stream:

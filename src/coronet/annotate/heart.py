@@ -32,6 +32,8 @@ NEAR_MM = 45.0
 TAUGHT = 700
 OWN_SHARE = 0.4
 """Least share of a scan's own rows among all that its forest learns from."""
+FOREIGN = 5000
+"""Rows of other scans at most; more teach little and make every forest slow to grow."""
 SLACK_MM = 8.0
 TRUST = 0.8
 SOFT_MM = 8.0
@@ -163,6 +165,7 @@ def taught(seen: Seen, depth: np.ndarray | None, said: np.ndarray, *, case: str,
 def _grow(own: Samples, prior: Samples | None, seed: int) -> Forest:
     if prior is None:
         return forests.fit(own, seed=seed)
+    prior = forests.sample(prior, FOREIGN, seed=seed)
     times = max(1, round(OWN_SHARE / (1 - OWN_SHARE) * len(prior.labels) / len(own.labels)))
     return forests.fit(forests.join([prior, *[own] * times]), seed=seed)
 
