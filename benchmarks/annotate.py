@@ -24,6 +24,7 @@ from coronet.annotate.heart import LUNG_HU, draw_heart
 from coronet.annotate.strokes import Marks, mark, read_strokes
 from coronet.cohort.cases import load_mask
 from coronet.cohort.volume import Volume, grid_affine, read_nifti
+from coronet.train.metrics import dice
 
 
 def main() -> None:
@@ -91,11 +92,6 @@ def joined(volume: Volume, block: int) -> Volume:
     first = (volume.affine @ [(block - 1) / 2, (block - 1) / 2, 0, 1])[:3]
     means = np.rint(cells.mean(axis=(1, 3))).astype(np.int16)
     return Volume(means, grid_affine((step_x * block, step_y * block, step_z), tuple(first)))
-
-
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    """Dice coefficient of two bool masks."""
-    return 2 * float((one & other).sum()) / float(one.sum() + other.sum())
 
 
 if __name__ == "__main__":

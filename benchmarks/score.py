@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from score_peer import peer
@@ -42,6 +41,7 @@ from coronet.networks.builder import LoadedModel, build_network, load_model, sav
 from coronet.score.agatston import score_mask
 from coronet.score.batch import LANES, Scorer, score_folder
 from coronet.score.scan import score_scan, write_scan_score
+from coronet.train.metrics import dice
 from coronet.train.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
 
 Steps = dict[str, float]
@@ -150,12 +150,6 @@ def fastest(work: Callable[[], object], rounds: int) -> float:
     return min(times)
 
 
-def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """Overlap of two masks; 1 where both are empty."""
-    total = int(a.sum()) + int(b.sum())
-    return 2 * int((a & b).sum()) / total if total else 1.0
-
-
 def medians(runs: list[Steps]) -> Steps:
     """Median of each step."""
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
@@ -243,7 +237,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("milliseconds")
     axes.spines[["top", "right"]].set_visible(False)
-    with matplotlib.rc_context({"svg.hashsalt": "coronet"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "coronet"}):
         figure.savefig(path, metadata={"Date": None})
 
 

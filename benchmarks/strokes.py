@@ -25,6 +25,7 @@ from coronet.cohort.cases import scan_path
 from coronet.cohort.phantom.cohort import exact_path
 from coronet.cohort.volume import Volume, read_nifti
 from coronet.files import write_json
+from coronet.train.metrics import dice
 
 ORDER = (2, 7, 8, 9, 0, 5, 3, 6, 1, 4)
 """Of the ten lines: inside in two planes, below and above, inside again, then along the sides."""
@@ -46,14 +47,13 @@ class Drawer:
     def of(cls, data: Path, name: str) -> Drawer:
         """Read a phantom and let the person choose ten lines."""
         ct = read_nifti(scan_path(data, name))
-        truth = read_nifti(exact_path(data, name, "heart"), np.uint8).array > 0
+        truth = read_nifti(exact_path(data, name, "heart"), np.uint8).array
         drawn = heart_strokes(ct, truth, seed=int(name[-4:])).strokes
         return cls(name, ct, truth, tuple(drawn[place] for place in ORDER))
 
     def dice(self, count: int, prior: Samples | None = None) -> float:
         """Of the heart that so many lines give."""
-        mask = self.draw(count, prior).mask > 0
-        return 2 * float((mask & self.truth).sum()) / float(mask.sum() + self.truth.sum())
+        return dice(self.truth, self.draw(count, prior).mask)
 
     def draw(self, count: int, prior: Samples | None = None):
         """A heart from the first ``count`` lines."""

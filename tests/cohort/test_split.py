@@ -64,7 +64,7 @@ def test_another_patient_moves_few():
         after = make_split(cohort_of([*volumes, 20.0]), PARAMS)
         moved.append(sum(after.part_of(member.case) != member.part for member in before.members))
     # A split by chance would move half of them.
-    assert np.mean(moved) < 3 and max(moved) < 10, moved
+    assert np.mean(moved) < 3 and max(moved) <= 6, moved
 
 
 def test_strata_are_shared_out_in_proportion():
