@@ -1,15 +1,19 @@
-"""Processes: how one ends with the one that started it, and pools of them."""
+"""Processes: how one ends with the one that started it, how it keeps memory, and pools of them."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
 PARENT_DEATH_SIGNAL = 1
 """Of prctl(2): be told of the parent's end."""
+MOST_MAPPINGS, TRIM_THRESHOLD = -4, -1
+"""Of mallopt(3): how many blocks may have pages of their own, and how much free memory is kept."""
+KEPT_BYTES = 2**30
 
 
 def end_with_parent(parent: int | None = None) -> None:
@@ -26,6 +30,19 @@ def end_with_parent(parent: int | None = None) -> None:
     ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def keep_memory() -> None:
+    """Let this process use its freed memory again in place of giving it back to the system; for training.
+
+    Every step makes and frees the same hundreds of megabytes. To get them from the system as zeroed pages
+    each time takes up to a fifth of a step. glibc only; elsewhere it does nothing.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(MOST_MAPPINGS, 0)
+    libc.mallopt(TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:

@@ -96,8 +96,10 @@ def prepare(model: str) -> None:
 def pretrain(model: str) -> None:
     """Train the autoencoder on training patients, where the network starts from one."""
     from coronet.cohort.split import read_split
+    from coronet.process import keep_memory
     from coronet.train import pretrain as autoencoder
 
+    keep_memory()
     chosen = params()
     folder = BUILD / model
     key = learning_key("pretrain", model, chosen, inputs=("prepared",))
@@ -160,9 +162,11 @@ def train(model: str) -> None:
     """Train a network, or go on with a training that was broken off."""
     from coronet.ledger.tracker import tracking
     from coronet.prepare.store import prepared_cases
+    from coronet.process import keep_memory
     from coronet.train import fit
     from coronet.train.pretrain import ENCODER
 
+    keep_memory()
     chosen = params()
     folder = BUILD / model
     key = learning_key("train", model, chosen, inputs=("prepared", "pretrained"))

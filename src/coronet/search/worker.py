@@ -26,7 +26,7 @@ from optuna.trial import TrialState
 
 from coronet import files
 from coronet.errors import Busy, CoronetError, SearchError
-from coronet.process import end_with_parent
+from coronet.process import end_with_parent, keep_memory
 from coronet.search import database
 from coronet.search.objective import Objective
 from coronet.search.plan import Plan, make_plan
@@ -230,6 +230,7 @@ def main() -> int:
     """Read a `Task` from standard input and do it."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     end_with_parent()
+    keep_memory()
     task = Task(**json.load(sys.stdin))
     try:
         plan = make_plan(task.model, Path(task.project))

@@ -1,0 +1,40 @@
+"""What a process asks of the system."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+STEPS = """
+import resource
+import numpy as np
+from coronet.process import keep_memory
+
+def faults():
+    np.ones(64 * 2**20, np.uint8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        np.ones(64 * 2**20, np.uint8)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 5
+
+given_back = faults()
+keep_memory()
+print(given_back, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc to keep memory")
+def test_memory_that_is_kept_needs_no_new_pages() -> None:
+    # numpy would ask for pages of 2 MB, of which a step needs few
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS],
+        env={"NUMPY_MADVISE_HUGEPAGE": "0", "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    given_back, kept = map(int, done.stdout.split())
+    assert kept * 10 < given_back
