@@ -125,7 +125,7 @@ class PlainRecipe:
 
 
 def _train_cases(params: ModelParams, data: Path) -> tuple[PreparedCase, ...]:
-    return tuple(load_prepared(data, prepared_cases(data, "train"), params.input))
+    return load_prepared(data, prepared_cases(data, "train"), params.input)
 
 
 def _within(case: PreparedCase, params: ModelParams) -> np.ndarray:
