@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from coronet.networks.norm import normed_selu
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"selu": nn.SELU, "relu": nn.ReLU}
 
 
@@ -22,6 +24,17 @@ class ConvBlock(nn.Sequential):
             nn.BatchNorm3d(outputs),
             ACTIVATIONS[activation](inplace=True),
         )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(n, inputs, x, y, z) to (n, outputs, x, y, z)."""
+        return self.activate(self[0](image))
+
+    def activate(self, features: torch.Tensor) -> torch.Tensor:
+        """Batch norm and activation."""
+        _, norm, activation = self
+        if self.training and isinstance(activation, nn.SELU) and features.device.type == "cpu":
+            return normed_selu(norm, features)
+        return activation(norm(features))
 
 
 class Encoder(nn.Module):
@@ -54,34 +67,47 @@ class Encoder(nn.Module):
         return features
 
 
-class Widen(nn.Module):
-    """Fewer channels on twice the grid; reducing before copying costs an eighth of reducing after."""
+class WideningBlock(ConvBlock):
+    """A `ConvBlock` of features on half the grid, doubled by copying, and of others beside them.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.reduce = nn.Conv3d(inputs, outputs, 1)
+    The copies are never made: convolving them equals a transposed convolution with stride 2 whose kernel sums
+    the weights that meet the same copy, 8 products for each voxel in place of 27.
+    """
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(n, inputs, x, y, z) to (n, outputs, 2x, 2y, 2z)."""
-        return F.interpolate(self.reduce(features), scale_factor=2, mode="nearest")
+    def __init__(self, inputs: int, outputs: int, activation: str) -> None:
+        super().__init__(inputs, outputs, activation)
+        sums = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
+        self.register_buffer("sums", torch.kron(torch.kron(sums, sums), sums), persistent=False)
+
+    def forward(self, coarse: torch.Tensor, beside: torch.Tensor | None = None) -> torch.Tensor:
+        """(n, a, x, y, z) and (n, b, 2x, 2y, 2z) to (n, outputs, 2x, 2y, 2z); a + b are the inputs."""
+        convolution = self[0]
+        above, level = convolution.weight.tensor_split([coarse.shape[1]], dim=1)
+        kernel = (above.transpose(0, 1).flatten(2) @ self.sums).unflatten(2, (4, 4, 4))
+        features = F.conv_transpose3d(coarse, kernel, convolution.bias, stride=2, padding=1)
+        if beside is not None:
+            features = features + F.conv3d(beside, level, padding=1)
+        return self.activate(features)
 
 
 class Decoder(nn.Module):
-    """Doubles the grid from level to level, with the encoder's features beside or without them."""
+    """Doubles the grid from level to level, with the encoder's features beside or without them.
+
+    Channels are reduced before the grid is doubled, at an eighth of the cost of reducing after.
+    """
 
     def __init__(self, channels: Sequence[int], activation: str, *, skips: bool) -> None:
         super().__init__()
         inward = tuple(reversed(channels))
         self.skips = skips
-        self.widen = nn.ModuleList(Widen(a, b) for a, b in itertools.pairwise(inward))
-        self.merge = nn.ModuleList(ConvBlock(b * (1 + skips), b, activation) for b in inward[1:])
+        self.reduce = nn.ModuleList(nn.Conv3d(a, b, 1) for a, b in itertools.pairwise(inward))
+        self.merge = nn.ModuleList(WideningBlock(b * (1 + skips), b, activation) for b in inward[1:])
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Features of all levels, outermost first, to (n, channels[0], x, y, z)."""
         result = features[-1]
-        for widen, merge, skip in zip(self.widen, self.merge, reversed(features[:-1]), strict=True):
-            result = widen(result)
-            result = merge(torch.cat([result, skip], dim=1) if self.skips else result)
+        for reduce, merge, skip in zip(self.reduce, self.merge, reversed(features[:-1]), strict=True):
+            result = merge(reduce(result), skip if self.skips else None)
         return result
 
 

@@ -1,0 +1,89 @@
+"""Batch norm and SELU as one step of learning, on a processor.
+
+Both only move memory. As two layers they move it several times more often than they must, which is a quarter
+of a training step of a narrow network.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805
+"""Klambauer et al. 2017, Self-normalizing neural networks, equation 14."""
+ROW = 512
+"""Numbers of a row that sums run along; voxels of few channels lie side by side in it."""
+
+
+def normed_selu(norm: nn.BatchNorm3d, features: torch.Tensor) -> torch.Tensor:
+    """What ``nn.SELU()(norm(features))`` gives while ``norm`` learns; its running figures move as well.
+
+    Args:
+        norm: in training mode, with weights and running figures.
+        features: (n, c, x, y, z), best in channels-last layout.
+    """
+    result, mean, variance = _NormedSelu.apply(features, norm.weight, norm.bias, norm.eps)
+    with torch.no_grad():
+        count = features.numel() // features.shape[1]
+        norm.num_batches_tracked += 1
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+    return result
+
+
+class _NormedSelu(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, ...]:
+        rows = _Rows(features)
+        mean = rows.sum(rows.values) / rows.count
+        result = rows.values - rows.tiled(mean)
+        variance = rows.sum(result.square()) / rows.count
+        steepness = (variance + eps).rsqrt()
+        result.mul_(rows.tiled(weight * steepness)).add_(rows.tiled(bias))
+        result = rows.as_features(torch.selu_(result))
+        ctx.mark_non_differentiable(mean, variance)
+        ctx.save_for_backward(features, result, mean, steepness, weight)
+        return result, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
+        features, result, mean, steepness, weight = ctx.saved_tensors
+        rows = _Rows(features)
+        behind = torch.ops.aten.elu_backward(
+            _Rows(gradient).values, ALPHA, SCALE, 1.0, True, _Rows(result).values
+        )
+        centred = rows.values - rows.tiled(mean)
+        by_bias = rows.sum(behind)
+        by_weight = rows.sum(behind * centred) * steepness
+        slope = weight * steepness
+        centred.mul_(rows.tiled(-slope * steepness * by_weight / rows.count))
+        centred.add_(rows.tiled(-slope * by_bias / rows.count)).addcmul_(behind, rows.tiled(slope))
+        return rows.as_features(centred), by_weight, by_bias, None
+
+
+class _Rows:
+    """Features (n, c, x, y, z) as a matrix, several voxels with all their channels in a row."""
+
+    def __init__(self, features: torch.Tensor) -> None:
+        self._last = features.permute(0, 2, 3, 4, 1)
+        self._channels = features.shape[1]
+        self.count = features.numel() // self._channels
+        self._voxels = math.gcd(self.count, max(1, ROW // self._channels))
+        self.values = self._last.reshape(-1, self._voxels * self._channels)
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Of a matrix like ``values``, for each channel."""
+        return values.sum(0).view(self._voxels, self._channels).sum(0)
+
+    def tiled(self, channels: torch.Tensor) -> torch.Tensor:
+        """One number for each channel, to be met with every row."""
+        return channels.repeat(self._voxels)
+
+    def as_features(self, values: torch.Tensor) -> torch.Tensor:
+        """A matrix like ``values`` in the shape of the features."""
+        return values.view(self._last.shape).permute(0, 4, 1, 2, 3)
