@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
 import signal
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
 PARENT_DEATH_SIGNAL = 1
@@ -43,6 +45,19 @@ def keep_memory() -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(MOST_MAPPINGS, 0)
     libc.mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+
+
+@contextlib.contextmanager
+def sharing_cores(threads: int) -> Iterator[None]:
+    """Give each of several threads that are started inside its share of the cores for what torch computes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:

@@ -35,7 +35,7 @@ def test_the_warped_mask_is_where_the_warped_image_is(scan):
     hu, mask = scan
     for seed in range(5):
         field = draw_field(np.random.default_rng(seed), ALWAYS, shape=SHAPE, spacing_mm=SPACING)
-        image, moved = warp((hu, mask), (20.5, 17.5, 14.5), field, (-1024, 0))
+        image, moved = warp((hu, mask), (20.5, 17.5, 14.5), field, SHAPE, (-1024, 0))
         assert torch.allclose((image + 1024) / 2024, moved / 255, atol=1e-4)
         assert not torch.equal(moved, cut((mask,), (20.5, 17.5, 14.5), SHAPE, (0,))[0])
 
@@ -43,8 +43,8 @@ def test_the_warped_mask_is_where_the_warped_image_is(scan):
 def test_warping_the_mask_alone_gives_the_same_mask(scan):
     hu, mask = scan
     field = draw_field(np.random.default_rng(1), ALWAYS, shape=SHAPE, spacing_mm=SPACING)
-    together = warp((hu, mask), (20.5, 17.5, 14.5), field, (-1024, 0))[1]
-    assert torch.equal(together, warp((mask,), (20.5, 17.5, 14.5), field, (0,))[0])
+    together = warp((hu, mask), (20.5, 17.5, 14.5), field, SHAPE, (-1024, 0))[1]
+    assert torch.equal(together, warp((mask,), (20.5, 17.5, 14.5), field, SHAPE, (0,))[0])
 
 
 def test_no_transform_is_a_plain_cut(scan):
@@ -53,10 +53,9 @@ def test_no_transform_is_a_plain_cut(scan):
     centre = (11.5, 17.5, 7.5)
     window = cut((hu, mask), centre, SHAPE, (-1024, 0))
     assert np.array_equal(window[0].numpy(), hu[0:24, 6:30, 0:16])
-    still = torch.stack(
-        torch.meshgrid(*[torch.arange(n) - (n - 1) / 2 for n in SHAPE], indexing="ij"), dim=-1
-    )
-    assert torch.allclose(warp((hu, mask), centre, still, (-1024, 0)), window, atol=0.5)
+    corners = [torch.tensor([-(n - 1) / 2, (n - 1) / 2]) for n in SHAPE]
+    still = torch.stack(torch.meshgrid(*corners, indexing="ij"))
+    assert torch.allclose(warp((hu, mask), centre, still, SHAPE, (-1024, 0)), window, atol=0.5)
 
 
 def test_beyond_the_scan_lies_air(scan):
@@ -65,7 +64,7 @@ def test_beyond_the_scan_lies_air(scan):
     assert (window[0] == -1024).all()
     assert (window[1] == 0).all()
     field = draw_field(np.random.default_rng(0), ALWAYS, shape=SHAPE, spacing_mm=SPACING)
-    far = warp((hu, mask), (-60.5, 17.5, 14.5), field, (-1024, 0))
+    far = warp((hu, mask), (-60.5, 17.5, 14.5), field, SHAPE, (-1024, 0))
     assert torch.allclose(far[0], torch.tensor(-1024.0), atol=0.01)
 
 
@@ -74,7 +73,7 @@ def test_rotation_is_in_millimetres_so_that_balls_stay_balls(scan):
     turned = dataclasses.replace(ALWAYS, shift_mm=0.0, zoom=(1.0, 1.0), elastic_mm=0.0, rotation_deg=40.0)
     field = draw_field(np.random.default_rng(3), turned, shape=SHAPE, spacing_mm=SPACING)
     centre = (20.0, 18.0, 15.0)
-    moved = warp((mask,), centre, field, (0,))[0]
+    moved = warp((mask,), centre, field, SHAPE, (0,))[0]
     offsets = torch.stack(
         torch.meshgrid(
             *[(torch.arange(n) - (n - 1) / 2) * mm for n, mm in zip(SHAPE, SPACING, strict=True)],
@@ -110,5 +109,5 @@ def test_a_heart_window_takes_a_fraction_of_a_training_step():
     hu = np.random.default_rng(0).integers(-1000, 400, (64, 64, 64)).astype(np.int16)
     field = draw_field(np.random.default_rng(1), ALWAYS, shape=hu.shape, spacing_mm=(5.6, 5.6, 5.0))
     started = time.process_time()
-    warp((hu, hu), (31.5, 31.5, 31.5), field, (-1024, 0))
+    warp((hu, hu), (31.5, 31.5, 31.5), field, hu.shape, (-1024, 0))
     assert time.process_time() - started < 1.0

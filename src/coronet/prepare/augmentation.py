@@ -20,7 +20,7 @@ from coronet.prepare.intensity import window as to_window
 
 CPU = torch.device("cpu")
 ELASTIC_KNOTS = 5
-"""Control points of the elastic field along each axis of a window."""
+"""Control points of the field along each axis of a window; turning and zooming is linear between them."""
 
 
 def cut(
@@ -60,30 +60,46 @@ def warp(
     stack: Sequence[np.ndarray],
     centre: Sequence[float],
     field: torch.Tensor,
+    shape: Sequence[int],
     fills: Sequence[float],
+    *,
+    device: torch.device = CPU,
 ) -> torch.Tensor:
     """Read several arrays through one field of coordinates, linearly.
 
     Args:
         stack: arrays of one shape (x, y, z).
         centre: index about which ``field`` is an offset.
-        field: shape (x, y, z, 3), offsets in voxels of the arrays, axis order (x, y, z).
+        field: shape (3, i, j, k), offsets (x, y, z) in voxels of the arrays at control points that are spread
+            evenly from the window's first to its last voxel; linear in between.
+        shape: window (x, y, z) in voxels.
         fills: value outside of each array.
+        device: where the window shall lie.
 
     Returns:
-        float32, shape (len(stack), x, y, z), on the field's device.
+        float32, shape (len(stack), *shape).
     """
-    places = field + torch.as_tensor(centre, dtype=torch.float32, device=field.device)
-    corners = torch.stack([places.amin(dim=(0, 1, 2)).floor(), places.amax(dim=(0, 1, 2)).ceil()])
-    low, high = corners.int().tolist()
+    knots = field + torch.as_tensor(centre, dtype=torch.float32).view(3, 1, 1, 1)
+    low = knots.amin(dim=(1, 2, 3)).floor().int().tolist()
+    high = knots.amax(dim=(1, 2, 3)).ceil().int().tolist()
     size = [max(h - lo + 1, 2) for lo, h in zip(low, high, strict=True)]
     middle = [lo + (n - 1) / 2 for lo, n in zip(low, size, strict=True)]
-    block = cut(stack, middle, size, fills, device=field.device)
-    first, steps = torch.tensor([low, [n - 1 for n in size]], device=field.device)
-    scaled = (places - first) * (2.0 / steps) - 1.0
-    # grid_sample wants the last axis first.
+    block = cut(stack, middle, size, fills, device=device)
+    first, steps = torch.tensor([low, [n - 1 for n in size]]).view(2, 3, 1, 1, 1)
+    # grid_sample wants the last axis first, and the three numbers of a voxel side by side
+    scaled = ((knots - first) * (2.0 / steps) - 1.0).flip(0)[None].to(device)
+    places = F.interpolate(
+        scaled.contiguous(memory_format=torch.channels_last_3d),
+        size=tuple(shape),
+        mode="trilinear",
+        align_corners=True,
+    )
     return F.grid_sample(
-        block[None], scaled.flip(-1)[None], mode="bilinear", padding_mode="border", align_corners=True
+        block[None],
+        places.permute(0, 2, 3, 4, 1),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=True,
     )[0]
 
 
@@ -93,7 +109,6 @@ def draw_field(
     *,
     shape: Sequence[int],
     spacing_mm: Sequence[float],
-    device: torch.device = CPU,
 ) -> torch.Tensor | None:
     """A random rotation, zoom, shift and elastic displacement as offsets from the window's centre.
 
@@ -102,32 +117,24 @@ def draw_field(
         params: how much, and how often each transform happens.
         shape: window (x, y, z) in voxels.
         spacing_mm: voxel size (x, y, z) in mm; rotation and displacement are in mm, not in voxels.
-        device: where the field is computed; what is drawn does not depend on it.
 
     Returns:
-        float32 (x, y, z, 3) in voxels, or None where the draw leaves the geometry as it is.
+        float32 (3, *[ELASTIC_KNOTS] * 3) in voxels at the control points (see `warp`), or None where the draw
+        leaves the geometry as it is.
     """
     angles = _sometimes(rng, params) * rng.uniform(-1, 1, 3) * np.deg2rad(params.rotation_deg)
     zoom = np.exp(_sometimes(rng, params) * rng.uniform(*np.log(params.zoom)))
     shift = _sometimes(rng, params) * rng.uniform(-1, 1, 3) * params.shift_mm
-    knots = _sometimes(rng, params) * rng.uniform(-1, 1, (3, *[ELASTIC_KNOTS] * 3)) * params.elastic_mm
+    knots = _sometimes(rng, params) * rng.uniform(-1, 1, (*[ELASTIC_KNOTS] * 3, 3)) * params.elastic_mm
     if not (angles.any() or shift.any() or knots.any()) and zoom == 1:
         return None
-    kind = {"dtype": torch.float32, "device": device}
-    spacing = torch.as_tensor(spacing_mm, **kind)
-    axes = [(torch.arange(n, **kind) - (n - 1) / 2) * mm for n, mm in zip(shape, spacing_mm, strict=True)]
-    places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    places = places @ torch.as_tensor(_rotation(angles).T / zoom, **kind)
-    places += torch.as_tensor(shift, **kind)
-    if knots.any():
-        elastic = F.interpolate(
-            torch.as_tensor(knots, **kind)[None],
-            size=tuple(shape),
-            mode="trilinear",
-            align_corners=True,
-        )[0]
-        places += elastic.permute(1, 2, 3, 0)
-    return places / spacing
+    axes = [
+        np.linspace(-(n - 1) / 2, (n - 1) / 2, ELASTIC_KNOTS) * mm
+        for n, mm in zip(shape, spacing_mm, strict=True)
+    ]
+    places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    places = places @ (_rotation(angles).T / zoom) + shift + knots
+    return torch.from_numpy(np.moveaxis(places / spacing_mm, -1, 0).astype(np.float32))
 
 
 def _sometimes(rng: np.random.Generator, params: AugmentParams) -> float:

@@ -7,7 +7,9 @@ the same samples as training that was not.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from coronet.prepare.augmentation import CPU, cut, draw_field, draw_intensity, w
 from coronet.prepare.inputs import CALCIUM_HU
 from coronet.prepare.intensity import window
 from coronet.prepare.store import FAR, TENTHS, PreparedCase
+from coronet.process import sharing_cores
 
 MOST_VOXELS = 20_000
 """Voxels kept to draw from; more would only cost memory."""
@@ -119,15 +122,13 @@ class WindowSampler:
         rng = np.random.default_rng([self._seed, epoch, index])
         number, centre = self._place(rng, epoch, index)
         case, spec = self._cases[number], self._params.input
-        field = draw_field(
-            rng, self._params.augment, shape=spec.shape, spacing_mm=spec.spacing_mm, device=self._device
-        )
+        field = draw_field(rng, self._params.augment, shape=spec.shape, spacing_mm=spec.spacing_mm)
         pair = self._cutout(
             case,
             lambda stack, fills: (
                 cut(stack, centre, spec.shape, fills, device=self._device)
                 if field is None
-                else warp(stack, centre, field, fills)
+                else warp(stack, centre, field, spec.shape, fills, device=self._device)
             ),
         )
         if case.distance is not None:
@@ -153,9 +154,11 @@ class WindowSampler:
     def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and targets (n, 1, x, y, z) of one step."""
         size = self._params.optimiser.batch_size
-        images, targets = zip(
-            *(self.sample(epoch, step * size + place) for place in range(size)), strict=True
-        )
+        numbers = range(step * size, (step + 1) * size)
+        # reading through a field takes one core for a sample, however many there are
+        threads = min(size, torch.get_num_threads()) if self._device.type == "cpu" else 1
+        with sharing_cores(threads), ThreadPoolExecutor(threads) as pool:
+            images, targets = zip(*pool.map(self.sample, itertools.repeat(epoch), numbers), strict=True)
         return torch.stack(images), torch.stack(targets)
 
     def _place(self, rng: np.random.Generator, epoch: int, index: int) -> tuple[int, list[float]]:

@@ -27,11 +27,11 @@ from coronet.cohort.reader import Scan
 from coronet.errors import CoronetError, InputError
 from coronet.files import exclusive, read_json, replacing_folder, write_json, write_text
 from coronet.networks.builder import LoadedModel
+from coronet.process import sharing_cores
 from coronet.score.batch_table import BatchRow, row_of, to_csv
 from coronet.score.groups import find_groups
 from coronet.score.protocol import PROTOCOLS, Protocol
 from coronet.score.scan import SCORE, ScanScore, score_scan, write_scan_score
-from coronet.train.device import sharing_cores
 
 logger = logging.getLogger("coronet")
 

@@ -28,17 +28,6 @@ def precision(device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def sharing_cores(threads: int) -> Iterator[None]:
-    """Give each of several threads that are started inside its share of the cores for its networks."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // threads))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
 def determinism(device: torch.device) -> Iterator[None]:
     """Only algorithms that repeat to the bit, on a CPU; a GPU has none for some of our layers."""
     before = torch.are_deterministic_algorithms_enabled()
