@@ -1,6 +1,6 @@
 """Samples a second that training takes in, beside a plain MONAI recipe with the same network and data.
 
-    python benchmarks/train.py [heart calcium] [--profile demo] [--steps 8] [--rounds 3] [--json FILE]
+    python benchmarks/train.py [heart calcium] [--profile demo] [--steps 24] [--rounds 3] [--json FILE]
     python benchmarks/train.py heart --dice 6
 
 The plain recipe is written as MONAI's tutorials are: CacheDataset, dictionary transforms on the CPU,
@@ -333,7 +333,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=config.MODELS)
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the prepared cases")
     parser.add_argument("--profile", default="demo")
-    parser.add_argument("--steps", type=int, default=8, help="of an epoch")
+    parser.add_argument("--steps", type=int, default=24, help="of an epoch")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dice", type=int, metavar="EPOCHS", help="compare the metric instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
