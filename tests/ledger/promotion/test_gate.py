@@ -160,7 +160,7 @@ def test_floors_are_asked_of_a_champions_successor_too(grown):
     grown.change(megabytes=0.001)
     verdict = judge(grown)
     assert verdict.answer == REJECT
-    assert "megabytes: 0.07564, wanted at most 0.001." in verdict.reasons
+    assert "megabytes: 0.07562, wanted at most 0.001." in verdict.reasons
 
 
 def spoil_weights(small) -> None:
