@@ -118,7 +118,7 @@ def test_training_that_never_began_leaves_no_run(bare):
     assert only_run(bare) is None
 
 
-@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////nowhere/at/all.db", "nonsense://x"])
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/nowhere/all.db", "nonsense://x"])
 def test_training_does_not_notice_that_mlflow_is_away(bare, helpers, monkeypatch, caplog, uri):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setattr(tracker, "END_SECONDS", 4)
