@@ -38,6 +38,7 @@ from coronet.cohort.volume import values_of, write_nifti
 from coronet.config import ModelParams
 from coronet.files import write_json
 from coronet.networks.builder import LoadedModel, build_network, load_model, save_model
+from coronet.networks.unet import WideningBlock
 from coronet.score.agatston import score_mask
 from coronet.score.batch import LANES, Scorer, score_folder
 from coronet.score.scan import score_scan, write_scan_score
@@ -69,7 +70,17 @@ def watched(model: LoadedModel, found: Steps) -> Iterator[None]:
     def count(layer: torch.nn.Module, _: Any, answer: torch.Tensor) -> None:
         found["flop"] = found.get("flop", 0.0) + 2 * answer.numel() * layer.weight[0].numel()
 
+    def count_widening(block: WideningBlock, given: tuple[torch.Tensor, ...], answer: torch.Tensor) -> None:
+        # eight products for each voxel and channel that is doubled, 27 for each beside it
+        doubled, beside = given[0].shape[1], given[1].shape[1] if len(given) > 1 else 0
+        found["flop"] = found.get("flop", 0.0) + 2 * answer.numel() * (8 * doubled + 27 * beside)
+
     hooks = [model.module.register_forward_pre_hook(before), model.module.register_forward_hook(after)]
+    hooks += [
+        block.register_forward_hook(count_widening)
+        for block in model.module.modules()
+        if isinstance(block, WideningBlock)
+    ]
     hooks += [
         layer.register_forward_hook(count)
         for layer in model.module.modules()

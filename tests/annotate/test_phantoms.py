@@ -8,7 +8,7 @@ import pytest
 from coronet.annotate import calcium, simulate
 from coronet.annotate.candidates import find_candidates
 from coronet.annotate.phantoms import make_cohort, record_path, write_drawn_cohort
-from coronet.annotate.strokes import LABELS, mark, read_strokes
+from coronet.annotate.strokes import LABELS, Strokes, mark, read_strokes
 from coronet.cohort.cases import EXACT, GIVEN, find_case, find_cases, find_reference, load_mask
 from coronet.cohort.phantom.patients import Window, make_case
 from coronet.cohort.volume import read_nifti
@@ -39,9 +39,9 @@ def known(phantom):
     return simulate.known_of(phantom.truth, phantom.calcium.array)
 
 
-def test_a_person_draws_ten_lines_that_are_not_the_truth(phantom):
+def test_a_person_begins_with_four_lines_that_are_not_the_truth(phantom):
     strokes = simulate.heart_strokes(phantom.ct, phantom.heart.array, seed=1)
-    assert len(strokes.strokes) == 10
+    assert len(strokes.strokes) == 4
     marks = mark(strokes, phantom.ct)
     truth = phantom.heart.array > 0
     inside = truth[tuple(marks.of("heart").T)]
@@ -50,6 +50,26 @@ def test_a_person_draws_ten_lines_that_are_not_the_truth(phantom):
     assert len(marks.label) < 0.01 * truth.sum(), "a few lines, and no filled slice"
     assert strokes == simulate.heart_strokes(phantom.ct, phantom.heart.array, seed=1)
     assert strokes != simulate.heart_strokes(phantom.ct, phantom.heart.array, seed=2)
+
+
+def test_corrections_run_through_what_is_drawn_wrongly(phantom):
+    truth = phantom.heart.array > 0
+    step = round(15 / phantom.ct.spacing_mm[0])
+    drawn = np.roll(truth, step, axis=0)
+    lines = simulate.heart_corrections(phantom.ct, truth, drawn, seed=1, look=0)
+    assert len(lines) == simulate.LINES_A_LOOK
+    marks = mark(Strokes("heart", lines), phantom.ct)
+    for label, wrong in (("heart", truth & ~drawn), ("background", drawn & ~truth)):
+        assert wrong[tuple(marks.of(label).T)].mean() > 0.6, "a shaking hand, but the right patch"
+    middles = np.array([np.mean(line.points_mm, axis=0) for line in lines])
+    gaps = np.linalg.norm(middles[:, None] - middles, axis=2)[np.triu_indices(len(lines), 1)]
+    assert gaps.min() > simulate.APART_MM - 2 * simulate.HAND_MOST_MM
+    assert lines != simulate.heart_corrections(phantom.ct, truth, drawn, seed=1, look=1)
+
+
+def test_a_heart_that_is_right_needs_no_correction(phantom):
+    truth = phantom.heart.array > 0
+    assert simulate.heart_corrections(phantom.ct, truth, truth, seed=1, look=0) == ()
 
 
 def test_a_person_clicks_on_the_most_visible_that_is_wrong(phantom, judged, known):

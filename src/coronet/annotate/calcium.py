@@ -192,7 +192,7 @@ def judge(found: Candidates, said: Said, *, forest: Forest | None) -> Judged:
 
 def coronary_mask(judged: Judged, shape: tuple[int, ...]) -> np.ndarray:
     """Coronary voxels as uint8 0 or 1 of the scan's shape."""
-    mask = np.zeros(shape, np.uint8)
+    mask = np.zeros(shape, np.uint8, order="F")
     chosen = np.concatenate([[False], judged.label == CORONARY])
     inner = chosen[judged.candidates.labels]
     cut = judged.said.voxel != UNSAID
@@ -204,18 +204,20 @@ def coronary_mask(judged: Judged, shape: tuple[int, ...]) -> np.ndarray:
 def paint(judged: Judged, ct: Volume, *, case: str = "") -> Drawn:
     """Masks and maps of what was judged."""
     found = judged.candidates
-    probability, uncertainty = (np.zeros(ct.shape, np.uint8) for _ in range(2))
-    percent = np.rint(judged.probability[:, CORONARY] * 100).astype(np.uint8)
-    percent = np.concatenate([np.zeros(1, np.uint8), percent])
-    inner = percent[found.labels]
-    cut = judged.said.voxel != UNSAID
-    inner[cut] = np.where(judged.said.voxel[cut] == CORONARY, 100, 0)
-    probability[found.box] = inner
-    # what is no piece is not uncertain
-    uncertainty[found.box] = np.where(found.labels > 0, uncertainty_of(inner), 0)
-    return Drawn(
-        coronary_mask(judged, ct.shape), probability, uncertainty, samples_of(judged, case), judged.forest
-    )
+
+    def maps() -> tuple[np.ndarray, np.ndarray]:
+        probability, uncertainty = np.zeros((2, *ct.shape), np.uint8)
+        percent = np.rint(judged.probability[:, CORONARY] * 100).astype(np.uint8)
+        percent = np.concatenate([np.zeros(1, np.uint8), percent])
+        inner = percent[found.labels]
+        cut = judged.said.voxel != UNSAID
+        inner[cut] = np.where(judged.said.voxel[cut] == CORONARY, 100, 0)
+        probability[found.box] = inner
+        # what is no piece is not uncertain
+        uncertainty[found.box] = np.where(found.labels > 0, uncertainty_of(inner), 0)
+        return probability, uncertainty
+
+    return Drawn(coronary_mask(judged, ct.shape), maps, samples_of(judged, case), judged.forest)
 
 
 def samples_of(judged: Judged, case: str) -> Samples:

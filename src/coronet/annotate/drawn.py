@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,17 +17,29 @@ class Drawn:
 
     Attributes:
         mask: uint8 of the scan's shape; labels as the cohort keeps them.
-        probability: uint8 of the scan's shape, per cent, that a voxel belongs to the mask.
-        uncertainty: uint8 of the scan's shape, per cent; 100 where the forest cannot tell.
+        maps: makes `probability` and `uncertainty`, once they are asked for.
         samples: rows of this scan's own strokes, for the library; empty where it has none.
         forest: what answered; None where nothing had to be asked.
     """
 
     mask: np.ndarray
-    probability: np.ndarray
-    uncertainty: np.ndarray
+    maps: Callable[[], tuple[np.ndarray, np.ndarray]] = dataclasses.field(repr=False)
     samples: Samples
     forest: Forest | None
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Per cent that a voxel belongs to the mask; uint8 of the scan's shape."""
+        return self._made[0]
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """Per cent; 100 where the forest cannot tell; uint8 of the scan's shape."""
+        return self._made[1]
+
+    @functools.cached_property
+    def _made(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.maps()
 
     @property
     def out_of_bag(self) -> float | None:

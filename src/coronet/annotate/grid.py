@@ -96,23 +96,24 @@ def coarse(volume: Volume, *, block_mm: float = BLOCK_MM) -> Coarse:
     factor = tuple(max(1, round(block_mm / step)) for step in spacing)
     size = tuple(-(-count // step) for count, step in zip(volume.shape, factor, strict=True))
     means = {name: np.empty(size, np.float32) for name in ("hu", "soft", "spread")}
-    for row in range(size[0]):
-        slab = volume.array[row * factor[0] : (row + 1) * factor[0]]
+    # a scan lies in memory plane by plane
+    for level in range(size[2]):
+        slab = volume.array[:, :, level * factor[2] : (level + 1) * factor[2]].T
         slab = (slab if slab.dtype == np.int16 else np.rint(slab)).astype(np.int32)
         clipped = np.clip(slab, *SOFT_HU)
         count = _sums(np.ones(slab.shape[1:], np.int32), factor) * len(slab)
-        means["hu"][row] = _sums(np.clip(slab, -1024, 3000).sum(axis=0), factor) / count
+        means["hu"][:, :, level] = _sums(np.clip(slab, -1024, 3000).sum(axis=0), factor) / count
         total, squares = _sums(clipped.sum(axis=0), factor), _sums((clipped * clipped).sum(axis=0), factor)
-        means["soft"][row] = total / count
-        means["spread"][row] = np.sqrt(np.maximum(squares * count - total * total, 0)) / count
+        means["soft"][:, :, level] = total / count
+        means["spread"][:, :, level] = np.sqrt(np.maximum(squares * count - total * total, 0)) / count
     steps = tuple(step * many for step, many in zip(spacing, factor, strict=True))
     return Coarse(factor, steps, volume.shape, **means)
 
 
 def _sums(plane: np.ndarray, factor: tuple[int, int, int]) -> np.ndarray:
-    """Sums over the blocks of a plane (y, z), int64."""
+    """Sums over the blocks of a plane (y, x): int64 (x, y)."""
     rows = np.add.reduceat(plane, np.arange(0, plane.shape[0], factor[1]), axis=0, dtype=np.int64)
-    return np.add.reduceat(rows, np.arange(0, plane.shape[1], factor[2]), axis=1)
+    return np.add.reduceat(rows, np.arange(0, plane.shape[1], factor[0]), axis=1).T
 
 
 def find_body(blocks: Coarse) -> Body:

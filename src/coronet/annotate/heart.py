@@ -50,13 +50,24 @@ class Seen:
     described: Described
 
 
-def see(volume: Volume, wanted: np.ndarray) -> Seen:
-    """Look at the chest and at 60 mm around ``wanted`` (n, 3 voxels)."""
-    blocks = coarse(volume)
-    body = find_body(blocks)
-    box = chest_box(blocks, body, blocks.blocks_of(wanted))
-    blocks, body = blocks.within(box), body.within(box)
-    return Seen(blocks, body, describe(blocks, body, body.tissue))
+@dataclasses.dataclass(frozen=True)
+class Chest:
+    """A scan in blocks and the body in it; all that is read of its voxels before a heart is painted."""
+
+    blocks: Coarse
+    body: Body
+
+    @classmethod
+    def of(cls, volume: Volume) -> Chest:
+        """Read a scan."""
+        blocks = coarse(volume)
+        return cls(blocks, find_body(blocks))
+
+    def see(self, wanted: np.ndarray) -> Seen:
+        """Describe what lies between the lungs and 60 mm around ``wanted`` (n, 3 voxels)."""
+        box = chest_box(self.blocks, self.body, self.blocks.blocks_of(wanted))
+        blocks, body = self.blocks.within(box), self.body.within(box)
+        return Seen(blocks, body, describe(blocks, body, body.tissue))
 
 
 def draw_heart(
@@ -66,6 +77,7 @@ def draw_heart(
     prior: Samples | None = None,
     case: str = "",
     seed: int = 0,
+    chest: Chest | None = None,
 ) -> Drawn:
     """Draw a heart.
 
@@ -75,19 +87,14 @@ def draw_heart(
         prior: what other scans taught (`coronet annotate fit`).
         case: id under which this scan's samples are kept.
         seed: of the forest.
+        chest: `Chest.of` the scan, where it is drawn more than once.
 
     Raises:
         InputError: nothing to learn from, no stroke says heart, or what is found is no heart.
     """
     marks = NOTHING if strokes is None else mark(strokes, volume)
-    seen = see(volume, marks.of("heart"))
-    return draw_seen(volume, seen, stroke_blocks(marks, seen.blocks), prior=prior, case=case, seed=seed)
-
-
-def draw_seen(
-    volume: Volume, seen: Seen, said: np.ndarray, *, prior: Samples | None, case: str = "", seed: int = 0
-) -> Drawn:
-    """`draw_heart` on a scan that was looked at, with what strokes say of its blocks (`stroke_blocks`)."""
+    seen = (chest or Chest.of(volume)).see(marks.of("heart"))
+    said = stroke_blocks(marks, seen.blocks)
     blocks, tissue = seen.blocks, seen.described.where
     heart, background = said == HEART + 1, said == BACKGROUND + 1
     if heart.any():
@@ -111,14 +118,18 @@ def draw_seen(
     if heart.any():
         own = taught(seen, depth, said, case=case, seed=seed)
     level = np.clip(np.float32(0.5) + depth / np.float32(2 * SOFT_MM), 0, 1)
-    probability = _on_voxels(level, volume, blocks)
-    return Drawn(
-        mask=_whole((probability >= 50) & (volume.array > LUNG_HU)),
-        probability=probability,
-        uncertainty=uncertainty_of(_on_voxels(answer, volume, blocks)),
-        samples=own,
-        forest=forest,
-    )
+    box, likely = _on_voxels(level, volume, blocks)
+    mask = np.zeros(volume.shape, np.uint8, order="F")
+    mask[box] = _whole((likely >= 50) & (volume.array[box] > LUNG_HU))
+
+    def maps() -> tuple[np.ndarray, np.ndarray]:
+        probability, told = np.zeros((2, *volume.shape), np.uint8)
+        probability[box] = likely
+        part, answered = _on_voxels(answer, volume, blocks)
+        told[part] = answered
+        return probability, uncertainty_of(told)
+
+    return Drawn(mask, maps, own, forest)
 
 
 def stroke_blocks(marks: Marks, blocks: Coarse) -> np.ndarray:
@@ -189,40 +200,44 @@ def _core(answer: np.ndarray, blocks: Coarse) -> np.ndarray:
     return depth >= np.float32(0.6) * depth.max()
 
 
-def _on_voxels(level: np.ndarray, volume: Volume, blocks: Coarse) -> np.ndarray:
-    """Blocks on the scan's voxels, per cent, between their centres in straight lines; uint8."""
-    out = np.zeros(volume.shape, np.uint8)
-    filled = [np.flatnonzero((level > 0).any(axis=tuple(j for j in range(3) if j != i))) for i in range(3)]
-    if not filled[0].size:
-        return out
-    sides, values = [], level * np.float32(100)
+def _on_voxels(
+    level: np.ndarray, volume: Volume, blocks: Coarse
+) -> tuple[tuple[slice, slice, slice], np.ndarray]:
+    """Blocks on the scan's voxels, per cent, between their centres in straight lines.
+
+    Returns:
+        The box outside of which all is 0, and uint8 of its shape, x running fastest.
+    """
+    values, box = np.ascontiguousarray(level.T) * np.float32(100), []
     for axis in (2, 1, 0):
+        turned = 2 - axis
+        filled = np.flatnonzero((level > 0).any(axis=tuple(j for j in range(3) if j != axis)))
         factor, first, count = blocks.factor[axis], blocks.first[axis], level.shape[axis]
-        start = max((first + int(filled[axis][0]) - 1) * factor, 0)
-        stop = min((first + int(filled[axis][-1]) + 2) * factor, volume.shape[axis])
+        low, high = (int(filled[0]), int(filled[-1])) if filled.size else (0, -2)
+        start = max((first + low - 1) * factor, 0)
+        stop = max(min((first + high + 2) * factor, volume.shape[axis]), start)
         place = (np.arange(start, stop) - (factor - 1) / 2) / factor - first
         place = np.clip(place, 0, count - 1)
         below = np.minimum(np.floor(place), max(count - 2, 0)).astype(np.intp)
-        share = (place - below).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(3)])
-        lower = np.take(values, below, axis=axis)
-        upper = np.take(values, np.minimum(below + 1, count - 1), axis=axis)
+        share = (place - below).astype(np.float32).reshape([-1 if i == turned else 1 for i in range(3)])
+        lower = np.take(values, below, axis=turned)
+        upper = np.take(values, np.minimum(below + 1, count - 1), axis=turned)
         values = lower + (upper - lower) * share
-        sides.insert(0, slice(start, stop))
-    out[tuple(sides)] = np.clip(np.rint(values), 0, 100).astype(np.uint8)
-    return out
+        box.insert(0, slice(start, stop))
+    return tuple(box), np.clip(np.rint(values), 0, 100).astype(np.uint8).T
 
 
 def _whole(mask: np.ndarray) -> np.ndarray:
-    """The largest piece, with holes filled slice by slice; uint8."""
+    """The largest piece, with holes filled slice by slice; bool.
+
+    Raises:
+        InputError: the mask is empty.
+    """
     import cc3d
 
-    sides = [np.flatnonzero(mask.any(axis=tuple(j for j in range(3) if j != i))) for i in range(3)]
-    if not sides[0].size:
+    if not mask.any():
         raise InputError("No heart was found; give more strokes (`coronet annotate draw`).")
-    box = tuple(slice(int(side[0]), int(side[-1]) + 1) for side in sides)
-    out = np.zeros(mask.shape, np.uint8)
-    part = cc3d.largest_k(mask[box], k=1, connectivity=6) > 0
+    part = cc3d.largest_k(mask, k=1, connectivity=6) > 0
     for index in range(part.shape[2]):
         part[:, :, index] = ndimage.binary_fill_holes(part[:, :, index])
-    out[box] = part
-    return out
+    return part

@@ -1,4 +1,4 @@
-"""How forests are taught on phantoms: a simulated person corrects scan after scan."""
+"""How a simulated person draws hearts on phantoms, and teaches a forest their calcium scan after scan."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 from coronet.annotate import calcium, simulate
 from coronet.annotate.calcium import Judged
 from coronet.annotate.candidates import Candidates
+from coronet.annotate.drawn import Drawn
 from coronet.annotate.forest import Forest, Samples, join
+from coronet.annotate.heart import Chest, draw_heart
 from coronet.annotate.strokes import Strokes
 from coronet.cohort.volume import Volume
 
@@ -25,38 +27,52 @@ class Lesson:
     Attributes:
         case: its id.
         seed: of the person's eyes on it.
-        heart: what its lines teach.
         candidates: its bright pieces.
-        grid: the scan's place; its voxels do not matter.
+        shape: of the scan.
+        affine: of the scan.
         known: the truth that the person is asked about.
     """
 
     case: str
     seed: int
-    heart: Samples
     candidates: Candidates
-    grid: Volume
+    shape: tuple[int, int, int]
+    affine: np.ndarray
     known: simulate.Known
 
-
-@dataclasses.dataclass(frozen=True)
-class Library:
-    """What the teaching scans taught."""
-
-    heart: Samples
-    calcium: Samples
+    @property
+    def grid(self) -> Volume:
+        """The scan's place: clicks do not need its voxels, which are all 0."""
+        return Volume(np.broadcast_to(np.int16(0), self.shape), self.affine)
 
 
-def teach(lessons: Iterable[Lesson]) -> Library:
+def heart_of(ct: Volume, truth: np.ndarray, *, case: str, seed: int) -> tuple[Drawn, Strokes]:
+    """A heart as a person gets it who draws four lines, looks, and corrects, and all their strokes.
+
+    Args:
+        ct: the scan.
+        truth: heart mask, shape of ``ct``.
+        case: its id.
+        seed: of the person's choices and hand.
+    """
+    chest = Chest.of(ct)
+    said = simulate.heart_strokes(ct, truth, seed=seed)
+    drawn = draw_heart(ct, said, case=case, chest=chest)
+    for look in range(simulate.HEART_LOOKS):
+        more = simulate.heart_corrections(ct, truth, drawn.mask, seed=seed, look=look)
+        if more:
+            said = dataclasses.replace(said, strokes=said.strokes + more)
+            drawn = draw_heart(ct, said, case=case, chest=chest)
+    return drawn, said
+
+
+def teach(lessons: Iterable[Lesson]) -> Samples:
     """Go through the teaching scans one after the other; each is drawn by what those before it taught."""
-    hearts: list[Samples] = []
     tables: list[Samples] = []
     for lesson in lessons:
-        hearts.append(lesson.heart)
-        prior = join(tables) if tables else None
-        judged = _taught(lesson, prior)
+        judged = _taught(lesson, join(tables) if tables else None)
         tables.append(calcium.samples_of(judged, lesson.case))
-    return Library(join(hearts), join(tables))
+    return join(tables)
 
 
 def grow_where_it_can(table: Samples | None) -> Forest | None:

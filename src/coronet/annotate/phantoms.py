@@ -1,14 +1,15 @@
 """The demo cohort's masks: a simulated person's strokes on phantoms, and forests that fill in the rest.
 
-The first scans teach the forests, with more clicks than the others get. Then every scan is drawn from the
-library, its own lines in the heart and a few clicks on what the person sees drawn wrongly. What comes out is
-as imperfect as masks are; the exact ones become the reference that results are compared with.
+Every heart is drawn from its own lines. The first scans teach a forest what calcium is, with more clicks than
+the others get; on those the person clicks on a few things that it has drawn wrongly. What comes out is as
+imperfect as masks are; the exact ones become the reference that results are compared with.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -17,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from coronet.annotate import calcium, heart, simulate
+from coronet.annotate import calcium, simulate
 from coronet.annotate.candidates import find_candidates
-from coronet.annotate.forest import Forest
-from coronet.annotate.lessons import Lesson, Library, corrected, grow_where_it_can, teach
+from coronet.annotate.forest import Forest, Samples
+from coronet.annotate.lessons import Lesson, corrected, grow_where_it_can, heart_of, teach
 from coronet.annotate.strokes import Strokes, write_strokes
 from coronet.cohort.cases import binding_path, mask_path, reference_path, scan_path
 from coronet.cohort.phantom import cohort
 from coronet.cohort.phantom.patients import Slot, Window, plan
-from coronet.cohort.volume import Volume, read_nifti, write_nifti
+from coronet.cohort.volume import pack_nifti, read_nifti
 from coronet.errors import InputError
 from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
 from coronet.fingerprint import hash_source
@@ -34,7 +35,7 @@ from coronet.process import worker_pool
 logger = logging.getLogger("coronet")
 
 TEACHERS = 12
-"""How many scans, from the first, teach the forests."""
+"""How many scans, from the first, teach the forest of calcium."""
 MODELS = ("heart", "calcium")
 
 
@@ -118,12 +119,13 @@ def is_drawn(data: Path, case_id: str, key: dict[str, Any]) -> bool:
 def _draw(
     data: Path, slots: tuple[Slot, ...], missing: list[Slot], key: dict[str, Any], workers: int
 ) -> None:
-    seed = key["seed"]
-    with worker_pool(workers) as pool, _progress(len(slots[: key["teachers"]]) + len(missing)) as advance:
+    seed, teachers = key["seed"], slots[: key["teachers"]]
+    with worker_pool(workers) as pool, _progress(len(teachers) + len(missing)) as advance:
         try:
-            lessons = [pool.submit(_lesson, data, slot, seed) for slot in slots[: key["teachers"]]]
-            library = teach(_in_order(lessons, advance))
-            jobs = [pool.submit(_draw_case, data, slot, key, library) for slot in missing]
+            lessons = [pool.submit(_begin, data, slot, seed) for slot in teachers]
+            table = teach(begun.lesson for begun in _in_order(lessons, advance))
+            begun = {slot: job.result() for slot, job in zip(teachers, lessons, strict=True)}
+            jobs = [pool.submit(_finish, data, slot, key, table, begun.get(slot)) for slot in missing]
             for job in concurrent.futures.as_completed(jobs):
                 job.result()
                 advance()
@@ -132,7 +134,7 @@ def _draw(
             raise
 
 
-def _in_order(jobs: list[concurrent.futures.Future], advance: Callable[[], None]) -> Iterable[Lesson]:
+def _in_order(jobs: list[concurrent.futures.Future], advance: Callable[[], None]) -> Iterable[_Begun]:
     for job in jobs:
         yield job.result()
         advance()
@@ -153,17 +155,26 @@ def _eyes(seed: int, slot: Slot) -> int:
     return seed * 100_003 + slot.index
 
 
-def _lesson(data: Path, slot: Slot, seed: int) -> Lesson:
-    """A heart drawn from lines alone, and the pieces in it; clicks come once the scans before have taught."""
-    ct = read_nifti(scan_path(data, slot.case_id))
+@dataclasses.dataclass(frozen=True)
+class _Begun:
+    """A scan whose heart is drawn: its mask, packed; the strokes; the forest's out-of-bag score."""
+
+    lesson: Lesson
+    packed: bytes
+    strokes: Strokes
+    out_of_bag: float
+
+
+def _begin(data: Path, slot: Slot, seed: int) -> _Begun:
+    """Draw the heart of a scan and find the bright pieces in it."""
+    ct, eyes = read_nifti(scan_path(data, slot.case_id)), _eyes(seed, slot)
     truth = {model: _exact(data, slot, model) for model in MODELS}
-    lines = simulate.heart_strokes(ct, truth["heart"], seed=_eyes(seed, slot))
-    drawn = heart.draw_heart(ct, lines, case=slot.case_id)
+    drawn, strokes = heart_of(ct, truth["heart"], case=slot.case_id, seed=eyes)
     found = find_candidates(ct, drawn.mask)
-    # strokes need a scan's place, not its voxels
-    grid = ct.with_array(np.broadcast_to(np.int16(0), ct.shape))
     known = _known(data, slot, truth["calcium"])
-    return Lesson(slot.case_id, _eyes(seed, slot), drawn.samples, found, grid, known)
+    lesson = Lesson(slot.case_id, eyes, found, ct.shape, ct.affine, known)
+    packed = pack_nifti(ct.with_array(drawn.mask), level=cohort.PACKING)
+    return _Begun(lesson, packed, strokes, drawn.out_of_bag)
 
 
 def _exact(data: Path, slot: Slot, model: str) -> np.ndarray:
@@ -174,28 +185,27 @@ def _known(data: Path, slot: Slot, coronary: np.ndarray) -> simulate.Known:
     return simulate.known_of(read_json(cohort.truth_path(data, slot.case_id)), coronary)
 
 
-def _draw_case(data: Path, slot: Slot, key: dict[str, Any], library: Library) -> None:
-    """Draw and write one case; its record, written last, says that it is whole."""
-    name, eyes = slot.case_id, _eyes(key["seed"], slot)
-    ct = read_nifti(scan_path(data, name))
-    truth = {model: _exact(data, slot, model) for model in MODELS}
-    lines = simulate.heart_strokes(ct, truth["heart"], seed=eyes)
-    drawn = heart.draw_heart(ct, lines, prior=library.heart, case=name)
-    found = find_candidates(ct, drawn.mask)
-    lesson = Lesson(name, eyes, drawn.samples, found, ct, _known(data, slot, truth["calcium"]))
-    grown = _forest_of(library)
+def _finish(data: Path, slot: Slot, key: dict[str, Any], table: Samples, begun: _Begun | None) -> None:
+    """Draw the calcium of one case and write all of it; its record, written last, says that it is whole."""
+    begun = begun or _begin(data, slot, key["seed"])
+    lesson, grown = begun.lesson, _forest_of(table)
     judged, clicks = corrected(lesson, grown)
-    masks = {"heart": drawn.mask, "calcium": calcium.coronary_mask(judged, ct.shape)}
-    strokes = {"heart": lines, "calcium": clicks}
-    _write(data, slot, key, ct, masks=masks, strokes=strokes, forests=(drawn.forest, grown))
+    mask = lesson.grid.with_array(calcium.coronary_mask(judged, lesson.shape))
+    _write(
+        data,
+        slot,
+        key,
+        masks={"heart": begun.packed, "calcium": pack_nifti(mask, level=cohort.PACKING)},
+        strokes={"heart": begun.strokes, "calcium": clicks},
+        out_of_bag={"heart": begun.out_of_bag, "calcium": None if grown is None else grown.out_of_bag},
+    )
 
 
 _grown_here: dict[bytes, Forest | None] = {}
 
 
-def _forest_of(library: Library) -> Forest | None:
-    """The calcium forest of a library, grown once a process."""
-    table = library.calcium
+def _forest_of(table: Samples) -> Forest | None:
+    """The forest of what was taught, grown once a process."""
     key = table.features.tobytes() + table.labels.tobytes()
     if key not in _grown_here:
         _grown_here.clear()
@@ -207,17 +217,16 @@ def _write(
     data: Path,
     slot: Slot,
     key: dict[str, Any],
-    ct: Volume,
     *,
-    masks: dict[str, np.ndarray],
+    masks: dict[str, bytes],
     strokes: dict[str, Strokes | None],
-    forests: tuple[Forest, Forest | None],
+    out_of_bag: dict[str, float | None],
 ) -> None:
     name, record = slot.case_id, record_path(data, slot.case_id)
     record.unlink(missing_ok=True)
     written = []
     for model in MODELS:
-        write_nifti(mask_path(data, name, model), ct.with_array(masks[model]), level=cohort.PACKING)
+        write_bytes(mask_path(data, name, model), masks[model])
         write_bytes(reference_path(data, name, model), cohort.exact_path(data, name, model).read_bytes())
         written += [mask_path(data, name, model), reference_path(data, name, model)]
         path = record.with_name(f"{model}.json")
@@ -233,8 +242,7 @@ def _write(
             "key": key,
             "strokes": {model: len(said.strokes) if said else 0 for model, said in strokes.items()},
             "out_of_bag": {
-                model: None if grown is None else round(grown.out_of_bag, 4)
-                for model, grown in zip(MODELS, forests, strict=True)
+                model: None if share is None else round(share, 4) for model, share in out_of_bag.items()
             },
             "files": {path.relative_to(data).as_posix(): sha256_file(path) for path in written},
         },

@@ -1,13 +1,14 @@
 """A person who annotates a phantom, simulated: few strokes, a hand that shakes, eyes that overlook.
 
-The person sees the scan and, for calcium, what the forest has drawn into it. The truth decides what a stroke
-says and never where each voxel belongs: a stroke is a coarse line or one click. Every draw is seeded and
-every coordinate rounded to a tenth of a millimetre, so that strokes are the same on every processor.
+The person sees the scan and what the forest has drawn into it. The truth decides what a stroke says and never
+where each voxel belongs: a stroke is a coarse line or one click. Every draw is seeded and every coordinate
+rounded to a tenth of a millimetre, so that strokes are the same on every processor.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,12 +22,17 @@ from coronet.cohort.volume import Volume
 HEART, CALCIUM = 1, 2
 """Purposes of the generators."""
 
-SLICES = (0.27, 0.5, 0.73)
-"""Where along the heart's height lines are drawn, before the person's choice varies it."""
 INSIDE = 0.72
-"""How far out lines inside reach, as a share of the way from the middle to the surface."""
-APART_MM = (5.0, 12.0)
-"""How far from the surface lines outside run."""
+"""How far out the line inside reaches, as a share of the way from the middle to the surface."""
+OUTSIDE_MM = (5.0, 12.0)
+"""How far from the surface the first lines outside run."""
+HEART_LOOKS, LINES_A_LOOK = 2, 3
+"""How often the person looks at a drawn heart, and how many lines correct it each time."""
+AXIAL = tuple(number / 10 + 0.05 for number in range(10))
+CORONAL = (0.2, 0.35, 0.5, 0.65, 0.8)
+"""Slices that the person looks through, as shares of the heart's height and depth."""
+APART_MM = 25.0
+"""Between the middles of two corrections of one look."""
 HAND_MM = 1.2
 """Standard deviation of each point's error in each direction; never more than `HAND_MOST_MM`."""
 HAND_MOST_MM = 3.0
@@ -58,11 +64,9 @@ KINDS = {
 BONE_MM3 = 120.0
 """A larger piece that no deposit explains is bone; a smaller one is noise."""
 
-Plane = tuple[int, int, int]
-
 
 def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
-    """Ten lines: in three axial slices one inside and one or two outside, in one coronal slice three.
+    """Four lines to begin with: inside in an axial and a coronal slice, one below the heart and one above.
 
     Args:
         volume: the scan.
@@ -70,40 +74,118 @@ def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
         seed: of the person's choices and hand.
     """
     rng = generator(seed, HEART)
-    filled = np.flatnonzero(truth.any(axis=(0, 1)))
-    low, high = int(filled[0]), int(filled[-1])
+    low, high = _ends(truth, 2)
+    z = low + round((high - low) * between(rng, 0.44, 0.56))
+    return Strokes("heart", (_inside(volume, truth[:, :, z] > 0, z, rng), *_coronal(volume, truth, rng)))
+
+
+def heart_corrections(
+    volume: Volume, truth: np.ndarray, drawn: np.ndarray, *, seed: int, look: int
+) -> tuple[Stroke, ...]:
+    """A line through each of the largest patches that the person sees drawn wrongly, along its longer side.
+
+    Args:
+        volume: the scan.
+        truth: heart mask, shape of ``volume``.
+        drawn: what was drawn, same shape.
+        seed: of the person's hand.
+        look: 0 for the first look at the heart.
+
+    Returns:
+        At most `LINES_A_LOOK` lines.
+    """
+    rng = generator(seed, HEART, 1 + look)
     lines: list[Stroke] = []
-    for number, share in enumerate(SLICES):
-        z = low + round((high - low) * (share + between(rng, -0.06, 0.06)))
-        lines += _axial(volume, truth[:, :, z] > 0, z, rng, outside=2 if number == 1 else 1)
-    lines += _coronal(volume, truth, rng)
-    return Strokes("heart", tuple(lines))
+    middles: list[np.ndarray] = []
+    for patch in _wrong_patches(volume, truth, drawn):
+        places = patch.along()
+        middle = np.asarray(places[1]) * volume.spacing_mm
+        if all(_length(middle - other) >= APART_MM for other in middles):
+            middles.append(middle)
+            lines.append(_hand(patch.label, places, volume, rng))
+        if len(lines) == LINES_A_LOOK:
+            break
+    return tuple(lines)
 
 
-def _axial(
-    volume: Volume, mask: np.ndarray, z: int, rng: np.random.Generator, *, outside: int
-) -> list[Stroke]:
+@dataclasses.dataclass(frozen=True)
+class _Patch:
+    """Connected voxels of one slice that are drawn wrongly: ``index`` (n, 2) along the two other axes."""
+
+    label: str
+    axis: int
+    at: int
+    index: np.ndarray
+    sides_mm: tuple[float, float]
+
+    @property
+    def mm2(self) -> float:
+        return len(self.index) * self.sides_mm[0] * self.sides_mm[1]
+
+    def along(self) -> list[tuple[float, float, float]]:
+        """Three voxels of the scan along the middle of its longer side."""
+        low, high = self.index.min(axis=0), self.index.max(axis=0)
+        extent = [
+            (b - a) * side for a, b, side in zip(low.tolist(), high.tolist(), self.sides_mm, strict=True)
+        ]
+        longer = int(extent[1] > extent[0])
+        places = []
+        for share in (0.15, 0.5, 0.85):
+            want = int(low[longer]) + round(share * int(high[longer] - low[longer]))
+            across = self.index[self.index[:, longer] == want, 1 - longer]
+            # a bent patch may have a gap there
+            across = across if across.size else self.index[:, 1 - longer]
+            flat = [float(want), int(across.sum()) / across.size]
+            place = flat if longer == 0 else flat[::-1]
+            place.insert(self.axis, float(self.at))
+            places.append(tuple(place))
+        return places
+
+
+def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list[_Patch]:
+    """The two largest of each kind in each slice that is looked at, the largest of all first."""
+    import cc3d
+
+    found = []
+    for axis, shares in ((2, AXIAL), (1, CORONAL)):
+        low, high = _ends(truth, axis)
+        sides = tuple(step for other, step in enumerate(volume.spacing_mm) if other != axis)
+        for share in shares:
+            at = low + round((high - low) * share)
+            exact, there = (mask[(slice(None),) * axis + (at,)] > 0 for mask in (truth, drawn))
+            for label, wrong in (("heart", exact & ~there), ("background", there & ~exact)):
+                parts = cc3d.connected_components(np.ascontiguousarray(wrong), connectivity=8)
+                size = np.bincount(parts.ravel())[1:]
+                for part in np.argsort(-size, kind="stable")[:2].tolist():
+                    found.append(_Patch(label, axis, at, np.argwhere(parts == part + 1), sides))
+    return sorted(found, key=lambda patch: -patch.mm2)
+
+
+def _ends(mask: np.ndarray, axis: int) -> tuple[int, int]:
+    """First and last slice along an axis that holds something."""
+    filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+    return int(filled[0]), int(filled[-1])
+
+
+def _length(step: np.ndarray) -> float:
+    return math.sqrt(float(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]))
+
+
+def _inside(volume: Volume, mask: np.ndarray, z: int, rng: np.random.Generator) -> Stroke:
     centre, radius = _polar(mask, volume.spacing_mm)
     start = between(rng, 0.0, 360.0)
     across = [
         _around(centre, start + step, INSIDE * share * radius(start + step))
         for step, share in ((0, 1), (80, 0.5), (170, 1))
     ]
-    lines = [_line("heart", across, z, volume, rng)]
-    first = between(rng, 0.0, 360.0)
-    for number in range(outside):
-        begin, wide = first + number * 180, between(rng, 50.0, 95.0)
-        apart = between(rng, *APART_MM)
-        angles = [begin + wide * part / 4 for part in range(5)]
-        arc = [_around(centre, angle, radius(angle) + apart) for angle in angles]
-        lines.append(_line("background", arc, z, volume, rng))
-    return lines
+    step_x, step_y, _ = volume.spacing_mm
+    return _hand("heart", [(x / step_x, y / step_y, z) for x, y in across], volume, rng, flat=True)
 
 
 def _coronal(volume: Volume, truth: np.ndarray, rng: np.random.Generator) -> list[Stroke]:
-    """One line from top to bottom inside, one above and one below."""
-    filled = np.flatnonzero(truth.any(axis=(0, 2)))
-    y = int(filled[0] + (filled[-1] - filled[0]) * between(rng, 0.4, 0.6))
+    """One line from top to bottom inside, one below and one above."""
+    first, last = _ends(truth, 1)
+    y = int(first + (last - first) * between(rng, 0.4, 0.6))
     plane = truth[:, y] > 0
     columns = np.flatnonzero(plane.any(axis=1))
     middle = int(columns[0] + (columns[-1] - columns[0]) * between(rng, 0.42, 0.58))
@@ -118,7 +200,7 @@ def _coronal(volume: Volume, truth: np.ndarray, rng: np.random.Generator) -> lis
     inner = [(middle, y, low + rim), (middle, y, (low + high) / 2), (middle, y, high - rim)]
     lines = [_hand("heart", inner, volume, rng)]
     for side in (0, 1):
-        reach, apart = between(rng, 14.0, 22.0) / step_x, between(rng, *APART_MM) / step_z
+        reach, apart = between(rng, 14.0, 22.0) / step_x, between(rng, *OUTSIDE_MM) / step_z
         places = [round(middle + share * reach) for share in (-1, 0, 1)]
         level = [ends(column)[side] + (apart if side else -apart) for column in places]
         lines.append(
@@ -151,13 +233,6 @@ def _polar(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[tuple[float, 
 def _around(centre: tuple[float, float], angle: float, distance: float) -> tuple[float, float]:
     cos, sin = turn(angle)
     return centre[0] + distance * cos, centre[1] + distance * sin
-
-
-def _line(
-    label: str, points: list[tuple[float, float]], z: int, volume: Volume, rng: np.random.Generator
-) -> Stroke:
-    step_x, step_y, _ = volume.spacing_mm
-    return _hand(label, [(x / step_x, y / step_y, z) for x, y in points], volume, rng, flat=True)
 
 
 def _hand(

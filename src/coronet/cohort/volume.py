@@ -178,17 +178,26 @@ def fit_dtype(data: np.ndarray, dtype: type | None = None) -> np.ndarray:
 
 
 def write_nifti(path: Path, volume: Volume, *, level: int = 4) -> None:
-    """Write a NIfTI file atomically, with the same bytes on every processor.
+    """Write a NIfTI file atomically; ``.nii.gz`` is what `pack_nifti` gives."""
+    path = Path(path)
+    write_bytes(path, pack_nifti(volume, level=level) if path.suffix == ".gz" else _image(volume).to_bytes())
 
-    The header holds geometry and nothing else. ``.nii.gz`` is packed by libdeflate at ``level`` (1-12),
-    whose output does not depend on the processor; zlib builds differ between machines.
+
+def pack_nifti(volume: Volume, *, level: int = 4) -> bytes:
+    """A ``.nii.gz`` with the same bytes on every processor.
+
+    The header holds geometry and nothing else. It is packed by libdeflate at ``level`` (1-12), whose output
+    does not depend on the processor; zlib builds differ between machines.
     """
     import deflate
+
+    return bytes(deflate.gzip_compress(_image(volume).to_bytes(), level))
+
+
+def _image(volume: Volume) -> nibabel.Nifti1Image:
     import nibabel
 
     array = volume.array.view(np.uint8) if volume.array.dtype == bool else volume.array
     image = nibabel.Nifti1Image(array, volume.affine)
     image.header.set_xyzt_units("mm")
-    content = image.to_bytes()
-    path = Path(path)
-    write_bytes(path, bytes(deflate.gzip_compress(content, level)) if path.suffix == ".gz" else content)
+    return image

@@ -42,9 +42,9 @@ class _NormedSelu(torch.autograd.Function):
         rows = _Rows(features)
         mean = rows.sum(rows.values) / rows.count
         result = rows.values - rows.tiled(mean)
-        variance = rows.sum(result.square()) / rows.count
+        variance = rows.sum_of_squares(result) / rows.count
         steepness = (variance + eps).rsqrt()
-        result.mul_(rows.tiled(weight * steepness)).add_(rows.tiled(bias))
+        torch.addcmul(rows.tiled(bias), result, rows.tiled(weight * steepness), out=result)
         result = rows.as_features(torch.selu_(result))
         ctx.mark_non_differentiable(mean, variance)
         ctx.save_for_backward(features, result, mean, steepness, weight)
@@ -61,8 +61,9 @@ class _NormedSelu(torch.autograd.Function):
         by_bias = rows.sum(behind)
         by_weight = rows.sum(behind * centred) * steepness
         slope = weight * steepness
-        centred.mul_(rows.tiled(-slope * steepness * by_weight / rows.count))
-        centred.add_(rows.tiled(-slope * by_bias / rows.count)).addcmul_(behind, rows.tiled(slope))
+        pull, shift = -slope * steepness * by_weight / rows.count, -slope * by_bias / rows.count
+        torch.addcmul(rows.tiled(shift), centred, rows.tiled(pull), out=centred)
+        centred.addcmul_(behind, rows.tiled(slope))
         return rows.as_features(centred), by_weight, by_bias, None
 
 
@@ -79,6 +80,11 @@ class _Rows:
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Of a matrix like ``values``, for each channel."""
         return values.sum(0).view(self._voxels, self._channels).sum(0)
+
+    def sum_of_squares(self, values: torch.Tensor) -> torch.Tensor:
+        """Of a matrix like ``values``, for each channel, without a matrix of squares."""
+        lengths = torch.linalg.vector_norm(values, dim=0)
+        return lengths.square().view(self._voxels, self._channels).sum(0)
 
     def tiled(self, channels: torch.Tensor) -> torch.Tensor:
         """One number for each channel, to be met with every row."""

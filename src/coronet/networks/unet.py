@@ -86,7 +86,7 @@ class WideningBlock(ConvBlock):
         kernel = (above.transpose(0, 1).flatten(2) @ self.sums).unflatten(2, (4, 4, 4))
         features = F.conv_transpose3d(coarse, kernel, convolution.bias, stride=2, padding=1)
         if beside is not None:
-            features = features + F.conv3d(beside, level, padding=1)
+            features += F.conv3d(beside, level, padding=1)
         return self.activate(features)
 
 
