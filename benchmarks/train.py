@@ -2,13 +2,15 @@
 
     python benchmarks/train.py [heart calcium] [--profile demo] [--steps 24] [--rounds 3] [--json FILE]
     python benchmarks/train.py heart --dice 6
+    python benchmarks/train.py calcium --profile paper --prepare 4 --steps 2 --rounds 1
 
 The plain recipe is written as MONAI's tutorials are: CacheDataset, dictionary transforms on the CPU,
 DataLoader with two workers, fp32, standard layout, and the network layer by layer. Both run in turns on the
 prepared cases of ``build/``, each in a process of its own, since ours keeps its memory; a round is one epoch
 of each, after one that is not counted. Beside the wall time stands the processor time of the process and its
 workers, which other jobs on the machine disturb less. With ``--dice N`` both are trained for N of the epochs
-from the same first weights, and the metric of the tune cases is compared.
+from the same first weights, and the metric of the tune cases is compared. With ``--prepare N`` so many of the
+scans in ``data/`` are prepared anew, as the profile wants them, in a folder that is removed afterwards.
 """
 
 from __future__ import annotations
@@ -34,11 +36,13 @@ import yaml
 from torch import nn
 
 from coronet import config, files
+from coronet.cohort.cases import find_cases
+from coronet.cohort.split import Member, Split
 from coronet.cohort.volume import AIR_HU
-from coronet.config import ModelParams
+from coronet.config import ModelParams, Params
 from coronet.networks.builder import build_network
 from coronet.networks.unet import ConvBlock, WideningBlock
-from coronet.prepare.store import PreparedCase, load_prepared, prepared_cases
+from coronet.prepare.store import PreparedCase, load_prepared, prepare_model, prepared_cases
 from coronet.process import keep_memory
 from coronet.train.device import pick_device
 from coronet.train.fit import SegmentationLearner
@@ -148,6 +152,14 @@ def _train_cases(params: ModelParams, data: Path) -> tuple[PreparedCase, ...]:
 def _within(case: PreparedCase, params: ModelParams) -> np.ndarray:
     seen = case.within(params.input.margin_mm)
     return seen.hu[None].astype(np.float32)
+
+
+def prepare_some(model: str, params: Params, count: int, out: Path) -> None:
+    """Prepare ``count`` scans to train on and one to tune on."""
+    cases = find_cases(Path("data"))[: count + 1]
+    parts = ["train"] * count + ["tune"]
+    members = [Member(case.id, case.id, part, "none") for case, part in zip(cases, parts, strict=True)]
+    prepare_model(model, cases, Split(seed=0, members=tuple(members)), params, out)
 
 
 def _transforms(params: ModelParams) -> Any:
@@ -335,18 +347,28 @@ def main() -> None:
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--steps", type=int, default=24, help="of an epoch")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, help="samples of a step, in place of the profile's")
+    parser.add_argument("--prepare", type=int, metavar="N", help="prepare so many scans for it")
     parser.add_argument("--dice", type=int, metavar="EPOCHS", help="compare the metric instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     given = parser.parse_args()
     results = []
+    everything = _params(given.profile)
+    seed = everything.seed
     for model in given.models:
-        params, seed = _params(given.profile, model)
+        params = everything.model(model)
         data = given.build / model / "prepared"
-        if given.dice:
-            results.append(compare_dice(model, params, data, seed=seed, epochs=given.dice))
-        else:
-            patches = given.steps * params.optimiser.batch_size
-            shorter = dataclasses.replace(params.optimiser, patches_per_epoch=patches)
+        with tempfile.TemporaryDirectory() as folder:
+            if given.prepare:
+                data = Path(folder) / "prepared"
+                prepare_some(model, everything, given.prepare, data)
+            if given.dice:
+                results.append(compare_dice(model, params, data, seed=seed, epochs=given.dice))
+                continue
+            batch = given.batch or params.optimiser.batch_size
+            shorter = dataclasses.replace(
+                params.optimiser, batch_size=batch, patches_per_epoch=given.steps * batch
+            )
             params = dataclasses.replace(params, optimiser=shorter)
             results.append(compare(model, params, data, seed=seed, rounds=given.rounds))
     machine = {
@@ -365,11 +387,13 @@ def main() -> None:
         files.write_json(given.json, {"machine": machine, "results": results})
 
 
-def _params(profile: str, model: str) -> tuple[ModelParams, int]:
-    """The model's parameters of any profile of ``params.yaml``."""
+def _params(profile: str) -> Params:
+    """``params.yaml`` with another profile."""
     raw = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    chosen = raw["profiles"][profile][model]
-    return config.build(ModelParams, chosen, where=f"params.yaml: {profile}.{model}"), raw["seed"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_text(yaml.safe_dump({**raw, "profile": profile}), encoding="utf-8")
+        return config.load(path)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,12 @@ def sharing_cores(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def own_cores() -> int:
+    """How many cores this process may use: its share in a `worker_pool`, all of them elsewhere."""
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return int(share) if share.isdigit() else os.cpu_count() or 1
+
+
 def worker_pool(workers: int) -> ProcessPoolExecutor:
     """A pool of processes that share the cores and end with this one.
 

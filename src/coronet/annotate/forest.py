@@ -8,7 +8,6 @@ is fitted again when it is loaded, in about a second, and no pickle exists.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from coronet.errors import InputError
 from coronet.files import replacing
+from coronet.process import own_cores
 
 TREES = 60
 LEAF = 3
@@ -90,7 +90,7 @@ class Forest:
                 total += leaves[tree.apply(block)]
             out[start : start + ROWS] = total.astype(np.float32) / np.float32(ONE * len(self.trees))
 
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        with ThreadPoolExecutor(workers or own_cores()) as pool:
             list(pool.map(answer, range(0, len(features), ROWS)))
         return out
 
@@ -119,7 +119,7 @@ def fit(samples: Samples, *, seed: int = 0, trees: int = TREES, leaf: int = LEAF
         bootstrap=True,
         oob_score=_balanced_accuracy,
         random_state=seed,
-        n_jobs=os.cpu_count(),
+        n_jobs=own_cores(),
     )
     import warnings
 

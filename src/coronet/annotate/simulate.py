@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from coronet.annotate.calcium import NAMES, UNSAID, Judged, visibility
+from coronet.annotate.shape import BEFORE_BACKGROUND_MM, BEHIND_HEART_MM
 from coronet.annotate.strokes import Stroke, Strokes
 from coronet.cohort.phantom.draws import bell, between, chance, generator, turn
 from coronet.cohort.volume import Volume
@@ -82,7 +83,10 @@ def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
 def heart_corrections(
     volume: Volume, truth: np.ndarray, drawn: np.ndarray, *, seed: int, look: int
 ) -> tuple[Stroke, ...]:
-    """A line through each of the largest patches that the person sees drawn wrongly, along its longer side.
+    """A line along each of the largest patches that the person sees drawn wrongly.
+
+    The person knows how far the surface keeps from strokes (`coronet.annotate.shape`), and draws so far from
+    where they see the heart end.
 
     Args:
         volume: the scan.
@@ -110,11 +114,21 @@ def heart_corrections(
 
 @dataclasses.dataclass(frozen=True)
 class _Patch:
-    """Connected voxels of one slice that are drawn wrongly: ``index`` (n, 2) along the two other axes."""
+    """Connected voxels of one slice that are drawn wrongly.
+
+    Attributes:
+        label: what they are.
+        axis: across the slice.
+        at: number of the slice.
+        exact: bool, the heart in the slice.
+        index: the voxels (n, 2) along the two other axes.
+        sides_mm: of a voxel along them.
+    """
 
     label: str
     axis: int
     at: int
+    exact: np.ndarray
     index: np.ndarray
     sides_mm: tuple[float, float]
 
@@ -123,23 +137,32 @@ class _Patch:
         return len(self.index) * self.sides_mm[0] * self.sides_mm[1]
 
     def along(self) -> list[tuple[float, float, float]]:
-        """Three voxels of the scan along the middle of its longer side."""
+        """Three voxels of the scan along its longer side."""
         low, high = self.index.min(axis=0), self.index.max(axis=0)
-        extent = [
-            (b - a) * side for a, b, side in zip(low.tolist(), high.tolist(), self.sides_mm, strict=True)
-        ]
+        extent = (high - low) * self.sides_mm
         longer = int(extent[1] > extent[0])
         places = []
         for share in (0.15, 0.5, 0.85):
             want = int(low[longer]) + round(share * int(high[longer] - low[longer]))
-            across = self.index[self.index[:, longer] == want, 1 - longer]
+            across = np.sort(self.index[self.index[:, longer] == want, 1 - longer])
             # a bent patch may have a gap there
-            across = across if across.size else self.index[:, 1 - longer]
-            flat = [float(want), int(across.sum()) / across.size]
+            across = across if across.size else np.sort(self.index[:, 1 - longer])
+            line = np.take(self.exact, want, longer)
+            flat = [float(want), self._beside(across, line, self.sides_mm[1 - longer])]
             place = flat if longer == 0 else flat[::-1]
             place.insert(self.axis, float(self.at))
             places.append(tuple(place))
         return places
+
+    def _beside(self, across: np.ndarray, line: np.ndarray, step_mm: float) -> float:
+        """Where to draw across a line of voxels: as far from the heart's end as the surface keeps."""
+        first, last = int(across[0]), int(across[-1])
+        below, above = (0 <= place < len(line) and bool(line[place]) for place in (first - 1, last + 1))
+        if below == above:
+            return int(across.sum()) / across.size
+        outside = self.label == "background"
+        apart = (BEFORE_BACKGROUND_MM if outside else BEHIND_HEART_MM) / step_mm
+        return first + apart if below == outside else last - apart
 
 
 def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list[_Patch]:
@@ -157,7 +180,7 @@ def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list
                 parts = cc3d.connected_components(np.ascontiguousarray(wrong), connectivity=8)
                 size = np.bincount(parts.ravel())[1:]
                 for part in np.argsort(-size, kind="stable")[:2].tolist():
-                    found.append(_Patch(label, axis, at, np.argwhere(parts == part + 1), sides))
+                    found.append(_Patch(label, axis, at, exact, np.argwhere(parts == part + 1), sides))
     return sorted(found, key=lambda patch: -patch.mm2)
 
 
