@@ -113,6 +113,19 @@ def test_small_faint_pieces_are_overlooked(phantom, judged, known):
     assert (clicked[faint] < 10).all()
 
 
+def test_bone_is_no_clip_because_one_lies_near(phantom, judged):
+    found = judged.candidates
+    largest = int(found.volume_mm3.argmax())
+    centre = [float(mm) for mm in found.centre_mm[largest]]
+    named = {}
+    for volume_mm3 in (1.0, float(found.volume_mm3[largest])):
+        deposit = {"kind": "clip", "centre_mm": centre, "volume_mm3": volume_mm3}
+        nothing = np.zeros(phantom.ct.shape, np.uint8)
+        named[volume_mm3 > 1] = simulate.true_names(judged, simulate.Known(nothing, (deposit,)))[largest]
+    assert found.volume_mm3[largest] > simulate.BONE_MM3
+    assert named == {False: "bone", True: "metal"}
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     data = tmp_path_factory.mktemp("drawn") / "data"

@@ -47,6 +47,8 @@ SURELY_SEEN = 2600.0
 """A piece of this `visibility` is never overlooked."""
 MISTAKEN = {"valve": 0.05, "metal": 0.05, "aorta": 0.02, "noise": 0.05}
 """How often a person takes a wrongly drawn piece of this kind for coronary."""
+MISTAKEN_MM3 = 600.0
+"""Nobody takes a larger piece for coronary that is not."""
 KINDS = {
     "coronary": "coronary",
     "aortic_wall": "aorta",
@@ -64,6 +66,8 @@ KINDS = {
 """What a person calls each kind of a phantom's deposits."""
 BONE_MM3 = 120.0
 """A larger piece that no deposit explains is bone; a smaller one is noise."""
+BLOOMING = 4.0
+"""How many times its volume a deposit may seem to have."""
 
 
 def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
@@ -335,7 +339,7 @@ def calcium_strokes(
     for at in np.argsort(-visible, kind="stable").tolist():
         seen = chance(rng, visible[at] / SURELY_SEEN)
         believed = truth[at]
-        if chance(rng, MISTAKEN.get(believed, 0.0)):
+        if chance(rng, MISTAKEN.get(believed, 0.0)) and pieces.volume_mm3[at] <= MISTAKEN_MM3:
             believed = "coronary"
         drawn = NAMES[judged.label[at]] == "coronary"
         named = judged.said.piece[at] != UNSAID
@@ -345,13 +349,17 @@ def calcium_strokes(
 
 
 def true_names(judged: Judged, known: Known) -> list[str]:
-    """What each piece is: coronary where most of it is, else the kind of the nearest deposit."""
+    """What each piece is: coronary where most of it is, else what the nearest deposit is that explains it.
+
+    No deposit explains bone many times its size, however near it lies.
+    """
     pieces = judged.candidates
     own = np.bincount(pieces.labels.ravel(), minlength=pieces.count + 1)[1:]
     inside = pieces.labels[known.coronary[pieces.box] > 0]
     calcified = np.bincount(inside, minlength=pieces.count + 1)[1:]
     others = [item for item in known.deposits if item["kind"] != "coronary"]
     places = np.asarray([item["centre_mm"] for item in others], np.float64).reshape(-1, 3)
+    most = np.maximum(BONE_MM3, [BLOOMING * item["volume_mm3"] for item in others])
     sides = np.stack([pieces.feature(name) for name in ("width_mm", "depth_mm", "height_mm")])
     reach = 4.0 + sides.max(axis=0, initial=0) / 20
     names = []
@@ -361,6 +369,7 @@ def true_names(judged: Judged, known: Known) -> list[str]:
             continue
         step = places - pieces.centre_mm[at]
         gaps = np.sqrt(step[:, 0] ** 2 + step[:, 1] ** 2 + step[:, 2] ** 2)
+        gaps[pieces.volume_mm3[at] > most] = np.inf
         if gaps.size and gaps.min() <= reach[at]:
             names.append(KINDS.get(others[int(gaps.argmin())]["kind"], "other"))
         else:
