@@ -16,7 +16,7 @@ help: ## this list
 
 install: .venv/.installed ## create .venv from the locks
 
-demo: .venv/.installed ## phantoms, dvc repro, a small search, champions, closing table (again: seconds)
+demo: .venv/.installed ## phantoms, dvc repro, a small search, verdicts, closing table (again: seconds)
 	@coronet demo
 
 repro: .venv/.installed ## dvc repro on the data that is there

@@ -1,4 +1,4 @@
-"""`coronet demo`: from nothing to two champions. What is there already is left as it is."""
+"""`coronet demo`: from nothing to models that the gate has judged. What is there already is left as it is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRIALS = 4
 
 
 def run() -> None:
-    """Build the phantom cohort where there is no data, run `dvc repro`, search a little, make champions.
+    """Build the phantom cohort where there is no data, run `dvc repro`, search a little, let the gate judge.
 
     Raises:
         StageError: `dvc repro` ended with an error, which it has printed.

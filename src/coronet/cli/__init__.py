@@ -101,7 +101,7 @@ def show_summary(as_json: AsJson = False) -> None:
 
 @app.command("demo")
 def demo() -> None:
-    """Phantoms if data/ is absent, `dvc repro`, a small search, the first champions, the closing table."""
+    """Phantoms if data/ is absent, `dvc repro`, a small search, the gate's verdicts, the closing table."""
     from coronet import demo as whole
 
     whole.run()
