@@ -3,7 +3,7 @@
     python benchmarks/strokes.py [CASE ...] [--data data] [--json FILE]
 
 The strokes are a simulated person's (`coronet.annotate.simulate`): four lines of a hand that shakes, then
-look after look up to three lines through what is drawn wrongly. Dice is against the phantoms' exact truth,
+look after look up to three lines along what is drawn wrongly. Dice is against the phantoms' exact truth,
 without other scans to learn from and, in the last row, with what four other scans taught. Without names every
 eighth case is drawn.
 """
@@ -21,7 +21,7 @@ import numpy as np
 from coronet.annotate import simulate
 from coronet.annotate.drawn import Drawn
 from coronet.annotate.forest import Samples, join
-from coronet.annotate.heart import draw_heart
+from coronet.annotate.lessons import heart_looks
 from coronet.cohort.cases import scan_path
 from coronet.cohort.phantom.cohort import exact_path
 from coronet.cohort.volume import Volume, read_nifti
@@ -50,12 +50,9 @@ class Person:
     def draws(self, looks: int, prior: Samples | None = None) -> Iterator[tuple[int, Drawn]]:
         """Numbers of lines and the hearts that they give, look after look."""
         seed = int(self.name[-4:])
-        said = simulate.heart_strokes(self.ct, self.truth, seed=seed)
-        for look in range(looks + 1):
-            drawn = draw_heart(self.ct, said, prior=prior, case=self.name)
+        made = heart_looks(self.ct, self.truth, case=self.name, seed=seed, looks=looks, prior=prior)
+        for drawn, said in made:
             yield len(said.strokes), drawn
-            more = simulate.heart_corrections(self.ct, self.truth, drawn.mask, seed=seed, look=look)
-            said = dataclasses.replace(said, strokes=said.strokes + more)
 
 
 def main() -> None:

@@ -33,11 +33,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import yaml
+from real_heart import as_split
 from torch import nn
 
 from coronet import config, files
 from coronet.cohort.cases import find_cases
-from coronet.cohort.split import Member, Split
 from coronet.cohort.volume import AIR_HU
 from coronet.config import ModelParams, Params
 from coronet.networks.builder import build_network
@@ -157,9 +157,8 @@ def _within(case: PreparedCase, params: ModelParams) -> np.ndarray:
 def prepare_some(model: str, params: Params, count: int, out: Path) -> None:
     """Prepare ``count`` scans to train on and one to tune on."""
     cases = find_cases(Path("data"))[: count + 1]
-    parts = ["train"] * count + ["tune"]
-    members = [Member(case.id, case.id, part, "none") for case, part in zip(cases, parts, strict=True)]
-    prepare_model(model, cases, Split(seed=0, members=tuple(members)), params, out)
+    *train, tune = (case.id for case in cases)
+    prepare_model(model, cases, as_split(train=train, tune=[tune]), params, out)
 
 
 def _transforms(params: ModelParams) -> Any:

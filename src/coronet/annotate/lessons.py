@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -46,24 +46,35 @@ class Lesson:
         return Volume(np.broadcast_to(np.int16(0), self.shape), self.affine)
 
 
-def heart_of(ct: Volume, truth: np.ndarray, *, case: str, seed: int) -> tuple[Drawn, Strokes]:
-    """A heart as a person gets it who draws four lines, looks, and corrects, and all their strokes.
+def heart_looks(
+    ct: Volume,
+    truth: np.ndarray,
+    *,
+    case: str,
+    seed: int,
+    looks: int = simulate.HEART_LOOKS,
+    prior: Samples | None = None,
+) -> Iterator[tuple[Drawn, Strokes]]:
+    """A heart as a person gets it who draws four lines, looks, and corrects, with all strokes so far.
 
     Args:
         ct: the scan.
         truth: heart mask, shape of ``ct``.
         case: its id.
         seed: of the person's choices and hand.
+        looks: how often the person looks; one heart more is drawn than that.
+        prior: what other scans taught.
     """
     chest = Chest.of(ct)
     said = simulate.heart_strokes(ct, truth, seed=seed)
-    drawn = draw_heart(ct, said, case=case, chest=chest)
-    for look in range(simulate.HEART_LOOKS):
+    drawn = draw_heart(ct, said, prior=prior, case=case, chest=chest)
+    yield drawn, said
+    for look in range(looks):
         more = simulate.heart_corrections(ct, truth, drawn.mask, seed=seed, look=look)
         if more:
             said = dataclasses.replace(said, strokes=said.strokes + more)
-            drawn = draw_heart(ct, said, case=case, chest=chest)
-    return drawn, said
+            drawn = draw_heart(ct, said, prior=prior, case=case, chest=chest)
+        yield drawn, said
 
 
 def teach(lessons: Iterable[Lesson]) -> Samples:

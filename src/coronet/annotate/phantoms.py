@@ -21,7 +21,7 @@ import numpy as np
 from coronet.annotate import calcium, simulate
 from coronet.annotate.candidates import find_candidates
 from coronet.annotate.forest import Forest, Samples
-from coronet.annotate.lessons import Lesson, corrected, grow_where_it_can, heart_of, teach
+from coronet.annotate.lessons import Lesson, corrected, grow_where_it_can, heart_looks, teach
 from coronet.annotate.strokes import Strokes, write_strokes
 from coronet.cohort.cases import binding_path, mask_path, reference_path, scan_path
 from coronet.cohort.phantom import cohort
@@ -162,14 +162,14 @@ class _Begun:
     lesson: Lesson
     packed: bytes
     strokes: Strokes
-    out_of_bag: float
+    out_of_bag: float | None
 
 
 def _begin(data: Path, slot: Slot, seed: int) -> _Begun:
     """Draw the heart of a scan and find the bright pieces in it."""
     ct, eyes = read_nifti(scan_path(data, slot.case_id)), _eyes(seed, slot)
     truth = {model: _exact(data, slot, model) for model in MODELS}
-    drawn, strokes = heart_of(ct, truth["heart"], case=slot.case_id, seed=eyes)
+    *_, (drawn, strokes) = heart_looks(ct, truth["heart"], case=slot.case_id, seed=eyes)
     found = find_candidates(ct, drawn.mask)
     known = _known(data, slot, truth["calcium"])
     lesson = Lesson(slot.case_id, eyes, found, ct.shape, ct.affine, known)
