@@ -42,7 +42,7 @@ class _NormedSelu(torch.autograd.Function):
         rows = _Rows(features)
         mean = rows.sum(rows.values) / rows.count
         result = rows.values - rows.tiled(mean)
-        variance = rows.sum_of_squares(result) / rows.count
+        variance = rows.sum(result.square()) / rows.count
         steepness = (variance + eps).rsqrt()
         torch.addcmul(rows.tiled(bias), result, rows.tiled(weight * steepness), out=result)
         result = rows.as_features(torch.selu_(result))
@@ -80,11 +80,6 @@ class _Rows:
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Of a matrix like ``values``, for each channel."""
         return values.sum(0).view(self._voxels, self._channels).sum(0)
-
-    def sum_of_squares(self, values: torch.Tensor) -> torch.Tensor:
-        """Of a matrix like ``values``, for each channel, without a matrix of squares."""
-        lengths = torch.linalg.vector_norm(values, dim=0)
-        return lengths.square().view(self._voxels, self._channels).sum(0)
 
     def tiled(self, channels: torch.Tensor) -> torch.Tensor:
         """One number for each channel, to be met with every row."""

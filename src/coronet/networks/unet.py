@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from coronet.networks.convolution import convolve, convolve_doubled
 from coronet.networks.norm import normed_selu
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"selu": nn.SELU, "relu": nn.ReLU}
@@ -27,7 +27,8 @@ class ConvBlock(nn.Sequential):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(n, inputs, x, y, z) to (n, outputs, x, y, z)."""
-        return self.activate(self[0](image))
+        convolution = self[0]
+        return self.activate(convolve(image, convolution.weight, convolution.bias))
 
     def activate(self, features: torch.Tensor) -> torch.Tensor:
         """Batch norm and activation."""
@@ -84,9 +85,9 @@ class WideningBlock(ConvBlock):
         convolution = self[0]
         above, level = convolution.weight.tensor_split([coarse.shape[1]], dim=1)
         kernel = (above.transpose(0, 1).flatten(2) @ self.sums).unflatten(2, (4, 4, 4))
-        features = F.conv_transpose3d(coarse, kernel, convolution.bias, stride=2, padding=1)
+        features = convolve_doubled(coarse, kernel, convolution.bias)
         if beside is not None:
-            features += F.conv3d(beside, level, padding=1)
+            features += convolve(beside, level)
         return self.activate(features)
 
 
