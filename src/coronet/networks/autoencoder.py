@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from coronet.networks.convolution import Convolution
 from coronet.networks.unet import Decoder, Encoder
 
 
@@ -17,7 +18,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.encoder = Encoder(channels, activation)
         self.decoder = Decoder(channels, activation, skips=False)
-        self.head = nn.Conv3d(channels[0], 1, 1)
+        self.head = Convolution(channels[0], 1, 1)
 
     @property
     def stride(self) -> int:

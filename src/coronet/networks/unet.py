@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from coronet.networks.convolution import convolve, convolve_doubled
+from coronet.networks.convolution import Convolution, convolve, convolve_doubled
 from coronet.networks.norm import normed_selu
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"selu": nn.SELU, "relu": nn.ReLU}
@@ -20,15 +20,14 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, activation: str) -> None:
         super().__init__(
-            nn.Conv3d(inputs, outputs, 3, padding=1, bias=False),
+            Convolution(inputs, outputs, 3, bias=False),
             nn.BatchNorm3d(outputs),
             ACTIVATIONS[activation](inplace=True),
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(n, inputs, x, y, z) to (n, outputs, x, y, z)."""
-        convolution = self[0]
-        return self.activate(convolve(image, convolution.weight, convolution.bias))
+        return self.activate(self[0](image))
 
     def activate(self, features: torch.Tensor) -> torch.Tensor:
         """Batch norm and activation."""
@@ -101,7 +100,7 @@ class Decoder(nn.Module):
         super().__init__()
         inward = tuple(reversed(channels))
         self.skips = skips
-        self.reduce = nn.ModuleList(nn.Conv3d(a, b, 1) for a, b in itertools.pairwise(inward))
+        self.reduce = nn.ModuleList(Convolution(a, b, 1) for a, b in itertools.pairwise(inward))
         self.merge = nn.ModuleList(WideningBlock(b * (1 + skips), b, activation) for b in inward[1:])
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -119,7 +118,7 @@ class UNet(nn.Module):
         super().__init__()
         self.encoder = Encoder(channels, activation)
         self.decoder = Decoder(channels, activation, skips=True)
-        self.head = nn.Conv3d(channels[0], 1, 1)
+        self.head = Convolution(channels[0], 1, 1)
         expect_little(self.head)
 
     @property
