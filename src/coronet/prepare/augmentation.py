@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from coronet.cohort.volume import AIR_HU
 from coronet.config import AugmentParams
+from coronet.prepare.geometry import axis_weights
 from coronet.prepare.intensity import window as to_window
 
 CPU = torch.device("cpu")
@@ -87,20 +88,23 @@ def warp(
     block = cut(stack, middle, size, fills, device=device)
     first, steps = torch.tensor([low, [n - 1 for n in size]]).view(2, 3, 1, 1, 1)
     # grid_sample wants the last axis first, and the three numbers of a voxel side by side
-    scaled = ((knots - first) * (2.0 / steps) - 1.0).flip(0)[None].to(device)
-    places = F.interpolate(
-        scaled.contiguous(memory_format=torch.channels_last_3d),
-        size=tuple(shape),
-        mode="trilinear",
-        align_corners=True,
+    places = ((knots - first) * (2.0 / steps) - 1.0).flip(0).movedim(0, -1).to(device)
+    across, down, along = (
+        _between(points, size).to(device) for points, size in zip(field.shape[1:], shape, strict=True)
     )
+    places = (across @ (down @ (along @ places).flatten(2)).flatten(1)).view(*shape, 3)
     return F.grid_sample(
         block[None],
-        places.permute(0, 2, 3, 4, 1),
+        places[None],
         mode="bilinear",
         padding_mode="border",
         align_corners=True,
     )[0]
+
+
+def _between(points: int, size: int) -> torch.Tensor:
+    """Weights (size, points) of linear interpolation from the first point to the last."""
+    return torch.from_numpy(axis_weights(points, size, start=0.0, ratio=(points - 1) / (size - 1)))
 
 
 def draw_field(
@@ -183,14 +187,13 @@ def draw_intensity(
 
 def blur(hu: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
     """Gaussian blur with a standard deviation in voxels per axis; outside is air."""
-    result = hu[None, None] - AIR_HU
-    for axis, width in enumerate(sigma):
+    result = hu - AIR_HU
+    for width in sigma:
         reach = max(1, int(np.ceil(3 * width)))
-        offset = torch.arange(-reach, reach + 1, dtype=torch.float32, device=hu.device)
-        kernel = torch.exp(-0.5 * (offset / max(width, 1e-3)) ** 2)
-        shape = [1, 1, 1, 1, 1]
-        shape[2 + axis] = len(offset)
-        pad = [0, 0, 0]
-        pad[axis] = reach
-        result = F.conv3d(result, (kernel / kernel.sum()).view(shape), padding=pad)
-    return result[0, 0] + AIR_HU
+        index = torch.arange(len(result), dtype=torch.float32, device=hu.device)
+        offset = index[:, None] - index
+        weights = torch.exp(-0.5 * (offset / max(width, 1e-3)) ** 2) * (offset.abs() <= reach)
+        whole = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / max(width, 1e-3)) ** 2).sum()
+        # takes the first axis away and puts it last; after three it is in its place again
+        result = torch.tensordot(result, weights / float(whole), dims=([0], [1]))
+    return result + AIR_HU

@@ -73,7 +73,7 @@ class _Training:
         self.params = params
         self.module = module
         self.average = copy.deepcopy(module) if params.averaging else module
-        self.optimiser = torch.optim.Adam(module.parameters(), lr=params.learning_rate)
+        self.optimiser = torch.optim.Adam(module.parameters(), lr=params.learning_rate, fused=True)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, mode="max", factor=params.plateau_factor, patience=params.plateau_patience
         )
