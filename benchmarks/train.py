@@ -41,6 +41,7 @@ from coronet.cohort.cases import find_cases
 from coronet.cohort.volume import AIR_HU
 from coronet.config import ModelParams, Params
 from coronet.networks.builder import build_network
+from coronet.networks.convolution import Convolution
 from coronet.networks.unet import ConvBlock, WideningBlock
 from coronet.prepare.store import PreparedCase, load_prepared, prepare_model, prepared_cases
 from coronet.process import keep_memory
@@ -139,9 +140,11 @@ def layer_by_layer(network: nn.Module) -> nn.Module:
             image = F.interpolate(image, scale_factor=2, mode="nearest")
         return nn.Sequential.forward(self, image if beside is None else torch.cat([image, beside], dim=1))
 
-    for block in network.modules():
-        if isinstance(block, ConvBlock):
-            block.forward = forward.__get__(block)
+    for layer in network.modules():
+        if isinstance(layer, ConvBlock):
+            layer.forward = forward.__get__(layer)
+        elif isinstance(layer, Convolution):
+            layer.forward = nn.Conv3d.forward.__get__(layer)
     return network
 
 

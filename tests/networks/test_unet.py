@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from coronet.networks.autoencoder import Autoencoder
+from coronet.networks.convolution import Convolution
 from coronet.networks.unet import ConvBlock, UNet, WideningBlock
 
 
@@ -29,6 +30,8 @@ def by_layers(network: nn.Module) -> nn.Module:
             block.forward = doubled(block)
         elif isinstance(block, ConvBlock):
             block.forward = lambda image, block=block: nn.Sequential.forward(block, image)
+        elif isinstance(block, Convolution):
+            block.forward = nn.Conv3d.forward.__get__(block)
     return network
 
 

@@ -2,7 +2,7 @@
 
 What a step of learning waits for is the gradient of the weights. oneDNN, which computes it for torch, has a
 direct kernel for AVX2 that refuses padding along the first axis in space; with it, every voxel is copied 27
-times for a matrix product. So where channels are few that axis is padded here, and the kernel pads the others.
+times for a matrix product. So where channels are few that axis is padded here, and the kernel pads the rest.
 
 A single window torch does not give to oneDNN at all, unless it has very many channels.
 """
@@ -17,11 +17,11 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 NARROW = 32
-"""Channels up to which the direct kernel is the faster one; of 64 it takes twice the matrix product's time."""
+"""Channels up to which the direct kernel is faster; of 64 it takes twice the matrix product's time."""
 
 
 class Convolution(nn.Conv3d):
-    """A convolution whose result has the size of its input; kernels have one or three voxels along an axis."""
+    """A convolution whose result has the size of its input; kernels are odd."""
 
     def __init__(self, inputs: int, outputs: int, size: int, *, bias: bool = True) -> None:
         super().__init__(inputs, outputs, size, padding=size // 2, bias=bias)
