@@ -8,14 +8,14 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 
 PARENT_DEATH_SIGNAL = 1
 """Of prctl(2): be told of the parent's end."""
-MOST_MAPPINGS, TRIM_THRESHOLD = -4, -1
-"""Of mallopt(3): how many blocks may have pages of their own, and how much free memory is kept."""
-KEPT_BYTES = 2**30
+MOST_MAPPINGS, MAPPED_FROM, TRIM_THRESHOLD = -4, -3, -1
+"""Of mallopt(3): how many blocks may have pages of their own, from how many bytes on they have, and how much
+free memory is kept."""
 
 
 def end_with_parent(parent: int | None = None) -> None:
@@ -40,11 +40,19 @@ def keep_memory() -> None:
     Every step makes and frees the same hundreds of megabytes. To get them from the system as zeroed pages
     each time takes up to a fifth of a step. glibc only; elsewhere it does nothing.
     """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    libc.mallopt(MOST_MAPPINGS, 0)
-    libc.mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+    _tune_malloc({MOST_MAPPINGS: 0, TRIM_THRESHOLD: 2**30})
+
+
+def keep_window_memory() -> None:
+    """The same for a window's features alone; for scoring, where whole scans are still given back."""
+    _tune_malloc({MAPPED_FROM: 2**25, TRIM_THRESHOLD: 2**26})
+
+
+def _tune_malloc(options: Mapping[int, int]) -> None:
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for option, value in options.items():
+            libc.mallopt(option, value)
 
 
 @contextlib.contextmanager
