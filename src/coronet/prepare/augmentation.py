@@ -104,7 +104,8 @@ def warp(
 
 def _between(points: int, size: int) -> torch.Tensor:
     """Weights (size, points) of linear interpolation from the first point to the last."""
-    return torch.from_numpy(axis_weights(points, size, start=0.0, ratio=(points - 1) / (size - 1)))
+    # a copy in torch's own, aligned memory: products round by where their numbers lie
+    return torch.tensor(axis_weights(points, size, start=0.0, ratio=(points - 1) / (size - 1)))
 
 
 def draw_field(

@@ -148,9 +148,12 @@ class _Training:
         self.best = {name: value.to(device) for name, value in parts["best"].items()}
         adam = self.optimiser.state_dict()
         adam["state"] = {}
+        parameters = list(self.module.parameters())
         for name, value in parts["adam"].items():
             number, _, slot = name.partition("/")
-            adam["state"].setdefault(int(number), {})[slot] = value
+            # the fused step takes numbers as they lie in memory, so layouts must agree
+            laid = value if slot == "step" else torch.empty_like(parameters[int(number)]).copy_(value)
+            adam["state"].setdefault(int(number), {})[slot] = laid
         self.optimiser.load_state_dict(adam)
         state = saved.state
         for group in self.optimiser.param_groups:
