@@ -113,8 +113,10 @@ def _weight_gradient(
     image: torch.Tensor, weight: torch.Tensor, gradient: torch.Tensor, *, stride: int = 1
 ) -> torch.Tensor:
     """Of a convolution of ``image`` with padding 1, by the gradient of its result."""
-    # of one channel, only this tells torch which layout is meant
-    padded = F.pad(image, (0, 0, 0, 0, 1, 1)).to(memory_format=torch.channels_last_3d)
+    n, channels, x, y, z = image.shape
+    padded = torch.empty((n, channels, x + 2, y, z), dtype=image.dtype, memory_format=torch.channels_last_3d)
+    padded[:, :, 0], padded[:, :, -1] = 0, 0
+    padded[:, :, 1:-1] = image
     return _gradients(gradient, padded, weight, padding=(0, 1, 1), of=(False, True, False), stride=stride)[1]
 
 

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805
@@ -41,10 +42,12 @@ class _NormedSelu(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         rows = _Rows(features)
         mean = rows.sum(rows.values) / rows.count
-        result = rows.values - rows.tiled(mean)
-        variance = rows.sum(result.square()) / rows.count
+        # squared differences from the mean, which are never stored themselves
+        result = F.mse_loss(rows.values, rows.tiled(mean).expand_as(rows.values), reduction="none")
+        variance = rows.sum(result) / rows.count
         steepness = (variance + eps).rsqrt()
-        torch.addcmul(rows.tiled(bias), result, rows.tiled(weight * steepness), out=result)
+        slope = weight * steepness
+        torch.addcmul(rows.tiled(bias - slope * mean), rows.values, rows.tiled(slope), out=result)
         result = rows.as_features(torch.selu_(result))
         ctx.mark_non_differentiable(mean, variance)
         ctx.save_for_backward(features, result, mean, steepness, weight)
@@ -57,14 +60,15 @@ class _NormedSelu(torch.autograd.Function):
         behind = torch.ops.aten.elu_backward(
             _Rows(gradient).values, ALPHA, SCALE, 1.0, True, _Rows(result).values
         )
-        centred = rows.values - rows.tiled(mean)
+        by_features = behind * rows.values
         by_bias = rows.sum(behind)
-        by_weight = rows.sum(behind * centred) * steepness
+        by_weight = (rows.sum(by_features) - mean * by_bias) * steepness
         slope = weight * steepness
-        pull, shift = -slope * steepness * by_weight / rows.count, -slope * by_bias / rows.count
-        torch.addcmul(rows.tiled(shift), centred, rows.tiled(pull), out=centred)
-        centred.addcmul_(behind, rows.tiled(slope))
-        return rows.as_features(centred), by_weight, by_bias, None
+        pull = -slope * steepness * by_weight / rows.count
+        shift = -slope * by_bias / rows.count - pull * mean
+        torch.addcmul(rows.tiled(shift), rows.values, rows.tiled(pull), out=by_features)
+        by_features.addcmul_(behind, rows.tiled(slope))
+        return rows.as_features(by_features), by_weight, by_bias, None
 
 
 class _Rows:

@@ -190,11 +190,10 @@ def blur(hu: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
     """Gaussian blur with a standard deviation in voxels per axis; outside is air."""
     result = hu - AIR_HU
     for width in sigma:
-        reach = max(1, int(np.ceil(3 * width)))
-        index = torch.arange(len(result), dtype=torch.float32, device=hu.device)
-        offset = index[:, None] - index
-        weights = torch.exp(-0.5 * (offset / max(width, 1e-3)) ** 2) * (offset.abs() <= reach)
-        whole = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / max(width, 1e-3)) ** 2).sum()
+        size, reach = len(result), max(1, int(np.ceil(3 * width)))
+        bell = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=hu.device) / max(width, 1e-3)) ** 2)
+        index = torch.arange(size, device=hu.device)
+        weights = F.pad(bell / bell.sum(), (size, size))[index[:, None] - index + (size + reach)]
         # takes the first axis away and puts it last; after three it is in its place again
-        result = torch.tensordot(result, weights / float(whole), dims=([0], [1]))
+        result = torch.tensordot(result, weights, dims=([0], [1]))
     return result + AIR_HU
