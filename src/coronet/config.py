@@ -95,7 +95,8 @@ class SamplingParams:
     """Where training windows lie: shares on the mask and on bright voxels outside of it; the rest anywhere.
 
     The shares are of all windows of an epoch. A bright voxel has at least 130 HU. Before an epoch the network
-    answers on ``judged`` lesions and on as many bright things; it then meets the most mistaken more often.
+    answers on ``judged`` bright things outside of the mask; it then meets those more often that it takes for
+    calcium.
     """
 
     positives: float

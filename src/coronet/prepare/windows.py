@@ -28,10 +28,8 @@ CANDIDATES = 2**31
 """Sets the draw of candidates apart from those of samples, whose index is smaller."""
 LEAST_HARD_VOXELS = 3
 """Smaller bright things are noise, and are met anywhere."""
-
-
 FOCUS_SHARE = 0.5
-"""Share of the windows on lesions and on bright things that is drawn from the focus, where there is one."""
+"""Share of the windows on bright things that is drawn from the focus, where there is one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +53,6 @@ class Anchors:
     lesions: tuple[Thing, ...]
     hard: tuple[Thing, ...]
     anywhere: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Focus:
-    """Lesions and bright things to be met more often in an epoch."""
-
-    lesions: tuple[Thing, ...] = ()
-    hard: tuple[Thing, ...] = ()
 
 
 def find_anchors(case: PreparedCase, number: int = 0) -> Anchors:
@@ -95,24 +85,37 @@ def _thinned(voxels: np.ndarray) -> np.ndarray:
     return voxels[:: max(1, len(voxels) // MOST_VOXELS)]
 
 
+def _shares(things: Sequence[Thing]) -> np.ndarray:
+    """Running sums of how often each thing is met, by the root of its size.
+
+    Things, not voxels, are to be told apart: a stent must be met about as often as the large sternum. Yet a
+    large lesion is met more often than a small one, since in drawn masks many of the smallest are noise.
+    """
+    return np.cumsum([len(thing.voxels) ** 0.5 for thing in things])
+
+
+def _draw(rng: np.random.Generator, things: Sequence[Thing], shares: np.ndarray) -> Thing:
+    return things[int(np.searchsorted(shares[:-1], rng.random() * shares[-1], side="right"))]
+
+
 class WindowSampler:
     """Draws training samples from prepared cases held in memory; ``device`` is where they are made.
 
     Attributes:
-        focus: what the network got most wrong when this epoch began; nothing by default.
+        focus: bright things that the network took for calcium when this epoch began; none by default.
+            Lesions that it did not believe in are not met more often: in masks that a person drew, most of
+            those are none.
     """
 
     def __init__(
         self, cases: Sequence[PreparedCase], params: ModelParams, *, seed: int, device: torch.device = CPU
     ) -> None:
-        self.focus = Focus()
+        self.focus: tuple[Thing, ...] = ()
         self._cases = tuple(cases)
         self._anchors = tuple(find_anchors(case, number) for number, case in enumerate(cases))
         self._lesions = tuple(lesion for anchors in self._anchors for lesion in anchors.lesions)
-        # Things, not voxels, are to be told apart: a stent must be met about as often as the large sternum.
-        self._hard_shares = tuple(
-            np.cumsum([len(thing.voxels) ** 0.5 for thing in anchors.hard]) for anchors in self._anchors
-        )
+        self._lesion_shares = _shares(self._lesions)
+        self._hard_shares = tuple(_shares(anchors.hard) for anchors in self._anchors)
         self._params = params
         self._seed = seed
         self._device = device
@@ -167,7 +170,7 @@ class WindowSampler:
         kind, sampling = rng.random(), self._params.sampling
         anchor: np.ndarray | None = None
         if kind < sampling.positives and self._lesions:
-            thing = self._draw_lesion(rng, self.focus)
+            thing = _draw(rng, self._lesions, self._lesion_shares)
             number, anchor = thing.number, thing.voxels[rng.integers(len(thing.voxels))]
         elif kind < sampling.positives + sampling.hard_negatives and self._anchors[number].hard:
             thing = self._draw_hard(rng, number, self.focus)
@@ -176,28 +179,18 @@ class WindowSampler:
             anchor = self._anchors[number].anywhere[rng.integers(len(self._anchors[number].anywhere))]
         return number, self._centre(rng, self._cases[number].hu.shape, anchor)
 
-    def _draw_lesion(self, rng: np.random.Generator, focus: Focus = Focus()) -> Thing:
-        """Any lesion as often as any other, but for the focus."""
-        focused = focus.lesions and rng.random() < FOCUS_SHARE
-        lesions = focus.lesions if focused else self._lesions
-        return lesions[rng.integers(len(lesions))]
-
-    def _draw_hard(self, rng: np.random.Generator, number: int, focus: Focus = Focus()) -> Thing:
+    def _draw_hard(self, rng: np.random.Generator, number: int, focus: Sequence[Thing] = ()) -> Thing:
         """A bright thing of the case, by the root of its size, but for the focus."""
-        if focus.hard and rng.random() < FOCUS_SHARE:
-            return focus.hard[rng.integers(len(focus.hard))]
-        things, shares = self._anchors[number].hard, self._hard_shares[number]
-        return things[int(np.searchsorted(shares[:-1], rng.random() * shares[-1], side="right"))]
+        if focus and rng.random() < FOCUS_SHARE:
+            return focus[rng.integers(len(focus))]
+        return _draw(rng, self._anchors[number].hard, self._hard_shares[number])
 
-    def candidates(self, epoch: int, count: int) -> Focus:
-        """Lesions and bright things, ``count`` of each, drawn as an epoch without a focus draws them."""
+    def candidates(self, epoch: int, count: int) -> tuple[Thing, ...]:
+        """``count`` bright things, drawn as an epoch without a focus draws them."""
         rng = np.random.default_rng([self._seed, epoch, CANDIDATES])
         bright = [number for number, anchors in enumerate(self._anchors) if anchors.hard]
-        return Focus(
-            lesions=tuple(self._draw_lesion(rng) for _ in range(count if self._lesions else 0)),
-            hard=tuple(
-                self._draw_hard(rng, bright[rng.integers(len(bright))]) for _ in range(count if bright else 0)
-            ),
+        return tuple(
+            self._draw_hard(rng, bright[rng.integers(len(bright))]) for _ in range(count if bright else 0)
         )
 
     def view(self, thing: Thing) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,7 +18,7 @@ from coronet.errors import StageError
 from coronet.networks.builder import WEIGHTS, ModelSpec, build_network, save_model
 from coronet.prepare.inputs import CALCIUM_HU
 from coronet.prepare.store import PreparedCase, load_prepared, prepared_sources
-from coronet.prepare.windows import Focus, Thing, WindowSampler
+from coronet.prepare.windows import Thing, WindowSampler
 from coronet.train import checkpoint
 from coronet.train.curves import draw_curves
 from coronet.train.device import pick_device
@@ -75,17 +75,15 @@ class SegmentationLearner:
         self._loss = segmentation_loss(params.loss)
 
     @property
-    def focus(self) -> Focus:
+    def focus(self) -> tuple[Thing, ...]:
         """What this epoch meets more often."""
         return self._sampler.focus
 
     def begin_epoch(self, epoch: int, module: nn.Module) -> None:
-        """Judge lesions and bright things, so that the epoch meets the most mistaken more often."""
-        drawn = self._sampler.candidates(epoch, self._params.sampling.judged if epoch else 0)
-        self._sampler.focus = Focus(
-            lesions=lowest(drawn.lesions, self._believe(module, drawn.lesions)),
-            hard=lowest(drawn.hard, -self._believe(module, drawn.hard)),
-        )
+        """Ask about bright things, so that the epoch meets those more often that are taken for calcium."""
+        things = self._sampler.candidates(epoch, self._params.sampling.judged if epoch else 0)
+        order = np.argsort(-self._believe(module, things), kind="stable")
+        self._sampler.focus = tuple(things[number] for number in order[: len(things) // FOCUSED_OF])
 
     def _believe(self, module: nn.Module, things: Sequence[Thing]) -> np.ndarray:
         """Mean probability inside of each thing."""
@@ -224,12 +222,6 @@ def fit(
         spec = ModelSpec(model, params, fingerprint, sources, data_sha256)
         _write(out, module, spec, outcome, learner.metric)
     return FitResult(Path(out), learner.metric, outcome.best, outcome.best_epoch, len(outcome.history))
-
-
-def lowest(things: Sequence[Thing], values: np.ndarray) -> tuple[Thing, ...]:
-    """The share of the things that comes into focus: those with the lowest values."""
-    order = np.argsort(values, kind="stable")
-    return tuple(things[number] for number in order[: len(things) // FOCUSED_OF])
 
 
 def _check_cases(train_cases: Sequence[str], tune_cases: Sequence[str]) -> None:
