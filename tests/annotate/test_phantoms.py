@@ -113,6 +113,31 @@ def test_small_faint_pieces_are_overlooked(phantom, judged, known):
     assert (clicked[faint] < 10).all()
 
 
+def test_a_person_boxes_flecks_that_are_too_many_to_click(phantom, judged, known):
+    hu, heart = phantom.ct.array.copy(), phantom.heart.array > 0
+    rng = np.random.default_rng(0)
+    dark = np.argwhere(heart & (hu < 100) & (phantom.calcium.array == 0))
+    for x, y, z in dark[rng.integers(len(dark), size=40)]:
+        hu[x : x + 3, y : y + 3, z : z + 2] = np.maximum(hu[x : x + 3, y : y + 3, z : z + 2], 260)
+    noisy = phantom.ct.with_array(hu)
+    found = find_candidates(noisy, phantom.heart.array)
+    everything = np.full(found.count, calcium.CORONARY, np.uint8)
+    said = calcium.hear(found, None, noisy)
+    drawn = calcium.Judged(found, said, np.ones((found.count, 7), np.float32), everything, None)
+    strokes = simulate.calcium_strokes(noisy, drawn, known, seed=1)
+    box, *clicks = strokes.strokes
+    assert (box.kind, box.label) == ("box", "noise")
+    assert clicks and {(click.kind, click.label) for click in clicks} == {("point", "coronary")}
+    after = calcium.hear(found, strokes, noisy)
+    truth = np.array(simulate.true_names(drawn, known))
+    visible = calcium.visibility(found)
+    flecks = (truth == "noise") & (visible > simulate.SURELY_SEEN)
+    plaques = (truth == "coronary") & (visible > simulate.SURELY_SEEN)
+    assert flecks.sum() > simulate.MOST_CLICKS and plaques.any()
+    assert (after.piece[flecks] == calcium.NAMES.index("noise")).mean() > 0.8, "some are taken for coronary"
+    assert (after.piece[plaques] != calcium.NAMES.index("noise")).all()
+
+
 def test_bone_is_no_clip_because_one_lies_near(phantom, judged):
     found = judged.candidates
     largest = int(found.volume_mm3.argmax())

@@ -228,10 +228,9 @@ def samples_of(judged: Judged, case: str) -> Samples:
     found, named = judged.candidates, judged.said.piece != UNSAID
     visible = visibility(found)
     unsure = ~named & (judged.label == CORONARY) & (visible < PLAIN)
-    visible[named] = np.inf
-    visible[unsure] = -np.inf
-    order = np.argsort(-visible, kind="stable")[: found.count - int(unsure.sum())]
-    first = int(np.count_nonzero(np.isinf(visible))) + TEACHES
+    order = np.lexsort((-visible, ~named, unsure))[: found.count - int(unsure.sum())]
+    # a box may name thousands
+    first = min(int(named.sum()), TEACHES) + TEACHES
     rest = order[first:]
     chosen = np.sort(np.concatenate([order[:first], rest[:: max(1, -(-len(rest) // ASIDE))]]))
     return Samples(

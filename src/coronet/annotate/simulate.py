@@ -316,7 +316,8 @@ def calcium_strokes(
     """Clicks on what the forest drew wrongly, the most visible first.
 
     A piece is overlooked the more often the smaller and fainter it is, and some kinds are now and then taken
-    for coronary (`MISTAKEN`). Nothing is clicked that is drawn as the person believes it to be.
+    for coronary (`MISTAKEN`). Nothing is clicked that is drawn as the person believes it to be. Who sees more
+    drawn flecks of noise than clicks are worth draws a box around them all, and clicks on the plaques in it.
 
     Args:
         volume: the scan.
@@ -327,7 +328,7 @@ def calcium_strokes(
         look: 0 for the first look at the scan; what is named already is not clicked again.
 
     Returns:
-        The clicks; None where the person has nothing to correct.
+        The strokes; None where the person has nothing to correct.
     """
     rng = generator(seed, CALCIUM, look)
     pieces = judged.candidates
@@ -335,17 +336,23 @@ def calcium_strokes(
         return None
     truth = true_names(judged, known)
     visible = visibility(pieces)
-    clicks = []
+    wrong, coronary = [], []
     for at in np.argsort(-visible, kind="stable").tolist():
         seen = chance(rng, visible[at] / SURELY_SEEN)
         believed = truth[at]
         if chance(rng, MISTAKEN.get(believed, 0.0)) and pieces.volume_mm3[at] <= MISTAKEN_MM3:
             believed = "coronary"
-        drawn = NAMES[judged.label[at]] == "coronary"
-        named = judged.said.piece[at] != UNSAID
-        if seen and not named and drawn != (believed == "coronary") and len(clicks) < most:
-            clicks.append(_click(volume, judged, at, believed, rng))
-    return Strokes("calcium", tuple(clicks)) if clicks else None
+        if not seen or judged.said.piece[at] != UNSAID:
+            continue
+        if believed == "coronary":
+            coronary.append(at)
+        if (NAMES[judged.label[at]] == "coronary") != (believed == "coronary"):
+            wrong.append((at, believed))
+    flecks = [at for at, believed in wrong if believed == "noise"]
+    if len(flecks) > MOST_CLICKS:
+        return Strokes("calcium", _boxed(volume, judged, flecks, coronary, rng))
+    clicks = tuple(_click(volume, judged, at, believed, rng) for at, believed in wrong[:most])
+    return Strokes("calcium", clicks) if clicks else None
 
 
 def true_names(judged: Judged, known: Known) -> list[str]:
@@ -375,6 +382,21 @@ def true_names(judged: Judged, known: Known) -> list[str]:
         else:
             names.append("bone" if pieces.volume_mm3[at] > BONE_MM3 else "noise")
     return names
+
+
+def _boxed(
+    volume: Volume, judged: Judged, flecks: Sequence[int], coronary: Sequence[int], rng: np.random.Generator
+) -> tuple[Stroke, ...]:
+    """A box of noise around flecks, then a click on each coronary piece that it touches."""
+    pieces = judged.candidates
+    voxels = np.argwhere(np.isin(pieces.labels, np.asarray(flecks) + 1))
+    low, high = voxels.min(axis=0), voxels.max(axis=0)
+    inside = pieces.labels[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))]
+    start = np.asarray([side.start for side in pieces.box])
+    corners = tuple(_world(volume, (corner + start).tolist()) for corner in (low - 0.5, high + 0.5))
+    touched = [at for at in coronary if (inside == at + 1).any()]
+    clicks = (_click(volume, judged, at, "coronary", rng) for at in touched)
+    return (Stroke("noise", "box", corners), *clicks)
 
 
 def _click(volume: Volume, judged: Judged, at: int, label: str, rng: np.random.Generator) -> Stroke:

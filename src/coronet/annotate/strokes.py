@@ -184,7 +184,7 @@ def mark(strokes: Strokes | Marks, volume: Volume) -> Marks:
     if isinstance(strokes, Marks):
         return strokes
     names = LABELS[strokes.target]
-    chosen: dict[int, int] = {}
+    covered: list[np.ndarray] = []
     for number, stroke in enumerate(strokes.strokes, 1):
         flat = _covered(stroke, volume)
         if not flat.size:
@@ -192,10 +192,13 @@ def mark(strokes: Strokes | Marks, volume: Volume) -> Marks:
                 f"stroke {number} ({stroke.label}, {stroke.kind} at {list(stroke.points_mm[0])} mm) lies "
                 "outside the scan; strokes are in the scan's RAS+ millimetres."
             )
-        chosen.update(dict.fromkeys(flat.tolist(), names.index(stroke.label) + 1))
-    flat = np.array(sorted(chosen), np.int64)
+        covered.append(flat)
+    labels = np.array([names.index(stroke.label) + 1 for stroke in strokes.strokes], np.uint8)
+    # the later stroke holds, and of equal places the first is kept
+    label = np.repeat(labels[::-1], [len(flat) for flat in covered[::-1]])
+    flat, kept = np.unique(np.concatenate(covered[::-1]), return_index=True)
     index = np.stack(np.unravel_index(flat, volume.shape), axis=1).astype(np.int32)
-    return Marks(index, np.array([chosen[place] for place in flat.tolist()], np.uint8), names)
+    return Marks(index, label[kept], names)
 
 
 def paint(strokes: Strokes | Marks, volume: Volume) -> tuple[np.ndarray, tuple[str, ...]]:
