@@ -165,6 +165,22 @@ def test_specks_that_nobody_checked_do_not_teach_that_they_are_coronary(taught):
     assert found.count == 4 and len(table.labels) == 3
 
 
+def test_a_box_around_a_thousand_flecks_does_not_drown_what_else_is_taught(taught):
+    ct, heart = scan()
+    hu = ct.array.copy()
+    for start in range(4):
+        hu[22:58:3, 24:56:2, 12 + 4 * start] = np.maximum(hu[22:58:3, 24:56:2, 12 + 4 * start], 170)
+        hu[22:58:3, 24:56:2, 13 + 4 * start] = np.maximum(hu[22:58:3, 24:56:2, 13 + 4 * start], 170)
+        hu[23:59:3, 24:56:2, 12 + 4 * start] = np.maximum(hu[23:59:3, 24:56:2, 12 + 4 * start], 170)
+    found = find_candidates(Volume(hu, ct.affine), heart)
+    box = Stroke("noise", "box", (world((10, 10, 4)), world((70, 70, 35))))
+    heard = calcium.hear(found, said(box, click("coronary", PLAQUE)), ct)
+    table = calcium.samples_of(calcium.judge(found, heard, forest=calcium.grow(taught)), "x")
+    assert (heard.piece == NAMES.index("noise")).sum() > 400
+    assert len(table.labels) <= 2 * calcium.TEACHES + calcium.ASIDE
+    assert CORONARY in table.labels
+
+
 def test_rare_kinds_are_learned_as_other(taught):
     few = Samples(taught.features, taught.labels.copy(), taught.cases, FEATURES, NAMES)
     bones = np.flatnonzero(few.labels == NAMES.index("bone"))
