@@ -29,7 +29,7 @@ prefect: .venv/.installed ## Prefect's pages on 127.0.0.1:4200, with all flows a
 	@python flows/deployments.py
 
 test: .venv/.installed lint ## the whole test command
-	@OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.installed ## linters and import layers
 	@ruff check .
