@@ -176,7 +176,8 @@ def _transforms(params: ModelParams) -> Any:
     sigma = [(0.0, change.blur_mm / mm) for mm in spec.spacing_mm]
     chain = [
         t.ScaleIntensityRanged("image", *spec.window_hu, -1.0, 1.0, clip=True),
-        t.SpatialPadd(both, spec.shape, value=-1.0 if spec.window_hu[0] >= AIR_HU else 0.0),
+        t.SpatialPadd("image", spec.shape, value=-1.0 if spec.window_hu[0] >= AIR_HU else 0.0),
+        t.SpatialPadd("label", spec.shape),
         t.EnsureTyped(both),
         t.RandCropByPosNegLabeld(
             both,
