@@ -153,11 +153,11 @@ def test_the_surface_of_the_heart_is_not_given_away(data, tmp_path):
         )
         input_ = dataclasses.replace(PARAMS.calcium.input, shape=cases[0].hu.shape)
         params = dataclasses.replace(PARAMS.calcium, input=input_, augment=augment)
-        sampler = WindowSampler(cases, params, seed=0)
+        sampler = WindowSampler(cases, params, seed=1)
         return [int((sampler.sample(0, index)[0] > -1).sum()) for index in range(6)]
 
     assert len(set(seen(0.0))) == 1
-    assert len(set(seen(5.0))) > 3
+    assert len(set(seen(5.0))) == 6
     assert min(seen(5.0)) < seen(0.0)[0] < max(seen(5.0))
 
 
