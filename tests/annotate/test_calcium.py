@@ -168,10 +168,10 @@ def test_specks_that_nobody_checked_do_not_teach_that_they_are_coronary(taught):
 def test_a_box_around_a_thousand_flecks_does_not_drown_what_else_is_taught(taught):
     ct, heart = scan()
     hu = ct.array.copy()
-    for start in range(4):
-        hu[22:58:3, 24:56:2, 12 + 4 * start] = np.maximum(hu[22:58:3, 24:56:2, 12 + 4 * start], 170)
-        hu[22:58:3, 24:56:2, 13 + 4 * start] = np.maximum(hu[22:58:3, 24:56:2, 13 + 4 * start], 170)
-        hu[23:59:3, 24:56:2, 12 + 4 * start] = np.maximum(hu[23:59:3, 24:56:2, 12 + 4 * start], 170)
+    for level in range(12, 28, 4):
+        for x, z in ((22, level), (22, level + 1), (23, level)):
+            flecks = hu[x : x + 36 : 3, 24:56:2, z]
+            np.maximum(flecks, 170, out=flecks)
     found = find_candidates(Volume(hu, ct.affine), heart)
     box = Stroke("noise", "box", (world((10, 10, 4)), world((70, 70, 35))))
     heard = calcium.hear(found, said(box, click("coronary", PLAQUE)), ct)

@@ -7,6 +7,7 @@ import pytest
 
 from coronet.annotate import calcium, simulate
 from coronet.annotate.candidates import find_candidates
+from coronet.annotate.known import BONE_MM3, Known, known_of, true_names
 from coronet.annotate.phantoms import make_cohort, record_path, write_drawn_cohort
 from coronet.annotate.strokes import LABELS, Strokes, mark, read_strokes
 from coronet.cohort.cases import EXACT, GIVEN, find_case, find_cases, find_reference, load_mask
@@ -36,7 +37,7 @@ def judged(phantom):
 
 @pytest.fixture(scope="module")
 def known(phantom):
-    return simulate.known_of(phantom.truth, phantom.calcium.array)
+    return known_of(phantom.truth, phantom.calcium.array)
 
 
 def test_a_person_begins_with_four_lines_that_are_not_the_truth(phantom):
@@ -78,7 +79,7 @@ def test_a_person_clicks_on_the_most_visible_that_is_wrong(phantom, judged, know
     assert {stroke.label for stroke in clicks.strokes} <= set(LABELS["calcium"])
     said = calcium.hear(judged.candidates, clicks, phantom.ct)
     named = np.flatnonzero(said.piece != calcium.UNSAID)
-    truth = simulate.true_names(judged, known)
+    truth = true_names(judged, known)
     largest = max(
         (at for at, name in enumerate(truth) if name == "coronary"),
         key=lambda at: calcium.visibility(judged.candidates)[at],
@@ -88,7 +89,7 @@ def test_a_person_clicks_on_the_most_visible_that_is_wrong(phantom, judged, know
 
 def test_nothing_is_clicked_where_all_is_right(phantom, judged, known):
     found = judged.candidates
-    truth = simulate.true_names(judged, known)
+    truth = true_names(judged, known)
     right = np.array([calcium.NAMES.index(name) for name in truth], np.uint8)
     correct = calcium.Judged(found, judged.said, judged.probability, right, None)
     clicked = [simulate.calcium_strokes(phantom.ct, correct, known, seed=seed) for seed in range(12)]
@@ -100,7 +101,7 @@ def test_nothing_is_clicked_where_all_is_right(phantom, judged, known):
 
 def test_small_faint_pieces_are_overlooked(phantom, judged, known):
     visible = calcium.visibility(judged.candidates)
-    truth = np.array(simulate.true_names(judged, known))
+    truth = np.array(true_names(judged, known))
     wrong = np.flatnonzero(truth == "coronary")
     faint = wrong[visible[wrong] < simulate.SURELY_SEEN / 3]
     clicked = np.zeros(judged.candidates.count, int)
@@ -118,7 +119,8 @@ def test_a_person_boxes_flecks_that_are_too_many_to_click(phantom, judged, known
     rng = np.random.default_rng(0)
     dark = np.argwhere(heart & (hu < 100) & (phantom.calcium.array == 0))
     for x, y, z in dark[rng.integers(len(dark), size=40)]:
-        hu[x : x + 3, y : y + 3, z : z + 2] = np.maximum(hu[x : x + 3, y : y + 3, z : z + 2], 260)
+        fleck = hu[x : x + 3, y : y + 3, z : z + 2]
+        np.maximum(fleck, 260, out=fleck)
     noisy = phantom.ct.with_array(hu)
     found = find_candidates(noisy, phantom.heart.array)
     everything = np.full(found.count, calcium.CORONARY, np.uint8)
@@ -129,7 +131,7 @@ def test_a_person_boxes_flecks_that_are_too_many_to_click(phantom, judged, known
     assert (box.kind, box.label) == ("box", "noise")
     assert clicks and {(click.kind, click.label) for click in clicks} == {("point", "coronary")}
     after = calcium.hear(found, strokes, noisy)
-    truth = np.array(simulate.true_names(drawn, known))
+    truth = np.array(true_names(drawn, known))
     visible = calcium.visibility(found)
     flecks = (truth == "noise") & (visible > simulate.SURELY_SEEN)
     plaques = (truth == "coronary") & (visible > simulate.SURELY_SEEN)
@@ -146,8 +148,8 @@ def test_bone_is_no_clip_because_one_lies_near(phantom, judged):
     for volume_mm3 in (1.0, float(found.volume_mm3[largest])):
         deposit = {"kind": "clip", "centre_mm": centre, "volume_mm3": volume_mm3}
         nothing = np.zeros(phantom.ct.shape, np.uint8)
-        named[volume_mm3 > 1] = simulate.true_names(judged, simulate.Known(nothing, (deposit,)))[largest]
-    assert found.volume_mm3[largest] > simulate.BONE_MM3
+        named[volume_mm3 > 1] = true_names(judged, Known(nothing, (deposit,)))[largest]
+    assert found.volume_mm3[largest] > BONE_MM3
     assert named == {False: "bone", True: "metal"}
 
 

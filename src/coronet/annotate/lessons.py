@@ -13,6 +13,7 @@ from coronet.annotate.candidates import Candidates
 from coronet.annotate.drawn import Drawn
 from coronet.annotate.forest import Forest, Samples, join
 from coronet.annotate.heart import Chest, draw_heart
+from coronet.annotate.known import Known
 from coronet.annotate.strokes import Strokes
 from coronet.cohort.volume import Volume
 
@@ -38,7 +39,7 @@ class Lesson:
     candidates: Candidates
     shape: tuple[int, int, int]
     affine: np.ndarray
-    known: simulate.Known
+    known: Known
 
     @property
     def grid(self) -> Volume:

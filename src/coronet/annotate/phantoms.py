@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from coronet.annotate import calcium, simulate
+from coronet.annotate import calcium
 from coronet.annotate.candidates import find_candidates
 from coronet.annotate.forest import Forest, Samples
+from coronet.annotate.known import Known, known_of
 from coronet.annotate.lessons import Lesson, corrected, grow_where_it_can, heart_looks, teach
 from coronet.annotate.strokes import Strokes, write_strokes
 from coronet.cohort.cases import binding_path, mask_path, reference_path, scan_path
@@ -181,8 +182,8 @@ def _exact(data: Path, slot: Slot, model: str) -> np.ndarray:
     return read_nifti(cohort.exact_path(data, slot.case_id, model), np.uint8).array
 
 
-def _known(data: Path, slot: Slot, coronary: np.ndarray) -> simulate.Known:
-    return simulate.known_of(read_json(cohort.truth_path(data, slot.case_id)), coronary)
+def _known(data: Path, slot: Slot, coronary: np.ndarray) -> Known:
+    return known_of(read_json(cohort.truth_path(data, slot.case_id)), coronary)
 
 
 def _finish(data: Path, slot: Slot, key: dict[str, Any], table: Samples, begun: _Begun | None) -> None:

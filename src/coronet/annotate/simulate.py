@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from coronet.annotate.calcium import NAMES, UNSAID, Judged, visibility
+from coronet.annotate.known import Known, true_names
 from coronet.annotate.shape import BEFORE_BACKGROUND_MM, BEHIND_HEART_MM
 from coronet.annotate.strokes import Stroke, Strokes
 from coronet.cohort.phantom.draws import bell, between, chance, generator, turn
@@ -49,25 +50,6 @@ MISTAKEN = {"valve": 0.05, "metal": 0.05, "aorta": 0.02, "noise": 0.05}
 """How often a person takes a wrongly drawn piece of this kind for coronary."""
 MISTAKEN_MM3 = 600.0
 """Nobody takes a larger piece for coronary that is not."""
-KINDS = {
-    "coronary": "coronary",
-    "aortic_wall": "aorta",
-    "aortic_valve": "valve",
-    "mitral_annulus": "valve",
-    "rib_end": "bone",
-    "lead": "metal",
-    "sternal_wire": "metal",
-    "clip": "metal",
-    "stent": "metal",
-    "node": "other",
-    "pericardial_plate": "other",
-    "speck": "other",
-}
-"""What a person calls each kind of a phantom's deposits."""
-BONE_MM3 = 120.0
-"""A larger piece that no deposit explains is bone; a smaller one is noise."""
-BLOOMING = 4.0
-"""How many times its volume a deposit may seem to have."""
 
 
 def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
@@ -291,25 +273,6 @@ def _world(volume: Volume, place: Sequence[float]) -> tuple[float, float, float]
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Known:
-    """What a phantom's truth tells of one scan.
-
-    Attributes:
-        coronary: exact calcium mask, shape of the scan.
-        deposits: of the truth file, ``lesions`` and ``confounders``: each has ``kind``, ``centre_mm`` and
-            ``volume_mm3``.
-    """
-
-    coronary: np.ndarray
-    deposits: tuple[Mapping[str, Any], ...]
-
-
-def known_of(truth: Mapping[str, Any], coronary: np.ndarray) -> Known:
-    """What the person may be asked about, from a truth file and the exact mask."""
-    return Known(coronary, (*truth["lesions"], *truth["confounders"]))
-
-
 def calcium_strokes(
     volume: Volume, judged: Judged, known: Known, *, seed: int, most: int = MOST_CLICKS, look: int = 0
 ) -> Strokes | None:
@@ -355,35 +318,6 @@ def calcium_strokes(
     return Strokes("calcium", clicks) if clicks else None
 
 
-def true_names(judged: Judged, known: Known) -> list[str]:
-    """What each piece is: coronary where most of it is, else what the nearest deposit is that explains it.
-
-    No deposit explains bone many times its size, however near it lies.
-    """
-    pieces = judged.candidates
-    own = np.bincount(pieces.labels.ravel(), minlength=pieces.count + 1)[1:]
-    inside = pieces.labels[known.coronary[pieces.box] > 0]
-    calcified = np.bincount(inside, minlength=pieces.count + 1)[1:]
-    others = [item for item in known.deposits if item["kind"] != "coronary"]
-    places = np.asarray([item["centre_mm"] for item in others], np.float64).reshape(-1, 3)
-    most = np.maximum(BONE_MM3, [BLOOMING * item["volume_mm3"] for item in others])
-    sides = np.stack([pieces.feature(name) for name in ("width_mm", "depth_mm", "height_mm")])
-    reach = 4.0 + sides.max(axis=0, initial=0) / 20
-    names = []
-    for at in range(pieces.count):
-        if 2 * calcified[at] > own[at]:
-            names.append("coronary")
-            continue
-        step = places - pieces.centre_mm[at]
-        gaps = np.sqrt(step[:, 0] ** 2 + step[:, 1] ** 2 + step[:, 2] ** 2)
-        gaps[pieces.volume_mm3[at] > most] = np.inf
-        if gaps.size and gaps.min() <= reach[at]:
-            names.append(KINDS.get(others[int(gaps.argmin())]["kind"], "other"))
-        else:
-            names.append("bone" if pieces.volume_mm3[at] > BONE_MM3 else "noise")
-    return names
-
-
 def _boxed(
     volume: Volume, judged: Judged, flecks: Sequence[int], coronary: Sequence[int], rng: np.random.Generator
 ) -> tuple[Stroke, ...]:
@@ -392,8 +326,7 @@ def _boxed(
     voxels = np.argwhere(np.isin(pieces.labels, np.asarray(flecks) + 1))
     low, high = voxels.min(axis=0), voxels.max(axis=0)
     inside = pieces.labels[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))]
-    start = np.asarray([side.start for side in pieces.box])
-    corners = tuple(_world(volume, (corner + start).tolist()) for corner in (low - 0.5, high + 0.5))
+    corners = (_world_of(volume, judged, low - 0.5), _world_of(volume, judged, high + 0.5))
     touched = [at for at in coronary if (inside == at + 1).any()]
     clicks = (_click(volume, judged, at, "coronary", rng) for at in touched)
     return (Stroke("noise", "box", corners), *clicks)
@@ -404,5 +337,10 @@ def _click(volume: Volume, judged: Judged, at: int, label: str, rng: np.random.G
     pieces = judged.candidates
     places = np.argwhere(pieces.labels == at + 1)
     chosen = places[int(rng.integers(len(places)))]
-    start = [side.start for side in pieces.box]
-    return Stroke(label, "point", (_world(volume, [a + b for a, b in zip(chosen, start, strict=True)]),), 0.0)
+    return Stroke(label, "point", (_world_of(volume, judged, chosen),), 0.0)
+
+
+def _world_of(volume: Volume, judged: Judged, place: np.ndarray) -> tuple[float, float, float]:
+    """Where a place in the box of the pieces lies in the world."""
+    start = [side.start for side in judged.candidates.box]
+    return _world(volume, [a + b for a, b in zip(place, start, strict=True)])
