@@ -39,7 +39,6 @@ from coronet.config import ModelParams
 from coronet.files import write_json
 from coronet.networks.builder import LoadedModel, build_network, load_model, save_model
 from coronet.networks.unet import WideningBlock
-from coronet.process import keep_window_memory
 from coronet.score.agatston import score_mask
 from coronet.score.batch import LANES, Scorer, score_folder
 from coronet.score.scan import score_scan, write_scan_score
@@ -270,7 +269,6 @@ def main() -> None:
         if not needed.exists():
             print(f"{needed} is absent; `make demo` makes it, or name another (--help).")
             return
-    keep_window_memory()
     models = load_model(given.heart_fit), load_model(given.calcium_fit)
     with tempfile.TemporaryDirectory() as folder:
         runs = [ours(given.scan, *models, Path(folder)) for _ in range(given.repeats + 1)][1:]

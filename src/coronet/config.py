@@ -145,7 +145,9 @@ class AugmentParams:
     """Joint random transforms of image and mask, drawn anew for every sample, each with ``probability``.
 
     Lengths and angles are the largest drawn; ``zoom`` and ``gamma`` are (lowest, highest). ``surface_mm`` is
-    how far the calcium network is misled about the heart's surface, since scoring has no true one.
+    how far the calcium network is misled about the heart's surface, since scoring has no true one; ``metal``
+    is the share of its windows in which a piece of metal is drawn that the mask leaves out; models that were
+    trained before it was there name none.
     """
 
     probability: float
@@ -157,6 +159,7 @@ class AugmentParams:
     gamma: tuple[float, float]
     noise_hu: float
     surface_mm: float
+    metal: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -191,10 +191,8 @@ def evaluate(model: str) -> None:
     """Measure a network on the test patients' own grids."""
     from coronet.cohort.split import read_split
     from coronet.ledger import tracker
-    from coronet.process import keep_window_memory
     from coronet.train import evaluate as measure
 
-    keep_window_memory()
     folder = BUILD / model
     with progress(f"evaluate {model}") as advance:
         measure.evaluate_model(
@@ -206,10 +204,8 @@ def evaluate(model: str) -> None:
 def score() -> None:
     """Take test patients from scan to score."""
     from coronet.cohort.split import read_split
-    from coronet.process import keep_window_memory
     from coronet.score import cohort
 
-    keep_window_memory()
     with progress("score") as advance:
         cohort.score_cohort(
             DATA,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import numpy as np
 import pytest
 import torch
 
 from coronet import config
-from coronet.prepare.augmentation import blur, cut, draw_field, draw_intensity, warp
+from coronet.prepare.augmentation import METAL_HU, blur, cut, draw_field, draw_intensity, draw_metal, warp
 
 ALWAYS = dataclasses.replace(
     config.load().heart.augment,
@@ -104,10 +103,24 @@ def test_the_same_seed_draws_the_same(scan):
     assert torch.equal(*fields)
 
 
-@pytest.mark.slow
-def test_a_heart_window_takes_a_fraction_of_a_training_step():
-    hu = np.random.default_rng(0).integers(-1000, 400, (64, 64, 64)).astype(np.int16)
-    field = draw_field(np.random.default_rng(1), ALWAYS, shape=hu.shape, spacing_mm=(5.6, 5.6, 5.0))
-    started = time.process_time()
-    warp((hu, hu), (31.5, 31.5, 31.5), field, hu.shape, (-1024, 0))
-    assert time.process_time() - started < 1.0
+def test_metal_is_a_small_bright_piece_in_the_tissue():
+    before = torch.full((40, 40, 24), -1000.0)
+    before[20:] = 40.0
+    lengths = []
+    for seed in range(12):
+        hu = before.clone()
+        draw_metal(np.random.default_rng(seed), hu, spacing_mm=(0.7, 0.7, 2.5))
+        added = hu - before
+        assert 250 < float(added.max()) <= METAL_HU[1]
+        assert int(added.argmax()) // (40 * 24) >= 19
+        bright = (added > 100).nonzero() * torch.tensor([0.7, 0.7, 2.5])
+        lengths.append(float((bright - bright.mean(dim=0)).norm(dim=1).max()))
+        assert (added > 1).sum() < 0.1 * added.numel()
+    assert max(lengths) < 12
+    assert len(set(lengths)) > 6
+
+
+def test_no_metal_hangs_in_the_lung():
+    lung = torch.full((8, 8, 8), -850.0)
+    draw_metal(np.random.default_rng(0), lung, spacing_mm=(0.7, 0.7, 2.5))
+    assert (lung == -850).all()

@@ -161,6 +161,28 @@ def test_the_surface_of_the_heart_is_not_given_away(data, tmp_path):
     assert min(seen(5.0)) < seen(0.0)[0] < max(seen(5.0))
 
 
+def test_metal_is_in_the_share_of_windows_asked_for_and_in_no_mask(data, tmp_path):
+    out = prepare_model("calcium", find_cases(data), Parts(), PARAMS, tmp_path / "out")
+    (case,) = load_prepared(out, ("a",), PARAMS.calcium.input)
+    empty = dataclasses.replace(
+        case,
+        hu=np.full_like(case.hu, 40),
+        target=np.zeros_like(case.target),
+        distance=np.zeros_like(case.distance),
+    )
+
+    def share(metal: float) -> float:
+        augment = dataclasses.replace(PARAMS.calcium.augment, metal=metal, blur_mm=0.0, noise_hu=0.0)
+        sampler = WindowSampler((empty,), dataclasses.replace(PARAMS.calcium, augment=augment), seed=3)
+        samples = [sampler.sample(0, index) for index in range(40)]
+        assert not any(target.any() for _, target in samples)
+        return float(np.mean([float(image.max() - image.median()) > 0.1 for image, _ in samples]))
+
+    assert share(0.0) == 0.0
+    assert 0.2 < share(0.4) < 0.6
+    assert share(1.0) == 1.0
+
+
 def test_a_sample_depends_on_seed_epoch_and_index_alone(data, tmp_path):
     out = prepare_model("calcium", find_cases(data), Parts(), PARAMS, tmp_path / "out")
     cases = load_prepared(out, ("a", "b"), PARAMS.calcium.input)

@@ -81,12 +81,10 @@ def score(
             )
         from coronet.cohort.reader import read_scan
         from coronet.networks.builder import load_model
-        from coronet.process import keep_window_memory
         from coronet.report.scan_page import write_scan_result
         from coronet.score.batch import Scorer
         from coronet.train.device import pick_device
 
-        keep_window_memory()
         device = pick_device()
         heart_folder, calcium_folder = _model_folders(model or (), heart_model, calcium_model)
         scorer = Scorer(

@@ -20,6 +20,10 @@ from coronet.prepare.geometry import axis_weights
 from coronet.prepare.intensity import window as to_window
 
 CPU = torch.device("cpu")
+TISSUE_HU = -300.0
+"""Metal is put where there is at least this, which is not lung."""
+METAL_HU, METAL_MM, METAL_BLUR_MM, METAL_DEPTH = (500.0, 2500.0), (2.0, 8.0), (0.6, 1.0), (1.0, 2.0)
+"""What a piece of metal adds, how long it is, how far it is blurred in plane, and how much more along z."""
 ELASTIC_KNOTS = 5
 """Control points of the field along each axis of a window; turning and zooming is linear between them."""
 
@@ -152,6 +156,34 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
     return about_z @ about_y @ about_x
+
+
+def draw_metal(rng: np.random.Generator, hu: torch.Tensor, *, spacing_mm: Sequence[float]) -> None:
+    """Add a straight piece of wire or a clip to the tissue, in place, as a scanner blurs it.
+
+    Metal inside the chest is rare, so a cohort shows too little of it to learn that it is no calcium.
+
+    Args:
+        rng: the sample's own generator.
+        hu: shape (x, y, z).
+        spacing_mm: voxel size (x, y, z) in mm.
+    """
+    tissue = (hu > TISSUE_HU).nonzero()
+    if not len(tissue):
+        return
+    middle = tissue[rng.integers(len(tissue))].tolist()
+    along = rng.standard_normal(3)
+    half = along / np.linalg.norm(along) * rng.uniform(*METAL_MM) / 2
+    widths = np.array([1, 1, rng.uniform(*METAL_DEPTH)]) * rng.uniform(*METAL_BLUR_MM)
+    # from here on in standard deviations of the blur, so that it is the same along all axes
+    lines = [
+        (torch.arange(n) - place) * (mm / width)
+        for n, place, mm, width in zip(hu.shape, middle, spacing_mm, widths, strict=True)
+    ]
+    places = torch.stack(torch.meshgrid(*lines, indexing="ij"), dim=-1).to(hu.device)
+    reach = torch.tensor(half / widths, dtype=torch.float32, device=hu.device)
+    along_it = ((places * reach).sum(dim=-1, keepdim=True) / reach.square().sum()).clamp(-1, 1)
+    hu += rng.uniform(*METAL_HU) * torch.exp(-0.5 * (places - along_it * reach).square().sum(dim=-1))
 
 
 def draw_intensity(

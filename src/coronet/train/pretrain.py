@@ -122,7 +122,7 @@ def pretrain_model(
 
 
 def _as_model_params(pretrain: PretrainParams, params: Params, model: str) -> ModelParams:
-    """The model's parameters with the autoencoder's schedule; no early stop, and windows from anywhere."""
+    """The model's parameters with the autoencoder's schedule; no early stop, and plain windows."""
     chosen = params.model(model)
     optimiser = dataclasses.replace(
         chosen.optimiser,
@@ -133,4 +133,9 @@ def _as_model_params(pretrain: PretrainParams, params: Params, model: str) -> Mo
         stop_patience=0,
         averaging=0.0,
     )
-    return dataclasses.replace(chosen, optimiser=optimiser, sampling=SamplingParams(0.0, 0.0, judged=0))
+    return dataclasses.replace(
+        chosen,
+        optimiser=optimiser,
+        sampling=SamplingParams(0.0, 0.0, judged=0),
+        augment=dataclasses.replace(chosen.augment, metal=0.0),
+    )
