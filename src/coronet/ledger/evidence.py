@@ -7,7 +7,6 @@ import dataclasses
 import math
 import statistics
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -66,7 +65,7 @@ def measure(
         metrics = evaluate_model(model, data, split, fits[model], folder / "evaluation")
         with (folder / "evaluation" / "cases.csv").open(newline="", encoding="utf-8") as lines:
             cases = list(csv.DictReader(lines))
-        watch = _Watch()
+        seconds: list[float] = []
         scores = score_cohort(
             data,
             split,
@@ -74,7 +73,7 @@ def measure(
             calcium_fit=fits["calcium"],
             out=folder / "scores",
             params=params,
-            progress=watch,
+            tell_seconds=seconds.append,
         )
         agreement = read_json(folder / "scores" / METRICS)["agreement"]
     patient_of = name_patients(split)
@@ -85,7 +84,7 @@ def measure(
                 abs(score.predicted_agatston - score.reference_agatston) for score in scores
             ),
             "kappa": agreement["kappa_linear"],
-            "seconds": statistics.median(watch.seconds),
+            "seconds": statistics.median(seconds),
         },
         patients=_by_patient(model, cases, scores, patient_of),
         cases=len(cases),
@@ -97,19 +96,6 @@ def name_patients(split: Split) -> dict[str, str]:
     first: dict[str, str] = {}
     tested = [member for member in split.members if member.part == "test"]
     return {member.case: first.setdefault(member.patient, member.case) for member in tested}
-
-
-class _Watch:
-    """A progress function that notes how long each scan took."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._last = time.perf_counter()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.perf_counter()
-        self.seconds.append(now - self._last)
-        self._last = now
 
 
 def _own(model: str, metrics: Mapping[str, Any], fit: Path) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,7 @@ def score_cohort(
     out: Path,
     params: Params,
     progress: Callable[[int, int], None] | None = None,
+    tell_seconds: Callable[[float], None] | None = None,
 ) -> tuple[CaseScore, ...]:
     """Take every test scan from voxels to score and compare with the score of its mask.
 
@@ -96,6 +98,8 @@ def score_cohort(
             where exact masks are known, ``drawn.csv`` on what the drawn ones cost.
         params: protocol and risk groups.
         progress: called with (cases done, cases in all).
+        tell_seconds: called with how long each scan took from disk to score and masks on disk; what it is
+            compared with is not counted.
 
     Returns:
         One row a case, sorted by id. Cases without a calcium mask have no reference and are left out, which
@@ -117,6 +121,8 @@ def score_cohort(
                 logger.info("%s: not scored, since it has no calcium mask to compare with", name)
             else:
                 found.append(_score_case(case, reference, models, params, part / MASKS))
+                if tell_seconds:
+                    tell_seconds(found[-1].seconds)
             if progress:
                 progress(done, len(names))
         if not found:
@@ -131,9 +137,10 @@ def score_cohort(
 
 @dataclasses.dataclass(frozen=True)
 class _Result:
-    """A case's row, and the counts that are pooled over cases."""
+    """A case's row, how long its scan took to score, and the counts that are pooled over cases."""
 
     row: CaseScore
+    seconds: float
     heart: Overlap | None
     voxels: Overlap
     lesions: LesionMatch
@@ -143,10 +150,9 @@ class _Result:
 def _score_case(
     case: Case, compared: Reference, models: Sequence[LoadedModel], params: Params, folder: Path
 ) -> _Result:
+    protocol, groups = find_protocol(params.score.protocol), find_groups(params.score.groups)
+    started = time.perf_counter()
     ct = read_nifti(case.ct)
-    truth = load_mask(compared.path, ct)
-    drawn = find_reference(case, "heart")
-    heart_truth = None if drawn is None else load_mask(drawn.path, ct) > 0
     try:
         masks = find_masks(ct, *models)
         heart, calcium = masks.heart, masks.calcium
@@ -156,8 +162,12 @@ def _score_case(
         heart = calcium = np.zeros(ct.shape, dtype=bool)
     for model, mask in (("heart", heart), ("calcium", calcium)):
         write_nifti(folder / f"{case.id}_{model}.nii.gz", ct.with_array(mask.astype(np.uint8)))
-    protocol, groups = find_protocol(params.score.protocol), find_groups(params.score.groups)
-    predicted, reference = (score_mask(ct, mask, protocol=protocol).scores for mask in (calcium, truth))
+    predicted = score_mask(ct, calcium, protocol=protocol).scores
+    seconds = time.perf_counter() - started
+    truth = load_mask(compared.path, ct)
+    reference = score_mask(ct, truth, protocol=protocol).scores
+    drawn = find_reference(case, "heart")
+    heart_truth = None if drawn is None else load_mask(drawn.path, ct) > 0
     voxels, lesions = overlap(truth, calcium), match_lesions(truth, calcium)
     heart_overlap = None if heart_truth is None else overlap(heart_truth, heart)
     row = CaseScore(
@@ -176,7 +186,7 @@ def _score_case(
         lesions_false=lesions.false,
         reference=compared.kind,
     )
-    return _Result(row, heart_overlap, voxels, lesions, compare_drawn(case, ct, protocol, groups))
+    return _Result(row, seconds, heart_overlap, voxels, lesions, compare_drawn(case, ct, protocol, groups))
 
 
 def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -> dict[str, Any]:
