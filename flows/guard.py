@@ -29,16 +29,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     end_with_parent(parent)
     _prctl(CHILD_SUBREAPER, 1)
-    code = 128 + signal.SIGTERM
-    try:
-        # Were this process killed outright, the command would go as well. There is one thread, so it is safe.
-        child = subprocess.Popen(
-            command,
-            preexec_fn=lambda: _prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL),  # noqa: PLW1509
-        )
-        code = child.wait()
-    finally:
-        _end_family()
+    # Were this process killed outright, the command would go as well. There is one thread, so it is safe.
+    child = subprocess.Popen(
+        command,
+        preexec_fn=lambda: _prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL),  # noqa: PLW1509
+    )
+    code = child.wait()
+    _end_family()
     sys.exit(code if code >= 0 else 128 - code)
 
 
@@ -55,6 +52,8 @@ def _prctl(option: int, value: int) -> bool:
 
 
 def _stop(*_: object) -> NoReturn:
+    """End the family here: a parent of many threads is told of more than once, and each call goes through."""
+    _end_family()
     raise SystemExit(128 + signal.SIGTERM)
 
 
