@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805
@@ -41,13 +40,10 @@ class _NormedSelu(torch.autograd.Function):
         ctx: Any, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
     ) -> tuple[torch.Tensor, ...]:
         rows = _Rows(features)
-        mean = rows.sum(rows.values) / rows.count
-        # squared differences from the mean, which are never stored themselves
-        result = F.mse_loss(rows.values, rows.tiled(mean).expand_as(rows.values), reduction="none")
-        variance = rows.sum(result) / rows.count
+        mean, variance = rows.statistics()
         steepness = (variance + eps).rsqrt()
         slope = weight * steepness
-        torch.addcmul(rows.tiled(bias - slope * mean), rows.values, rows.tiled(slope), out=result)
+        result = torch.addcmul(rows.tiled(bias - slope * mean), rows.values, rows.tiled(slope))
         result = rows.as_features(torch.selu_(result))
         ctx.mark_non_differentiable(mean, variance)
         ctx.save_for_backward(features, result, mean, steepness, weight)
@@ -60,19 +56,21 @@ class _NormedSelu(torch.autograd.Function):
         behind = torch.ops.aten.elu_backward(
             _Rows(gradient).values, ALPHA, SCALE, 1.0, True, _Rows(result).values
         )
-        by_features = behind * rows.values
-        by_bias = rows.sum(behind)
-        by_weight = (rows.sum(by_features) - mean * by_bias) * steepness
+        by_weight, by_bias = rows.gradients(behind, mean, steepness)
         slope = weight * steepness
         pull = -slope * steepness * by_weight / rows.count
         shift = -slope * by_bias / rows.count - pull * mean
-        torch.addcmul(rows.tiled(shift), rows.values, rows.tiled(pull), out=by_features)
+        by_features = torch.addcmul(rows.tiled(shift), rows.values, rows.tiled(pull))
         by_features.addcmul_(behind, rows.tiled(slope))
         return rows.as_features(by_features), by_weight, by_bias, None
 
 
 class _Rows:
-    """Features (n, c, x, y, z) as a matrix, several voxels with all their channels in a row."""
+    """Features (n, c, x, y, z) as a matrix, several voxels with all their channels in a row.
+
+    Torch's own sums for batch norm run over each of its columns as if it were a channel: eight channels would
+    leave most of a core's registers empty.
+    """
 
     def __init__(self, features: torch.Tensor) -> None:
         self._last = features.permute(0, 2, 3, 4, 1)
@@ -81,9 +79,28 @@ class _Rows:
         self._voxels = math.gcd(self.count, max(1, ROW // self._channels))
         self.values = self._last.reshape(-1, self._voxels * self._channels)
 
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Of a matrix like ``values``, for each channel."""
-        return values.sum(0).view(self._voxels, self._channels).sum(0)
+    def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and variance of each channel, by those of the columns."""
+        by_columns = torch.batch_norm_update_stats(_as_image(self.values), None, None, 0.0)
+        means, variances = (columns.view(self._voxels, self._channels) for columns in by_columns)
+        mean = means.mean(0)
+        return mean, (variances + (means - mean).square()).mean(0)
+
+    def gradients(
+        self, behind: torch.Tensor, mean: torch.Tensor, steepness: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """By weight and bias of a norm whose result has the gradient ``behind``, a matrix like ``values``."""
+        mean, steepness = self.tiled(mean), self.tiled(steepness)
+        by_columns = torch.ops.aten.native_batch_norm_backward(
+            _as_image(behind),
+            _as_image(self.values),
+            *(None, None, None, mean, steepness),
+            train=True,
+            eps=0.0,
+            output_mask=[False, True, True],
+        )
+        by_weight, by_bias = (columns.view(self._voxels, self._channels).sum(0) for columns in by_columns[1:])
+        return by_weight, by_bias
 
     def tiled(self, channels: torch.Tensor) -> torch.Tensor:
         """One number for each channel, to be met with every row."""
@@ -92,3 +109,8 @@ class _Rows:
     def as_features(self, values: torch.Tensor) -> torch.Tensor:
         """A matrix like ``values`` in the shape of the features."""
         return values.view(self._last.shape).permute(0, 4, 1, 2, 3)
+
+
+def _as_image(rows: torch.Tensor) -> torch.Tensor:
+    """A matrix (r, c) as an image (1, c, r, 1) in channels-last layout."""
+    return rows.T[None, :, :, None]

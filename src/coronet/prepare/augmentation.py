@@ -1,9 +1,9 @@
 """Joint random transforms of image and mask.
 
 All geometry of a sample (rotation, zoom, shift, elastic displacement, the cut of the window itself) is one
-field of coordinates, and image and mask are read through it by one call of ``grid_sample``. A chain of
-single transforms would interpolate several times, cost several times as much, and leave it to care that the
-mask follows the image; here it cannot fail to.
+field of coordinates, and image and mask are read through it at once. A chain of single transforms would
+interpolate several times, cost several times as much, and leave it to care that the mask follows the image;
+here it cannot fail to.
 """
 
 from __future__ import annotations
@@ -90,20 +90,31 @@ def warp(
     size = [max(h - lo + 1, 2) for lo, h in zip(low, high, strict=True)]
     middle = [lo + (n - 1) / 2 for lo, n in zip(low, size, strict=True)]
     block = cut(stack, middle, size, fills, device=device)
-    first, steps = torch.tensor([low, [n - 1 for n in size]]).view(2, 3, 1, 1, 1)
-    # grid_sample wants the last axis first, and the three numbers of a voxel side by side
-    places = ((knots - first) * (2.0 / steps) - 1.0).flip(0).movedim(0, -1).to(device)
+    places = (knots - torch.tensor(low).view(3, 1, 1, 1)).to(device)
     across, down, along = (
         _between(points, size).to(device) for points, size in zip(field.shape[1:], shape, strict=True)
     )
-    places = (across @ (down @ (along @ places).flatten(2)).flatten(1)).view(*shape, 3)
-    return F.grid_sample(
-        block[None],
-        places[None],
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=True,
+    return _read(block, across @ (down @ (places @ along.T)).flatten(2)).view(-1, *shape)
+
+
+def _read(block: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Values (channels, …) of a block (channels, x, y, z) at places (3, …) in its voxels, linearly.
+
+    Torch reads pictures several places at once, but volumes one by one. So the planes of the block are laid
+    one below the other as one tall picture, which is read in the plane before each place and in the next.
+    """
+    _, planes, height, width = block.shape
+    x, y, z = places
+    before = x.clamp_(0, planes - 1).floor().clamp_(max=planes - 2)
+    row = y.clamp_(0, height - 1).add_(before, alpha=height)
+    rows = (planes - 1) * height
+    # grid_sample wants the last axis first, from -1 to 1
+    grid = torch.stack([z * (2.0 / (width - 1)) - 1.0, row * (2.0 / (rows - 1)) - 1.0]).movedim(0, -1)
+    picture = torch.cat([block[:, :-1], block[:, 1:]]).flatten(1, 2)
+    read = F.grid_sample(
+        picture[None], grid[None], mode="bilinear", padding_mode="border", align_corners=True
     )[0]
+    return torch.lerp(*read.chunk(2), x - before)
 
 
 def _between(points: int, size: int) -> torch.Tensor:
@@ -215,7 +226,7 @@ def draw_intensity(
         noise = torch.from_numpy(rng.standard_normal(hu.shape, dtype=np.float32))
         hu = hu + noise_hu * noise.to(hu.device)
     seen = to_window(hu, window_hu)
-    return seen if gamma == 1 else 2 * ((seen + 1) / 2) ** float(gamma) - 1
+    return seen if gamma == 1 else seen.add_(1).mul_(0.5).pow_(float(gamma)).mul_(2).sub_(1)
 
 
 def blur(hu: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:

@@ -7,9 +7,7 @@ the same samples as training that was not.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -20,7 +18,6 @@ from coronet.prepare.augmentation import CPU, cut, draw_field, draw_intensity, d
 from coronet.prepare.inputs import CALCIUM_HU
 from coronet.prepare.intensity import window
 from coronet.prepare.store import FAR, TENTHS, PreparedCase
-from coronet.process import sharing_cores
 
 MOST_VOXELS = 20_000
 """Voxels kept to draw from; more would only cost memory."""
@@ -160,10 +157,7 @@ class WindowSampler:
         """Images and targets (n, 1, x, y, z) of one step."""
         size = self._params.optimiser.batch_size
         numbers = range(step * size, (step + 1) * size)
-        # reading through a field takes one core for a sample, however many there are
-        threads = min(size, torch.get_num_threads()) if self._device.type == "cpu" else 1
-        with sharing_cores(threads), ThreadPoolExecutor(threads) as pool:
-            images, targets = zip(*pool.map(self.sample, itertools.repeat(epoch), numbers), strict=True)
+        images, targets = zip(*(self.sample(epoch, number) for number in numbers), strict=True)
         return torch.stack(images), torch.stack(targets)
 
     def _place(self, rng: np.random.Generator, epoch: int, index: int) -> tuple[int, list[float]]:
