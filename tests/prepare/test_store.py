@@ -12,6 +12,7 @@ from coronet.cohort.cases import ScanFacts, find_cases, mask_path, scan_path, wr
 from coronet.cohort.volume import Volume, grid_affine, write_nifti
 from coronet.errors import InputError, StageError
 from coronet.fingerprint import hash_tree
+from coronet.prepare.inputs import heart_input, target
 from coronet.prepare.store import FAR, load_prepared, prepare_model, prepared_cases, prepared_sources
 from coronet.prepare.windows import WindowSampler, find_anchors
 
@@ -78,6 +79,29 @@ def test_the_heart_input_covers_the_scan_and_pads_with_air(data, tmp_path):
     assert case.hu.min() == -1024
     heart_mm3 = case.target.sum() / 255 * 5.6 * 5.6 * 5.0
     assert heart_mm3 == pytest.approx(4 / 3 * np.pi * 40**3, rel=0.03)
+
+
+@pytest.mark.parametrize("side_mm", [-60.0, 0.0, 60.0])
+def test_air_and_table_beside_the_trunk_are_cut_off(side_mm):
+    shape, spacing = (250, 250, 40), (2.0, 2.0, 3.0)
+    affine = grid_affine(spacing, (-250.0 + side_mm, -250.0, 0.0))
+    x, y, z = (np.arange(n) * s + o for n, s, o in zip(shape, spacing, affine[:3, 3], strict=True))
+    x, y, z = np.meshgrid(x, y, z, indexing="ij", sparse=True)
+    trunk = (x / 160) ** 2 + (y / 110) ** 2 + 0 * z < 1
+    heart = (x - 20) ** 2 + (y - 30) ** 2 + (z - 60) ** 2 < 45**2
+    table = (abs(x) < 210) & (abs(y + 130) < 6) & (z > -1)
+    hu = np.where(trunk | table, 30, -1000).astype(np.int16)
+    spec = PARAMS.heart.input
+    seen = heart_input(Volume(hu, affine), spec)
+    assert seen.hu.shape == seen.grid.shape == (64, 64, 24)
+    found = target(heart, Volume(hu, affine), seen.grid, model="heart")
+    assert found.sum() / 255 * np.prod(spec.spacing_mm) == pytest.approx(4 / 3 * np.pi * 45**3, rel=0.01)
+    assert np.count_nonzero(seen.hu > -300) * np.prod(spec.spacing_mm) >= trunk.sum() * np.prod(spacing)
+
+
+def test_a_scan_of_air_alone_is_seen_whole():
+    ct = Volume(np.full((100, 100, 20), -1000, np.int16), grid_affine((5.6, 5.6, 5.0), (0.0, 0.0, 0.0)))
+    assert heart_input(ct, PARAMS.heart.input).hu.shape == (100, 100, 20)
 
 
 def test_the_calcium_input_is_the_widened_heart_and_nothing_else(data, tmp_path):

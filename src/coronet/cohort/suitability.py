@@ -118,19 +118,18 @@ def coarse(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:
     step = [2 if block >= 4 else 1 for block in blocks[:2]] + [1]
     if volume.spacing_mm[2] < COARSE_MM / 2:
         step[2] = blocks[2]
-    thinned = volume.array[:: step[0], :: step[1], :: step[2]].astype(np.float32)
-    for axis in range(3):
+    hu = volume.array[:: step[0], :: step[1], :: step[2]]
+    for axis in (2, 1, 0):
         block = blocks[axis] // step[axis]
-        if block > 1:
-            whole = slice(thinned.shape[axis] // block * block)
-            thinned = thinned[(slice(None),) * axis + (whole,)]
-            shape = list(thinned.shape)
-            shape[axis : axis + 1] = [shape[axis] // block, block]
-            thinned = thinned.reshape(shape).mean(axis=axis + 1)
+        layers = np.moveaxis(hu, axis, 0)[: hu.shape[axis] // block * block]
+        total = layers[::block].astype(np.float32)
+        for place in range(1, block):
+            total += layers[place::block]
+        hu = np.moveaxis(total / block, 0, axis)
     spacing = tuple(
         value * step[axis] * (blocks[axis] // step[axis]) for axis, value in enumerate(volume.spacing_mm)
     )
-    return thinned, spacing
+    return hu, spacing
 
 
 def is_hu(hu: np.ndarray) -> bool:
@@ -149,19 +148,18 @@ def find_chest(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Chest:
     from scipy import ndimage
 
     dark = (hu < -500) & (hu > AIR_HU + 8)
-    in_plane = np.zeros((3, 3, 3), bool)
-    in_plane[:, 1, 1] = in_plane[1, :, 1] = True
-    parts, count = ndimage.label(dark, structure=in_plane)
-    areas = np.bincount(parts.ravel(), minlength=count + 1) * spacing_mm[0] * spacing_mm[1] / 100
+    in_plane = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))
+    parts, count = ndimage.label(dark.T, structure=in_plane)
+    parts = parts.T
+    areas = np.bincount(parts.ravel("K"), minlength=count + 1) * spacing_mm[0] * spacing_mm[1] / 100
     # Rims are part air, part tissue, and would make air look like lung.
-    core = np.where(ndimage.binary_erosion(dark, structure=in_plane), parts, 0).ravel()
-    sizes = np.bincount(core, minlength=count + 1)
-    means = np.bincount(core, weights=hu.ravel(), minlength=count + 1) / np.maximum(sizes, 1)
-    rim = np.zeros(hu.shape[:2], bool)
-    rim[[0, -1]] = rim[:, [0, -1]] = True
-    padded = ndimage.binary_dilation(hu <= AIR_HU + 8, structure=in_plane)
+    core = _eroded(dark, axes=2)
+    owner = parts[core]
+    sizes = np.bincount(owner, minlength=count + 1)
+    means = np.bincount(owner, weights=hu[core], minlength=count + 1) / np.maximum(sizes, 1)
+    beside_air = ~_eroded(hu > AIR_HU + 8, axes=2)
     open_air = np.zeros(count + 1, bool)
-    open_air[parts[padded | rim[..., None]]] = True
+    open_air[parts[beside_air]] = True
     is_lung = (areas > 3) & (sizes > 0) & (means < -600) & (means > np.where(open_air, -925, -965))
     is_lung[0] = False
     lung = is_lung[parts]
@@ -169,6 +167,17 @@ def find_chest(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Chest:
     after = np.maximum.accumulate(lung[::-1], axis=0)[::-1]
     between = before & after & ~lung & (hu > -150)
     return Chest(hu, lung, between, spacing_mm)
+
+
+def _eroded(mask: np.ndarray, *, axes: int) -> np.ndarray:
+    """Voxels whose neighbours along the first so many axes are all true; what lies outside is not."""
+    result = mask.copy(order="K")
+    for axis in range(axes):
+        lines, whole = np.moveaxis(result, axis, 0), np.moveaxis(mask, axis, 0)
+        lines[1:] &= whole[:-1]
+        lines[:-1] &= whole[1:]
+        lines[[0, -1]] = False
+    return result
 
 
 def has_heart(chest: Chest) -> bool:
@@ -184,9 +193,7 @@ def has_heart(chest: Chest) -> bool:
 
 def is_bright(chest: Chest) -> bool:
     """Whether the blood between the lungs is brighter than blood without contrast can be."""
-    from scipy import ndimage
-
-    core = ndimage.binary_erosion(chest.between & (chest.hu > -20), iterations=1)
+    core = _eroded(chest.between & (chest.hu > -20), axes=3)
     core &= _heart_slices(chest)
     values = chest.hu[core]
     return bool(values.size) and float(np.median(values)) > BLOOD_HU

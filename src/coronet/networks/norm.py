@@ -68,8 +68,8 @@ class _NormedSelu(torch.autograd.Function):
 class _Rows:
     """Features (n, c, x, y, z) as a matrix, several voxels with all their channels in a row.
 
-    Torch's own sums for batch norm run over each of its columns as if it were a channel: eight channels would
-    leave most of a core's registers empty.
+    Torch's own sums for batch norm run over each of its columns as if it were a channel. So wide, they take a
+    tenth of the time that eight channels alone take it.
     """
 
     def __init__(self, features: torch.Tensor) -> None:
@@ -82,7 +82,7 @@ class _Rows:
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and variance of each channel, by those of the columns."""
         by_columns = torch.batch_norm_update_stats(_as_image(self.values), None, None, 0.0)
-        means, variances = (columns.view(self._voxels, self._channels) for columns in by_columns)
+        means, variances = map(self._by_voxel, by_columns)
         mean = means.mean(0)
         return mean, (variances + (means - mean).square()).mean(0)
 
@@ -99,8 +99,11 @@ class _Rows:
             eps=0.0,
             output_mask=[False, True, True],
         )
-        by_weight, by_bias = (columns.view(self._voxels, self._channels).sum(0) for columns in by_columns[1:])
-        return by_weight, by_bias
+        return self._by_voxel(by_columns[1]).sum(0), self._by_voxel(by_columns[2]).sum(0)
+
+    def _by_voxel(self, columns: torch.Tensor) -> torch.Tensor:
+        """One number for each column as voxels by channels."""
+        return columns.view(self._voxels, self._channels)
 
     def tiled(self, channels: torch.Tensor) -> torch.Tensor:
         """One number for each channel, to be met with every row."""
