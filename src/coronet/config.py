@@ -66,7 +66,7 @@ class InputParams:
     """What a network sees.
 
     ``shape`` is in voxels (x, y, z). Training takes patches of it; inference slides it with ``overlap``.
-    ``margin_mm`` widens the heart's box for the calcium network; the heart network sees the whole scan.
+    ``margin_mm`` widens the heart's box for the calcium network; the heart network sees the trunk.
     """
 
     spacing_mm: tuple[float, float, float]

@@ -44,7 +44,7 @@ class PreparedCase:
         hu: int16, shape (x, y, z).
         target: uint8, same shape; 255 is certain.
         distance: uint8, same shape: tenths of a mm outside of the heart, `FAR` where nothing is seen; None
-            where the whole scan is.
+            where the trunk is.
         grid: where the voxels lie.
     """
 

@@ -44,7 +44,7 @@ class Anchors:
     Attributes:
         lesions: the connected parts of the mask.
         hard: the connected bright things outside of the mask, thinned.
-        anywhere: voxels near the heart, thinned, shape (n, 3); empty where the whole scan is seen.
+        anywhere: voxels near the heart, thinned, shape (n, 3); empty where the trunk is seen.
     """
 
     lesions: tuple[Thing, ...]
