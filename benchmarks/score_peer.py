@@ -28,6 +28,7 @@ def peer(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -> Fo
     from monai.inferers import SlidingWindowInferer
     from monai.transforms import (
         Compose,
+        CropForeground,
         EnsureChannelFirst,
         KeepLargestConnectedComponent,
         LoadImage,
@@ -41,7 +42,8 @@ def peer(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -> Fo
         spec = model.params.input
         seen = Spacing(pixdim=spec.spacing_mm, mode="bilinear")(image)
         low, high = spec.window_hu
-        values = ScaleIntensityRange(low, high, -1.0, 1.0, clip=True)(seen)
+        scaled = ScaleIntensityRange(low, high, -1.0, 1.0, clip=True)(seen)
+        seen = CropForeground(select_fn=lambda values: values > -1.0)(scaled)
         infer = SlidingWindowInferer(
             spec.shape,
             sw_batch_size=4,
@@ -51,7 +53,7 @@ def peer(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -> Fo
             cval=-1.0,
         )
         with torch.inference_mode():
-            logits = infer(values[None].as_tensor(), model.module)[0]
+            logits = infer(seen[None].as_tensor(), model.module)[0]
         seen.set_array(torch.sigmoid(logits))
         return ResampleToMatch(mode="bilinear", padding_mode="zeros")(seen, image)
 
