@@ -73,6 +73,7 @@ def measure(
             calcium_fit=fits["calcium"],
             out=folder / "scores",
             params=params,
+            with_drawn=False,
             tell_seconds=seconds.append,
         )
         agreement = read_json(folder / "scores" / METRICS)["agreement"]

@@ -84,6 +84,7 @@ def score_cohort(
     calcium_fit: Path,
     out: Path,
     params: Params,
+    with_drawn: bool = True,
     progress: Callable[[int, int], None] | None = None,
     tell_seconds: Callable[[float], None] | None = None,
 ) -> tuple[CaseScore, ...]:
@@ -97,6 +98,7 @@ def score_cohort(
         out: folder that is replaced: ``scores.csv``, ``metrics.json``, ``masks/`` with what was found and,
             where exact masks are known, ``drawn.csv`` on what the drawn ones cost.
         params: protocol and risk groups.
+        with_drawn: compare the drawn masks with exact ones too, which tells nothing of the models.
         progress: called with (cases done, cases in all).
         tell_seconds: called with how long each scan took from disk to score and masks on disk; what it is
             compared with is not counted.
@@ -120,7 +122,9 @@ def score_cohort(
                 skipped.append(name)
                 logger.info("%s: not scored, since it has no calcium mask to compare with", name)
             else:
-                found.append(_score_case(case, reference, models, params, part / MASKS))
+                found.append(
+                    _score_case(case, reference, models, params, part / MASKS, with_drawn=with_drawn)
+                )
                 if tell_seconds:
                     tell_seconds(found[-1].seconds)
             if progress:
@@ -148,7 +152,13 @@ class _Result:
 
 
 def _score_case(
-    case: Case, compared: Reference, models: Sequence[LoadedModel], params: Params, folder: Path
+    case: Case,
+    compared: Reference,
+    models: Sequence[LoadedModel],
+    params: Params,
+    folder: Path,
+    *,
+    with_drawn: bool,
 ) -> _Result:
     protocol, groups = find_protocol(params.score.protocol), find_groups(params.score.groups)
     started = time.perf_counter()
@@ -186,7 +196,8 @@ def _score_case(
         lesions_false=lesions.false,
         reference=compared.kind,
     )
-    return _Result(row, seconds, heart_overlap, voxels, lesions, compare_drawn(case, ct, protocol, groups))
+    drawn_case = compare_drawn(case, ct, protocol, groups) if with_drawn else None
+    return _Result(row, seconds, heart_overlap, voxels, lesions, drawn_case)
 
 
 def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from coronet.prepare.geometry import mask_box
+
 
 @dataclasses.dataclass(frozen=True)
 class Overlap:
@@ -119,10 +121,15 @@ def match_lesions(truth: np.ndarray, predicted: np.ndarray) -> LesionMatch:
     import cc3d
 
     truth, predicted = truth > 0, predicted > 0
+    box = mask_box(truth | predicted, (0, 0, 0))
+    if box is None:
+        return LesionMatch(0, 0, 0, 0)
+    place = tuple(map(slice, *box))
+    truth, predicted = truth[place], predicted[place]
     true_parts = cc3d.connected_components(truth, connectivity=26)
     predicted_parts = cc3d.connected_components(predicted, connectivity=26)
     shared = truth & predicted
-    true_count, predicted_count = int(true_parts.max(initial=0)), int(predicted_parts.max(initial=0))
+    true_count, predicted_count = int(true_parts.max()), int(predicted_parts.max())
     return LesionMatch(
         true=true_count,
         found=len(np.unique(true_parts[shared])),
