@@ -3,11 +3,12 @@
     python benchmarks/score.py [--scan CT] [--peer] [--batch 6] [--paper] [--cold] [--out FOLDER]
 
 The peer is written as MONAI's tutorials do it, with the same two networks, windows and overlaps: both scans
-resampled by Spacing, SlidingWindowInferer with Gaussian weights over all of it, answers brought back by
-ResampleToMatch, calcium looked for in the box of the heart. --batch scores so many copies of the scan one by
-one and as a folder; --paper times the paper profile's networks, untrained; --cold starts `coronet score` in
-a new process. Times are medians. What is printed goes to score.json in --out too, and the picture of where
-the time goes to score.svg.
+resampled by Spacing and cut to what is no air by CropForeground, SlidingWindowInferer with Gaussian weights
+over all of it, answers brought back by ResampleToMatch, calcium looked for in the box of the heart. --batch
+scores so many copies of the scan one by one and as a folder; --paper times the paper profile's networks,
+untrained; --cold starts `coronet score` in a new process. Networks run on the GPU where there is one. Times
+are medians. What is printed goes to score.json in --out too, and the picture of where the time goes to
+score.svg.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from coronet.networks.unet import WideningBlock
 from coronet.score.agatston import score_mask
 from coronet.score.batch import LANES, Scorer, score_folder
 from coronet.score.scan import score_scan, write_scan_score
+from coronet.train.device import pick_device
 from coronet.train.metrics import dice
 from coronet.train.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
 
@@ -56,15 +58,23 @@ def timed(steps: Steps, name: str) -> Iterator[None]:
     steps[name] = steps.get(name, 0.0) + time.perf_counter() - started
 
 
+def wait_for_gpu() -> None:
+    """A GPU works on while the program has gone on; nothing where there is none."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 @contextlib.contextmanager
 def watched(model: LoadedModel, found: Steps) -> Iterator[None]:
     """Collect seconds and multiplications of a network while the block runs."""
     begun: list[float] = []
 
     def before(*_: Any) -> None:
+        wait_for_gpu()
         begun.append(time.perf_counter())
 
     def after(*_: Any) -> None:
+        wait_for_gpu()
         found["seconds"] = found.get("seconds", 0.0) + time.perf_counter() - begun.pop()
 
     def count(layer: torch.nn.Module, _: Any, answer: torch.Tensor) -> None:
@@ -210,7 +220,7 @@ def paper(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -> d
         module = build_network(params.network, shape=params.input.shape, seed=1)
         with tempfile.TemporaryDirectory() as folder:
             save_model(Path(folder), module, dataclasses.replace(model.spec, params=params))
-            return load_model(Path(folder))
+            return load_model(Path(folder), device=model.device)
 
     found: dict[str, Steps] = {"heart": {}, "calcium": {}}
     ct = read_scan(path).volume
@@ -225,13 +235,14 @@ def paper(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -> d
 
 
 def processor() -> str:
-    """Its name as the system gives it, and how many cores are used."""
+    """Its name as the system gives it, how many cores are used, and the GPU where there is one."""
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if line.startswith("model name")
     ]
-    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads{gpu}"
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
@@ -269,7 +280,7 @@ def main() -> None:
         if not needed.exists():
             print(f"{needed} is absent; `make demo` makes it, or name another (--help).")
             return
-    models = load_model(given.heart_fit), load_model(given.calcium_fit)
+    models = tuple(load_model(fit, device=pick_device()) for fit in (given.heart_fit, given.calcium_fit))
     with tempfile.TemporaryDirectory() as folder:
         runs = [ours(given.scan, *models, Path(folder)) for _ in range(given.repeats + 1)][1:]
     times, result = medians([steps for steps, _ in runs]), runs[-1][1]

@@ -51,6 +51,8 @@ def peer(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -> Fo
             mode="gaussian",
             padding_mode="constant",
             cval=-1.0,
+            sw_device=model.device,
+            device="cpu",
         )
         with torch.inference_mode():
             logits = infer(seen[None].as_tensor(), model.module)[0]
