@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -58,6 +59,35 @@ def test_one_bad_scan_stops_no_other_and_has_its_reason(inbox, scorer, tmp_path)
             "heart.nii.gz",
             "calcium.nii.gz",
         }
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(("scans", "scores"), [(("with", "bad"), 1), (("bad",), 0), (("with",), 1)])
+def test_the_command_prints_scored_and_refused_scans(
+    scans, scores, as_json, *, inbox, save_fit, coronet, tmp_path
+):
+    for model in ("heart", "calcium"):
+        save_fit(tmp_path / model, model)
+    folder = tmp_path / "chosen"
+    folder.mkdir()
+    for name in scans:
+        (inbox / f"CANARY-{name}.nii.gz").rename(folder / f"{name}.nii.gz")
+    models = ("--heart-model", "heart", "--calcium-model", "calcium")
+    options = ("--batch", "--out", "out", *models, *(["--json"] if as_json else []))
+    done = coronet(tmp_path, "score", "chosen", *options)
+    refused = len(scans) - scores
+    assert done.returncode == (2 if refused else 0), done.stderr
+    assert "Traceback" not in done.stderr
+    if as_json:
+        rows = json.loads(done.stdout)["rows"]
+        assert [bool(row["reason"]) for row in rows].count(True) == refused and len(rows) == len(scans)
+    else:
+        lines = done.stdout.splitlines()
+        assert len(lines) == len(scans)
+        assert sum(", group " in line for line in lines) == scores
+        assert sum("damaged" in line for line in lines) == refused
+    if refused:
+        assert f"{refused} of {len(scans)} scans could not be scored" in done.stderr
 
 
 def test_results_name_no_file_and_no_patient(inbox, scorer, tmp_path, caplog):

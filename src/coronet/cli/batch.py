@@ -33,8 +33,7 @@ def score_batch(folder: Path, out: Path, *, scorer: Scorer, groups: str, again: 
         typer.echo(json.dumps(dataclasses.asdict(found)))
     else:
         for row in found.rows:
-            scored = f"{row.agatston:.1f} ({row.low:.1f} … {row.high:.1f}), group {row.group}"
-            typer.echo(f"{row.scan}: {row.reason or scored}{f'; beware: {row.flags}' if row.flags else ''}")
+            typer.echo(row.line())
     if found.refused:
         raise InputError(
             f"{len(found.refused)} of {len(found.rows)} scans could not be scored; "

@@ -34,6 +34,11 @@ class BatchRow:
     flags: str = ""
     reason: str = ""
 
+    def line(self) -> str:
+        """One line for the terminal: the score with its interval and group, or why there is none."""
+        result = self.reason or f"{self.agatston:.1f} ({self.low:.1f} … {self.high:.1f}), group {self.group}"
+        return f"{self.scan}: {result}{f'; beware: {self.flags}' if self.flags else ''}"
+
 
 def row_of(scan: str, answer: Mapping[str, Any], preset: str) -> BatchRow:
     """The row of a scan whose ``score.json`` is ``answer``, with its risk group by ``preset``."""
