@@ -34,7 +34,7 @@ ROD_SLICES = (31, 34)
 RODS_MM = 34.0
 """Both calibration rods lie nearer to the axis than this."""
 BEST_SLICE = 22
-INSERT_MM = 4.5
+INSERT_MM = 5.0
 """Radius around a found insert that holds all of it, blur included."""
 LABELS = {5.0: (-14, 38), 3.0: (0, -30), 1.0: (-10, 9)}
 """Places of the captions along the row whose inserts lie too near for captions above them, in points."""
@@ -42,6 +42,8 @@ LEAST_MM3 = 10.0
 """Smaller components of the real scan are noise."""
 SPOKES = {0: 800.0, 120: 400.0, 240: 200.0}
 """Direction of the real phantom's three rows of inserts in degrees, and their density."""
+PLACES_MM = {5.0: 37.0, 3.0: 25.0, 1.0: 13.0}
+"""Distance of the real phantom's inserts from the axis, by size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +174,28 @@ def score_real(folder: Path) -> RealScan:
     )
 
 
+def insert_scores(real: RealScan) -> dict[tuple[float, float], float]:
+    """Agatston score of each insert by itself, by size in mm and density in mg/cm³.
+
+    Each is scored in a disc around it; one that is lost in the noise, in a disc on the line from the axis to
+    the insert of 3 mm and the same density.
+    """
+    x, y = np.meshgrid(*(np.arange(size) for size in real.ct.shape[:2]), indexing="ij")
+    step = real.ct.spacing_mm[0]
+    lesions = {(insert.size_mm, insert.density): lesion for insert, lesion in real.found}
+    scores = {}
+    for (size, density), lesion in lesions.items():
+        share = 1.0
+        if lesion is None:
+            lesion, share = lesions[3.0, density], PLACES_MM[size] / PLACES_MM[3.0]
+        centre = [at + share * (own - at) for at, own in zip(real.axis, lesion.centre_voxel, strict=False)]
+        disc = np.zeros(real.ct.shape, bool)
+        near = np.hypot(x - centre[0], y - centre[1]) * step < INSERT_MM
+        disc[:, :, slice(*INSERT_SLICES)] = near[:, :, None]
+        scores[size, density] = score_mask(real.ct, disc).scores.agatston
+    return scores
+
+
 def _calibrate(ct: Volume, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> float:
     """Density of the bright rod over its HU above the water rod's; the rods lie below the inserts."""
     from scipy import ndimage
@@ -196,10 +220,8 @@ def _name(
         across, up = (lesion.centre_voxel[0] - axis[0]) * step, (lesion.centre_voxel[1] - axis[1]) * step
         angle = math.degrees(math.atan2(up, across)) % 360
         spoke = min(SPOKES, key=lambda at: abs((angle - at + 180) % 360 - 180))
-        size = min(
-            (5.0, 37.0), (3.0, 25.0), (1.0, 13.0), key=lambda pair: abs(pair[1] - math.hypot(across, up))
-        )
-        places[size[0], SPOKES[spoke]] = lesion
+        size = min(PLACES_MM, key=lambda size: abs(PLACES_MM[size] - math.hypot(across, up)))
+        places[size, SPOKES[spoke]] = lesion
     return tuple((insert, places.get((insert.size_mm, insert.density))) for insert in INSERTS)
 
 

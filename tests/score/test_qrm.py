@@ -9,6 +9,19 @@ from pathlib import Path
 
 import pytest
 
+REFERENCE = {
+    # (size in mm, density in mg/cm³): Agatston score by another program, FQM
+    (5.0, 800.0): 402.93965,
+    (3.0, 800.0): 88.11328,
+    (1.0, 800.0): 6.19174,
+    (5.0, 400.0): 238.38214,
+    (3.0, 400.0): 69.53805,
+    (1.0, 400.0): 0.0,
+    (5.0, 200.0): 138.59981,
+    (3.0, 200.0): 22.86182,
+    (1.0, 200.0): 0.0,
+}
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "qrm_phantom.py"
 
 
@@ -74,3 +87,11 @@ def test_the_real_phantoms_inserts_are_found_and_weighed(qrm, real_data):
         assert scores == sorted(scores)
     assert real.result.scores.mass_mg == pytest.approx(168.23, rel=0.25)
     assert real.result.groups["aha"] == ">=400"
+
+
+def test_each_insert_of_the_real_phantom_scores_what_another_program_says(qrm, real_data):
+    """Pieces of 8 neighbours in a slice, of 130 HU and 1 mm² or more, by area, weight and spacing / 3 mm."""
+    real = qrm.score_real(real_data / "qrm_calcium_phantom")
+    scores = qrm.insert_scores(real)
+    assert scores == pytest.approx(REFERENCE, abs=5e-4)
+    assert real.result.scores.agatston == pytest.approx(sum(REFERENCE.values()), abs=5e-4)
