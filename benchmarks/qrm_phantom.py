@@ -185,10 +185,8 @@ def insert_scores(real: RealScan) -> dict[tuple[float, float], float]:
     lesions = {(insert.size_mm, insert.density): lesion for insert, lesion in real.found}
     scores = {}
     for (size, density), lesion in lesions.items():
-        share = 1.0
-        if lesion is None:
-            lesion, share = lesions[3.0, density], PLACES_MM[size] / PLACES_MM[3.0]
-        centre = [at + share * (own - at) for at, own in zip(real.axis, lesion.centre_voxel, strict=False)]
+        guide, share = lesion or lesions[3.0, density], 1.0 if lesion else PLACES_MM[size] / PLACES_MM[3.0]
+        centre = [at + share * (own - at) for at, own in zip(real.axis, guide.centre_voxel, strict=False)]
         disc = np.zeros(real.ct.shape, bool)
         near = np.hypot(x - centre[0], y - centre[1]) * step < INSERT_MM
         disc[:, :, slice(*INSERT_SLICES)] = near[:, :, None]
