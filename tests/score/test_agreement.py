@@ -149,7 +149,7 @@ def test_the_answer_has_the_promised_keys_and_the_same_seed_gives_it_again():
     assert one["spearman"] == pytest.approx(stats.spearmanr(reference, predicted).statistic)
     assert one["bias"] == pytest.approx((predicted - reference).mean())
     assert set(one["intervals"]) == set(one) - {
-        "intervals", "undefined", "confusion", "groups", "pairs", "reference", "predicted",
+        "intervals", "undefined", "confusion", "groups", "pairs", "reference", "predicted", "same_group",
     }  # fmt: skip
 
 

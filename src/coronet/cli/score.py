@@ -144,11 +144,18 @@ def _model_folders(named: Sequence[str], heart: str, calcium: str) -> tuple[Path
 
 def show_agreement(
     table: Annotated[
-        Path, typer.Argument(metavar="TABLE.csv", help="Two columns of scores, an id before them or not.")
+        Path,
+        typer.Argument(
+            metavar="TABLE.csv",
+            help="A heading, and a row a scan; commas, semicolons or tabs between fields.",
+        ),
     ],
     *,
     reference: Annotated[str | None, typer.Option(help="Column with the reference scores.")] = None,
     predicted: Annotated[str | None, typer.Option(help="Column with the scores to judge.")] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="Column that names the scans; none may be there twice.")
+    ] = None,
     groups: Annotated[str, typer.Option(help="paper, aha or five.")] = "paper",
     resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap behind the intervals.")] = 1000,
     out: Annotated[Path | None, typer.Option(help="Folder for agreement.json, .png and .svg.")] = None,
@@ -161,11 +168,16 @@ def show_agreement(
     from coronet.score import agreement as statistics
     from coronet.score import pairs, plots
 
-    columns = pairs.read_pairs(table, reference=reference, predicted=predicted)
+    columns = pairs.read_pairs(table, reference=reference, predicted=predicted, id_column=id_column)
     found = statistics.agreement(
         columns.reference, columns.predicted, groups=groups, names=columns.names, resamples=resamples
     )
+    answer = {**found.to_json(), "id": list(columns.ids)}
     if out is not None:
-        write_json(out / "agreement.json", found.to_json())
+        write_json(out / "agreement.json", answer)
         plots.write_agreement(found, out)
-    typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    named = f"column {', '.join(columns.ids)}" if columns.ids else "no column; every row counts as another"
+    typer.echo("\n".join([*found.lines(), f"scans are named by: {named}"]))

@@ -15,6 +15,36 @@ from coronet.score.bootstrap import icc, resample
 from coronet.score.groups import Groups, find_groups
 
 LEAST_PAIRS = 3
+ROUNDING = 1e-12
+"""A statistic this near to 0 is 0: what is left of two equal sums, such as −2.2e−16."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactShare:
+    """A share with its 95 % interval of Clopper and Pearson (Biometrika 1934;26:404).
+
+    It keeps a width where all pairs agree, in which case a bootstrap has none.
+    """
+
+    same: int
+    of: int
+    low: float
+    high: float
+
+    def line(self) -> str:
+        """The share as text."""
+        return (
+            f"{self.same} of {self.of} pairs are in the same group: at least {self.low:.1%} of all such "
+            "scans (95 %, Clopper-Pearson)"
+        )
+
+
+def exact_share(same: int, of: int) -> ExactShare:
+    """``same`` of ``of`` pairs, with the interval of the share."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(same, of).proportion_ci(confidence_level=0.95, method="exact")
+    return ExactShare(same, of, float(interval.low), float(interval.high))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +85,9 @@ class Agreement:
         groups: the bins.
         confusion: pairs by (predicted group, reference group), shape (groups, groups).
         statistics: of all pairs.
-        intervals: 95 % percentile bootstrap interval of each statistic; for ``limits`` one for either.
+        same_group: pairs in the same group, with the exact interval of their share.
+        intervals: 95 % percentile bootstrap interval of each statistic, but the exact one of
+            ``concordance``; for ``limits`` one for either.
         undefined: share of resamples in which a statistic was not defined and that its interval leaves out.
         reference: scores, shape (pairs,).
         predicted: scores, shape (pairs,).
@@ -66,6 +98,7 @@ class Agreement:
     groups: Groups
     confusion: np.ndarray
     statistics: Statistics
+    same_group: ExactShare
     intervals: Mapping[str, tuple[float, float] | tuple[tuple[float, float], tuple[float, float]]]
     undefined: Mapping[str, float]
     reference: np.ndarray
@@ -88,8 +121,15 @@ class Agreement:
         found = [f"{self.pairs} pairs, groups {', '.join(self.groups.labels)}; 95 % intervals in brackets"]
         width = max(map(len, words.values()))
         for name, word in words.items():
-            low, high = self.intervals[name]
-            found.append(f"{word:<{width}}  {getattr(self.statistics, name):.4g}  [{low:.4g}, {high:.4g}]")
+            value, (low, high) = getattr(self.statistics, name), self.intervals[name]
+            if not math.isfinite(value):
+                found.append(f"{word:<{width}}  not defined")
+            elif not math.isfinite(low) or math.isclose(low, high, rel_tol=ROUNDING, abs_tol=ROUNDING):
+                # [1, 1] would be what three pairs give as well as three thousand
+                found.append(f"{word:<{width}}  {value:.4g}  no interval, since all resamples are alike")
+            else:
+                found.append(f"{word:<{width}}  {value:.4g}  [{low:.4g}, {high:.4g}]")
+        found.append(self.same_group.line())
         low, high = self.statistics.limits
         found.append(f"{'limits of agreement':<{width}}  {low:.1f} to {high:.1f}")
         found.append(f"groups: {self.names[1]} in rows, {self.names[0]} in columns")
@@ -104,6 +144,7 @@ class Agreement:
             **_nulls(dataclasses.asdict(self.statistics)),
             "intervals": _nulls(dict(self.intervals)),
             "undefined": dict(self.undefined),
+            "same_group": dataclasses.asdict(self.same_group),
             "confusion": {
                 "labels": list(self.groups.labels),
                 "rows": self.names[1],
@@ -145,20 +186,24 @@ def agreement(
             f"{names[0]} has {reference.size} scores and {names[1]} {predicted.size}; they go in pairs."
         )
     if reference.size < LEAST_PAIRS:
-        raise InputError(f"{reference.size} pairs of scores; agreement needs at least {LEAST_PAIRS}.")
+        raise InputError(
+            f"Pairs of scores: {reference.size}. Agreement needs at least {LEAST_PAIRS} scans with both."
+        )
     if resamples < 1:
         raise InputError(f"{resamples} resamples; the intervals need at least 1, better 1000.")
     bins = find_groups(groups)
-    classes = np.array([[bins.index(score) for score in scores] for scores in (reference, predicted)])
+    classes = np.array([bins.indices(scores) for scores in (reference, predicted)])
     whole = _statistics(reference, predicted, classes, len(bins.labels))
     drawn = resample(reference, predicted, classes, groups=len(bins.labels), resamples=resamples, seed=seed)
     intervals, undefined = _intervals(drawn)
+    same = exact_share(int((classes[0] == classes[1]).sum()), reference.size)
     return Agreement(
         pairs=reference.size,
         groups=bins,
         confusion=_confusion(classes, len(bins.labels)),
         statistics=whole,
-        intervals=intervals,
+        same_group=same,
+        intervals=intervals | {"concordance": (same.low, same.high)},
         undefined=undefined,
         reference=reference,
         predicted=predicted,
@@ -178,7 +223,7 @@ def _statistics(reference: np.ndarray, predicted: np.ndarray, classes: np.ndarra
     one, two = icc(reference, predicted)
     difference = predicted - reference
     bias, spread = float(difference.mean()), 1.96 * float(difference.std())
-    return Statistics(
+    found = Statistics(
         kappa=_kappa(classes, count, None),
         kappa_linear=_kappa(classes, count, "linear"),
         kappa_quadratic=_kappa(classes, count, "quadratic"),
@@ -189,6 +234,14 @@ def _statistics(reference: np.ndarray, predicted: np.ndarray, classes: np.ndarra
         pearson=float(pearson),
         bias=bias,
         limits=(bias - spread, bias + spread),
+    )
+    return dataclasses.replace(
+        found,
+        **{
+            name: 0.0
+            for name, value in dataclasses.asdict(found).items()
+            if name != "limits" and abs(value) < ROUNDING
+        },
     )
 
 
@@ -209,7 +262,7 @@ def _confusion(classes: np.ndarray, count: int) -> np.ndarray:
 def _intervals(drawn: np.ndarray) -> tuple[dict[str, Any], dict[str, float]]:
     """95 % percentile intervals over resamples, ``drawn`` of shape (resamples, values)."""
     pairs = []
-    for values in drawn.T:
+    for values in np.where(np.abs(drawn) < ROUNDING, 0.0, drawn).T:
         defined = values[np.isfinite(values)]
         low, high = np.percentile(defined, [2.5, 97.5]) if defined.size else (math.nan, math.nan)
         pairs.append((float(low), float(high)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -17,7 +16,9 @@ import numpy as np
 from coronet.errors import InputError, ParamsError
 
 TOLERANCE = 1e-6
-"""Scores this near to a bound are on it: a score is a sum of products and carries rounding errors."""
+"""Scores this near to 0 or to a bound are on it: a score is a sum of products and carries rounding errors."""
+HIGHEST = 1e9
+"""No score of any method comes near it; larger numbers are identifiers or another quantity."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +46,20 @@ class Groups:
         Raises:
             InputError: the score is negative, infinite or no number.
         """
-        if not (math.isfinite(score) and score >= 0):
-            raise InputError(f"{score} is no calcium score; a score is a number of 0 or more.")
-        if score == 0:
-            return 0
+        return int(self.indices(np.array([score], dtype=np.float64))[0])
+
+    def indices(self, scores: np.ndarray) -> np.ndarray:
+        """Number of the group of each score, from 0; both arrays of shape (n,).
+
+        Raises:
+            InputError: a score is negative, infinite, beyond `HIGHEST` or no number.
+        """
+        wrong = scores[~((scores >= -TOLERANCE) & (scores <= HIGHEST))]
+        if wrong.size:
+            raise InputError(f"{wrong[0]} is no calcium score; a score is a number from 0 to {HIGHEST:.0e}.")
         shift = TOLERANCE if self.bound_is_above else -TOLERANCE
-        return 1 + int(np.searchsorted(self.bounds, score + shift, side="right"))
+        above_zero = 1 + np.searchsorted(self.bounds, scores + shift, side="right")
+        return np.where(scores <= TOLERANCE, 0, above_zero)
 
 
 PRESETS: Mapping[str, Groups] = MappingProxyType(

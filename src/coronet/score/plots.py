@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MANY = 2000
+"""Points beyond which the SVG holds them as one picture; as shapes they would be megabytes."""
 INK, BLUE, RED, GREY = "#1d2733", "#2b6cb0", "#b83232", "#9aa5b1"
 
 
@@ -55,7 +57,7 @@ def _draw_scatter(axes: Axes, found: Agreement) -> None:
     for bound in found.groups.bounds:
         axes.axvline(bound, color=GREY, linewidth=0.5, linestyle=":")
         axes.axhline(bound, color=GREY, linewidth=0.5, linestyle=":")
-    axes.scatter(found.reference, found.predicted, s=14, color=BLUE, alpha=0.5, linewidths=0)
+    _draw_points(axes, found.reference, found.predicted)
     for scale, limit in ((axes.set_xscale, axes.set_xlim), (axes.set_yscale, axes.set_ylim)):
         scale("symlog", linthresh=10)
         limit(-1, highest)
@@ -67,9 +69,13 @@ def _draw_scatter(axes: Axes, found: Agreement) -> None:
     )
 
 
+def _draw_points(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    axes.scatter(x, y, s=14, color=BLUE, alpha=0.5, linewidths=0, rasterized=len(x) > MANY)
+
+
 def _draw_difference(axes: Axes, found: Agreement) -> None:
     mean = (found.reference + found.predicted) / 2
-    axes.scatter(mean, found.predicted - found.reference, s=14, color=BLUE, alpha=0.5, linewidths=0)
+    _draw_points(axes, mean, found.predicted - found.reference)
     statistics = found.statistics
     low, high = statistics.limits
     axes.axhline(0, color=GREY, linewidth=0.8)
