@@ -332,28 +332,6 @@ def test_a_cut_file_condemns_its_folder(tmp_path, write_dicom, picture, kept):
         read_scan(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("agent", "route", "expected"),
-    [
-        (None, None, None),
-        ("", None, None),
-        ("ISOVUE300/100", None, True),
-        ("NONE", None, False),
-        ("Gastrografin", "ORAL", False),
-        ("ORAL CONTRAST", None, False),
-    ],
-)
-def test_contrast_as_the_header_says_it(tmp_path, write_dicom, agent, route, expected):
-    def change(dataset, index):
-        if agent is not None:
-            dataset.ContrastBolusAgent = agent
-        if route is not None:
-            dataset.ContrastBolusRoute = route
-
-    write_dicom(tmp_path, np.random.default_rng(0).integers(0, 2000, (3, 8, 8)).astype("u2"), change=change)
-    assert read_scan(tmp_path).facts.contrast is expected
-
-
 def test_free_text_in_the_kernel_is_not_kept(tmp_path, write_dicom, picture):
     def change(dataset, index):
         dataset.ConvolutionKernel = "Jane Doe 1950"

@@ -72,13 +72,14 @@ def test_magnetic_resonance_as_nifti_is_no_hu(real_data):
     assert "not_hu" in suitability(read_scan(folder / "001_ground_truth.nii.gz").volume, FACTS)
 
 
-@pytest.mark.parametrize("blood", [180, 300])
-def test_bright_blood_without_a_word_in_the_header_is_contrast(real_data, chest, blood):
+@pytest.mark.parametrize(("blood", "contrast"), [(180, None), (300, None), (300, False)])
+def test_bright_blood_is_contrast_whatever_the_header_leaves_open(real_data, chest, blood, contrast):
     from coronet.cohort.masks import read_mask
 
     heart = read_mask(real_data / "lidc_3mm" / "0506_msk.nrrd", chest, labels=(1, 3)) > 0
     bright = np.where(heart, chest.array + np.int16(blood - 40), chest.array)
-    assert suitability(chest.with_array(bright), FACTS) == ("contrast",)
+    facts = ScanFacts(patient="", source="dicom", contrast=contrast)
+    assert suitability(chest.with_array(bright), facts) == ("contrast",)
 
 
 def test_contrast_in_the_header_counts_alone(chest):

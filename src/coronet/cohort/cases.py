@@ -37,7 +37,8 @@ class ScanFacts:
         kernel: reconstruction kernel as the scanner names it, or empty.
         slice_thickness_mm: nominal thickness, or None; slice *spacing* is in the volume's affine.
         tube_kv: tube voltage in kV, or None.
-        contrast: True where the header says that a contrast agent was given, None where it says nothing.
+        contrast: True where the header says that a contrast agent was given into the blood, False where it
+            says that none was, None where its words do not decide.
         flags: reasons to be careful, such as ``contrast``, ``not_hu``, ``no_heart_in_view``.
     """
 

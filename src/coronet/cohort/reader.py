@@ -15,6 +15,7 @@ import numpy as np
 
 from coronet.cohort.cases import ScanFacts
 from coronet.cohort.formats import dicom, metaimage, nifti, nrrd
+from coronet.cohort.formats.contrast import contrast_given
 from coronet.cohort.formats.loaded import Loaded
 from coronet.cohort.volume import AIR_HU, Volume, fit_dtype, to_ras
 from coronet.errors import UnreadableScan
@@ -88,7 +89,7 @@ def read_series(series: dicom.Series, where: str) -> Scan:
         kernel=dicom.kernel_name(first.dataset),
         slice_thickness_mm=first.thickness_mm,
         tube_kv=dicom.tube_kv(series.pictures),
-        contrast=dicom.contrast_given(first.dataset),
+        contrast=contrast_given({id(item.dataset): item.dataset for item in series.pictures}.values()),
     )
     return Scan(volume, facts, dicom.identity(series))
 

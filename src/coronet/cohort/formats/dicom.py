@@ -26,7 +26,6 @@ KERNEL = re.compile(
 """Shapes of kernel names that scanners write; free text in the tag is not kept."""
 
 NO_IDENTITY = ("", "0", "anon", "anonymous", "anonymized", "anonymised", "none", "unknown", "patient", "test")
-NO_CONTRAST = ("NO", "NONE", "N", "0", "WITHOUT", "NATIVE")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,16 +168,6 @@ def kernel_name(dataset: Dataset) -> str:
     value = dataset.get("ConvolutionKernel") or ""
     first = str(value if isinstance(value, str) else next(iter(value), "")).strip()
     return first if KERNEL.fullmatch(first) else ""
-
-
-def contrast_given(dataset: Dataset) -> bool | None:
-    """Whether the header says that a contrast agent was given into the blood; None where it says nothing."""
-    agent = str(dataset.get("ContrastBolusAgent") or "").strip().upper()
-    route = str(dataset.get("ContrastBolusRoute") or "").strip().upper()
-    if not agent:
-        return None
-    oral = any(word in text for word in ("ORAL", "RECTAL") for text in (route, agent))
-    return not oral and agent not in NO_CONTRAST
 
 
 def tube_kv(pictures: Sequence[Picture]) -> float | None:

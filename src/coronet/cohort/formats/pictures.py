@@ -37,7 +37,9 @@ TAGS = [
     *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
-    *("ConvolutionKernel", "KVP", "ContrastBolusAgent", "ContrastBolusRoute"),
+    *("ConvolutionKernel", "KVP", "ContrastBolusAgent", "ContrastBolusAgentSequence", "ContrastBolusRoute"),
+    *("ContrastBolusAdministrationRouteSequence", "ContrastBolusIngredient", "ContrastBolusVolume"),
+    *("ContrastBolusTotalDose", "ContrastBolusIngredientConcentration"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData"),
 ]
 """All that is ever parsed of a file; names, dates and private blocks are passed over unread."""
