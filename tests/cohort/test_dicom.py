@@ -6,11 +6,11 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedCTImageStorage, JPEGLSLossless, RLELossless, generate_uid
+from pydicom.uid import JPEGLSLossless, RLELossless, generate_uid
 
 from coronet.cohort.reader import read_scan
 from coronet.errors import UnreadableScan
+from enhanced import enhanced
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 CORONAL = (1, 0, 0, 0, 0, -1)
@@ -210,36 +210,6 @@ def test_localizers_and_pictures_in_colour_are_passed_over(tmp_path, write_dicom
     assert read_scan(tmp_path).volume.shape == (8, 8, 4)
     with pytest.raises(UnreadableScan, match="no CT volume in it .*1 × localizer"):
         read_scan(tmp_path / "scout")
-
-
-def enhanced(slices: np.ndarray, *, depths: list[float], intercepts: list[float]) -> Dataset:
-    """An Enhanced CT object, a frame a slice, geometry in the functional groups."""
-    dataset = Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = EnhancedCTImageStorage, generate_uid()
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
-    dataset.Modality, dataset.ImageType = "CT", ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
-    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = slices.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-    shared, measures, orientation = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing, measures.SliceThickness = [0.7, 0.8], 3.0
-    orientation.ImageOrientationPatient = list(AXIAL)
-    shared.PixelMeasuresSequence = Sequence([measures])
-    shared.PlaneOrientationSequence = Sequence([orientation])
-    dataset.SharedFunctionalGroupsSequence = Sequence([shared])
-    frames = []
-    for depth, intercept in zip(depths, intercepts, strict=True):
-        frame, place, values = Dataset(), Dataset(), Dataset()
-        place.ImagePositionPatient = [-10.0, -20.0, depth]
-        values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, intercept, "HU"
-        frame.PlanePositionSequence = Sequence([place])
-        frame.PixelValueTransformationSequence = Sequence([values])
-        frames.append(frame)
-    dataset.PerFrameFunctionalGroupsSequence = Sequence(frames)
-    dataset.PixelData = slices.tobytes()
-    return dataset
 
 
 def test_enhanced_multi_frame_is_read_in_the_order_of_its_positions(tmp_path, picture):

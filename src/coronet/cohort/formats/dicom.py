@@ -25,6 +25,9 @@ KERNEL = re.compile(
 )
 """Shapes of kernel names that scanners write; free text in the tag is not kept."""
 
+TUBE_KV = (20.0, 400.0)
+"""Tube voltages that occur."""
+
 NO_IDENTITY = ("", "0", "anon", "anonymous", "anonymized", "anonymised", "none", "unknown", "patient", "test")
 
 
@@ -171,6 +174,7 @@ def kernel_name(dataset: Dataset) -> str:
 
 
 def tube_kv(pictures: Sequence[Picture]) -> float | None:
-    """Tube voltage in kV, or None."""
+    """Tube voltage in kV, or None where the header does not say one that a CT scanner has."""
     value = pictures[0].dataset.get("KVP")
-    return float(value) if value not in (None, "") else None
+    voltage = float(value) if isinstance(value, int | float) else 0.0
+    return voltage if TUBE_KV[0] <= voltage <= TUBE_KV[1] else None

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from coronet.cohort.formats.decimals import UnreadableNumber, last_digit, read_numbers
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -30,19 +32,28 @@ PICTURE_WORDS = {
 }
 """Words of ImageType that tell pictures whose values are no HU of one place."""
 
+HU_NAMES = ("", "HU", "US", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS")
+"""RescaleType of pictures in HU: by the standard, unspecified, and as some programs write it."""
+
 TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID"),
     *("SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "TemporalPositionIndex"),
     *("InstanceNumber", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
     *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("ModalityLUTSequence", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("SliceThickness", "SpacingBetweenSlices"),
     *("ConvolutionKernel", "KVP", "ContrastBolusAgent", "ContrastBolusAgentSequence", "ContrastBolusRoute"),
     *("ContrastBolusAdministrationRouteSequence", "ContrastBolusIngredient", "ContrastBolusVolume"),
     *("ContrastBolusTotalDose", "ContrastBolusIngredientConcentration"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData"),
+    *("FloatPixelData", "DoubleFloatPixelData"),
 ]
 """All that is ever parsed of a file; names, dates and private blocks are passed over unread."""
+
+
+PIXEL_TAGS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
+"""FloatPixelData, DoubleFloatPixelData and PixelData."""
 
 
 class NotUsable(Exception):
@@ -65,7 +76,10 @@ class Picture:
         along_row, along_column: unit vectors, LPS.
         spacing_mm: distance between pixels (along a row, along a column).
         slope, intercept: of the line from stored values to HU.
+        position_digits_mm: unit of the last digit that each coordinate of the position is written with, or 0.
+        spacing_digits_mm: the same of the spacing.
         thickness_mm: nominal, or None.
+        nominal_steps_mm: what the header says of the distance between slices; it may be wrong.
         acquisition: what tells two pictures of one place apart that were taken at different times.
     """
 
@@ -78,7 +92,10 @@ class Picture:
     spacing_mm: tuple[float, float]
     slope: float
     intercept: float
+    position_digits_mm: tuple[float, ...]
+    spacing_digits_mm: tuple[float, ...]
     thickness_mm: float | None
+    nominal_steps_mm: tuple[float, ...]
     acquisition: tuple[str, str]
 
     @property
@@ -138,12 +155,31 @@ def parse(path: Path) -> Dataset:
             # The warnings quote header values, which may name the patient.
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path, force=True, specific_tags=TAGS, defer_size=4096)
-            for tag in set(dataset.keys()) - {pydicom.tag.Tag("PixelData")}:
-                dataset[tag]  # values are parsed at first use: here, where faults are expected
+            read_numbers(dataset)
+            for tag in set(dataset.keys()) - PIXEL_TAGS:
+                _parse_value(dataset, tag)
+    except Damaged:
+        raise
+    except UnreadableNumber as error:
+        raise Damaged(str(error)) from error
     except Exception as error:
         # Whatever the parser raises on bytes that are not what they should be.
         raise Damaged(f"header cannot be parsed ({type(error).__name__})") from error
     return dataset
+
+
+def _parse_value(dataset: Dataset, tag: int) -> None:
+    """Parse one element now, where faults are expected, and not at its first use."""
+    from pydicom.datadict import keyword_for_tag
+
+    try:
+        dataset[tag]
+    except Exception as error:
+        # As above.
+        raise Damaged(
+            f"{keyword_for_tag(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X}) cannot be parsed "
+            f"({type(error).__name__})"
+        ) from error
 
 
 def pictures_of(path: Path) -> tuple[Picture, ...]:
@@ -179,7 +215,8 @@ def _demand_ct(dataset: Dataset) -> None:
         if kind in CT_CLASSES:
             raise Damaged("header ends early")
         raise NotUsable("object without a picture")
-    if int(dataset.get("SamplesPerPixel", 1)) != 1:
+    palette = str(dataset.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR"
+    if int(dataset.get("SamplesPerPixel", 1)) != 1 or palette:
         raise NotUsable("picture in colour")
     kinds = {part for word in _many(dataset.get("ImageType")) for part in _words(str(word))}
     for name, words in PICTURE_WORDS.items():
@@ -187,13 +224,15 @@ def _demand_ct(dataset: Dataset) -> None:
             raise NotUsable(name)
     if kind.startswith(SECONDARY_CAPTURE):
         raise NotUsable("secondary capture")
+    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+        raise Damaged("pixels as floating-point numbers (FloatPixelData), which are not read")
     if "PixelData" not in dataset:
         raise Damaged("no pixels")
+    if dataset.get("ModalityLUTSequence"):
+        raise Damaged("HU by a table (ModalityLUTSequence (0028,3000)), which is not read")
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation"):
         if not isinstance(dataset.get(keyword), int):
             raise Damaged(f"no {keyword}")
-    for keyword in ("InstanceNumber", "SeriesNumber", "KVP"):
-        _number(dataset.get(keyword), None)
 
 
 def _pictures(path: Path, dataset: Dataset) -> Iterator[Picture]:
@@ -215,28 +254,33 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
                 return items[0].get(keyword)
         return dataset.get(keyword)
 
-    def vector(keyword: str, sequence: str, length: int) -> np.ndarray:
-        numbers = np.asarray([float(number) for number in _many(value(keyword, sequence))])
+    def vector(keyword: str, sequence: str, length: int) -> tuple[np.ndarray, tuple[float, ...]]:
+        written = _many(value(keyword, sequence))
+        numbers = np.asarray([float(number) for number in written])
         if numbers.shape != (length,) or not np.isfinite(numbers).all():
             raise Damaged(f"no {keyword}")
-        return numbers
+        return numbers, tuple(last_digit(number) for number in written)
 
-    rescale_type = str(value("RescaleType", "PixelValueTransformationSequence") or "HU")
-    if rescale_type not in ("HU", "US"):
+    rescale_type = str(value("RescaleType", "PixelValueTransformationSequence") or "").strip().upper()
+    if rescale_type not in HU_NAMES:
         raise NotUsable("picture that is not in HU")
-    position = vector("ImagePositionPatient", "PlanePositionSequence", 3)
-    orientation = vector("ImageOrientationPatient", "PlaneOrientationSequence", 6)
-    spacing = vector("PixelSpacing", "PixelMeasuresSequence", 2)
-    thickness = value("SliceThickness", "PixelMeasuresSequence")
+    position, position_digits = vector("ImagePositionPatient", "PlanePositionSequence", 3)
+    orientation, _ = vector("ImageOrientationPatient", "PlaneOrientationSequence", 6)
+    spacing, spacing_digits = vector("PixelSpacing", "PixelMeasuresSequence", 2)
+    thickness = _positive(value("SliceThickness", "PixelMeasuresSequence"))
+    # Its sign, where it has one, tells the direction of the stack, which positions tell as well.
+    between = _positive(abs(_number(value("SpacingBetweenSlices", "PixelMeasuresSequence"), 0.0)))
     along_row, along_column = orientation[:3], orientation[3:]
     lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
     skew = max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(along_row @ along_column))
-    if skew > 1e-2 or (spacing <= 0).any():
-        raise Damaged("orientation or spacing that cannot be right")
+    if skew > 1e-2:
+        raise Damaged("ImageOrientationPatient (0020,0037) that cannot be right")
+    if (spacing <= 0).any():
+        raise Damaged("PixelSpacing (0028,0030) that cannot be right")
     slope = _number(value("RescaleSlope", "PixelValueTransformationSequence"), 1.0)
     intercept = _number(value("RescaleIntercept", "PixelValueTransformationSequence"), 0.0)
     if not (0 < abs(slope) < 1e3 and abs(intercept) < 1e5):
-        raise Damaged("rescaling that cannot be right")
+        raise Damaged("RescaleSlope (0028,1053) or RescaleIntercept (0028,1052) that cannot be right")
     return Picture(
         path=path,
         dataset=dataset,
@@ -248,7 +292,10 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
         spacing_mm=(float(spacing[1]), float(spacing[0])),
         slope=slope,
         intercept=intercept,
-        thickness_mm=_number(thickness, None),
+        position_digits_mm=position_digits,
+        spacing_digits_mm=(spacing_digits[1], spacing_digits[0]),
+        thickness_mm=thickness,
+        nominal_steps_mm=tuple(step for step in (between, thickness) if step is not None),
         acquisition=(
             str(dataset.get("AcquisitionNumber") or ""),
             str(value("TemporalPositionIndex", "FrameContentSequence") or ""),
@@ -268,3 +315,9 @@ def _many(value) -> list:
 
 def _number(value, default: float | None) -> float | None:
     return default if value is None or value == "" else float(value)
+
+
+def _positive(value) -> float | None:
+    """A length; None where it is absent, not above 0 or no number."""
+    number = _number(value, None)
+    return number if number is not None and 0 < number < np.inf else None
