@@ -185,7 +185,8 @@ def test_columns_are_told_apart_by_their_names(tmp_path, heading, names):
 
 
 def test_columns_can_be_named(tmp_path):
-    path = table(tmp_path, "case,site,one,two,three\n" + "a,b,1,2,3\n" * 3)
+    rows = "".join(f"{case},b,1,2,3\n" for case in "xyz")
+    path = table(tmp_path, f"case,site,one,two,three\n{rows}")
     pairs = read_pairs(path, reference="three", predicted="one")
     assert pairs.reference.tolist() == [3, 3, 3]
     assert pairs.predicted.tolist() == [1, 1, 1]
