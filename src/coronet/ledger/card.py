@@ -110,8 +110,10 @@ def _figures(model: str, metrics: Mapping[str, Any] | None) -> list[str]:
     if model == "heart":
         rows = {"Dice": metrics["dice"], "IoU": metrics["iou"]}
     else:
-        rows = {"F1 of voxels": metrics["f1"], "IoU of voxels": metrics["iou"]}
-        lesions = metrics["lesions"]
+        # a case's own F1 is its Dice; the F1 that the gate judges is that of all voxels
+        rows = {"Dice": metrics["f1"], "IoU": metrics["iou"]}
+        pooled, lesions = metrics["pooled"], metrics["lesions"]
+        found.append(f"F1 of all voxels: {_number(pooled['f1'])}; IoU: {_number(pooled['iou'])}.")
         found.append(
             f"Lesions found: {lesions['found']} of {lesions['true']}; false: {lesions['false']} "
             f"({_number(lesions['false_per_scan'])} a scan)."

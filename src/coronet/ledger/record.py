@@ -16,6 +16,8 @@ from coronet.fingerprint import canonical, dvc_md5, fingerprint
 from coronet.ledger.lock import Lock, data_hashes
 
 TRAINING, PRETRAINING, PAIR = "training", "pretraining", "pair"
+BY_CASE = {"f1": "dice", "iou": "iou"}
+"""What an evaluation of calcium has for each case, and what a run calls it."""
 PARAM_LENGTH = 6000
 """What MLflow takes."""
 
@@ -81,7 +83,7 @@ def training_record(
     }
     tables = {}
     if evaluation is not None:
-        figures |= {f"test/{key}": value for key, value in _numbers(read_json(evaluation / "metrics.json"))}
+        figures |= {f"test/{key}": value for key, value in _numbers(_named(evaluation / "metrics.json"))}
         tables["evaluation/cases.json"] = read_cases(evaluation / "cases.csv")
         shown |= {f"evaluation/{path.name}": path for path in _files(evaluation)}
     if pictures is not None:
@@ -98,6 +100,19 @@ def training_record(
         files=shown,
         dataset=_dataset(tags, description["cases"]),
     )
+
+
+def _named(metrics: Path) -> dict[str, Any]:
+    """Figures of an evaluation under the names of a run.
+
+    F1 and IoU of a calcium network are those that the gate judges, pooled over all voxels. A case's own F1
+    is its Dice, whose mean is kinder, since every case counts alike however little calcium it has.
+    """
+    found = read_json(metrics)
+    if "pooled" not in found:
+        return found
+    pooled, by_case = found.pop("pooled"), {f"case_{to}": found.pop(key) for key, to in BY_CASE.items()}
+    return found | pooled | by_case
 
 
 def pretraining_record(model: str, pretrained: Path, *, tags: Mapping[str, str], lock: Lock) -> Record:

@@ -168,9 +168,10 @@ def packed(
 def _headline(model: str, metrics: Mapping[str, Any] | None) -> str:
     if metrics is None:
         return "Not evaluated."
-    name, found = ("Dice", metrics["dice"]) if model == "heart" else ("F1 of voxels", metrics["f1"])
-    value = "–" if found["mean"] is None else f"{found['mean']:.3f}"
-    return f"Mean {name} {value} on {metrics['cases']} test cases."
+    name = "Mean Dice" if model == "heart" else "F1 of all voxels"
+    found = metrics["dice"]["mean"] if model == "heart" else metrics["pooled"]["f1"]
+    value = "–" if found is None else f"{found:.3f}"
+    return f"{name} {value} on {metrics['cases']} test cases."
 
 
 def _log(client: MlflowClient, project: Path, version: Version) -> None:

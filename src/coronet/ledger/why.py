@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SHOWN = {
     "heart": ("test/dice.mean", "test/dice.lowest", "test/iou.mean"),
     "calcium": (
-        *("test/pooled.f1", "test/pooled.iou", "test/f1.mean", "test/lesions.sensitivity"),
+        *("test/f1", "test/iou", "test/case_dice.mean", "test/lesions.sensitivity"),
         "test/calcium_free.false_mm3.mean",
     ),
 }

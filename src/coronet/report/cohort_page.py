@@ -21,6 +21,7 @@ from coronet.report.drawn import DrawnSection, drawn_section
 from coronet.report.page import number, signed, write_page
 from coronet.report.pictures import Picture
 from coronet.report.views import compare, pictures_of
+from coronet.score.agreement import share_of_confusion
 from coronet.score.cohort import CaseScore, read_scores, worst_first
 from coronet.score.drawn import TABLE as DRAWN
 from coronet.score.drawn import read_drawn
@@ -174,7 +175,7 @@ def _headline(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
             f"{lesions['found']} of {lesions['true']}",
             f"{number(lesions['false_per_scan'], 2)} false ones a scan",
         ),
-        Figure("linear κ of risk groups", *_with_interval(metrics["agreement"], "kappa_linear")),
+        Figure("linear κ of risk groups", *_kappa(metrics, "kappa_linear")),
         Figure(
             "calcium-free scans scored 0",
             f"{free['scored_zero']} of {free['cases']}",
@@ -192,7 +193,7 @@ def _networks(heart: Mapping[str, Any], calcium: Mapping[str, Any]) -> tuple[Fig
         Figure("Heart IoU", number(heart["iou"]["mean"], 3), _over(heart["iou"])),
         Figure("Calcium F1, voxels", number(pooled["f1"], 3), "pooled over all test scans"),
         Figure("Calcium IoU, voxels", number(pooled["iou"], 3), "pooled over all test scans"),
-        Figure("Calcium F1, by case", number(calcium["f1"]["mean"], 3), _over(calcium["f1"])),
+        Figure("Calcium Dice, by case", number(calcium["f1"]["mean"], 3), _over(calcium["f1"])),
         Figure("Lesion F1", number(lesions["f1"], 3), "26-connected lesions, matched by touch"),
         Figure("False calcium", number(free["false_mm3"]["mean"], 1), "mean of calcium-free scans", "mm³"),
     )
@@ -207,10 +208,10 @@ def _path(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
         Figure("Score, Spearman", *_with_interval(agreement, "spearman")),
         Figure("Score, ICC(2,1)", *_with_interval(agreement, "icc2_1")),
         Figure("Score, bias", signed(agreement["bias"], 1), f"95 % limits of agreement {low} to {high}"),
-        Figure("Groups, concordance", *_with_interval(agreement, "concordance")),
-        Figure("Groups, κ", *_with_interval(agreement, "kappa")),
-        Figure("Groups, linear κ", *_with_interval(agreement, "kappa_linear")),
-        Figure("Groups, quadratic κ", *_with_interval(agreement, "kappa_quadratic")),
+        Figure("Groups, concordance", number(agreement["concordance"], 3), _same_group(metrics)),
+        Figure("Groups, κ", *_kappa(metrics, "kappa")),
+        Figure("Groups, linear κ", *_kappa(metrics, "kappa_linear")),
+        Figure("Groups, quadratic κ", *_kappa(metrics, "kappa_quadratic")),
     )
 
 
@@ -223,6 +224,19 @@ def _with_interval(agreement: Mapping[str, Any], key: str) -> tuple[str, str]:
     interval = agreement["intervals"].get(key)
     note = f"95 % interval {number(interval[0], 3)} to {number(interval[1], 3)}" if interval else ""
     return number(agreement[key], 3), note
+
+
+def _kappa(metrics: Mapping[str, Any], key: str) -> tuple[str, str]:
+    """κ with its interval, or with what equal groups show where the resamples are all alike."""
+    interval = metrics["agreement"]["intervals"].get(key)
+    if interval and interval[0] == interval[1]:
+        return number(metrics["agreement"][key], 3), _same_group(metrics)
+    return _with_interval(metrics["agreement"], key)
+
+
+def _same_group(metrics: Mapping[str, Any]) -> str:
+    share = share_of_confusion(metrics["groups"]["confusion"])
+    return f"{share.same} of {share.of} in the same group: at least {share.low:.0%} (95 %, Clopper–Pearson)"
 
 
 def _view(case: Case, row: CaseScore, scores: Path) -> CaseView:

@@ -51,14 +51,14 @@ def number(value: float | None, digits: int = 0) -> str:
     """A number with thousands parted by thin spaces; a dash for none."""
     if value is None or math.isnan(value):
         return "–"
-    return f"{value:,.{digits}f}".replace(",", "\u2009").replace("-", "−")
+    return f"{value:z,.{digits}f}".replace(",", "\u2009").replace("-", "−")
 
 
 def signed(value: float | None, digits: int = 0) -> str:
     """A number that always shows its sign."""
     if value is None or math.isnan(value):
         return "–"
-    return f"{value:+,.{digits}f}".replace(",", "\u2009").replace("-", "−")
+    return f"{value:+z,.{digits}f}".replace(",", "\u2009").replace("-", "−")
 
 
 def readable(label: str) -> str:

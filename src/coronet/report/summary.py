@@ -10,6 +10,7 @@ from typing import Any
 
 from coronet.errors import StageError
 from coronet.files import read_json
+from coronet.score.agreement import share_of_confusion
 
 SCORES = Path("build/scores/metrics.json")
 TIMINGS = Path("mlruns/timings.jsonl")
@@ -67,6 +68,7 @@ def _figures(scores: dict[str, Any]) -> list[Figure]:
     agreement = scores["agreement"]
     bias, low, high = agreement["bias"], *agreement["limits"]
     icc, rank = _number(agreement["icc2_1"]), _number(agreement["spearman"])
+    same = share_of_confusion(scores["groups"]["confusion"])
     kappa, linear = _number(agreement["kappa"]), _number(agreement["kappa_linear"])
     return [
         Figure("test scans", str(scores["cases"])),
@@ -76,9 +78,10 @@ def _figures(scores: dict[str, Any]) -> list[Figure]:
         Figure("calcium lesions, sensitivity", f"{_number(lesions['sensitivity'])} of {lesions['true']}"),
         Figure("calcium lesions, false a scan", _number(lesions["false_per_scan"], 2)),
         Figure("calcium-free scans scored 0", f"{free['scored_zero']} of {free['cases']}"),
-        Figure("Agatston, bias (95 % limits)", f"{bias:+.1f} ({low:.1f} … {high:.1f})"),
+        Figure("Agatston, bias (95 % limits)", f"{bias:+z.1f} ({low:z.1f} … {high:z.1f})"),
         Figure("Agatston, ICC(2,1) · Spearman", f"{icc} · {rank}"),
         Figure("risk groups, κ · linear κ", f"{kappa} · {linear}"),
+        Figure("same risk group (95 %: at least)", f"{same.same} of {same.of} ({same.low:.0%})"),
     ]
 
 
@@ -87,7 +90,7 @@ def _mean_and_lowest(summary: dict[str, Any]) -> str:
 
 
 def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:z.{digits}f}"
 
 
 def _minutes(timings: Path) -> Sequence[tuple[str, float]]:

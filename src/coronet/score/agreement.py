@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,12 @@ class ExactShare:
             f"{self.same} of {self.of} pairs are in the same group: at least {self.low:.1%} of all such "
             "scans (95 %, Clopper-Pearson)"
         )
+
+
+def share_of_confusion(confusion: Sequence[Sequence[int]]) -> ExactShare:
+    """Share of the pairs on the diagonal of a square matrix of counts by group."""
+    counts = np.asarray(confusion)
+    return exact_share(int(np.trace(counts)), int(counts.sum()))
 
 
 def exact_share(same: int, of: int) -> ExactShare:
