@@ -17,8 +17,6 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
-from coronet.errors import CoronetError
-
 RESULTS = Path("mlruns/scores")
 IDLE = "Nothing to do"
 SHOWN = 1000
@@ -56,8 +54,8 @@ def score_scans(
             quiet_s=quiet_s,
             progress=advance,
         )
-    except CoronetError as error:
-        return Failed(message=str(error))
+    except Exception as error:
+        return conductor.failure(error)
     rows = [
         {"scan": row.scan, "Agatston": row.agatston, "group": row.group, "reason": row.reason}
         for row in found.rows[:SHOWN]

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import http.client
+import importlib
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -40,19 +43,36 @@ for _name, _value in SETTINGS.items():
 # The server is here; a proxy that is set for the world outside must not be asked for it.
 os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
 
-from coronet.errors import CoronetError, StageError  # noqa: E402
+from coronet import terminal  # noqa: E402
+from coronet.errors import InputError, StageError, Unreachable  # noqa: E402
+from coronet.files import read_json, write_json  # noqa: E402
 
 logger = logging.getLogger("coronet")
 
-HOME.mkdir(parents=True, exist_ok=True)
+
+def _prepare() -> None:
+    """Make Prefect's folder, and let Prefect read its settings, which it does once, when it is imported."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    try:
+        urllib.parse.urlsplit(os.environ.get("PREFECT_API_URL", ""))
+        importlib.import_module("prefect.context")
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"A PREFECT_… variable cannot be used: {reason}. Correct or unset it.") from error
+
+
 _children: set[subprocess.Popen[str]] = set()
 _at_exit = contextlib.ExitStack()
 # Registered before prefect is imported, so closed after Prefect has sent its last states and logs.
 atexit.register(_at_exit.close)
+if _code := terminal.run(_prepare):
+    sys.exit(_code)
 
 GUARD = Path(__file__).with_name("guard.py")
-ADDRESS = HOME / "server.txt"
+ADDRESS = HOME / "server.json"
 """Where `make prefect` writes the address of its server."""
+ANSWER_SECONDS = 5.0
+"""How long each of a few attempts waits for the server that PREFECT_API_URL names."""
 STARTUP_SECONDS = 600
 """A fresh database takes 13 seconds on two cores, and many times as long where they are overloaded."""
 
@@ -67,6 +87,8 @@ def guarded(command: Sequence[str], **options: object) -> Iterator[subprocess.Po
         [sys.executable, "-S", str(GUARD), str(os.getpid()), *command],
         start_new_session=True,
         text=True,
+        encoding="utf-8",
+        errors="replace",
         **options,
     )
     _children.add(child)
@@ -91,10 +113,13 @@ def server() -> str:
     Prefect could start one by itself, but that has no pages to approve on, and stays when the flow is killed.
 
     Raises:
+        Unreachable: the one that is set does not answer as Prefect's server does.
         StageError: no server could be started.
     """
-    running = os.environ.get("PREFECT_API_URL") or _running()
-    if running:
+    if chosen := os.environ.get("PREFECT_API_URL"):
+        _check_answers(chosen)
+        return chosen
+    if running := _running():
         return running
     port = _free_port()
     address = f"http://127.0.0.1:{port}/api"
@@ -128,15 +153,43 @@ def answers(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"{address}/health", timeout=5) as response:
             return response.status == 200
-    except (urllib.error.URLError, OSError):
+    except (OSError, ValueError, http.client.HTTPException):
+        # nothing there, no address at all, or something that does not speak HTTP
         return False
 
 
+def _check_answers(address: str) -> None:
+    """Raise where no Prefect server of a fitting version answers, with the settings that its clients have."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_API_URL, temporary_settings
+
+    try:
+        settings = {PREFECT_API_URL: address, PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS}
+        # entering it asks for the version
+        with temporary_settings(settings), get_client(sync_client=True) as client:
+            if error := client.api_healthcheck():
+                raise error
+    except Exception as error:  # an address of any form, and whatever answers there
+        shown = re.sub(r"//[^/@]*@", "//", address)
+        reason = " ".join(str(error.__cause__ or error).split())[:200] or type(error).__name__
+        raise Unreachable(
+            f"No Prefect server of this version answers at PREFECT_API_URL={shown} ({reason}). Start it, or "
+            "unset PREFECT_API_URL, and the flow starts a server of its own."
+        ) from error
+
+
+def register_server(address: str) -> None:
+    """Tell flows of this project, and of no copy of it, where its server answers."""
+    write_json(ADDRESS, {"address": address, "home": str(HOME)})
+
+
 def _running() -> str:
-    with contextlib.suppress(FileNotFoundError):
-        address = ADDRESS.read_text(encoding="utf-8").strip()
-        if answers(address):
-            return address
+    """Address of the server that runs for this very folder; empty without one."""
+    with contextlib.suppress(InputError, KeyError, TypeError):
+        there = read_json(ADDRESS)
+        # a folder that was copied holds the address of the server of the original
+        if there["home"] == str(HOME) and answers(there["address"]):
+            return there["address"]
     return ""
 
 
@@ -182,16 +235,40 @@ def tracked() -> Iterator[None]:
 
 def conduct(flow: Callable[[], State]) -> int:
     """Run a flow with a server and log how it ended; the exit code is 2 where it failed."""
+    return terminal.run(lambda: _conduct(flow))
+
+
+def _conduct(flow: Callable[[], State]) -> int:
+    import httpx
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    address = server()
     try:
-        with temporary_settings({PREFECT_API_URL: server()}):
+        with temporary_settings({PREFECT_API_URL: address}):
             state = flow()
-    except CoronetError as error:
-        logger.error("coronet: %s", error)
-        return 2
+    except (httpx.TransportError, RuntimeError) as error:
+        # Prefect raises the second from the first
+        if not isinstance(error.__cause__ or error, httpx.TransportError):
+            raise
+        raise Unreachable(
+            f"Prefect's server ended while the flow ran ({error}); run the flow again, and it goes on."
+        ) from error
     if not state.is_completed():
         logger.error("coronet: %s", state.message)
         return 2
     return 0
+
+
+def failure(error: Exception) -> State:
+    """The state of a flow or task that failed for a reason a user can change.
+
+    Raises:
+        Exception: the error itself, where it is a fault of the program.
+    """
+    from prefect.states import Failed
+
+    reason = terminal.explain(error)
+    if reason is None:
+        raise error
+    return Failed(message=reason)

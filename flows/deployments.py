@@ -20,8 +20,9 @@ from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from batch import batch
-from coronet.errors import CoronetError, StageError
-from coronet.files import exclusive, write_text
+from coronet import terminal
+from coronet.files import exclusive
+from coronet.process import check_port
 from pipeline import pipeline
 from promote import promote
 from search import search
@@ -70,23 +71,21 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=PORT, help=f"on 127.0.0.1 ({PORT})")
     port = parser.parse_args().port
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    address = f"http://127.0.0.1:{port}/api"
+    sys.exit(terminal.run(lambda: _serve(port)))
+
+
+def _serve(port: int) -> None:
+    check_port(port)
     Path("inbox").mkdir(exist_ok=True)
-    try:
-        with exclusive(conductor.HOME / "serving" / ".lock"):
-            _serve(port, address)
-    except CoronetError as error:
-        logger.error("coronet: %s", error)
-        sys.exit(2)
+    with exclusive(conductor.HOME / "serving" / ".lock"):
+        _serve_flows(port, f"http://127.0.0.1:{port}/api")
 
 
-def _serve(port: int, address: str) -> None:
-    if conductor.answers(address):
-        raise StageError(f"A server answers at {address} already; choose another with --port.")
+def _serve_flows(port: int, address: str) -> None:
     log = (conductor.HOME / "server.log").open("a", encoding="utf-8")
     with log, conductor.guarded(conductor.server_command(port), stdout=log, stderr=log) as server:
         conductor.wait_for(address, server)
-        write_text(conductor.ADDRESS, address)
+        conductor.register_server(address)
         logger.info("Prefect's pages: http://127.0.0.1:%d", port)
         try:
             with temporary_settings({PREFECT_API_URL: address}):

@@ -147,8 +147,8 @@ def pipeline(
             failed = _run_waves(targets or (), side_by_side)
             if not failed and not targets:
                 failed = _tell(make_versions, allow_dirty)
-    except CoronetError as error:
-        return Failed(message=str(error))
+    except Exception as error:
+        return conductor.failure(error)
     return Failed(message="\n".join(failed)) if failed else Completed(message="Everything is up to date.")
 
 

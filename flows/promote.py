@@ -25,7 +25,6 @@ from prefect.states import Completed, Failed, State
 from pydantic import Field
 
 from coronet.config import MODELS
-from coronet.errors import CoronetError
 
 if TYPE_CHECKING:
     from coronet.ledger.verdict import Verdict
@@ -67,10 +66,10 @@ def promote(model: str, first: bool = False, patience_hours: float = 168.0) -> S
     with conductor.tracked():
         try:
             done = promotion.promote(model, first=first, approve=ask)
-        except CoronetError as error:
-            return Failed(message=str(error))
         except FlowPauseTimeout:
             return Failed(message=f"Nobody answered in {patience_hours:g} hours; nothing has changed.")
+        except Exception as error:
+            return conductor.failure(error)
     if done.moved:
         return Completed(
             name=PROMOTED, message=f"{model}/{done.champion} is champion. Commit promotions.jsonl."

@@ -20,7 +20,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
 from coronet.config import MODELS
-from coronet.errors import CoronetError
 
 
 @task(cache_policy=NO_CACHE, task_run_name="search {model}")
@@ -31,8 +30,8 @@ def search_model(model: str, trials: int | None, workers: int, name: str | None)
     storage = os.environ.get("CORONET_STORAGE")
     try:
         found = search(model, Path(), trials=trials, workers=workers, storage=storage, name=name)
-    except CoronetError as error:
-        return Failed(message=str(error))
+    except Exception as error:
+        return conductor.failure(error)
     rows = [
         {
             "trial": item.number,

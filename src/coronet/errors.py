@@ -9,7 +9,7 @@ CoronetError
 ├── StageError           a stage was run before what it needs, or on results that do not fit
 ├── LedgerError          MLflow cannot be reached, or does not hold what was asked for
 ├── SearchError          a study that is of something else, or in which no trial came to an end
-├── Busy                 another process holds the same work folder
+├── Busy                 another process holds the same work folder or port
 ├── Unreachable          a server that a verb needs does not answer
 └── PromotionError       there is nothing to promote, or aliases and log contradict each other
 
@@ -59,7 +59,7 @@ class SearchError(CoronetError):
 
 
 class Busy(CoronetError):
-    """Another process holds the same work folder."""
+    """Another process holds the same work folder or port."""
 
 
 class Unreachable(CoronetError):

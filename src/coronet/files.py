@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,9 @@ from typing import Any
 from coronet.errors import Busy, InputError
 
 _UMASK = threading.Lock()
+PART = ".part-"
+"""How the names of files and folders begin that are still being written."""
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -26,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix="".join(path.suffixes[-2:]))
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PART, suffix="".join(path.suffixes[-2:]))
     os.close(handle)
     part = Path(name)
     try:
@@ -36,8 +40,19 @@ def replacing(path: Path) -> Iterator[Path]:
         part.chmod(0o666 & ~_umask())
         part.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        _name_file(error, path, part)
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _name_file(error: OSError, path: Path, part: Path) -> None:
+    """Let an error tell which file it is of: a full disk names none, and a temporary name helps nobody."""
+    if error.errno in NO_SPACE and error.filename is None:
+        error.filename = str(path)
+    elif error.errno and isinstance(error.filename, str) and Path(error.filename).is_relative_to(part):
+        error.filename = str(path / Path(error.filename).relative_to(part))
 
 
 def _umask() -> int:
@@ -53,15 +68,63 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path`` that takes its place on success."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=".part-"))
+    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=PART))
     try:
         yield part
         part.chmod(0o755)
         if path.exists():
             shutil.rmtree(path)
         part.replace(path)
+    except OSError as error:
+        _name_file(error, path, part)
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder whose files go into ``folder`` together on success; others stay there.
+
+    Raises:
+        IsADirectoryError: a folder stands where a file would go.
+    """
+    folder = Path(folder)
+    home = next(item for item in (folder, *folder.absolute().parents) if item.is_dir())
+    part = Path(tempfile.mkdtemp(dir=home, prefix=PART))
+    try:
+        yield part
+        made = sorted(part.iterdir())
+        for item in made:
+            if (target := folder / item.name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in made:
+            item.replace(folder / item.name)
+        sync_folder(folder)
+    except OSError as error:
+        _name_file(error, folder, part)
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Check that files can be written into a folder, before work that takes long; nothing is made.
+
+    Args:
+        folder: it, or its nearest parent that exists, must be a folder that can be written.
+
+    Raises:
+        InputError: that is a file, a link that leads nowhere, or may not be written.
+    """
+    folder = Path(folder)
+    place = next(item for item in (folder, *folder.absolute().parents) if os.path.lexists(item))
+    if not place.is_dir():
+        kind = "a file" if place.exists() else "a link that leads nowhere"
+        raise InputError(f"{place} is {kind}, where a folder has to be; choose another place.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{place} cannot be written; change its permissions or choose another place.")
 
 
 def sync_folder(folder: Path) -> None:

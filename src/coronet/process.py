@@ -7,9 +7,12 @@ import ctypes
 import os
 import platform
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+
+from coronet.errors import Busy, InputError
 
 PARENT_DEATH_SIGNAL = 1
 """Of prctl(2): be told of the parent's end."""
@@ -32,6 +35,31 @@ def end_with_parent(parent: int | None = None) -> None:
     ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def check_port(port: int) -> None:
+    """Check that a server can listen on a port of 127.0.0.1.
+
+    Args:
+        port: its number.
+
+    Raises:
+        Busy: another program listens there.
+        InputError: the number is none of a port, or the system keeps it to itself.
+    """
+    if not 1 <= port <= 65535:
+        raise InputError(f"--port {port} is no port; give a number from 1 to 65535, such as 8081.")
+    with socket.socket() as probe:
+        # as servers do, so that connections of one that has just ended are no obstacle
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError as error:
+            raise InputError(f"Port {port} needs more rights; give one above 1023 with --port.") from error
+        except OSError as error:
+            raise Busy(
+                f"Port {port} of 127.0.0.1 is in use by another program; end it, or give another with --port."
+            ) from error
 
 
 def keep_memory() -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import http.server
+import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -26,3 +29,84 @@ def test_prefect_keeps_what_it_has_in_the_project(name, tmp_path, offline):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "project" / "mlruns" / "prefect").is_dir()
     assert not (tmp_path / ".prefect").exists()
+
+
+def flow(project, environment, name="pipeline", *arguments):
+    return subprocess.run(
+        [sys.executable, str(FLOWS / f"{name}.py"), *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def other_server():
+    """A port on which something answers that is no Prefect server."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("PREFECT_API_URL", "http://127.0.0.1:9/api", "PREFECT_API_URL=http://127.0.0.1:9/api (.*refused"),
+        ("PREFECT_API_URL", "http://jane:secret@127.0.0.1:9/api", "PREFECT_API_URL=http://127.0.0.1:9/api"),
+        ("PREFECT_API_URL", "http://127.0.0.1:{port}/api", "No Prefect server"),
+        ("PREFECT_API_URL", "localhost:4200", "unsupported protocol"),
+        ("PREFECT_API_URL", "http://[::1", "Invalid IPv6 URL"),
+        ("PREFECT_LOGGING_LEVEL", "loud", "PREFECT_… variable"),
+        ("PREFECT_HOME", "/dev/null/prefect", "/dev/null/prefect: Not a directory"),
+    ],
+)
+def test_settings_of_prefect_that_cannot_be_used_are_one_line(
+    variable, value, words, *, tmp_path, offline, other_server
+):
+    project = tmp_path / "project"
+    project.mkdir()
+    environment = {"PREFECT_HOME": str(tmp_path / "home"), variable: value.format(port=other_server)}
+    for name in ("pipeline", "batch"):
+        done = flow(project, offline(project) | environment, name, *(["inbox"] if name == "batch" else []))
+        assert done.returncode == 2
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("coronet: ") and re.search(words.replace("(", r"\("), last), done.stderr
+        assert "Traceback" not in done.stderr and "secret" not in done.stderr
+        assert variable == "PREFECT_LOGGING_LEVEL" or done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_used_ports_are_named_before_anything_starts(tmp_path, offline, coronet, other_server):
+    project = tmp_path / "project"
+    project.mkdir()
+    commands = [(), ("ledger", "ui"), ("search", "dashboard")]
+    for arguments in commands:
+        for port, words in ((str(other_server), "in use"), ("0", "no port"), ("70000", "no port")):
+            if arguments:
+                done = coronet(project, *arguments, "--port", port)
+            else:
+                done = flow(project, offline(project), "deployments", "--port", port)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+            assert port in done.stderr and words in done.stderr
+    assert not (project / "mlruns" / "mlflow.db").exists()
+
+
+def test_a_server_of_another_folder_is_not_taken_for_ones_own(tmp_path, offline, other_server):
+    """A copied folder holds the original's address."""
+    code = "import conductor; print(conductor._running() or 'none'); conductor.register_server('http://x')"
+    project = tmp_path / "project"
+    (project / "mlruns" / "prefect").mkdir(parents=True)
+    (project / "mlruns" / "prefect" / "server.json").write_text(
+        '{"address": "http://127.0.0.1", "home": "/x"}'
+    )
+    environment = offline(project) | {"PYTHONPATH": f"{FLOWS}:{offline(project)['PYTHONPATH']}"}
+    environment.pop("PREFECT_HOME", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "none\n"
+    assert str(project) in (project / "mlruns" / "prefect" / "server.json").read_text()

@@ -29,7 +29,7 @@ def test_a_killed_worker_leaves_nobody_behind_and_schedules_are_off(
         port = probe.getsockname()[1]
     worker = start(tiny, "deployments", "--port", str(port))
     address = f"http://127.0.0.1:{port}/api"
-    await_((home / "server.txt").exists, 120)
+    await_((home / "server.json").exists, 120)
 
     def found():
         return {item["name"]: item for item in ask(address, "/deployments/filter", {})}

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from coronet import terminal
 from coronet.cli.annotate import annotate
 from coronet.cli.cohort import cohort
 from coronet.cli.ledger import ledger
@@ -18,7 +19,6 @@ from coronet.cli.promotion import promote, rollback, show_history, show_why
 from coronet.cli.registry import register
 from coronet.cli.score import score, show_agreement
 from coronet.cli.search import search
-from coronet.errors import CoronetError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,16 +41,13 @@ app.command("agreement")(show_agreement)
 
 
 def main() -> None:
-    """Run the command; a `CoronetError` becomes one line on standard error and exit code 2."""
+    """Run the command; what a user can change becomes one line on standard error and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # Libraries make a million objects that stay. To look through them for garbage again and again while they
     # are imported, and once more at the end, takes half a second of `coronet score`.
     gc.set_threshold(100_000, 50, 100)
     try:
-        app()
-    except CoronetError as error:
-        typer.echo(f"coronet: {error}", err=True)
-        sys.exit(2)
+        sys.exit(terminal.run(app))
     finally:
         gc.freeze()
 

@@ -66,6 +66,7 @@ def score(
     import json
 
     from coronet.errors import InputError
+    from coronet.files import check_writable, filling
     from coronet.score import expert
     from coronet.score.agatston import VESSELS
     from coronet.score.groups import find_groups
@@ -74,6 +75,8 @@ def score(
     chosen, preset = find_protocol(protocol), find_groups(groups).name
     if batch and (out is None or mask is not None or series is not None):
         raise InputError("--batch takes a folder of scans and --out, and neither --mask nor --series.")
+    if out is not None:
+        check_writable(out)
     if mask is None:
         if labels or vessels or calcium_labels or probability or resample_mask:
             raise InputError(
@@ -100,7 +103,8 @@ def score(
             return
         scored = scorer(read_scan(scan, series=series))
         if out is not None:
-            write_scan_result(out, scored)
+            with filling(out) as part:
+                write_scan_result(part, scored)
         typer.echo(json.dumps(scored.to_json()) if as_json else "\n".join(scored.lines(preset)))
         return
     names = dict(enumerate(vessels.split(","), start=1)) if vessels else VESSELS if labels else None
@@ -117,7 +121,8 @@ def score(
         resample_mask=resample_mask,
     )
     if out is not None:
-        found.write(out)
+        with filling(out) as part:
+            found.write(part)
     typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines(preset)))
 
 
@@ -164,18 +169,21 @@ def show_agreement(
     """Compare two columns of scores: κ, ICC, correlation, Bland-Altman, each with a 95 % interval."""
     import json
 
-    from coronet.files import write_json
+    from coronet.files import check_writable, filling, write_json
     from coronet.score import agreement as statistics
     from coronet.score import pairs, plots
 
+    if out is not None:
+        check_writable(out)
     columns = pairs.read_pairs(table, reference=reference, predicted=predicted, id_column=id_column)
     found = statistics.agreement(
         columns.reference, columns.predicted, groups=groups, names=columns.names, resamples=resamples
     )
     answer = {**found.to_json(), "id": list(columns.ids)}
     if out is not None:
-        write_json(out / "agreement.json", answer)
-        plots.write_agreement(found, out)
+        with filling(out) as part:
+            write_json(part / "agreement.json", answer)
+            plots.write_agreement(found, part)
     if as_json:
         typer.echo(json.dumps(answer))
         return

@@ -46,7 +46,7 @@ def draw_worst(project: Path, model: str, lock: Lock, out: Path, *, fit_md5: str
     if not (scores / "scores.csv").exists() or lock.input("score", f"build/{model}/fit") != fit_md5:
         return None
     key = hashlib.sha256(f"{fit_md5} {sha256_file(scores / 'scores.csv')}".encode()).hexdigest()
-    if (out / ".key").exists() and (out / ".key").read_text() == key:
+    if (out / ".key").exists() and (out / ".key").read_text(encoding="utf-8") == key:
         return out
     try:
         drawn = {name: _pictures(Path(project), model, name) for name in _worst_names(model, scores)}
@@ -60,7 +60,7 @@ def draw_worst(project: Path, model: str, lock: Lock, out: Path, *, fit_md5: str
                 number = "".join(letter for letter in picture.title if letter.isdigit())
                 path = part / f"worst-{rank}_{name}_{title}{number if title == 'axial' else ''}.svg"
                 path.write_text(to_svg(picture, caption=f"{name}, {picture.title}"), encoding="utf-8")
-        (part / ".key").write_text(key)
+        (part / ".key").write_text(key, encoding="utf-8")
     return out
 
 

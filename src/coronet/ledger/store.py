@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.errors import Busy, LedgerError
+from coronet.process import check_port
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,9 +81,14 @@ def experiment_id(client: MlflowClient, name: str, mlruns: Path) -> str:
 
 
 def serve(mlruns: Path, *, port: int) -> None:
-    """Run MLflow's pages on 127.0.0.1 until they are stopped."""
+    """Run MLflow's pages on 127.0.0.1 until they are stopped.
+
+    Raises:
+        Busy: another program listens on the port; MLflow itself would end with exit code 0.
+    """
     import sys
 
+    check_port(port)
     with opened(mlruns) as client:
         client.search_experiments(max_results=1)
     environment = os.environ | {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from coronet.errors import SearchError
 from coronet.files import exclusive
+from coronet.process import check_port
 from coronet.search.plan import Plan, check_bound
 from coronet.search.space import present_draw
 
@@ -142,9 +143,11 @@ def serve(project: Path, url: str | None, *, port: int) -> None:
 
     Raises:
         SearchError: there is no study to show.
+        Busy: another program listens on the port.
     """
     from optuna_dashboard import run_server
 
+    check_port(port)
     opened = open_storage(project, url)
     if not study_names(opened):
         raise SearchError("There is no study yet; `coronet search heart` makes one.")

@@ -156,8 +156,9 @@ def _start(task: worker.Task, number: int, workers: int) -> subprocess.Popen[str
         [sys.executable, "-m", "coronet.search.worker"],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
-        env={"OMP_NUM_THREADS": threads, **os.environ},
+        encoding="utf-8",
+        errors="replace",
+        env={"OMP_NUM_THREADS": threads, **os.environ, "PYTHONIOENCODING": "utf-8"},
     )
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin:

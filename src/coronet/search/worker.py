@@ -24,8 +24,8 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from coronet import files
-from coronet.errors import Busy, CoronetError, SearchError
+from coronet import files, terminal
+from coronet.errors import Busy, SearchError
 from coronet.process import end_with_parent, keep_memory
 from coronet.search import database
 from coronet.search.objective import Objective
@@ -231,15 +231,14 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     end_with_parent()
     keep_memory()
+    return terminal.run(_do_task)
+
+
+def _do_task() -> None:
     task = Task(**json.load(sys.stdin))
-    try:
-        plan = make_plan(task.model, Path(task.project))
-        opened = database.open_storage(plan.project, task.storage, space=plan.params.search)
-        work(plan, database.open_study(plan, task.study, opened), trials=task.trials)
-    except CoronetError as error:
-        logger.error("%s", error)
-        return 2
-    return 0
+    plan = make_plan(task.model, Path(task.project))
+    opened = database.open_storage(plan.project, task.storage, space=plan.params.search)
+    work(plan, database.open_study(plan, task.study, opened), trials=task.trials)
 
 
 if __name__ == "__main__":

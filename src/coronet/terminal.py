@@ -1,0 +1,202 @@
+"""Text that every output encoding takes, and failures as one line on standard error with exit code 2."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import io
+import os
+import re
+import sys
+import traceback
+import unicodedata
+from collections.abc import Callable, Iterator
+
+from coronet.errors import CoronetError
+
+FALLBACK = "coronet-fallback"
+"""Name of the handler that `use_any_encoding` gives to both streams."""
+ASCII = "coronet_ascii"
+"""Name of the codec that it gives to streams that take nothing but ASCII."""
+TRACEBACK = "CORONET_TRACEBACK"
+"""Environment variable: any value lets the traceback of a failure through, for developers."""
+FAILED, INTERRUPTED = 2, 130
+OUTPUT = "standard output"
+WRITERS = ("echo", "_write_buffer", "_flush_output")
+"""Functions of typer, of rich and of this module that write to standard output."""
+PLAIN = {
+    **{"«": '"', "»": '"', "„": '"', "“": '"', "”": '"', "‘": "'", "’": "'"},
+    **{"–": "-", "—": "-", "−": "-", "·": "*", "•": "*", "…": "...", "→": "->", "←": "<-", "×": "x"},
+    **{"±": "+/-", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "°": " deg", "µ": "u", "μ": "u", "⁻": "-"},
+    **{"κ": "kappa", "γ": "gamma", "α": "alpha", "β": "beta", "σ": "sigma", "Δ": "delta", "¹": "1"},
+    **{"ß": "ss", "æ": "ae", "ø": "o", "ł": "l", "\N{NO-BREAK SPACE}": " ", "\N{THIN SPACE}": " "},
+}
+"""What stands for a character that the output's encoding lacks; letters with accents lose them."""
+ADVICE = {
+    errno.ENOSPC: "Make room and run the command again.",
+    errno.EDQUOT: "Make room and run the command again.",
+    errno.EFBIG: "Write to a file system without this limit, or raise `ulimit -f`.",
+    errno.EACCES: "Change its permissions or choose another place.",
+    errno.EPERM: "Change its permissions or choose another place.",
+    errno.EROFS: "Choose a place that can be written.",
+    errno.EEXIST: "Remove it or choose another place.",
+    errno.ENOTDIR: "A file stands where a folder has to be; choose another place.",
+    errno.EISDIR: "A folder stands where a file has to be; choose another place.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.EMFILE: "Raise `ulimit -n` and run the command again.",
+    errno.EADDRINUSE: "Choose another with --port.",
+}
+MEMORY = "there is not enough memory. End other programs, or use a machine with more."
+RUST_ERROR = re.compile(r"\bOs \{ code: (\d+)")
+"""How libraries in Rust, such as safetensors, name an error of the system."""
+SQLITE_ERRORS = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
+SQLITE_ERRORS += ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CORRUPT", "SQLITE_NOTADB")
+"""Beginnings of SQLite's names for errors that the place of the file causes, and not a statement."""
+
+
+def run(command: Callable[[], object]) -> int:
+    """Run a command and return its exit code.
+
+    What a user can change becomes one line on standard error and exit code 2: a `CoronetError`, a file that
+    cannot be read or written, too little memory, an output that takes no more. Every other exception is a
+    fault of the program and passes with its traceback.
+
+    Args:
+        command: returns an exit code or None, or raises SystemExit.
+    """
+    use_any_encoding()
+    try:
+        try:
+            code = command()
+        except SystemExit as end:
+            # typer ends with 1 where nothing reads its output any more
+            if isinstance(end.__context__, BrokenPipeError):
+                raise end.__context__ from None
+            code = end.code
+        _flush_output()
+    except KeyboardInterrupt:
+        _close_output()
+        return INTERRUPTED
+    except Exception as error:
+        reason = explain(error)
+        if reason is None or os.environ.get(TRACEBACK):
+            raise
+        _close_output()
+        print_error(reason)
+        return FAILED
+    if isinstance(code, str):
+        print_error(code)
+        return FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _flush_output() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def print_error(reason: str) -> None:
+    """Print ``coronet: reason`` on standard error, as long as anything reads it."""
+    with contextlib.suppress(OSError):
+        if sys.stderr is not None:
+            sys.stderr.write(f"coronet: {reason}\n")
+            sys.stderr.flush()
+
+
+def explain(error: BaseException) -> str | None:
+    """What a user has to know of a failure, in one line; None where it is a fault of the program."""
+    if isinstance(error, CoronetError):
+        return str(error)
+    for cause in _causes(error):
+        if isinstance(cause, MemoryError):
+            return MEMORY
+        if isinstance(cause, BrokenPipeError) and cause.filename is None:
+            return "the output was closed before all of it was written."
+        if isinstance(cause, UnicodeEncodeError) and cause.reason == "surrogates not allowed":
+            return "a name holds bytes that are no UTF-8; rename the file or folder."
+        if isinstance(cause, OSError) and cause.errno:
+            place = cause.filename or (OUTPUT if _is_output(cause) else None)
+            return _explain_os(cause.errno, cause.strerror, place)
+        if str(getattr(cause, "sqlite_errorname", "")).startswith(SQLITE_ERRORS):
+            return f"a database under mlruns/ cannot be used: {cause}."
+        if found := RUST_ERROR.search(str(cause)):
+            return _explain_os(int(found[1]), None, None)
+    return None
+
+
+def use_any_encoding() -> None:
+    """Let standard output and error print what comes close where their encoding lacks a character."""
+    codecs.register_error(FALLBACK, _replace)
+    codecs.register(_find_codec)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # typer takes ASCII for an oversight and writes UTF-8 all the same, unless it has another name
+            only_ascii = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding=ASCII if only_ascii else None, errors=FALLBACK)
+
+
+def _find_codec(name: str) -> codecs.CodecInfo | None:
+    if name != ASCII:
+        return None
+    ascii_codec = codecs.lookup("ascii")
+    return codecs.CodecInfo(
+        ascii_codec.encode,
+        ascii_codec.decode,
+        incrementalencoder=ascii_codec.incrementalencoder,
+        incrementaldecoder=ascii_codec.incrementaldecoder,
+        name=ASCII,
+    )
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_plain, error.object[error.start : error.end])), error.end
+
+
+def _plain(character: str) -> str:
+    if character in PLAIN:
+        return PLAIN[character]
+    if "\udc80" <= character <= "\udcff":
+        # a byte of a file name that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    bare = "".join(
+        letter for letter in unicodedata.normalize("NFKD", character) if not unicodedata.combining(letter)
+    )
+    return bare if bare.isascii() and bare else "?"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what libraries say it came from."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        found = waiting.pop(0)
+        if isinstance(found, BaseException) and id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            waiting += [found.__cause__, getattr(found, "orig", None)]
+
+
+def _explain_os(number: int, text: str | None, filename: object) -> str:
+    reason = text or os.strerror(number)
+    place = ""
+    if isinstance(filename, str | bytes | os.PathLike):
+        place = f"{os.fsdecode(filename)}: "
+    return f"{place}{reason}. {ADVICE.get(number, '')}".rstrip()
+
+
+def _is_output(error: BaseException) -> bool:
+    """Whether it was raised while standard output was written; such an error names no file."""
+    return any(frame.f_code.co_name in WRITERS for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _close_output() -> None:
+    """Give up what standard output still holds where it takes no more; Python would fail on it at its end."""
+    try:
+        _flush_output()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
