@@ -17,7 +17,7 @@ from coronet.cohort.cases import ScanFacts
 from coronet.cohort.formats import dicom, metaimage, nifti, nrrd
 from coronet.cohort.formats.contrast import contrast_given
 from coronet.cohort.formats.loaded import Loaded
-from coronet.cohort.volume import AIR_HU, Volume, fit_dtype, to_ras
+from coronet.cohort.volume import AIR_HU, HIGHEST_HU, Volume, fit_dtype, to_ras
 from coronet.errors import UnreadableScan
 
 LOADERS = {
@@ -113,6 +113,11 @@ def _demand_hu(array: np.ndarray, where: str) -> None:
     low, high = array.min(), array.max()
     if low == high:
         raise UnreadableScan(f"{where}: every voxel is {low}; there is no picture in it.")
+    if high > HIGHEST_HU:
+        raise UnreadableScan(
+            f"{where}: its values reach {high:g}, which is no HU: padding that the header does not declare, "
+            "or signed values that it declares unsigned. Export the scan again."
+        )
     if low >= 0 and high < 256 and np.unique(array[::2, ::2, ::2]).size <= MOST_LABELS:
         raise UnreadableScan(
             f"{where}: it holds labels from {low} to {high}, no HU; "

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 AIR_HU = -1024
 """What lies outside a scan."""
+HIGHEST_HU = 32767
+"""Metal ends below this, also where a scanner has an extended scale."""
 CHUNK_BYTES = 2**20
 MOST_PACKED = 1032
 """Deflate makes nothing smaller than by this factor (zlib's technical details)."""

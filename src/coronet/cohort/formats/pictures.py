@@ -233,6 +233,8 @@ def _demand_ct(dataset: Dataset) -> None:
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation"):
         if not isinstance(dataset.get(keyword), int):
             raise Damaged(f"no {keyword}")
+    if not 0 < dataset.BitsStored <= dataset.BitsAllocated:
+        raise Damaged("BitsStored (0028,0101) and BitsAllocated (0028,0100) that contradict each other")
 
 
 def _pictures(path: Path, dataset: Dataset) -> Iterator[Picture]:
