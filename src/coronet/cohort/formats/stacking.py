@@ -15,6 +15,10 @@ from coronet.errors import UnreadableScan
 SAME_PLACE_MM = 0.02
 UNEVEN = 0.05
 """Fraction of the slice spacing by which a gap may differ; scanners round positions."""
+ROUNDED = 0.01
+"""Fraction of the slice spacing from which gaps that differ are looked at as rounded positions."""
+SAME_SPACING = (1e-4, 1e-3)
+"""Fractions of the pixel spacing by which slices may differ: always, and at most where digits are rounded."""
 LEAN_DEG = 0.1
 SIDEWAYS_MM = 0.3
 
@@ -50,7 +54,8 @@ def stack_affine(slices: Sequence[Picture], where: str) -> np.ndarray:
     """Affine of an array (column, row, slice) in RAS+ millimetres.
 
     The distance between slices comes from their positions; SliceThickness and SpacingBetweenSlices do not
-    count, since they often say something else.
+    count, since they often say something else. Only where positions are rounded so that they make uneven
+    steps, one of the two is taken if it explains every position.
 
     Args:
         slices: one per place, sorted along the normal.
@@ -66,15 +71,71 @@ def stack_affine(slices: Sequence[Picture], where: str) -> np.ndarray:
     _demand_upright(depths, sideways, where)
     gaps = np.diff(depths)
     usual = float(np.median(gaps))
-    _demand_even(depths, gaps, usual, where)
+    step = _rounded_step(slices, depths)
+    if step is None:
+        _demand_even(depths, gaps, usual, where)
+        step = (depths[-1] - depths[0]) / (len(slices) - 1)
     _demand_complete(slices, usual, where)
-    step = (depths[-1] - depths[0]) / (len(slices) - 1)
+    spacing = _common_spacing(slices)
     affine = np.eye(4)
-    affine[:3, 0] = first.along_row * first.spacing_mm[0]
-    affine[:3, 1] = first.along_column * first.spacing_mm[1]
+    affine[:3, 0] = first.along_row * spacing[0]
+    affine[:3, 1] = first.along_column * spacing[1]
     affine[:3, 2] = first.normal * step
     affine[:3, 3] = first.position_mm
     return LPS_TO_RAS @ affine
+
+
+def _rounded_step(slices: Sequence[Picture], depths: np.ndarray) -> float | None:
+    """Distance between slices that stand in even steps, each position rounded to its last written digit.
+
+    Returns:
+        None where the steps are even as they are, or where rounding does not explain how they differ.
+    """
+    from scipy.optimize import minimize_scalar
+
+    gaps = np.diff(depths)
+    usual = float(np.median(gaps))
+    digits = np.min([picture.position_digits_mm for picture in slices], axis=0)
+    digit = float(np.abs(slices[0].normal) @ digits)
+    # With coarser digits a missing slice could pass for rounding.
+    if not 0 < digit <= usual / 2 or np.ptp(gaps) <= ROUNDED * usual:
+        return None
+    index = np.arange(len(depths))
+    mean = float(depths[-1] - depths[0]) / index[-1]
+
+    def width(step: float) -> float:
+        """Width of the band around even steps that holds all positions; one digit where they are rounded."""
+        return float(np.ptp(depths - step * index))
+
+    widest = digit * (1 + 1e-6)
+    reach = 2 * digit / index[-1]
+    fitted = float(
+        minimize_scalar(
+            width, bounds=(mean - reach, mean + reach), method="bounded", options={"xatol": 1e-9}
+        ).x
+    )
+    if width(fitted) > widest:
+        return None
+    nominal = [step for step in slices[0].nominal_steps_mm if width(step) <= widest]
+    return nominal[0] if nominal else fitted
+
+
+def _common_spacing(pictures: Sequence[Picture]) -> tuple[float, float]:
+    """The pixel spacing that is written with most digits, or where several are, the commonest."""
+    counts = Counter((picture.spacing_mm, picture.spacing_digits_mm) for picture in pictures)
+    (spacing, _), _ = min(counts.items(), key=lambda item: (sum(item[0][1]), -item[1]))
+    return spacing
+
+
+def _same_spacing(picture: Picture, spacing: tuple[float, float], digits: tuple[float, ...]) -> bool:
+    """Whether the spacing of a picture is ``spacing`` but for the rounding of both."""
+    always, rounded = SAME_SPACING
+    return all(
+        abs(own - common) <= max(always * common, min((own_digit + digit) / 2 * (1 + 1e-6), rounded * common))
+        for own, common, own_digit, digit in zip(
+            picture.spacing_mm, spacing, picture.spacing_digits_mm, digits, strict=True
+        )
+    )
 
 
 def _demand_alike(pictures: Sequence[Picture], where: str) -> None:
@@ -89,17 +150,19 @@ def _demand_alike(pictures: Sequence[Picture], where: str) -> None:
         raise UnreadableScan(
             f"{where}: its slices look in different directions ({counts} slices); export one direction alone."
         )
+    spacing = _common_spacing(pictures)
+    digits = next(picture.spacing_digits_mm for picture in pictures if picture.spacing_mm == spacing)
     grids = Counter(
         (
             int(picture.dataset.Columns),
             int(picture.dataset.Rows),
-            *(round(value, 4) for value in picture.spacing_mm),
+            *(spacing if _same_spacing(picture, spacing, digits) else picture.spacing_mm),
         )
         for picture in pictures
     )
     if len(grids) > 1:
         sizes = ", ".join(
-            f"{count} of {c} × {r} at {x} × {y} mm" for (c, r, x, y), count in grids.most_common(3)
+            f"{count} of {c} × {r} at {x:.4f} × {y:.4f} mm" for (c, r, x, y), count in grids.most_common(3)
         )
         raise UnreadableScan(
             f"{where}: its slices differ in size or spacing ({sizes}); export one kind alone."
