@@ -44,6 +44,7 @@ class Added:
         patient: pseudonym.
         new: False where it had been there before.
         masks: which masks were written now.
+        warnings: what speaks against the masks that were given, in words.
         flags: of `coronet.cohort.suitability`.
         shape: voxels (x, y, z).
         spacing_mm: (x, y, z).
@@ -53,6 +54,7 @@ class Added:
     patient: str
     new: bool
     masks: tuple[str, ...]
+    warnings: tuple[str, ...]
     flags: tuple[str, ...]
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
@@ -161,11 +163,11 @@ def _add(
     scan = source.read()
     digest = content_digest(scan.volume, key)
     there = _known_case(data, digest)
-    wanted = _read_masks(masks, scan.volume)
+    wanted, warnings = _read_masks(masks, scan)
     if there is not None:
         if case is not None and case != there:
             raise InputError(f"{source.where}: this scan is in the cohort already, as {there}.")
-        return _complete(data, there, scan.volume, wanted)
+        return _complete(data, there, scan.volume, wanted, warnings)
     case = case or f"scan-{digest[:10]}"
     if scan_path(data, case).exists():
         raise InputError(f"{source.where}: there is another scan named {case}; choose another id.")
@@ -183,29 +185,46 @@ def _add(
         # The scan comes last: what has no scan is no case.
         write_nifti(scan_path(data, case), scan.volume)
     _remember(data, digest, case)
-    return _added(case, facts.patient, facts.flags, scan.volume, new=True, masks=tuple(wanted))
+    return _added(
+        case, facts.patient, facts.flags, scan.volume, new=True, masks=tuple(wanted), warnings=warnings
+    )
 
 
-def _read_masks(masks: Masks, grid: Volume) -> dict[str, np.ndarray]:
-    def read(path: Path, labels: Labels) -> np.ndarray:
-        # A series of masks is added with the same labels; one of them may be empty in some.
-        return read_mask(path, grid, labels=labels, absent_allowed=True, resample=masks.resample)
+def _read_masks(masks: Masks, scan: Scan) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The masks by name, and what speaks against them."""
+    warnings: list[str] = []
+
+    def read(path: Path, target: str, labels: Labels) -> np.ndarray:
+        found = read_mask(
+            path,
+            scan.volume,
+            target=target,
+            identifiers=scan.identifiers,
+            labels=labels,
+            # A series of masks is added with the same labels; one of them may be empty in some.
+            absent_allowed=True,
+            resample=masks.resample,
+        )
+        warnings.extend(f"{target}: {text}" for text in found.warnings.values())
+        return found.labels
 
     wanted = {}
     if masks.heart is not None:
-        heart = read(masks.heart, masks.heart_labels) > 0
+        heart = read(masks.heart, "heart", masks.heart_labels) > 0
         if not heart.any():
             raise InputError(f"{masks.heart}: the heart's mask is empty.")
         wanted["heart"] = heart.astype(np.uint8)
     if masks.calcium is not None:
-        calcium = read(masks.calcium, masks.calcium_labels)
+        calcium = read(masks.calcium, "calcium", masks.calcium_labels)
         if calcium.max(initial=0) > ARTERIES:
             calcium = (calcium > 0).astype(np.uint8)
         wanted["calcium"] = calcium
-    return wanted
+    return wanted, tuple(warnings)
 
 
-def _complete(data: Path, case: str, volume: Volume, wanted: dict[str, np.ndarray]) -> Added:
+def _complete(
+    data: Path, case: str, volume: Volume, wanted: dict[str, np.ndarray], warnings: tuple[str, ...]
+) -> Added:
     """Add the masks that a case lacks; others must be what they are."""
     lacking = {}
     for name, mask in wanted.items():
@@ -218,14 +237,23 @@ def _complete(data: Path, case: str, volume: Volume, wanted: dict[str, np.ndarra
         for name, mask in lacking.items():
             write_nifti(mask_path(data, case, name), volume.with_array(mask))
     facts = find_case(data, case).facts
-    return _added(case, facts.patient, facts.flags, volume, new=False, masks=tuple(lacking))
+    return _added(
+        case, facts.patient, facts.flags, volume, new=False, masks=tuple(lacking), warnings=warnings
+    )
 
 
 def _added(
-    case: str, patient: str, flags: tuple[str, ...], volume: Volume, *, new: bool, masks: tuple[str, ...]
+    case: str,
+    patient: str,
+    flags: tuple[str, ...],
+    volume: Volume,
+    *,
+    new: bool,
+    masks: tuple[str, ...],
+    warnings: tuple[str, ...],
 ) -> Added:
     spacing = tuple(round(value, 4) for value in volume.spacing_mm)
-    return Added(case, patient, new, masks, flags, volume.shape, spacing)
+    return Added(case, patient, new, masks, warnings, flags, volume.shape, spacing)
 
 
 @contextlib.contextmanager

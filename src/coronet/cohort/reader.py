@@ -16,6 +16,7 @@ import numpy as np
 from coronet.cohort.cases import ScanFacts
 from coronet.cohort.formats import dicom, metaimage, nifti, nrrd
 from coronet.cohort.formats.contrast import contrast_given
+from coronet.cohort.formats.identifiers import Identifiers
 from coronet.cohort.formats.loaded import Loaded
 from coronet.cohort.volume import AIR_HU, HIGHEST_HU, Volume, fit_dtype, to_ras
 from coronet.errors import UnreadableScan
@@ -42,11 +43,13 @@ class Scan:
         volume: HU in RAS+.
         facts: what may be kept; ``patient`` is empty and ``flags`` are unset, both are for the caller.
         identity: who was scanned, as the header says it, or empty. Only ever hashed, never written or shown.
+        identifiers: what a segmentation of this scan must share with it; empty where the file has none.
     """
 
     volume: Volume
     facts: ScanFacts
     identity: str = dataclasses.field(default="", repr=False)
+    identifiers: Identifiers = dataclasses.field(default=Identifiers(), repr=False)
 
 
 def suffix_of(path: Path) -> str:
@@ -91,7 +94,7 @@ def read_series(series: dicom.Series, where: str) -> Scan:
         tube_kv=dicom.tube_kv(series.pictures),
         contrast=contrast_given({id(item.dataset): item.dataset for item in series.pictures}.values()),
     )
-    return Scan(volume, facts, dicom.identity(series))
+    return Scan(volume, facts, dicom.identity(series), dicom.identifiers(series))
 
 
 def _finish(loaded: Loaded, where: str) -> Volume:

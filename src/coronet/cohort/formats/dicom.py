@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from coronet.cohort.formats.identifiers import Identifiers, text_of
 from coronet.cohort.formats.loaded import Loaded
 from coronet.cohort.formats.pictures import Damaged, NotUsable, Picture, files_under, pictures_of
 from coronet.cohort.formats.pixels import Decoder
@@ -159,11 +160,28 @@ def load(series: Series, where: str) -> Loaded:
 def identity(series: Series) -> str:
     """Who was scanned, as the header says it: PatientID, or the study where that is blank. Never written."""
     dataset = series.pictures[0].dataset
-    patient = str(dataset.get("PatientID") or "").strip()
-    if patient.lower() not in NO_IDENTITY:
+    patient = known_patient(dataset)
+    if patient:
         return f"patient {patient}"
-    study = str(dataset.get("StudyInstanceUID") or "").strip()
+    study = text_of(dataset, "StudyInstanceUID")
     return f"study {study}" if study else ""
+
+
+def known_patient(dataset: Dataset) -> str:
+    """PatientID, or an empty text where it names nobody in particular."""
+    patient = text_of(dataset, "PatientID")
+    return "" if patient.lower() in NO_IDENTITY else patient
+
+
+def identifiers(series: Series) -> Identifiers:
+    """What other objects of the same scan must share with it."""
+    dataset = series.pictures[0].dataset
+    return Identifiers(
+        patient=known_patient(dataset),
+        study=text_of(dataset, "StudyInstanceUID"),
+        frame_of_reference=text_of(dataset, "FrameOfReferenceUID"),
+        series=frozenset(filter(None, [text_of(dataset, "SeriesInstanceUID")])),
+    )
 
 
 def kernel_name(dataset: Dataset) -> str:

@@ -24,7 +24,8 @@ CT_CLASSES = (
 )
 DIRECTORY = "1.2.840.10008.1.3.10"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""As one bit or fraction a segment, and as one label map."""
 PICTURE_WORDS = {
     "localizer": ("LOCALIZER", "SCOUT", "SURVIEW", "TOPOGRAM"),
     "projection": ("PROJECTION", "MIP", "MINIP", "VRT"),
@@ -37,7 +38,13 @@ HU_NAMES = ("", "HU", "US", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS")
 
 TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID"),
-    *("SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "TemporalPositionIndex"),
+    *(
+        "FrameOfReferenceUID",
+        "SeriesInstanceUID",
+        "SeriesNumber",
+        "AcquisitionNumber",
+        "TemporalPositionIndex",
+    ),
     *("InstanceNumber", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
     *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit"),
