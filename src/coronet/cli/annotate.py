@@ -100,9 +100,10 @@ def annotate_apply(
     from coronet.annotate.library import annotate as draw
     from coronet.annotate.library import check_replaceable, places
     from coronet.errors import CoronetError, InputError
+    from coronet.lists import check_list
 
     kind, records, refused = _target(target), [], []
-    for case in cases:
+    for case in check_list(cases, "CASE"):
         check_replaceable(places(data, case, kind), case, kind, replace=replace)
     console = Console(stderr=True)
     for case in track(cases, "drawing", console=console, disable=not console.is_terminal):
@@ -138,10 +139,11 @@ def annotate_suggest(
 
     from coronet.annotate.suggest import suggest
     from coronet.errors import InputError
+    from coronet.lists import check_list
 
     kind = _target(target)
     drawn = sorted((data / "annotations").glob(f"*/{kind}.json"))
-    chosen = tuple(cases or (path.parent.name for path in drawn))
+    chosen = check_list(cases, "CASE") if cases else tuple(path.parent.name for path in drawn)
     if not chosen:
         raise InputError(f"No {kind} is drawn under {data}/annotations; begin with `coronet annotate draw`.")
     found = suggest(data, kind, cases=chosen, slices=slices)
