@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ def load(path: Path) -> Loaded:
     import nibabel
 
     try:
+        _check_scaling(path)
         image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Image):
             raise UnreadableScan(f"{path}: this is no NIfTI file.")
@@ -35,6 +39,25 @@ def load(path: Path) -> Loaded:
         # Whatever the parser raises on bytes that are not what they should be.
         raise UnreadableScan(f"{path}: the file is damaged or no NIfTI ({type(error).__name__}).") from error
     return Loaded(array, affine)
+
+
+def _check_scaling(path: Path) -> None:
+    """Refuse ``scl_slope`` and ``scl_inter`` that contradict each other; a slope of 0 means no scaling."""
+    from nibabel.openers import ImageOpener
+
+    with ImageOpener(path) as stream:
+        head = stream.read(192)
+    for order, (size, form, place) in itertools.product("<>", ((348, "ff", 112), (540, "dd", 176))):
+        if len(head) == 192 and struct.unpack_from(f"{order}i", head)[0] == size:
+            slope, intercept = struct.unpack_from(f"{order}{form}", head, place)
+            unscaled = slope == 0 or not math.isfinite(slope)
+            if (unscaled and math.isfinite(intercept) and intercept != 0) or (
+                not unscaled and not math.isfinite(intercept)
+            ):
+                raise UnreadableScan(
+                    f"{path}: its header has scl_slope {slope:g} and scl_inter {intercept:g}, which "
+                    "contradict each other; write HU as they are, with slope 1 and intercept 0."
+                )
 
 
 def _affine(image, path: Path) -> np.ndarray:

@@ -20,6 +20,8 @@ SPACES = {
     "left-anterior-superior": np.diag([-1.0, 1.0, 1.0, 1.0]),
     "las": np.diag([-1.0, 1.0, 1.0, 1.0]),
 }
+QUANTISED = ("old min", "oldmin", "old max", "oldmax")
+"""Fields that give the range of values before they were squeezed into small integers."""
 
 
 def load(path: Path) -> Loaded:
@@ -69,6 +71,7 @@ def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
     try:
         with path.open("rb") as stream:
             header = nrrd.read_header(stream)
+            _demand_unquantised(header, path)
             named = header.get("data file", header.get("datafile"))
             if named is None:
                 return nrrd.read_data(header, stream, path), header
@@ -79,6 +82,14 @@ def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
     except Exception as error:
         # Whatever the parser raises on bytes that are not what they should be.
         raise UnreadableScan(f"{path}: the file is damaged or no NRRD ({type(error).__name__}).") from error
+
+
+def _demand_unquantised(header: Mapping[str, Any], path: Path) -> None:
+    limits = [header[key] for key in QUANTISED if key in header]
+    if any(np.isfinite(float(limit)) for limit in limits):
+        raise UnreadableScan(
+            f"{path}: its values were quantised (old min, old max); write HU or labels as they are."
+        )
 
 
 def _affine(header: Mapping[str, Any], path: Path) -> np.ndarray:
