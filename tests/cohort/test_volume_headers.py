@@ -172,7 +172,7 @@ def test_the_slope_of_a_mask_counts_too(tmp_path):
         ElementToIntensityFunctionSlope="0.5",
     )
     ct = read_scan(metaimage(tmp_path / "ct.mha")).volume
-    assert np.array_equal(read_mask(path, ct), labels[::-1, ::-1])
+    assert np.array_equal(read_mask(path, ct).labels, labels[::-1, ::-1])
 
 
 def nhdr(path: Path, data: bytes, *lines: str, encoding: str = "raw", kind: str = "short") -> Path:
