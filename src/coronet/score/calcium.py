@@ -92,12 +92,9 @@ def find_calcium(ct: Volume, mask: np.ndarray, protocol: Protocol) -> Calcium:
         raise InputError(f"The mask holds {mask.dtype}; a mask holds labels. Cut a probability map first.")
     index = nonzero(mask)
     hu = ct.array[tuple(index.T)].astype(np.float64)
-    lost = ~np.isfinite(hu)
-    if lost.any():
-        first = ", ".join(map(str, index[lost][0].tolist()))
+    if not np.isfinite(hu).all():
         raise InputError(
-            f"{int(lost.sum())} of the {len(hu)} voxels under the mask are no numbers in the scan (NaN or "
-            f"infinite; the first has the RAS+ index {first}). Export the scan again, or erase them."
+            "The scan holds values that are no numbers where the mask is; they cannot be scored."
         )
     kept = protocol.counts(hu)
     index, hu = index[kept], hu[kept]
