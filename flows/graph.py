@@ -11,6 +11,7 @@ from typing import Any
 
 from coronet.errors import Busy, StageError
 from coronet.files import exclusive
+from coronet.lists import check_list
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +37,15 @@ def read_waves(targets: Sequence[str] = ()) -> list[list[Node]]:
 
     Raises:
         StageError: DVC has no such stage, or cannot read its files.
+        InputError: a target is empty or named twice.
     """
     import networkx
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.repo.reproduce import collect_stages, get_active_graph
 
+    if targets:
+        check_list(targets, "--targets")
     try:
         with contextlib.closing(Repo()) as repo:
             graph = get_active_graph(repo.index.graph)

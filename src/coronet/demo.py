@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coronet.cohort.cases import scan_files
 from coronet.config import MODELS
 from coronet.errors import InputError, StageError
 from coronet.stages import BUILD, DATA, MLRUNS, params, timed, workers
@@ -43,7 +42,7 @@ def run() -> None:
 def _draw_phantoms() -> None:
     from coronet.annotate.phantoms import make_cohort
 
-    if scan_files(DATA):
+    if any((DATA / "ct").glob("*.nii.gz")):
         return
     chosen = params().phantom
     with timed("phantom"):

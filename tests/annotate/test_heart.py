@@ -123,7 +123,9 @@ def test_features_are_in_millimetres_whatever_the_voxels():
 @pytest.mark.parametrize(("name", "least"), [("0187", 0.9), ("0506", 0.91), ("0909", 0.91)])
 def test_ten_strokes_give_a_real_heart(real_data, name, least):
     volume = read_scan(real_data / "lidc_3mm" / f"{name}_img.nrrd").volume
-    truth = read_mask(real_data / "lidc_3mm" / f"{name}_msk.nrrd", volume, labels=(1, 3), absent_allowed=True)
+    truth = read_mask(
+        real_data / "lidc_3mm" / f"{name}_msk.nrrd", volume, labels=(1, 3), absent_allowed=True
+    ).labels
     strokes = read_strokes(STROKES / f"lidc_{name}_heart.json", volume, target="heart")
     assert len(strokes.strokes) <= 10
     assert dice(draw_heart(volume, strokes).mask, truth) >= least

@@ -8,11 +8,11 @@ import nibabel
 import nrrd
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydicom.sr.codedict import codes
 
-from coronet.cohort.masks import read_mask
+from coronet.cohort import masks
 from coronet.cohort.reader import read_scan
 from coronet.cohort.volume import Volume, grid_affine
 from coronet.errors import InputError, UnreadableScan
@@ -24,6 +24,10 @@ GRID = Volume(np.zeros(SHAPE, np.int16), grid_affine((0.7, 0.8, 2.5), (-50.0, -6
 
 def labels(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 4, SHAPE).astype(np.uint8)
+
+
+def read_mask(*arguments, **options) -> np.ndarray:
+    return masks.read_mask(*arguments, **options).labels
 
 
 def save(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
@@ -39,6 +43,8 @@ def save(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
 )
 @settings(max_examples=25, deadline=None)
 def test_turned_cropped_and_grown_masks_are_placed_exactly(tmp_path_factory, order, flips, low, grown):
+    # What begins elsewhere and has as many voxels was not cropped: it lost its place, and is refused.
+    assume(not any(start == 2 * grown > 0 for start in low))
     full = np.pad(labels(), grown)
     affine = GRID.affine.copy()
     affine[:3, 3] -= grown * np.array(GRID.spacing_mm)
@@ -88,7 +94,7 @@ def test_a_mask_of_another_place_is_refused(tmp_path):
     ("array", "gist"),
     [
         (labels().astype("f4") * 0.3, "no whole numbers"),
-        (np.full(SHAPE, np.nan, "f4"), "no whole numbers"),
+        (np.full(SHAPE, np.nan, "f4"), "504 of its values are NaN or infinite"),
         (labels().astype("i2") - 1, "run from -1 to 2"),
         (labels().astype("i2") * 100, "run from 0 to 300"),
     ],

@@ -76,7 +76,7 @@ def test_magnetic_resonance_as_nifti_is_no_hu(real_data):
 def test_bright_blood_is_contrast_whatever_the_header_leaves_open(real_data, chest, blood, contrast):
     from coronet.cohort.masks import read_mask
 
-    heart = read_mask(real_data / "lidc_3mm" / "0506_msk.nrrd", chest, labels=(1, 3)) > 0
+    heart = read_mask(real_data / "lidc_3mm" / "0506_msk.nrrd", chest, labels=(1, 3)).labels > 0
     bright = np.where(heart, chest.array + np.int16(blood - 40), chest.array)
     facts = ScanFacts(patient="", source="dicom", contrast=contrast)
     assert suitability(chest.with_array(bright), facts) == ("contrast",)

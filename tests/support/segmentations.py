@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import highdicom
@@ -18,7 +18,13 @@ NEEDED = (
 
 
 def write_segmentation(
-    to: Path, ct: Sequence[Path], drawn: np.ndarray, segments: Sequence[tuple[str, Code]]
+    to: Path,
+    ct: Sequence[Path],
+    drawn: np.ndarray,
+    segments: Sequence[tuple[str, Code]],
+    *,
+    kind: str = "BINARY",
+    change: Callable[[pydicom.Dataset], None] = lambda dataset: None,
 ) -> Path:
     """Write a DICOM SEG on a CT series.
 
@@ -28,6 +34,8 @@ def write_segmentation(
         drawn: (slices, rows, columns), where value i + 1 is ``segments[i]``; or one 0-or-1 mask a segment
             along a fourth axis, where they may overlap.
         segments: label and SNOMED code of each.
+        kind: BINARY, FRACTIONAL or LABELMAP.
+        change: edits the object before it is written.
     """
     described = [
         highdicom.seg.SegmentDescription(
@@ -45,10 +53,10 @@ def write_segmentation(
         for keyword in NEEDED:
             image.setdefault(keyword, "")
         image.setdefault("FrameOfReferenceUID", frame)
-    highdicom.seg.Segmentation(
+    segmentation = highdicom.seg.Segmentation(
         source_images=images,
         pixel_array=drawn.astype(np.uint8),
-        segmentation_type="BINARY",
+        segmentation_type=kind,
         segment_descriptions=described,
         series_instance_uid=generate_uid(),
         series_number=9,
@@ -58,5 +66,7 @@ def write_segmentation(
         manufacturer_model_name="test",
         software_versions="1",
         device_serial_number="1",
-    ).save_as(to)
+    )
+    change(segmentation)
+    segmentation.save_as(to)
     return to

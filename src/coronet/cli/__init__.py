@@ -64,7 +64,7 @@ def show_params(
     from coronet.errors import ParamsError
 
     value = dataclasses.asdict(load())
-    for name in filter(None, key.split(".")):
+    for name in key.split(".") if key else ():
         if not isinstance(value, dict) or name not in value:
             raise ParamsError(f"There is no key «{key}»; `coronet params` prints all.")
         value = value[name]

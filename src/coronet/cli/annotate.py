@@ -39,9 +39,6 @@ def annotate_draw(
     data: DataFolder = Path("data"),
     replace: Replace = False,
     alone: Annotated[bool, typer.Option("--alone", help="Learn from this scan's strokes only.")] = False,
-    patient: Annotated[
-        str | None, typer.Option(help="Who was scanned, for a scan that is added; kept as a keyed hash only.")
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a mask from a person's strokes; see docs/annotate.md."""
@@ -55,14 +52,10 @@ def annotate_draw(
 
     case, kind = scan, _target(target)
     if not (CASE_PATTERN.fullmatch(scan) and scan_path(data, scan).exists()) and Path(scan).exists():
-        outcome = add_scans([Path(scan)], data=data, patient=patient)
+        outcome = add_scans([Path(scan)], data=data)
         if outcome.refused or len(outcome.added) != 1:
             raise InputError("; ".join(outcome.refused) or f"{scan}: {len(outcome.added)} scans; name one.")
         case = outcome.added[0].case
-        for warning in outcome.warnings:
-            typer.echo(f"beware: {warning}", err=True)
-    elif patient is not None:
-        raise InputError("--patient belongs to a scan that is added; this case is in the cohort already.")
     record = draw(data, case, kind, strokes=strokes, use_library=not alone, replace=replace)
     typer.echo(json.dumps(dataclasses.asdict(record)) if as_json else _line(record))
 
@@ -107,9 +100,10 @@ def annotate_apply(
     from coronet.annotate.library import annotate as draw
     from coronet.annotate.library import check_replaceable, places
     from coronet.errors import CoronetError, InputError
+    from coronet.lists import check_list
 
     kind, records, refused = _target(target), [], []
-    for case in cases:
+    for case in check_list(cases, "CASE"):
         check_replaceable(places(data, case, kind), case, kind, replace=replace)
     console = Console(stderr=True)
     for case in track(cases, "drawing", console=console, disable=not console.is_terminal):
@@ -145,10 +139,11 @@ def annotate_suggest(
 
     from coronet.annotate.suggest import suggest
     from coronet.errors import InputError
+    from coronet.lists import check_list
 
     kind = _target(target)
     drawn = sorted((data / "annotations").glob(f"*/{kind}.json"))
-    chosen = tuple(cases or (path.parent.name for path in drawn))
+    chosen = check_list(cases, "CASE") if cases else tuple(path.parent.name for path in drawn)
     if not chosen:
         raise InputError(f"No {kind} is drawn under {data}/annotations; begin with `coronet annotate draw`.")
     found = suggest(data, kind, cases=chosen, slices=slices)

@@ -47,8 +47,10 @@ def cohort_add(
     data: DataFolder = Path("data"),
     heart: Annotated[Path | None, typer.Option(help="Heart mask of the one scan named.")] = None,
     calcium: Annotated[Path | None, typer.Option(help="Calcium mask of the one scan named.")] = None,
-    heart_labels: Annotated[str, typer.Option(help="Labels that are heart, such as 1,3 or heart.")] = "",
-    calcium_labels: Annotated[str, typer.Option(help="Labels that are calcium, such as 3.")] = "",
+    heart_labels: Annotated[
+        str | None, typer.Option(help="Labels that are heart, such as 1,3 or heart.")
+    ] = None,
+    calcium_labels: Annotated[str | None, typer.Option(help="Labels that are calcium, such as 3.")] = None,
     resample_masks: Annotated[
         bool, typer.Option(help="Allow masks on another grid (nearest voxel).")
     ] = False,
@@ -62,17 +64,20 @@ def cohort_add(
     import json
 
     from coronet.cohort.add import Masks, add_scans
+    from coronet.lists import split_list
 
+    if (heart_labels is not None and heart is None) or (calcium_labels is not None and calcium is None):
+        raise InputError("--heart-labels goes with --heart, and --calcium-labels with --calcium.")
     masks = Masks(
         heart=heart,
         calcium=calcium,
-        heart_labels=tuple(heart_labels.split(",")) if heart_labels else None,
-        calcium_labels=tuple(calcium_labels.split(",")) if calcium_labels else None,
+        heart_labels=split_list(heart_labels, "--heart-labels"),
+        calcium_labels=split_list(calcium_labels, "--calcium-labels"),
         resample=resample_masks,
     )
     outcome = add_scans(paths, data=data, masks=masks, patient=patient, case=case, series=series)
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(outcome) | {"warnings": outcome.warnings}))
+        typer.echo(json.dumps(dataclasses.asdict(outcome)))
     for item in () if as_json else outcome.added:
         size = " × ".join(str(count) for count in item.shape)
         spacing = " × ".join(f"{value:.3g}" for value in item.spacing_mm)
@@ -81,8 +86,8 @@ def cohort_add(
         words += [f"with masks: {', '.join(item.masks)}"] if item.masks else []
         words += [f"flags: {', '.join(item.flags)}"] if item.flags else []
         typer.echo("; ".join(words))
-    for warning in outcome.warnings:
-        typer.echo(f"beware: {warning}", err=True)
+        for warning in item.warnings:
+            typer.echo(f"Beware: {item.case}, {warning}.")
     if outcome.refused:
         for reason in outcome.refused:
             typer.echo(f"refused: {reason}", err=True)
@@ -115,7 +120,6 @@ def cohort_nlst(
     import json
 
     from coronet.cli.nlst import bytes_progress, plan_of
-    from coronet.cohort.add import patient_warnings
     from coronet.cohort.nlst.acquisition import acquire, remaining
     from coronet.cohort.nlst.manifest import Request
     from coronet.cohort.nlst.selection import manifest_for
@@ -142,8 +146,6 @@ def cohort_nlst(
         typer.echo(
             f"{len(got.added)} scans were added, {masked} of them with a heart mask; {got.before} were there."
         )
-    for warning in patient_warnings(got.added):
-        typer.echo(f"beware: {warning}", err=True)
     for reason in got.unmasked:
         typer.echo(f"no heart mask: {reason}", err=True)
     for reason in got.refused:

@@ -22,8 +22,12 @@ def score(
     labels: Annotated[
         bool, typer.Option("--labels", help="The mask's labels are vessels: 1 LM, 2 LAD, 3 LCX, 4 RCA.")
     ] = False,
-    vessels: Annotated[str, typer.Option(help="Names of labels 1, 2, … where they are others.")] = "",
-    calcium_labels: Annotated[str, typer.Option(help="Labels of the mask that are calcium, such as 3.")] = "",
+    vessels: Annotated[
+        str | None, typer.Option(help="Names of labels 1, 2, … where they are others, such as LAD,RCA.")
+    ] = None,
+    calcium_labels: Annotated[
+        str | None, typer.Option(help="Labels of the mask that are calcium, such as 3 or 1,2.")
+    ] = None,
     probability: Annotated[
         Path | None, typer.Option(help="Calcium probability (NIfTI) beside the mask.")
     ] = None,
@@ -67,6 +71,7 @@ def score(
 
     from coronet.errors import InputError
     from coronet.files import check_writable, filling
+    from coronet.lists import split_list
     from coronet.score import expert
     from coronet.score.agatston import VESSELS
     from coronet.score.groups import find_groups
@@ -78,7 +83,7 @@ def score(
     if out is not None:
         check_writable(out)
     if mask is None:
-        if labels or vessels or calcium_labels or probability or resample_mask:
+        if labels or resample_mask or not (vessels is calcium_labels is probability is None):
             raise InputError(
                 "--labels, --vessels, --calcium-labels, --probability and --resample-mask go with --mask."
             )
@@ -107,7 +112,8 @@ def score(
                 write_scan_result(part, scored)
         typer.echo(json.dumps(scored.to_json()) if as_json else "\n".join(scored.lines(preset)))
         return
-    names = dict(enumerate(vessels.split(","), start=1)) if vessels else VESSELS if labels else None
+    named = split_list(vessels, "--vessels")
+    names = dict(enumerate(named, start=1)) if named else VESSELS if labels else None
     found = expert.score_expert(
         scan,
         mask,
@@ -115,7 +121,7 @@ def score(
         method=method,
         calibration_factor=calibration,
         vessels=names,
-        labels=tuple(calcium_labels.split(",")) if calcium_labels else None,
+        labels=split_list(calcium_labels, "--calcium-labels"),
         probability=probability,
         series=series,
         resample_mask=resample_mask,
@@ -129,8 +135,10 @@ def score(
 def _model_folders(named: Sequence[str], heart: str, calcium: str) -> tuple[Path, Path]:
     """Local folders of both networks; what --model names comes before the folders."""
     from coronet.errors import InputError
+    from coronet.lists import check_list
 
     chosen = {"heart": heart, "calcium": calcium}
+    parts: list[str] = []
     for uri in named:
         name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
         if not uri.startswith("models:/") or name not in (*chosen, "coronet"):
@@ -138,7 +146,11 @@ def _model_folders(named: Sequence[str], heart: str, calcium: str) -> tuple[Path
                 f"--model {uri} is not understood; write models:/heart@champion, models:/calcium/1 or "
                 "models:/coronet@champion."
             )
-        chosen |= dict.fromkeys(chosen, uri) if name == "coronet" else {name: uri}
+        meant = dict.fromkeys(chosen, uri) if name == "coronet" else {name: uri}
+        parts += meant
+        chosen |= meant
+    if parts:
+        check_list(parts, "--model")
     if not any(value.startswith("models:") for value in chosen.values()):
         # MLflow is not even imported
         return Path(heart), Path(calcium)

@@ -16,8 +16,8 @@ import numpy as np
 from coronet.cohort.cases import ScanFacts
 from coronet.cohort.formats import dicom, metaimage, nifti, nrrd
 from coronet.cohort.formats.contrast import contrast_given
+from coronet.cohort.formats.identifiers import Identifiers
 from coronet.cohort.formats.loaded import Loaded
-from coronet.cohort.identity import UNKNOWN, Identity
 from coronet.cohort.volume import AIR_HU, HIGHEST_HU, Volume, fit_dtype, to_ras
 from coronet.errors import UnreadableScan
 
@@ -42,12 +42,14 @@ class Scan:
     Attributes:
         volume: HU in RAS+.
         facts: what may be kept; ``patient`` is empty and ``flags`` are unset, both are for the caller.
-        identity: who was scanned, as the header says it.
+        identity: who was scanned, as the header says it, or empty. Only ever hashed, never written or shown.
+        identifiers: what a segmentation of this scan must share with it; empty where the file has none.
     """
 
     volume: Volume
     facts: ScanFacts
-    identity: Identity = UNKNOWN
+    identity: str = dataclasses.field(default="", repr=False)
+    identifiers: Identifiers = dataclasses.field(default=Identifiers(), repr=False)
 
 
 def suffix_of(path: Path) -> str:
@@ -73,8 +75,7 @@ def read_scan(path: Path, *, series: int | str | None = None) -> Scan:
     """
     path = Path(path)
     if not path.exists():
-        gone = "the link leads to no file" if path.is_symlink() else "there is no such file or folder"
-        raise UnreadableScan(f"{path}: {gone}.")
+        raise UnreadableScan(f"{path}: there is no such file or folder.")
     if path.is_file() and suffix_of(path) in LOADERS:
         load, source = LOADERS[suffix_of(path)]
         return Scan(_finish(load(path), str(path)), ScanFacts(patient="", source=source))
@@ -93,7 +94,7 @@ def read_series(series: dicom.Series, where: str) -> Scan:
         tube_kv=dicom.tube_kv(series.pictures),
         contrast=contrast_given({id(item.dataset): item.dataset for item in series.pictures}.values()),
     )
-    return Scan(volume, facts, dicom.identity(series))
+    return Scan(volume, facts, dicom.identity(series), dicom.identifiers(series))
 
 
 def _finish(loaded: Loaded, where: str) -> Volume:

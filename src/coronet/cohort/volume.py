@@ -25,6 +25,8 @@ from coronet.files import write_bytes
 if TYPE_CHECKING:
     import nibabel
 
+FORMS_APART = 0.1
+"""Fraction of a voxel by which the qform of a NIfTI file may differ from its sform: rounding."""
 AIR_HU = -1024
 """What lies outside a scan."""
 HIGHEST_HU = 32767
@@ -86,6 +88,32 @@ def to_ras(array: np.ndarray, affine: np.ndarray) -> Volume:
     return Volume(turned, affine @ inv_ornt_aff(orientation, array.shape))
 
 
+def affine_of(image: nibabel.Nifti1Image, path: Path) -> np.ndarray:
+    """The affine of a NIfTI image, whose header may state it twice.
+
+    Raises:
+        UnreadableScan: its qform and sform put voxels in different places.
+    """
+    import nibabel
+
+    qform, sform = image.get_qform(coded=True)[0], image.get_sform(coded=True)[0]
+    if qform is None or sform is None:
+        return image.affine
+    far = np.asarray(image.shape[:3]) - 1
+    corners = np.array(np.meshgrid(*zip((0, 0, 0), far, strict=True), indexing="ij")).reshape(3, -1)
+    to_sform = np.linalg.pinv(sform) @ qform
+    apart = np.abs(to_sform[:3, :3] @ corners + to_sform[:3, 3:] - corners).max()
+    if not apart <= FORMS_APART:
+        axes = ["".join(map(str, nibabel.aff2axcodes(form))) for form in (qform, sform)]
+        turned = "" if axes[0] == axes[1] else f" (qform says {axes[0]}, sform says {axes[1]})"
+        raise UnreadableScan(
+            f"{path}: its header states two places: qform and sform differ by up to {apart:.3g} "
+            f"voxels{turned}. Find out which of the two is right, then set both alike: `fslorient "
+            "-copysform2qform FILE` (FSL) keeps the sform, `fslorient -copyqform2sform FILE` the qform."
+        )
+    return image.affine
+
+
 def read_nifti(path: Path, dtype: type | None = None) -> Volume:
     """Read a NIfTI file into RAS+.
 
@@ -116,7 +144,7 @@ def read_nifti(path: Path, dtype: type | None = None) -> Volume:
         data = data[..., 0]
     if data.ndim != 3:
         raise UnreadableScan(f"{Path(path).name} has shape {data.shape}; a scan has three axes.")
-    return to_ras(fit_dtype(data, dtype), image.affine)
+    return to_ras(fit_dtype(data, dtype), affine_of(image, Path(path)))
 
 
 def values_of(image: nibabel.spatialimages.SpatialImage, path: Path) -> np.ndarray:

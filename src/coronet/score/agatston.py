@@ -11,6 +11,7 @@ import numpy as np
 
 from coronet.cohort.volume import Volume
 from coronet.errors import InputError, ParamsError
+from coronet.lists import check_list
 from coronet.score import methods
 from coronet.score.calcium import Grid, find_calcium
 from coronet.score.groups import PRESETS, risk_group
@@ -146,11 +147,12 @@ def score_mask(
         slice_thickness_mm: nominal, for protocols that ask for it.
 
     Raises:
-        InputError: mask and scan do not fit, or a label has no vessel.
+        InputError: mask and scan do not fit, a label has no vessel, or two labels have one name.
         ParamsError: unknown method, or mass without a calibration factor.
     """
     calcium = find_calcium(ct, mask, protocol)
     if vessels is not None:
+        check_list(vessels.values(), "vessel names")
         _demand_names(calcium.label, vessels)
     scores = Scores(
         agatston=methods.agatston(calcium, protocol, slice_thickness_mm=slice_thickness_mm),

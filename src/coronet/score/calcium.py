@@ -92,9 +92,12 @@ def find_calcium(ct: Volume, mask: np.ndarray, protocol: Protocol) -> Calcium:
         raise InputError(f"The mask holds {mask.dtype}; a mask holds labels. Cut a probability map first.")
     index = nonzero(mask)
     hu = ct.array[tuple(index.T)].astype(np.float64)
-    if not np.isfinite(hu).all():
+    lost = ~np.isfinite(hu)
+    if lost.any():
+        first = ", ".join(map(str, index[lost][0].tolist()))
         raise InputError(
-            "The scan holds values that are no numbers where the mask is; they cannot be scored."
+            f"{int(lost.sum())} of the {len(hu)} voxels under the mask are no numbers in the scan (NaN or "
+            f"infinite; the first has the RAS+ index {first}). Export the scan again, or erase them."
         )
     kept = protocol.counts(hu)
     index, hu = index[kept], hu[kept]

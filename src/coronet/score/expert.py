@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from coronet.cohort.cases import ScanFacts
-from coronet.cohort.masks import read_mask
+from coronet.cohort.masks import ROUNDED, read_mask
 from coronet.cohort.reader import LOADERS, Scan, read_scan, suffix_of
 from coronet.cohort.suitability import FLAGS, suitability
 from coronet.cohort.volume import Volume, fit_dtype, read_nifti, to_ras
@@ -34,28 +34,30 @@ class ExpertScore:
         facts: what may be kept of the scan.
         flags: of the scan, see `coronet.cohort.suitability.FLAGS`. They warn and do not forbid: whoever drew
             the mask has looked at the scan, and a phantom has no heart.
+        mask_warnings: what speaks against the mask, see `coronet.cohort.masks.PlacedMask`.
     """
 
     result: ScoreResult
     intervals: Intervals
     facts: ScanFacts
     flags: tuple[str, ...]
+    mask_warnings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
-    def cautions(self) -> tuple[str, ...]:
-        """What speaks against the score, in words."""
-        found = [FLAGS[flag] for flag in self.flags]
+    def warnings(self) -> dict[str, str]:
+        """What speaks against the score: a short key and a sentence without a full stop for each."""
+        found = dict(self.mask_warnings) | {flag: FLAGS[flag] for flag in self.flags}
         if self.facts.tube_kv not in (None, USUAL_KV):
-            found.append(
+            found["tube_voltage"] = (
                 f"the scan was made at {self.facts.tube_kv:g} kV; 130 HU and the weights hold for 120 kV"
             )
-        return tuple(found)
+        return found
 
     def lines(self, preset: str) -> list[str]:
         """The answer as text, with the risk group by ``preset``."""
         return [
             *score_lines(self.result, self.intervals, preset),
-            *(f"Beware: {text}." for text in self.cautions),
+            *(f"Beware: {text}." for text in self.warnings.values()),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class ExpertScore:
                 "kernel": self.facts.kernel,
                 "tube_kv": self.facts.tube_kv,
                 "flags": list(self.flags),
+                "warnings": self.warnings,
                 "mask": "expert",
             },
         )
@@ -142,7 +145,15 @@ def score_expert(
     if vessels is not None and labels is not None:
         raise InputError("Vessel names and a choice of labels do not go together; all vessels are calcium.")
     read = _read(Path(scan), series)
-    drawn = read_mask(mask, read.volume, labels=labels, resample=resample_mask)
+    placed = read_mask(
+        mask,
+        read.volume,
+        target="calcium",
+        identifiers=read.identifiers,
+        labels=labels,
+        resample=resample_mask,
+    )
+    drawn = placed.labels
     result = score_mask(
         read.volume,
         drawn,
@@ -158,6 +169,7 @@ def score_expert(
         intervals=score_intervals(read.volume, drawn, result, probability=chances),
         facts=read.facts,
         flags=suitability(read.volume, read.facts),
+        mask_warnings=placed.warnings | _value_warnings(read.volume),
     )
 
 
@@ -170,10 +182,19 @@ def _read(path: Path, series: int | str | None) -> Scan:
     return read_scan(path, series=series)
 
 
+def _value_warnings(ct: Volume) -> dict[str, str]:
+    """What was not refused, since no mask is near it."""
+    lost = int(ct.array.size - np.isfinite(ct.array).sum()) if ct.array.dtype.kind == "f" else 0
+    if not lost:
+        return {}
+    return {"scan_not_finite": f"{lost} values of the scan are NaN or infinite, none of them at the mask"}
+
+
 def _read_probability(path: Path, ct: Volume) -> np.ndarray:
     volume = read_nifti(path, dtype=np.float32)
     if not volume.same_grid(ct):
         raise InputError(f"{path}: the probability map lies on another grid than the scan.")
-    if not (volume.array.min() >= 0 and volume.array.max() <= 1):
-        raise InputError(f"{path}: probabilities lie from 0 to 1.")
-    return volume.array
+    low, high = float(volume.array.min()), float(volume.array.max())
+    if not (low >= -ROUNDED and high <= 1 + ROUNDED):
+        raise InputError(f"{path}: its values run from {low:g} to {high:g}; probabilities lie from 0 to 1.")
+    return np.clip(volume.array, 0, 1)

@@ -120,6 +120,7 @@ def score_intervals(
     at_threshold = ()
     if probability is not None:
         at_threshold = tuple((float(at), score(small, probability[box] >= at)) for at in thresholds)
+    _check_neighbours(small, cut)
     at_shift = tuple(score(small, moved(cut, axis, step)) for axis in range(3) for step in (-1, 1))
     value = result.scores.of(method)
     ends = value, *at_shift, *(item for _, item in at_threshold)
@@ -130,6 +131,19 @@ def score_intervals(
         at_shift=at_shift,
         groups={name: _between(result, name, min(ends), max(ends)) for name in PRESETS},
     )
+
+
+def _check_neighbours(ct: Volume, mask: np.ndarray) -> None:
+    if ct.array.dtype.kind != "f" or np.isfinite(ct.array).all():
+        return
+    reached = np.logical_or.reduce([moved(mask, axis, step) for axis in range(3) for step in (-1, 1)])
+    lost = int((reached & ~np.isfinite(ct.array)).sum())
+    if lost:
+        raise InputError(
+            f"{lost} voxels beside the mask are no numbers in the scan (NaN or infinite). The interval of "
+            "the score moves the mask by one voxel and cannot be computed. Export the scan again; what lies "
+            "outside of its field of view is -1024 HU."
+        )
 
 
 def moved(mask: np.ndarray, axis: int, step: int) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,25 +65,14 @@ def check_grid(affine: np.ndarray, path: Path) -> np.ndarray:
 
 
 def companion(header: Path, name: str) -> Path:
-    """The data file that a detached header names, which must lie beside it; ``./`` may stand before the name.
-
-    The name is not repeated in errors: it is the sender's and may name the patient.
+    """The data file that a detached header names, which must lie beside it.
 
     Raises:
         UnreadableScan: ``name`` leads to another folder, is a pattern, or is absent.
     """
-    parts = [part for part in re.split(r"[\\/]", name) if part not in ("", ".")]
-    if (
-        len(parts) != 1
-        or parts == [".."]
-        or name[0] in "/\\"
-        or "%" in name
-        or name.upper().startswith("LIST")
-    ):
-        raise UnreadableScan(f"{header}: its data must be one file in the same folder as the header.")
-    data = header.parent / parts[0]
+    if Path(name).name != name or "%" in name or name.upper().startswith("LIST"):
+        raise UnreadableScan(f"{header}: its data must be one file in the same folder, not «{name}».")
+    data = header.parent / name
     if not data.is_file():
-        raise UnreadableScan(
-            f"{header}: the data file that it names is absent; it must lie beside the header."
-        )
+        raise UnreadableScan(f"{header}: its data file «{name}» is absent.")
     return data

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coronet.cohort.formats.decimals import UnreadableNumber, last_digit, read_numbers
-from coronet.cohort.formats.file_kind import is_dicom
-from coronet.cohort.formats.silence import silence_libraries
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -24,7 +24,8 @@ CT_CLASSES = (
 )
 DIRECTORY = "1.2.840.10008.1.3.10"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""As one bit or fraction a segment, and as one label map."""
 PICTURE_WORDS = {
     "localizer": ("LOCALIZER", "SCOUT", "SURVIEW", "TOPOGRAM"),
     "projection": ("PROJECTION", "MIP", "MINIP", "VRT"),
@@ -35,20 +36,15 @@ PICTURE_WORDS = {
 HU_NAMES = ("", "HU", "US", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS")
 """RescaleType of pictures in HU: by the standard, unspecified, and as some programs write it."""
 
-
-SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
-NO_DICOM = "no DICOM in it"
-
-MODALITIES = re.compile(
-    "AR|AU|BI|BMD|CR|CT|DG|DOC|DX|ECG|EPS|ES|GM|HD|IO|IVOCT|IVUS|KO|LS|MG|MR|NM|OCT|OP|OT|PR|PT|PX|REG|RF|RG|"
-    "RTDOSE|RTIMAGE|RTPLAN|RTRECORD|RTSTRUCT|RWV|SC|SEG|SM|SR|TG|US|VA|XA|XC"
-)
-"""Kinds of objects that messages may name; other text in the tag is not repeated."""
-
 TAGS = [
-    *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "PatientName"),
-    *("PatientBirthDate", "StudyInstanceUID", "FrameOfReferenceUID"),
-    *("SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "TemporalPositionIndex"),
+    *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID"),
+    *(
+        "FrameOfReferenceUID",
+        "SeriesInstanceUID",
+        "SeriesNumber",
+        "AcquisitionNumber",
+        "TemporalPositionIndex",
+    ),
     *("InstanceNumber", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
     *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit"),
@@ -60,7 +56,7 @@ TAGS = [
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData"),
     *("FloatPixelData", "DoubleFloatPixelData"),
 ]
-"""All that is ever parsed of a file. Names, numbers and UIDs only tell patients and series apart."""
+"""All that is ever parsed of a file; names, dates and private blocks are passed over unread."""
 
 
 PIXEL_TAGS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
@@ -69,10 +65,6 @@ PIXEL_TAGS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
 
 class NotUsable(Exception):
     """A file that is no CT picture; the message says what it is."""
-
-
-class NotDicom(NotUsable):
-    """A file that is no DICOM file."""
 
 
 class Damaged(Exception):
@@ -129,6 +121,29 @@ class Picture:
         return float(self.position_mm @ self.normal)
 
 
+def files_under(path: Path, *, nested: bool = True) -> tuple[Path, ...]:
+    """Files of a folder, and of sub-folders where ``nested``, or the file itself; none that are hidden."""
+    if path.is_file():
+        return (path,)
+    found, visited = [], set()
+    for folder, folders, names in os.walk(path, followlinks=True):
+        here = os.path.realpath(folder)
+        folders[:] = sorted(name for name in folders if nested and not name.startswith("."))
+        if here in visited:
+            folders.clear()
+            continue
+        visited.add(here)
+        found += [Path(folder) / name for name in sorted(names) if not name.startswith(".")]
+    return tuple(found)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, with or without the preamble."""
+    with path.open("rb") as stream:
+        head = stream.read(132)
+    return head[128:] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00")
+
+
 def parse(path: Path) -> Dataset:
     """Parse the tags in `TAGS`; pixels stay on disk until they are asked for.
 
@@ -139,22 +154,24 @@ def parse(path: Path) -> Dataset:
     import pydicom
 
     if not is_dicom(path):
-        if path.suffix.lower() in SUFFIXES:
-            raise Damaged(NO_DICOM)
-        raise NotDicom("other file")
-    silence_libraries()
+        if path.suffix.lower() in (".dcm", ".ima"):
+            raise Damaged("no DICOM in it")
+        raise NotUsable("other file")
     try:
-        dataset = pydicom.dcmread(path, force=True, specific_tags=TAGS, defer_size=4096)
-        read_numbers(dataset)
-        for tag in set(dataset.keys()) - PIXEL_TAGS:
-            _parse_value(dataset, tag)
+        with warnings.catch_warnings():
+            # The warnings quote header values, which may name the patient.
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path, force=True, specific_tags=TAGS, defer_size=4096)
+            read_numbers(dataset)
+            for tag in set(dataset.keys()) - PIXEL_TAGS:
+                _parse_value(dataset, tag)
     except Damaged:
         raise
     except UnreadableNumber as error:
-        raise Damaged(str(error)) from None
+        raise Damaged(str(error)) from error
     except Exception as error:
-        # Whatever the parser raises on bytes that are not what they should be; its text may quote them.
-        raise Damaged(f"header cannot be parsed ({type(error).__name__})") from None
+        # Whatever the parser raises on bytes that are not what they should be.
+        raise Damaged(f"header cannot be parsed ({type(error).__name__})") from error
     return dataset
 
 
@@ -169,7 +186,7 @@ def _parse_value(dataset: Dataset, tag: int) -> None:
         raise Damaged(
             f"{keyword_for_tag(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X}) cannot be parsed "
             f"({type(error).__name__})"
-        ) from None
+        ) from error
 
 
 def pictures_of(path: Path) -> tuple[Picture, ...]:
@@ -180,13 +197,15 @@ def pictures_of(path: Path) -> tuple[Picture, ...]:
         Damaged: it holds some, but they cannot be used.
     """
     dataset = parse(path)
-    try:
-        _demand_ct(dataset)
-        return tuple(_pictures(path, dataset))
-    except (NotUsable, Damaged):
-        raise
-    except Exception as error:
-        raise Damaged(f"header cannot be parsed ({type(error).__name__})") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            _demand_ct(dataset)
+            return tuple(_pictures(path, dataset))
+        except (NotUsable, Damaged):
+            raise
+        except Exception as error:
+            raise Damaged(f"header cannot be parsed ({type(error).__name__})") from error
 
 
 def _demand_ct(dataset: Dataset) -> None:
@@ -198,7 +217,7 @@ def _demand_ct(dataset: Dataset) -> None:
         raise Damaged("header ends early")
     modality = str(dataset.get("Modality", "") or ("CT" if kind in CT_CLASSES else ""))
     if modality != "CT":
-        raise NotUsable(f"{modality if MODALITIES.fullmatch(modality) else 'unnamed'} object")
+        raise NotUsable(f"{modality or 'unnamed'} object")
     if "Rows" not in dataset:
         if kind in CT_CLASSES:
             raise Damaged("header ends early")
