@@ -277,7 +277,7 @@ def finer(*corners: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 RESAMPLED = {
-    "without leave": (finer(), (), "another grid than the scan .*--resample-masks", {}),
+    "without leave": (finer(), (), "another grid than the scan .*--resample-mask;", {}),
     "whole voxels": (finer(), ("--resample-mask",), EXPECTED, {"mask_resampled": "46.2 mm³ became 46.2 mm³"}),
     "a speck between centres": (
         finer((20, 20, 20)),

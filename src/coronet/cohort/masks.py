@@ -180,10 +180,14 @@ def _placement_warnings(placed: list[Placed], labels: np.ndarray, grid: Volume) 
             else ""
         )
         warnings["mask_resampled"] = (
-            f"the mask lies on other voxels and was resampled: {before - outside:.4g} mm³ became {after:.4g} "
-            f"mm³{vanished}"
+            f"the mask lies on other voxels and was resampled: {_mm3(before - outside)} became "
+            f"{_mm3(after)}{vanished}"
         )
     return warnings
+
+
+def _mm3(volume: float) -> str:
+    return f"{volume:.0f} mm³" if volume >= 1000 else f"{volume:.3g} mm³"
 
 
 def _read_layers(path: Path, grid: Volume, identifiers: Identifiers) -> tuple[list[Layer], dict[str, str]]:

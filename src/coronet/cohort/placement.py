@@ -74,7 +74,7 @@ def place(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> Placed:
         raise InputError(
             f"{path}: the mask lies on another grid than the scan (spacing {_mm(mask)} against {_mm(grid)} "
             f"mm, off by up to {missed:.1f} voxels). Give the scan's own mask, or allow resampling "
-            "(--resample-masks)."
+            "(--resample-mask; of `cohort add`, --resample-masks)."
         )
     if before > 0 and placed.outside_mm3 > MOST_OUTSIDE * before:
         raise InputError(

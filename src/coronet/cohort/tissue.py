@@ -13,8 +13,8 @@ AIR_HU = -300.0
 """Below this a voxel is air or lung."""
 MOST_AIR = 0.1
 CALCIUM_HU = 130.0
-MOST_FAINT = 1 / 3
-"""Masks drawn by hand around calcium hold a rim below 130 HU; one that lies elsewhere holds little else."""
+MOST_FAINT = 0.5
+"""Masks drawn by hand around calcium hold up to a third of rim below 130 HU; those beside it hold more."""
 
 
 def tissue_warnings(labels: np.ndarray, ct: Volume, target: str | None, path: Path) -> dict[str, str]:
