@@ -15,6 +15,8 @@ import pytest
 from coronet.cohort.masks import read_mask
 from coronet.cohort.reader import read_scan
 from coronet.errors import UnreadableScan
+from coronet.score.expert import score_expert
+from coronet.score.protocol import PROTOCOLS
 
 SHAPE = (5, 6, 7)
 SPACING = (0.7, 0.8, 2.5)
@@ -284,3 +286,14 @@ def test_nifti_scaling(tmp_path, name, slope, intercept, stored):
 def test_nifti_scaling_that_contradicts_itself_is_refused(tmp_path, name, slope, intercept):
     with pytest.raises(UnreadableScan, match="scl_slope .* scl_inter .* contradict each other"):
         read_scan(nifti(tmp_path / name, slope, intercept, hu()))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_values_above_all_hu_are_refused(tmp_path, masked):
+    """-2000, the padding of many scanners, in unsigned values, also where an expert's mask is scored."""
+    stored = (hu().astype("<i4") + 1024).astype("<u2")
+    stored[:2] = 63536
+    path = nifti(tmp_path / "a.nii", 1, -1024, stored)
+    mask = nifti(tmp_path / "mask.nii", 1, 0, np.ones(SHAPE, "u1"))
+    with pytest.raises(UnreadableScan, match="reach 62512, which is no HU"):
+        score_expert(path, mask, protocol=PROTOCOLS["coronet"]) if masked else read_scan(path)

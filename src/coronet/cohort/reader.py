@@ -112,15 +112,25 @@ def _finish(loaded: Loaded, where: str) -> Volume:
     return volume.with_array(array)
 
 
-def _demand_hu(array: np.ndarray, where: str) -> None:
-    low, high = array.min(), array.max()
-    if low == high:
-        raise UnreadableScan(f"{where}: every voxel is {low}; there is no picture in it.")
+def demand_possible(array: np.ndarray, where: str) -> None:
+    """Refuse values that no scanner gives.
+
+    Raises:
+        UnreadableScan: a value lies above `HIGHEST_HU`.
+    """
+    high = np.nanmax(array)
     if high > HIGHEST_HU:
         raise UnreadableScan(
             f"{where}: its values reach {high:g}, which is no HU: padding that the header does not declare, "
             "or signed values that it declares unsigned. Export the scan again."
         )
+
+
+def _demand_hu(array: np.ndarray, where: str) -> None:
+    low, high = array.min(), array.max()
+    if low == high:
+        raise UnreadableScan(f"{where}: every voxel is {low}; there is no picture in it.")
+    demand_possible(array, where)
     if low >= 0 and high < 256 and np.unique(array[::2, ::2, ::2]).size <= MOST_LABELS:
         raise UnreadableScan(
             f"{where}: it holds labels from {low} to {high}, no HU; "

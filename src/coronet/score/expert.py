@@ -11,7 +11,7 @@ import numpy as np
 
 from coronet.cohort.cases import ScanFacts
 from coronet.cohort.masks import ROUNDED, read_mask
-from coronet.cohort.reader import LOADERS, Scan, read_scan, suffix_of
+from coronet.cohort.reader import LOADERS, Scan, demand_possible, read_scan, suffix_of
 from coronet.cohort.suitability import FLAGS, suitability
 from coronet.cohort.volume import Volume, fit_dtype, read_nifti, to_ras
 from coronet.errors import InputError
@@ -178,7 +178,9 @@ def _read(path: Path, series: int | str | None) -> Scan:
     if path.is_file() and suffix_of(path) in LOADERS:
         load, source = LOADERS[suffix_of(path)]
         loaded = load(path)
-        return Scan(to_ras(fit_dtype(loaded.array), loaded.affine), ScanFacts(patient="", source=source))
+        array = fit_dtype(loaded.array)
+        demand_possible(array, str(path))
+        return Scan(to_ras(array, loaded.affine), ScanFacts(patient="", source=source))
     return read_scan(path, series=series)
 
 

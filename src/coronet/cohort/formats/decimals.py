@@ -207,6 +207,8 @@ def _rewrite(item: _Element, *, comma_is_point: bool) -> None:
     except ValueError:
         if quantity.needed:
             name = f"{item.keyword} ({raw.tag.group:04X},{raw.tag.element:04X})"
-            raise UnreadableNumber(f"{name} holds no number that can be read") from None
+            raise UnreadableNumber(
+                f"{name} holds no number that can be read; correct it or export the files again"
+            ) from None
         text = ""
     item.owner[raw.tag] = raw._replace(VR=dictionary_VR(raw.tag), value=text.encode(), length=len(text))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from coronet.cohort.formats.decimals import read_numbers
 from coronet.cohort.nlst.manifest import Series
 from coronet.cohort.nlst.store import Store, StoredFile
 from coronet.errors import InputError
@@ -115,6 +116,7 @@ def check_series(folder: Path, series: Series) -> Checked:
                 # The warnings quote header values.
                 warnings.simplefilter("ignore")
                 header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+                read_numbers(header)
                 found, instance = str(header.SeriesInstanceUID), str(header.SOPInstanceUID)
                 place, axes = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
                 if place and axes:
