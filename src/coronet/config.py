@@ -146,8 +146,9 @@ class AugmentParams:
 
     Lengths and angles are the largest drawn; ``zoom`` and ``gamma`` are (lowest, highest). ``surface_mm`` is
     how far the calcium network is misled about the heart's surface, since scoring has no true one; ``metal``
-    is the share of its windows in which a piece of metal is drawn that the mask leaves out; models that were
-    trained before it was there name none.
+    is the share of its windows in which a piece of metal is drawn that the mask leaves out. ``crop`` is the
+    share of the heart network's windows that are cut as a short scan of a small field of view is. Models that
+    were trained before one of both was there name none.
     """
 
     probability: float
@@ -160,6 +161,7 @@ class AugmentParams:
     noise_hu: float
     surface_mm: float
     metal: float = 0.0
+    crop: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,6 +333,10 @@ class Params:
     search: SearchParams
     heart: ModelParams
     calcium: ModelParams
+
+    def __post_init__(self) -> None:
+        if self.calcium.augment.crop:
+            raise ParamsError("calcium.augment.crop must be 0: calcium windows lie around a whole heart.")
 
     def model(self, name: str) -> ModelParams:
         """Parameters of ``heart`` or ``calcium``."""

@@ -60,7 +60,7 @@ def test_a_scan_with_masks_becomes_a_case(tmp_path):
     assert np.array_equal(read_nifti(case.calcium).array[::-1, ::-1], mask == 3)
     assert read_nifti(case.heart).same_grid(read_nifti(case.ct))
     assert case.facts.source == "nifti"
-    assert "incomplete" in case.facts.flags
+    assert "heart_size" in case.facts.flags
 
 
 def test_arteries_are_kept_and_other_numbers_are_not(tmp_path):

@@ -52,7 +52,7 @@ def test_one_row_a_scan(data):
         "a",
         "NA",
         "B30f",
-        "thick_slices",
+        "heart_size thick_slices",
     )
     assert (first["nx"], first["ny"], first["nz"]) == SHAPE
     assert (first["spacing_x_mm"], first["spacing_y_mm"], first["spacing_z_mm"]) == (5, 5, 4)

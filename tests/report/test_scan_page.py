@@ -99,14 +99,14 @@ def test_nothing_names_the_patient(answered):
 
 def test_a_scan_that_does_not_suit_is_refused_and_nothing_is_written(make_chest, fits, tmp_path):
     chest = make_chest()
-    write_nifti(tmp_path / "scan.nii.gz", chest.ct.with_array(chest.ct.array[:, :, :20]))
+    write_nifti(tmp_path / "scan.nii.gz", chest.ct.with_array(chest.ct.array[:, :, :28]))
     command = ["score", str(tmp_path / "scan.nii.gz"), "--out", str(tmp_path / "page"), *fits]
     done = CliRunner().invoke(app, command)
     assert isinstance(done.exception, UnsuitableScan)
     assert not (tmp_path / "page").exists()
     forced = CliRunner().invoke(app, [*command, "--force"])
     assert forced.exit_code == 0
-    assert "Beware: the heart is cut" in forced.stdout
+    assert "Beware: the heart reaches the highest slice" in forced.stdout
     assert "Scored by force." in (tmp_path / "page" / "index.html").read_text()
 
 

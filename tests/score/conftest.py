@@ -1,4 +1,4 @@
-"""Made chests, and networks that call every voxel heart and every bright voxel calcium."""
+"""Made chests, and networks that call what is as dense as muscle heart and every bright voxel calcium."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SPACING = (3.0, 3.0, 4.0)
 SHAPE = (112, 84, 56)
 CENTRE = (165.0, 140.0, 100.0)
+HEART_HU, FAT_HU = 60.0, -20.0
+"""The heart is told from the rest of the body by its density alone."""
 
 Lesion = tuple[tuple[float, float, float], int]
 """Centre in mm from the heart's centre, and HU."""
@@ -51,9 +53,9 @@ def make_chest() -> Callable[..., Chest]:
         heart = ellipsoid(CENTRE, (58, 45, 48))
         lungs = ellipsoid((85, 125, 112), (62, 80, 100)) | ellipsoid((245, 125, 112), (62, 80, 100))
         hu = np.full(SHAPE, -1000.0)
-        hu[body] = 40.0
+        hu[body] = FAT_HU
         hu[lungs & body] = -850.0
-        hu[heart] = 45.0
+        hu[heart] = HEART_HU
         hu += np.random.default_rng(seed).normal(0, 8, SHAPE)
         calcium = np.zeros(SHAPE, dtype=bool)
         for offset, value in lesions:
@@ -88,20 +90,43 @@ def params() -> Params:
 
 @pytest.fixture(scope="session")
 def save_fit(params: Params) -> Callable[..., Path]:
-    """Save a network that answers the same everywhere, so that what it finds is known beforehand."""
+    """Save a network whose answer is known beforehand.
 
-    def save(folder: Path, model: str, *, logit: float = 9.0, cases: dict[str, int] | None = None) -> Path:
+    It says 1 of every voxel, or, for the heart and without ``logit``, of what is denser than halfway from fat
+    to heart.
+    """
+
+    def save(
+        folder: Path, model: str, *, logit: float | None = None, cases: dict[str, int] | None = None
+    ) -> Path:
         chosen = params.model(model)
         module = build_network(chosen.network, shape=chosen.input.shape, seed=0)
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.zero_()
-            module.head.bias.fill_(logit)
+            module.head.bias.fill_(9.0 if logit is None else logit)
+            if model == "heart" and logit is None:
+                low, high = chosen.input.window_hu
+                _answer_density(module, ((HEART_HU + FAT_HU) / 2 - low) / (high - low) * 2 - 1)
         spec = ModelSpec(model, chosen, "f" * 64, {"phantom": 3} if cases is None else cases)
         save_model(folder, module, spec)
         return folder
 
     return save
+
+
+def _answer_density(module: torch.nn.Module, threshold: float) -> None:
+    """Let a U-Net without weights answer whether its input, −1 … 1, is above ``threshold``."""
+    first, merge = module.encoder.levels[0], module.decoder.merge[-1]
+    beside = merge[0].weight.shape[1] // 2
+    for block, channel in ((first, 0), (merge, beside)):
+        block[0].weight[0, channel, 1, 1, 1] = 1
+        block[1].weight[0] = 1
+    # lifts the input above 0, where the activation is a factor
+    first[1].bias[0] = 2
+    factor = float(torch.nn.functional.selu(torch.ones(1)))
+    module.head.weight[0, 0] = 60
+    module.head.bias.fill_(-60 * factor**2 * (threshold + 2))
 
 
 @pytest.fixture(scope="session")

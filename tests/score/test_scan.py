@@ -12,7 +12,8 @@ import pytest
 
 from coronet.cohort.cases import ScanFacts
 from coronet.cohort.reader import Scan, read_scan
-from coronet.cohort.volume import read_nifti, write_nifti
+from coronet.cohort.suitability import UNFIT
+from coronet.cohort.volume import Volume, read_nifti, write_nifti
 from coronet.errors import InputError, UnsuitableScan
 from coronet.networks.builder import load_model
 from coronet.score.agatston import score_mask
@@ -76,10 +77,41 @@ def test_the_statement_follows_from_what_the_networks_learned_from(
     assert bool(found.statement) == bool(words)
 
 
-def test_an_implausible_heart_is_told(make_chest, models):
-    found = score_scan(Scan(make_chest().ct, FACTS), **models)
-    assert set(found.flags) == {"heart_size", "heart_cut"}
-    assert set(found.to_json()["input"]["warnings"]) == {"heart_size", "heart_cut"}
+CUTS = {
+    "above": (slice(None), slice(None), slice(0, 32), "reaches the highest slice"),
+    "below": (slice(None), slice(None), slice(18, None), "reaches the lowest slice"),
+    "to the left": (slice(45, None), slice(None), slice(None), "reaches the left edge"),
+    "to the right": (slice(0, 65), slice(None), slice(None), "reaches the right edge"),
+    "in front": (slice(None), slice(0, 52), slice(None), "reaches the front edge"),
+    "to a slab": (slice(None), slice(None), slice(18, 30), "the lowest slice and the highest slice"),
+}
+
+
+@pytest.mark.parametrize("side", CUTS)
+def test_a_heart_that_is_cut_has_no_score(make_chest, models, side):
+    *box, reason = CUTS[side]
+    whole = make_chest(LESIONS).ct
+    cut = Volume(np.asfortranarray(whole.array[tuple(box)]), whole.affine)
+    with pytest.raises(UnsuitableScan, match=f"must not be scored: the heart .*{reason}"):
+        score_scan(Scan(cut, FACTS), **models)
+    forced = score_scan(Scan(cut, FACTS), **models, force=True)
+    assert reason in forced.to_json()["input"]["warnings"]["incomplete"]
+
+
+def test_a_scan_that_ends_near_the_heart_has_the_same_score(make_chest, models):
+    whole = make_chest(LESIONS).ct
+    short = Volume(np.asfortranarray(whole.array[10:100, :, 7:44]), whole.affine)
+    expected = score_scan(Scan(whole, FACTS), **models)
+    found = score_scan(Scan(short, FACTS), **models)
+    assert found.result.scores.agatston == expected.result.scores.agatston > 100
+    assert found.flags == ()
+
+
+def test_a_heart_of_no_plausible_size_has_no_score(make_chest, models):
+    whole = make_chest(LESIONS).ct
+    affine = np.diag([0.75, 0.75, 0.75, 1.0]) @ whole.affine
+    with pytest.raises(UnsuitableScan, match=r"the heart measures \d+ ml; 250 to 1600 are plausible"):
+        score_scan(Scan(Volume(whole.array, affine), FACTS), **models)
 
 
 def test_a_tube_voltage_that_the_thresholds_do_not_hold_for_is_told(make_chest, models):
@@ -103,11 +135,11 @@ def test_a_contrast_scan_is_refused_unless_forced(make_chest, models):
     assert "contrast" in forced.to_json()["input"]["warnings"]
 
 
-@pytest.mark.parametrize("flag", ["contrast", "not_hu", "no_heart_in_view", "incomplete"])
+@pytest.mark.parametrize("flag", UNFIT)
 def test_flags_that_forbid_a_score_say_why(flag):
-    with pytest.raises(UnsuitableScan, match="--force"):
-        check_suitable((flag,))
-    check_suitable((flag,), force=True)
+    with pytest.raises(UnsuitableScan, match="because of this. --force"):
+        check_suitable({flag: "because of this"})
+    check_suitable({flag: "because of this"}, force=True)
 
 
 def test_thick_slices_warn_and_are_scored(make_chest, models):

@@ -175,7 +175,7 @@ def _add(
     facts = dataclasses.replace(
         scan.facts,
         patient=patient_pseudonym(identity, key),
-        flags=suitability(scan.volume, scan.facts),
+        flags=suitability(scan.volume, scan.facts, _heart(wanted)),
     )
     facts_path = scan_path(data, case).with_name(f"{case}.json")
     with _all_or_none([*(mask_path(data, case, name) for name in wanted), facts_path, scan_path(data, case)]):
@@ -222,6 +222,10 @@ def _read_masks(masks: Masks, scan: Scan) -> tuple[dict[str, np.ndarray], tuple[
     return wanted, tuple(warnings)
 
 
+def _heart(masks: dict[str, np.ndarray]) -> np.ndarray | None:
+    return masks["heart"] > 0 if "heart" in masks else None
+
+
 def _complete(
     data: Path, case: str, volume: Volume, wanted: dict[str, np.ndarray], warnings: tuple[str, ...]
 ) -> Added:
@@ -237,6 +241,11 @@ def _complete(
         for name, mask in lacking.items():
             write_nifti(mask_path(data, case, name), volume.with_array(mask))
     facts = find_case(data, case).facts
+    if "heart" in lacking:
+        flags = suitability(volume, facts, _heart(lacking))
+        if flags != facts.flags:
+            facts = dataclasses.replace(facts, flags=flags)
+            write_facts(data, case, facts)
     return _added(
         case, facts.patient, facts.flags, volume, new=False, masks=tuple(lacking), warnings=warnings
     )

@@ -7,6 +7,7 @@ import hashlib
 
 import numpy as np
 
+from coronet.cohort.heart_check import cut_sides
 from coronet.cohort.volume import AIR_HU, Volume
 
 CALCIUM_HU = 130
@@ -71,7 +72,7 @@ class HeartMeasures:
         heart_hu: median inside.
         heart_air_share: share of it below -300 HU; large where the mask belongs to another volume.
         heart_pieces_share: share of it outside its largest piece.
-        heart_cut: it touches the border of the scan.
+        heart_cut: it touches the border of what the scan shows, see `coronet.cohort.heart_check.cut_sides`.
     """
 
     has_heart: bool
@@ -170,9 +171,7 @@ def measure_heart(mask: Volume | None, image: Volume) -> HeartMeasures:
         heart_hu=round(float(np.nanmedian(values)), 3),
         heart_air_share=round(float((values < LUNG_HU).mean()), 4),
         heart_pieces_share=_pieces_share(part),
-        heart_cut=any(
-            edge.start == 0 or edge.stop == size for edge, size in zip(box, mask.shape, strict=True)
-        ),
+        heart_cut=bool(cut_sides(inside, image)),
     )
 
 

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from coronet.cohort.cases import ScanFacts
+from coronet.cohort.heart_check import HEART_PLACE, HEART_SIZE, INCOMPLETE, check_heart
 from coronet.cohort.volume import AIR_HU, Volume
 
 CONTRAST = "contrast"
 NOT_HU = "not_hu"
 NO_HEART = "no_heart_in_view"
-INCOMPLETE = "incomplete"
 THICK = "thick_slices"
 FLAGS = {
     CONTRAST: "a contrast agent was given; blood is as bright as calcium",
     NOT_HU: "the values are no HU (air near -1000 or soft tissue near 40 is absent)",
-    NO_HEART: "no heart between two lungs is in view",
-    INCOMPLETE: "the heart is cut, or the scan is shorter than 100 mm",
+    NO_HEART: "no heart between two lungs that hold air is in view",
+    INCOMPLETE: "the heart may not be whole in the scan",
+    HEART_SIZE: "the heart has no plausible size",
+    HEART_PLACE: "the heart lies in no plausible place",
     THICK: "slices are more than 5 mm apart; small calcium is missed",
 }
 """Every flag and what it means, in words for people."""
 
-UNFIT = (CONTRAST, NOT_HU, NO_HEART, INCOMPLETE)
+UNFIT = (CONTRAST, NOT_HU, NO_HEART, INCOMPLETE, HEART_SIZE, HEART_PLACE)
 """Flags that forbid a score; thick slices only blur it."""
 
 COARSE_MM = 4.0
@@ -77,36 +80,82 @@ class Chest:
         return self.spacing_mm[0] * self.spacing_mm[1] / 100
 
 
-def suitability(volume: Volume, facts: ScanFacts) -> tuple[str, ...]:
+def suitability(volume: Volume, facts: ScanFacts, heart: np.ndarray | None = None) -> tuple[str, ...]:
     """Flags of a scan, in the order of `FLAGS`.
 
     Args:
         volume: HU in RAS+.
         facts: of the same scan; only ``contrast`` counts.
+        heart: boolean heart mask, shape of ``volume``. It decides whether the heart is whole; without one,
+            lungs and mediastinum are all there is to judge by.
 
     Returns:
-        None to five of `FLAGS`. Where the values are no HU, what the picture shows is not judged.
+        Some of `FLAGS`. Where the values are no HU, what the picture shows is not judged.
+    """
+    flags, chest = examine(volume, facts)
+    found = set(flags)
+    if heart is not None:
+        found = set(judge_heart(dict.fromkeys(flags, ""), heart, volume, chest))
+    elif volume.shape[2] * volume.spacing_mm[2] < LEAST_LENGTH_MM or (
+        chest is not None and NO_HEART not in found and is_cut(chest)
+    ):
+        found.add(INCOMPLETE)
+    return in_order(found)
+
+
+def judge_heart(
+    warnings: Mapping[str, str],
+    heart: np.ndarray,
+    ct: Volume,
+    chest: Chest | None,
+    near_mm: Sequence[float] = (0, 0, 0),
+) -> dict[str, str]:
+    """Warnings with what a heart mask tells.
+
+    Where the picture shows no heart between two lungs and the mask is part of one that the scan cuts, that it
+    is cut is the reason; any other mask is none of a heart.
+
+    Args:
+        warnings: flags of `examine` and each in words.
+        heart: boolean, shape (x, y, z) of ``ct``.
+        ct: HU, RAS+.
+        chest: as `examine` finds it.
+        near_mm: see `coronet.cohort.heart_check.cut_sides`.
+    """
+    faults = check_heart(heart, ct, chest, near_mm)
+    if NO_HEART not in warnings:
+        return {**warnings, **faults}
+    if INCOMPLETE not in faults:
+        return dict(warnings)
+    return {flag: words for flag, words in warnings.items() if flag != NO_HEART} | faults
+
+
+def in_order(flags: Iterable[str]) -> tuple[str, ...]:
+    """Flags in the order of `FLAGS`, each once."""
+    return tuple(sorted(set(flags), key=list(FLAGS).index))
+
+
+def examine(volume: Volume, facts: ScanFacts) -> tuple[tuple[str, ...], Chest | None]:
+    """The flags that need no heart mask, and the chest; None where the values are no HU.
+
+    Args:
+        volume: HU in RAS+.
+        facts: of the same scan; only ``contrast`` counts.
     """
     flags = set()
     if volume.spacing_mm[2] > THICKEST_MM:
         flags.add(THICK)
     if facts.contrast:
         flags.add(CONTRAST)
-    if volume.shape[2] * volume.spacing_mm[2] < LEAST_LENGTH_MM:
-        flags.add(INCOMPLETE)
     hu, spacing = coarse(volume)
     if not is_hu(hu):
-        flags.add(NOT_HU)
-    else:
-        chest = find_chest(hu, spacing)
-        if not has_heart(chest):
-            flags.add(NO_HEART)
-        else:
-            if is_bright(chest):
-                flags.add(CONTRAST)
-            if is_cut(chest):
-                flags.add(INCOMPLETE)
-    return tuple(flag for flag in FLAGS if flag in flags)
+        return in_order({*flags, NOT_HU}), None
+    chest = find_chest(hu, spacing)
+    if not has_heart(chest):
+        flags.add(NO_HEART)
+    elif is_bright(chest):
+        flags.add(CONTRAST)
+    return in_order(flags), chest
 
 
 def coarse(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from coronet.cohort import copies, signature
-from coronet.cohort.cases import Case, find_cases
+from coronet.cohort.cases import Case, ScanFacts, find_cases
+from coronet.cohort.heart_check import HEART_FLAGS
 from coronet.cohort.measures import (
     CalciumMeasures,
     HeartMeasures,
@@ -21,8 +22,8 @@ from coronet.cohort.measures import (
     measure_heart,
     measure_image,
 )
-from coronet.cohort.suitability import CONTRAST, NO_HEART, NOT_HU, suitability
-from coronet.cohort.volume import read_nifti
+from coronet.cohort.suitability import CONTRAST, NO_HEART, NOT_HU, examine, in_order, judge_heart, suitability
+from coronet.cohort.volume import Volume, read_nifti
 from coronet.errors import InputError
 from coronet.files import write_text
 from coronet.process import worker_pool
@@ -163,7 +164,7 @@ def _describe_case(case: Case) -> tuple[dict, np.ndarray]:
             source=facts.source,
             kernel=facts.kernel,
             slice_thickness_mm=facts.slice_thickness_mm,
-            flags=" ".join(facts.flags or suitability(image, facts)),
+            flags=" ".join(_flags(facts, image, heart)),
             recorded_flags=" ".join(facts.flags),
         ),
         measure_image(image),
@@ -173,6 +174,15 @@ def _describe_case(case: Case) -> tuple[dict, np.ndarray]:
     for part in parts:
         row.update(dataclasses.asdict(part))
     return row, signature.picture(image)
+
+
+def _flags(facts: ScanFacts, image: Volume, heart: Volume | None) -> tuple[str, ...]:
+    """Recorded flags or, where there are none, those of the voxels; a heart mask decides on the heart."""
+    if heart is None or heart.shape != image.shape:
+        return facts.flags or suitability(image, facts)
+    flags, chest = examine(image, facts)
+    others = [flag for flag in facts.flags or flags if flag not in HEART_FLAGS]
+    return in_order(judge_heart(dict.fromkeys(others, ""), heart.array > 0, image, chest))
 
 
 def _alike(case: str, found: tuple[copies.Pair, ...]) -> str:

@@ -15,6 +15,7 @@ import torch
 from coronet.cohort.volume import AIR_HU
 from coronet.config import ModelParams
 from coronet.prepare.augmentation import CPU, cut, draw_field, draw_intensity, draw_metal, warp
+from coronet.prepare.cropping import crop_window
 from coronet.prepare.inputs import CALCIUM_HU
 from coronet.prepare.intensity import window
 from coronet.prepare.store import FAR, TENTHS, PreparedCase
@@ -133,6 +134,8 @@ class WindowSampler:
         )
         if self._params.augment.metal and rng.random() < self._params.augment.metal:
             draw_metal(rng, pair[0], spacing_mm=spec.spacing_mm)
+        if self._params.augment.crop and rng.random() < self._params.augment.crop:
+            pair = crop_window(rng, pair, spacing_mm=spec.spacing_mm)
         if case.distance is not None:
             self._hide(pair, rng.uniform(-1, 1) * self._params.augment.surface_mm)
         image = draw_intensity(

@@ -13,7 +13,7 @@ from coronet.report.pictures import Picture
 from coronet.report.views import by_vessel, pictures_of
 from coronet.score.calcium import find_calcium
 from coronet.score.groups import PRESETS
-from coronet.score.scan import MEANING, ScanScore, write_scan_score
+from coronet.score.scan import ScanScore, write_scan_score
 
 PAGE = "index.html"
 AXIAL_SLICES = 6
@@ -141,9 +141,9 @@ def _notices(scored: ScanScore) -> tuple[Notice, ...]:
     notices = []
     if scored.statement:
         notices.append(Notice("Not to be believed on patients.", scored.statement, grave=True))
-    for flag in scored.flags:
+    for flag, reason in scored.warnings.items():
         title = "Scored by force." if flag in UNFIT else "With care."
-        notices.append(Notice(title, f"{MEANING[flag][0].upper()}{MEANING[flag][1:]}.", grave=flag in UNFIT))
+        notices.append(Notice(title, f"{reason[0].upper()}{reason[1:]}.", grave=flag in UNFIT))
     unsure = [LADDER_NAMES[name] for name in PRESETS if not scored.intervals.sure(name)]
     if unsure:
         text = f"Within that range the score could fall into another group ({', '.join(unsure)})."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,20 @@ class Masks:
     certainty: np.ndarray
 
 
-def find_masks(ct: Volume, heart_model: LoadedModel, calcium_model: LoadedModel) -> Masks:
+def find_masks(
+    ct: Volume,
+    heart_model: LoadedModel,
+    calcium_model: LoadedModel,
+    *,
+    check: Callable[[np.ndarray], None] | None = None,
+) -> Masks:
     """Find the heart, then the calcium in and beside it.
 
     Args:
         ct: HU, RAS+.
         heart_model: finds the heart.
         calcium_model: finds calcium around it.
+        check: called with the heart mask before calcium is looked for; what it raises ends the search.
 
     Raises:
         UnsuitableScan: no heart was found.
@@ -48,6 +55,8 @@ def find_masks(ct: Volume, heart_model: LoadedModel, calcium_model: LoadedModel)
                 f"The model that must find the {kind} was trained to find the {model.spec.model}."
             )
     heart = heart_mask(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
+    if check:
+        check(heart)
     if not heart.any():
         raise UnsuitableScan("The heart network found no heart in this scan, so there is nothing to score.")
     probability = predict_calcium(ct, heart, calcium_model)

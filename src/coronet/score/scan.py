@@ -11,7 +11,7 @@ import numpy as np
 
 from coronet.cohort.cases import ScanFacts
 from coronet.cohort.reader import Scan
-from coronet.cohort.suitability import FLAGS, UNFIT, suitability
+from coronet.cohort.suitability import FLAGS, NO_HEART, UNFIT, examine, judge_heart
 from coronet.cohort.volume import Volume, write_nifti
 from coronet.errors import UnsuitableScan
 from coronet.files import write_json
@@ -23,16 +23,11 @@ from coronet.score.masks import Masks, ModelOrigin, find_masks, origin_of
 from coronet.score.place import places_in_heart
 from coronet.score.protocol import PROTOCOLS, Protocol
 
-HEART_SIZE = "heart_size"
-HEART_CUT = "heart_cut"
 TUBE_VOLTAGE = "tube_voltage"
 MEANING = FLAGS | {
-    HEART_SIZE: "the heart that was found has no plausible size",
-    HEART_CUT: "the heart that was found reaches the first or the last slice, so part of it may be missing",
     TUBE_VOLTAGE: f"the scan was not made at {USUAL_KV:g} kV, for which 130 HU and the weights hold",
 }
 """Every flag in words; those that are not of `coronet.cohort.suitability` forbid nothing."""
-PLAUSIBLE_HEART_ML = (250.0, 1600.0)
 
 HEART, CALCIUM, SCORE = "heart.nii.gz", "calcium.nii.gz", "score.json"
 
@@ -44,7 +39,7 @@ class ScanScore:
     Attributes:
         ct: the scan.
         facts: what may be kept of it.
-        flags: reasons to be careful, keys of `MEANING`.
+        warnings: reasons to be careful, keys of `MEANING`, and each in words.
         masks: heart and calcium.
         result: the score.
         intervals: how the score moves with threshold and position.
@@ -54,7 +49,7 @@ class ScanScore:
 
     ct: Volume
     facts: ScanFacts
-    flags: tuple[str, ...]
+    warnings: Mapping[str, str]
     masks: Masks
     result: ScoreResult
     intervals: Intervals
@@ -80,9 +75,9 @@ class ScanScore:
         return ""
 
     @property
-    def warnings(self) -> dict[str, str]:
-        """Flags in words."""
-        return {flag: MEANING[flag] for flag in self.flags}
+    def flags(self) -> tuple[str, ...]:
+        """Reasons to be careful, keys of `MEANING`."""
+        return tuple(self.warnings)
 
     def lines(self, preset: str) -> list[str]:
         """The answer as text, with the risk group by ``preset``."""
@@ -101,7 +96,7 @@ class ScanScore:
                 "tube_kv": self.facts.tube_kv,
                 "contrast": self.facts.contrast,
                 "flags": list(self.flags),
-                "warnings": self.warnings,
+                "warnings": dict(self.warnings),
                 "mask": "networks",
                 "heart_ml": round(self.heart_ml, 1),
             },
@@ -138,9 +133,21 @@ def score_scan(
         ParamsError: unknown method, or mass without a calibration factor.
     """
     ct, facts = scan.volume, scan.facts
-    flags = suitability(ct, facts)
-    check_suitable(flags, force=force)
-    masks = find_masks(ct, heart_model, calcium_model)
+    flags, chest = examine(ct, facts)
+    warnings = {flag: FLAGS[flag] for flag in flags}
+    # only the heart mask tells a scan without a heart from one that cuts it
+    check_suitable({flag: text for flag, text in warnings.items() if flag != NO_HEART}, force=force)
+
+    def check(heart: np.ndarray) -> None:
+        nonlocal warnings
+        # the network's outermost voxel is part air, so its mask may end so far before the scan does
+        near_mm = heart_model.params.input.spacing_mm
+        warnings = judge_heart(warnings, heart, ct, chest, near_mm)
+        check_suitable(warnings, force=force)
+
+    masks = find_masks(ct, heart_model, calcium_model, check=check)
+    if facts.tube_kv not in (None, USUAL_KV):
+        warnings[TUBE_VOLTAGE] = MEANING[TUBE_VOLTAGE]
     result = score_mask(
         ct,
         masks.calcium,
@@ -149,40 +156,33 @@ def score_scan(
         calibration_factor=calibration_factor,
         slice_thickness_mm=facts.slice_thickness_mm,
     )
-    scored = ScanScore(
+    return ScanScore(
         ct=ct,
         facts=facts,
-        flags=flags,
+        warnings=warnings,
         masks=masks,
         result=result,
         intervals=score_intervals(ct, masks.calcium, result, probability=masks.certainty),
         places=places_in_heart([lesion.centre_voxel for lesion in result.lesions], masks.heart),
         models={"heart": origin_of(heart_model), "calcium": origin_of(calcium_model)},
     )
-    return dataclasses.replace(scored, flags=flags + _late_flags(scored))
 
 
-def check_suitable(flags: tuple[str, ...], *, force: bool = False) -> None:
+def check_suitable(warnings: Mapping[str, str], *, force: bool = False) -> None:
     """Refuse a scan whose score would mislead.
 
+    Args:
+        warnings: flags and the reason of each in words.
+        force: let it pass.
+
     Raises:
-        UnsuitableScan: a flag forbids it and ``force`` is not set.
+        UnsuitableScan: a flag forbids a score and ``force`` is not set.
     """
-    reasons = [FLAGS[flag] for flag in flags if flag in UNFIT]
+    reasons = [reason for flag, reason in warnings.items() if flag in UNFIT]
     if reasons and not force:
         raise UnsuitableScan(
             f"The scan must not be scored: {'; '.join(reasons)}. --force scores it all the same and says so."
         )
-
-
-def _late_flags(scored: ScanScore) -> tuple[str, ...]:
-    low, high = PLAUSIBLE_HEART_ML
-    found = {
-        HEART_SIZE: not low <= scored.heart_ml <= high,
-        HEART_CUT: bool(scored.masks.heart[:, :, [0, -1]].any()),
-        TUBE_VOLTAGE: scored.facts.tube_kv not in (None, USUAL_KV),
-    }
-    return tuple(flag for flag, raised in found.items() if raised)
 
 
 def write_scan_score(folder: Path, scored: ScanScore) -> None:
