@@ -187,3 +187,16 @@ def test_values_that_are_no_hu_are_refused(tmp_path, write_dicom, where, change,
     write_dicom(tmp_path, stored, change=change)
     with pytest.raises(UnreadableScan, match=gist):
         read_scan(tmp_path)
+
+
+@pytest.mark.parametrize("blank", [False, True])
+def test_a_slice_without_an_intercept_among_others_is_refused(tmp_path, write_dicom, blank):
+    def change(dataset, index):
+        if index == 1 and blank:
+            dataset.RescaleIntercept = None
+        elif index == 1:
+            del dataset.RescaleIntercept, dataset.RescaleSlope
+
+    write_dicom(tmp_path, (body() + 1024).astype("u2"), change=change)
+    with pytest.raises(UnreadableScan, match=r"1 of 3 slices have no RescaleIntercept \(0028,1052\)"):
+        read_scan(tmp_path)

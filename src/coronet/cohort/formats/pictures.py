@@ -83,6 +83,7 @@ class Picture:
         along_row, along_column: unit vectors, LPS.
         spacing_mm: distance between pixels (along a row, along a column).
         slope, intercept: of the line from stored values to HU.
+        rescaled: whether the header says them; else stored values are taken for HU.
         position_digits_mm: unit of the last digit that each coordinate of the position is written with, or 0.
         spacing_digits_mm: the same of the spacing.
         thickness_mm: nominal, or None.
@@ -99,6 +100,7 @@ class Picture:
     spacing_mm: tuple[float, float]
     slope: float
     intercept: float
+    rescaled: bool
     position_digits_mm: tuple[float, ...]
     spacing_digits_mm: tuple[float, ...]
     thickness_mm: float | None
@@ -287,7 +289,8 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
     if (spacing <= 0).any():
         raise Damaged("PixelSpacing (0028,0030) that cannot be right")
     slope = _number(value("RescaleSlope", "PixelValueTransformationSequence"), 1.0)
-    intercept = _number(value("RescaleIntercept", "PixelValueTransformationSequence"), 0.0)
+    stated = _number(value("RescaleIntercept", "PixelValueTransformationSequence"), None)
+    intercept = 0.0 if stated is None else stated
     if not (0 < abs(slope) < 1e3 and abs(intercept) < 1e5):
         raise Damaged("RescaleSlope (0028,1053) or RescaleIntercept (0028,1052) that cannot be right")
     return Picture(
@@ -301,6 +304,7 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
         spacing_mm=(float(spacing[1]), float(spacing[0])),
         slope=slope,
         intercept=intercept,
+        rescaled=stated is not None,
         position_digits_mm=position_digits,
         spacing_digits_mm=(spacing_digits[1], spacing_digits[0]),
         thickness_mm=thickness,

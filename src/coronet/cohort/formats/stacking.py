@@ -150,6 +150,12 @@ def _demand_alike(pictures: Sequence[Picture], where: str) -> None:
         raise UnreadableScan(
             f"{where}: its slices look in different directions ({counts} slices); export one direction alone."
         )
+    unstated = sum(not picture.rescaled for picture in pictures)
+    if 0 < unstated < len(pictures):
+        raise UnreadableScan(
+            f"{where}: {unstated} of {len(pictures)} slices have no RescaleIntercept (0028,1052), so their "
+            "HU are unknown; export the series again."
+        )
     spacing = _common_spacing(pictures)
     digits = next(picture.spacing_digits_mm for picture in pictures if picture.spacing_mm == spacing)
     grids = Counter(
