@@ -16,11 +16,14 @@ from coronet.errors import InputError, ParamsError, StageError
 from coronet.files import read_json, replacing, sha256_file, write_json
 from coronet.fingerprint import canonical
 from coronet.networks.autoencoder import Autoencoder
+from coronet.networks.quality import ModelQuality, read_quality
 from coronet.networks.unet import ACTIVATIONS, UNet
 from coronet.process import keep_window_memory
 
 WEIGHTS, SPEC = "weights.safetensors", "model.json"
 OWN = ("plain", "autoencoder")
+LEARNING_PARTS = ("train", "tune")
+"""Parts of the split whose scans shape the weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,8 @@ class ModelSpec:
         fingerprint: of the stage that trained it, or empty.
         cases: how many cases it learned from, by source, such as ``{"phantom": 24}``.
         data_sha256: of the index of prepared cases, which holds the hash of each; or empty.
+        scans: `coronet.cohort.content.content_sha256` of every scan that was used, by part: ``train`` was
+            learned from, by ``tune`` the best epoch was chosen. None where that is not recorded.
     """
 
     model: str
@@ -40,6 +45,13 @@ class ModelSpec:
     fingerprint: str
     cases: Mapping[str, int]
     data_sha256: str = ""
+    scans: Mapping[str, Sequence[str]] | None = None
+
+    def part_of(self, content_sha256: str) -> str | None:
+        """The part that a scan was in: ``train``, ``tune`` or ``none``; None where that is not recorded."""
+        if self.scans is None:
+            return None
+        return next((part for part in LEARNING_PARTS if content_sha256 in self.scans.get(part, ())), "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +63,14 @@ class LoadedModel:
         spec: parameters and origin.
         sha256: of the weights file.
         device: where ``module`` lies.
+        quality: what is recorded of how good it is.
     """
 
     module: nn.Module
     spec: ModelSpec
     sha256: str
     device: torch.device
+    quality: ModelQuality = dataclasses.field(default_factory=ModelQuality)
 
     @property
     def params(self) -> ModelParams:
@@ -156,6 +170,7 @@ def save_model(folder: Path, module: nn.Module, spec: ModelSpec) -> None:
             "fingerprint": spec.fingerprint,
             "cases": dict(spec.cases),
             "data_sha256": spec.data_sha256,
+            "scans": None if spec.scans is None else {part: sorted(spec.scans[part]) for part in spec.scans},
             "weights_sha256": sha256_file(folder / WEIGHTS),
         },
     )
@@ -182,13 +197,26 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
             f"{folder / WEIGHTS} is not what {SPEC} beside it describes; train or fetch it again."
         )
     params = config.build(ModelParams, raw["params"], where=f"{folder / SPEC}: params")
-    spec = ModelSpec(raw["model"], params, raw["fingerprint"], raw["cases"], raw["data_sha256"])
+    spec = ModelSpec(
+        model=raw["model"],
+        params=params,
+        fingerprint=raw["fingerprint"],
+        cases=raw["cases"],
+        data_sha256=raw["data_sha256"],
+        scans=raw.get("scans"),
+    )
     module = build_network(params.network, shape=params.input.shape, seed=0, start=folder / WEIGHTS)
     device = device or torch.device("cpu")
     module = module.eval().requires_grad_(False)
     _fold_norms(module)
     keep_window_memory()
-    return LoadedModel(module.to(device, memory_format=torch.channels_last_3d), spec, digest, device)
+    return LoadedModel(
+        module=module.to(device, memory_format=torch.channels_last_3d),
+        spec=spec,
+        sha256=digest,
+        device=device,
+        quality=read_quality(folder, spec.model, digest),
+    )
 
 
 def _fold_norms(module: nn.Module) -> None:

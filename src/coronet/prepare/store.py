@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coronet.cohort.cases import Case, load_mask
+from coronet.cohort.content import content_sha256
 from coronet.cohort.volume import AIR_HU, read_nifti
 from coronet.config import InputParams, Params
 from coronet.errors import InputError, StageError
@@ -135,6 +136,7 @@ def _prepare_case(model: str, spec: InputParams, folder: Path, case: Case) -> di
     path = folder / f"{case.id}.safetensors"
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
     return {
+        "content_sha256": content_sha256(ct),
         "shape": list(seen.grid.shape),
         "affine": [[round(float(value), 6) for value in row] for row in seen.grid.affine],
         "sha256": sha256_file(path),
@@ -151,6 +153,21 @@ def prepared_sources(folder: Path, cases: Iterable[str]) -> dict[str, int]:
     index = _index(folder)["cases"]
     sources = [index[case]["source"] for case in cases]
     return {source: sources.count(source) for source in sorted(set(sources))}
+
+
+def prepared_scans(folder: Path, cases: Iterable[str]) -> tuple[str, ...]:
+    """`coronet.cohort.content.content_sha256` of the scans of ``cases``, sorted.
+
+    Raises:
+        StageError: the cases were prepared before these hashes were kept.
+    """
+    index = _index(folder)["cases"]
+    try:
+        return tuple(sorted(index[case]["content_sha256"] for case in cases))
+    except KeyError as error:
+        raise StageError(
+            f"{folder} does not tell which scans it was made of; run `coronet stage prepare` again."
+        ) from error
 
 
 def load_prepared(folder: Path, cases: Iterable[str], spec: InputParams) -> tuple[PreparedCase, ...]:

@@ -133,7 +133,8 @@ def score_cohort(
             raise InputError("No test case has a calcium mask, so there is nothing to compare scores with.")
         rows = tuple(result.row for result in found)
         write_text(part / TABLE, _to_csv(rows))
-        write_json(part / METRICS, _metrics(found, skipped, params))
+        weights = {model.spec.model: model.sha256 for model in models}
+        write_json(part / METRICS, _metrics(found, skipped, params) | {"weights_sha256": weights})
         if drawn := [result.drawn for result in found if result.drawn]:
             write_text(part / DRAWN_TABLE, drawn_to_csv(drawn))
     return rows
@@ -202,7 +203,7 @@ def _score_case(
 
 def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -> dict[str, Any]:
     rows = [result.row for result in found]
-    kinds = [row.reference for row in rows]
+    kinds, sources = [row.reference for row in rows], [row.source for row in rows]
     groups = find_groups(params.score.groups)
     voxels = sum((result.voxels for result in found), Overlap(0, 0, 0))
     lesions = sum((result.lesions for result in found), LesionMatch(0, 0, 0, 0))
@@ -212,6 +213,7 @@ def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -
         "cases": len(rows),
         "skipped": list(skipped),
         "reference": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        "sources": {source: sources.count(source) for source in sorted(set(sources))},
         "drawn_masks": summarise_drawn([result.drawn for result in found if result.drawn]),
         "protocol": params.score.protocol,
         "groups": {
@@ -221,6 +223,7 @@ def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -
             "confusion": _confusion(rows, groups.labels),
         },
         "agreement": _agreement(rows, params.score.groups),
+        "score_error": float(np.mean([abs(row.predicted_agatston - row.reference_agatston) for row in rows])),
         "calcium_free": {
             "cases": len(free),
             "scored_zero": sum(row.predicted_agatston == 0 for row in free),

@@ -94,16 +94,16 @@ def evaluate_model(
     network = load_model(fit_folder, device=device)
     locator = load_model(heart_fit, device=device) if heart_fit else None
     names = sorted(split.cases(part))
-    results, skipped = [], []
+    results, skipped, sources = [], [], []
     for number, name in enumerate(names, start=1):
-        result = _evaluate_case(
-            model, find_case(data, name), network=network, locator=locator, masks=masks and Path(masks)
-        )
+        case = find_case(data, name)
+        result = _evaluate_case(model, case, network=network, locator=locator, masks=masks and Path(masks))
         if result is None:
             skipped.append(name)
             logger.info("%s: not evaluated, since a mask is absent", name)
         else:
             results.append(result)
+            sources.append(case.facts.source)
         if progress:
             progress(number, len(names))
     if not results:
@@ -112,6 +112,8 @@ def evaluate_model(
     kinds = [result.reference for result in results]
     metrics |= {"part": part, "cases": len(results), "skipped": skipped}
     metrics["reference"] = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+    metrics["sources"] = {source: sources.count(source) for source in sorted(set(sources))}
+    metrics["weights_sha256"] = {model: network.sha256}
     if model == "calcium":
         metrics["heart"] = "predicted" if locator else "true"
     with files.replacing_folder(out) as folder:

@@ -15,9 +15,9 @@ from torch import nn
 from coronet import files
 from coronet.config import ModelParams
 from coronet.errors import StageError
-from coronet.networks.builder import WEIGHTS, ModelSpec, build_network, save_model
+from coronet.networks.builder import LEARNING_PARTS, SPEC, WEIGHTS, ModelSpec, build_network, save_model
 from coronet.prepare.inputs import CALCIUM_HU
-from coronet.prepare.store import PreparedCase, load_prepared, prepared_sources
+from coronet.prepare.store import PreparedCase, load_prepared, prepared_scans, prepared_sources
 from coronet.prepare.windows import Thing, WindowSampler
 from coronet.train import checkpoint
 from coronet.train.curves import draw_curves
@@ -219,9 +219,27 @@ def fit(
         )
         module.load_state_dict(outcome.weights)
         sources = prepared_sources(prepared, train_cases)
-        spec = ModelSpec(model, params, fingerprint, sources, data_sha256)
+        scans = _scans(prepared, train_cases, tune_cases, start)
+        spec = ModelSpec(model, params, fingerprint, sources, data_sha256, scans)
         _write(out, module, spec, outcome, learner.metric)
     return FitResult(Path(out), learner.metric, outcome.best, outcome.best_epoch, len(outcome.history))
+
+
+def _scans(
+    prepared: Path, train_cases: Sequence[str], tune_cases: Sequence[str], start: Path | None
+) -> Mapping[str, Sequence[str]] | None:
+    """Hashes of the scans that shaped the weights, those of ``start`` too; None where it names none."""
+    used = {
+        part: set(prepared_scans(prepared, cases))
+        for part, cases in zip(LEARNING_PARTS, (train_cases, tune_cases), strict=True)
+    }
+    if start is not None:
+        before = files.read_json(start / SPEC).get("scans")
+        if before is None:
+            return None
+        for part in LEARNING_PARTS:
+            used[part] |= set(before[part])
+    return {part: sorted(scans) for part, scans in used.items()}
 
 
 def _check_cases(train_cases: Sequence[str], tune_cases: Sequence[str]) -> None:

@@ -1,0 +1,110 @@
+"""The gate's floors: which figures a model must reach, by default and by ``params.yaml``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from coronet.config import GateParams
+from coronet.errors import ParamsError
+
+AT_LEAST, AT_MOST = "at least", "at most"
+WORDS = {
+    "dice": "Dice",
+    "f1": "F1 of all voxels",
+    "lesion_sensitivity": "lesions found",
+    "false_mm3": "mm³ found in calcium-free scans",
+    "score_error": "error of the score",
+    "kappa": "linear κ of the risk groups",
+    "seconds": "seconds a scan",
+    "megabytes": "megabytes",
+}
+"""Every figure that has a floor, in words."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Floor:
+    """What one figure must reach.
+
+    Attributes:
+        name: of the figure, a key of `WORDS`.
+        side: `AT_LEAST` or `AT_MOST`.
+        limit: None where nothing is asked.
+    """
+
+    name: str
+    side: str
+    limit: float | None
+
+    @property
+    def text(self) -> str:
+        """Such as ``at least 0.6``."""
+        return "not asked" if self.limit is None else f"{self.side} {self.limit:g}"
+
+    def holds(self, value: float | None) -> bool | None:
+        """Whether ``value`` reaches the floor; None where there is no value or nothing is asked."""
+        if value is None or self.limit is None:
+            return None
+        return value >= self.limit if self.side == AT_LEAST else value <= self.limit
+
+    def is_looser_than(self, other: Floor) -> bool:
+        """Whether this floor asks for something, but for less than ``other``."""
+        if self.limit is None or other.limit is None:
+            return False
+        return self.limit < other.limit if self.side == AT_LEAST else self.limit > other.limit
+
+
+NETWORK_FLOORS: Mapping[str, tuple[Floor, ...]] = {
+    "heart": (Floor("dice", AT_LEAST, 0.9),),
+    "calcium": (
+        Floor("f1", AT_LEAST, 0.6),
+        Floor("lesion_sensitivity", AT_LEAST, 0.6),
+        Floor("false_mm3", AT_MOST, 20.0),
+    ),
+}
+"""Default floors of a network by itself. Whatever ``params.yaml`` asks for, scores are judged by these."""
+SCORE_FLOORS = (Floor("score_error", AT_MOST, 150.0), Floor("kappa", AT_LEAST, 0.5))
+"""Default floors of the scores that both networks give together."""
+COST_FLOORS = (Floor("seconds", AT_MOST, 120.0), Floor("megabytes", AT_MOST, 500.0))
+"""Default floors of what a scan costs."""
+
+
+def counted(floors: int) -> str:
+    """Such as ``5 floors were``."""
+    return "1 floor was" if floors == 1 else f"{floors} floors were"
+
+
+def default_floors(model: str) -> tuple[Floor, ...]:
+    """The gate's floors of ``heart`` or ``calcium`` as Coronet ships them."""
+    if model not in NETWORK_FLOORS:
+        raise ParamsError(f"There is no model «{model}»; the models are {' and '.join(NETWORK_FLOORS)}.")
+    return (*NETWORK_FLOORS[model], *SCORE_FLOORS, *COST_FLOORS)
+
+
+def gate_floors(gate: GateParams, model: str) -> tuple[Floor, ...]:
+    """The same floors with the limits of ``params.yaml``."""
+    own: Any = gate.heart if model == "heart" else gate.calcium
+    names = {floor.name for floor in NETWORK_FLOORS[model]}
+    return tuple(
+        dataclasses.replace(floor, limit=getattr(own if floor.name in names else gate, floor.name))
+        for floor in default_floors(model)
+    )
+
+
+def floors_not_asked(gate: GateParams, model: str) -> tuple[Floor, ...]:
+    """Default floors that ``params.yaml`` switches off."""
+    asked = gate_floors(gate, model)
+    return tuple(
+        default for default, floor in zip(default_floors(model), asked, strict=True) if floor.limit is None
+    )
+
+
+def floors_lowered(gate: GateParams, model: str) -> tuple[Floor, ...]:
+    """Default floors of which ``params.yaml`` asks for less."""
+    asked = gate_floors(gate, model)
+    return tuple(
+        default
+        for default, floor in zip(default_floors(model), asked, strict=True)
+        if floor.is_looser_than(default)
+    )
