@@ -118,7 +118,7 @@ def show_results() -> None:
     minutes = [[stage, f"{taken:.2f}"] for stage, taken in found.minutes]
     page = [
         "The report is `build/report/index.html` in the project's folder.",
-        "Phantoms are synthetic: these figures say that the machinery works, nothing about patients.",
+        *found.notices,
         "## Risk groups",
         _markdown(header, rows),
         "## Minutes",

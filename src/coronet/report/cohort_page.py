@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from coronet.errors import StageError
 from coronet.files import read_json, replacing_folder, sha256_file
 from coronet.report import charts
 from coronet.report.drawn import DrawnSection, drawn_section
+from coronet.report.notices import describe_floors, describe_test_set
 from coronet.report.page import number, signed, write_page
 from coronet.report.pictures import Picture
 from coronet.report.views import compare, pictures_of
@@ -28,15 +29,6 @@ from coronet.score.drawn import read_drawn
 
 MOST_PICTURED = 16
 """Cases with pictures; more would make the page too heavy to open on a phone."""
-
-PHANTOM_NOTICE = (
-    "The scans behind these figures are synthetic phantoms. The figures show that the machinery works from "
-    "end to end; they say nothing about patients."
-)
-MIXED_NOTICE = (
-    "Part of the scans behind these figures are synthetic phantoms; on those the figures say nothing about "
-    "patients."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +63,7 @@ class CohortReport:
     """Everything that ``cohort.html.j2`` shows."""
 
     compared: int
-    phantom: str
+    notices: tuple[tuple[str, str], ...]
     headline: tuple[Figure, ...]
     networks: tuple[Figure, ...]
     path: tuple[Figure, ...]
@@ -122,7 +114,7 @@ def read_report(build: Path, data: Path, params: Params) -> CohortReport:
     confusion = tuple(tuple(row) for row in metrics["groups"]["confusion"])
     return CohortReport(
         compared=len(rows),
-        phantom=_notice(cases.values()),
+        notices=_notices(build, metrics),
         headline=_headline(metrics),
         networks=_networks(*(_evaluation(build, model) for model in MODELS)),
         path=_path(metrics),
@@ -151,11 +143,11 @@ def _reference(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _notice(cases: Iterable[Case]) -> str:
-    synthetic = [case.facts.source == "phantom" for case in cases]
-    if all(synthetic):
-        return PHANTOM_NOTICE
-    return MIXED_NOTICE if any(synthetic) else ""
+def _notices(build: Path, metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What the figures can tell, gravest first: titles and sentences."""
+    floors = describe_floors(build)
+    missed = (("Not good enough.", floors),) if floors else ()
+    return (*missed, describe_test_set(metrics.get("sources", {})))
 
 
 def _evaluation(build: Path, model: str) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from coronet.errors import StageError
 from coronet.files import read_json
+from coronet.report.notices import describe_floors, describe_test_set
 from coronet.score.agreement import share_of_confusion
 
 SCORES = Path("build/scores/metrics.json")
@@ -33,12 +34,14 @@ class Summary:
         groups: names of the risk groups.
         confusion: cases by reference group (rows) and predicted group (columns).
         minutes: of the last run of each stage, in the order of running.
+        notices: what the figures can tell, as sentences: of the test scans, and of floors that are missed.
     """
 
     figures: tuple[Figure, ...]
     groups: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     minutes: tuple[tuple[str, float], ...]
+    notices: tuple[str, ...]
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -54,12 +57,13 @@ def read_summary(project: Path) -> Summary:
     if not (project / SCORES).exists():
         raise StageError(f"{SCORES} is absent; `dvc repro` writes it.")
     scores = read_json(project / SCORES)
-    confusion = scores["groups"]["confusion"]
+    confusion, sources = scores["groups"]["confusion"], scores.get("sources", {})
     return Summary(
         figures=tuple(_figures(scores)),
         groups=tuple(scores["groups"]["names"]),
         confusion=tuple(tuple(row) for row in confusion),
         minutes=tuple(_minutes(project / TIMINGS)),
+        notices=tuple(filter(None, (describe_floors(project / "build"), describe_test_set(sources)[1]))),
     )
 
 
@@ -128,6 +132,5 @@ def show(summary: Summary) -> None:
         "Report: build/report/index.html · runs, study and champions in MLflow: make ui · one scan: "
         "coronet score SCAN --out DIR · where a champion comes from: coronet why heart@champion"
     )
-    console.print(
-        "Phantoms are synthetic: these figures say that the machinery works, nothing about patients."
-    )
+    for notice in summary.notices:
+        console.print(notice, markup=False, highlight=False)
