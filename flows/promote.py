@@ -72,11 +72,12 @@ def promote(model: str, first: bool = False, patience_hours: float = 168.0) -> S
             return conductor.failure(error)
     if done.moved:
         return Completed(
-            name=PROMOTED, message=f"{model}/{done.champion} is champion. Commit promotions.jsonl."
+            name=PROMOTED,
+            message=f"{done.verdict.headline}. {model}/{done.champion} is champion. Commit promotions.jsonl.",
         )
     if not done.verdict.promoted:
         show(done.verdict)
-    answer = "rejected by a person" if done.verdict.promoted else done.verdict.answer
+    answer = "rejected by a person" if done.verdict.promoted else done.verdict.headline
     champion = f"{model}/{done.champion} stays champion" if done.champion else f"{model} has no champion"
     return Completed(name=KEPT, message=f"{answer}; {champion}. Commit promotions.jsonl.")
 
@@ -85,7 +86,9 @@ def show(verdict: Verdict) -> None:
     """The verdict's tables and picture as artifacts."""
     from coronet.ledger.verdict_picture import draw_verdict
 
-    create_markdown_artifact(_text(verdict), key="verdict", description=f"{verdict.model}: {verdict.answer}")
+    create_markdown_artifact(
+        _text(verdict), key="verdict", description=f"{verdict.model}: {verdict.headline}"
+    )
     with tempfile.TemporaryDirectory(prefix="coronet-verdict-") as folder:
         picture = Path(folder) / "verdict.png"
         draw_verdict(picture, verdict)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -42,7 +43,7 @@ def promote(
         for reason in done.verdict.reasons:
             console.print(reason, markup=False, highlight=False)
         champion = f"{model}/{done.champion} is champion." if done.champion else f"{model} has no champion."
-        typer.echo(f"{done.verdict.answer}. {champion} {COMMIT}")
+        typer.echo(f"{done.verdict.headline}. {champion} {COMMIT}")
     if not done.moved:
         raise typer.Exit(1)
 
@@ -76,6 +77,7 @@ def show_history(model: Model, *, as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from coronet.floors import counted
     from coronet.ledger import promotion
 
     entries = promotion.history(model)
@@ -86,6 +88,11 @@ def show_history(model: Model, *, as_json: AsJson = False) -> None:
         typer.echo(f"The log tells nothing of {model}; `coronet register {model}` writes its first line.")
         return
     table = Table("line", "time", "what", "version", "before", "by", "why")
+
+    def spared(details: Mapping[str, Any]) -> str:
+        count = len(details.get("verdict", {}).get("not_asked", ()))
+        return f"{counted(count)} not asked." if count else ""
+
     for entry in entries:
         details = entry.details
         reasons = details.get("verdict", {}).get("reasons", [])
@@ -96,7 +103,9 @@ def show_history(model: Model, *, as_json: AsJson = False) -> None:
             f"{model}/{entry.version}",
             f"{model}/{details['from']}" if details.get("from") else "",
             details.get("approved_by", ""),
-            details.get("reason") or (reasons[0] if reasons else ""),
+            " ".join(
+                filter(None, (details.get("reason") or (reasons[0] if reasons else ""), spared(details)))
+            ),
         )
     Console().print(table)
 

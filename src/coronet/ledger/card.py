@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from coronet.floors import NETWORK_FLOORS
+from coronet.networks.quality import network_figures
+from coronet.report.notices import missed_floors
+
 LEARNS = {
     "heart": "the heart in a chest CT without contrast agent",
     "calcium": "coronary calcium in and beside a heart whose mask is known",
@@ -122,6 +126,8 @@ def _figures(model: str, metrics: Mapping[str, Any] | None) -> list[str]:
         found.append(
             f"Cases without calcium answered by an empty mask: {free['answered_empty']} of {free['cases']}."
         )
+    if missed := missed_floors(NETWORK_FLOORS[model], network_figures(model, metrics)):
+        found = [f"**Below the default floors of the gate**: {', '.join(missed)}.", "", *found]
     found += ["", "| per case | mean | median | lowest | cases |", "|---|---|---|---|---|"]
     for name, row in rows.items():
         cells = " | ".join(_number(row[key]) for key in ("mean", "median", "lowest"))

@@ -10,11 +10,19 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coronet.config import Params
 from coronet.files import read_json
 from coronet.networks.builder import WEIGHTS
+from coronet.networks.quality import (
+    Evaluation,
+    ScoreEvaluation,
+    evaluation_of,
+    network_figures,
+    score_evaluation_of,
+    score_figures,
+)
 from coronet.score.cohort import METRICS, CaseScore, score_cohort
 from coronet.train.evaluate import evaluate_model
 
@@ -36,11 +44,15 @@ class Evidence:
             something; ``false_mm3`` (mm³) of scans without calcium; ``score`` is the absolute error of
             log(1 + Agatston score) of all.
         cases: how many scans were measured.
+        evaluation: the network by itself, as a version carries it.
+        scores: with its companion, from scan to score.
     """
 
     figures: Mapping[str, float | None]
     patients: Mapping[str, Mapping[str, float]]
     cases: int
+    evaluation: Evaluation | None = None
+    scores: ScoreEvaluation | None = None
 
 
 def measure(
@@ -76,19 +88,17 @@ def measure(
             with_drawn=False,
             tell_seconds=seconds.append,
         )
-        agreement = read_json(folder / "scores" / METRICS)["agreement"]
-    patient_of = name_patients(split)
+        together = read_json(folder / "scores" / METRICS)
+    costs = {
+        "seconds": statistics.median(seconds),
+        "megabytes": (fits[model] / WEIGHTS).stat().st_size / 1e6,
+    }
     return Evidence(
-        figures=_own(model, metrics, fits[model])
-        | {
-            "score_error": statistics.fmean(
-                abs(score.predicted_agatston - score.reference_agatston) for score in scores
-            ),
-            "kappa": agreement["kappa_linear"],
-            "seconds": statistics.median(seconds),
-        },
-        patients=_by_patient(model, cases, scores, patient_of),
+        figures=network_figures(model, metrics) | score_figures(together) | costs,
+        patients=_by_patient(model, cases, scores, name_patients(split)),
         cases=len(cases),
+        evaluation=evaluation_of(model, metrics),
+        scores=score_evaluation_of(together),
     )
 
 
@@ -97,18 +107,6 @@ def name_patients(split: Split) -> dict[str, str]:
     first: dict[str, str] = {}
     tested = [member for member in split.members if member.part == "test"]
     return {member.case: first.setdefault(member.patient, member.case) for member in tested}
-
-
-def _own(model: str, metrics: Mapping[str, Any], fit: Path) -> dict[str, float | None]:
-    """Figures of the network alone."""
-    size = {"megabytes": (fit / WEIGHTS).stat().st_size / 1e6}
-    if model == "heart":
-        return {"dice": metrics["dice"]["mean"]} | size
-    return {
-        "f1": metrics["pooled"]["f1"],
-        "lesion_sensitivity": metrics["lesions"]["sensitivity"],
-        "false_mm3": metrics["calcium_free"]["false_mm3"]["mean"],
-    } | size
 
 
 def _by_patient(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from coronet.config import MODELS, GateParams, Params
 from coronet.errors import LedgerError, PromotionError
 from coronet.files import write_json, write_text
+from coronet.floors import Floor, floors_lowered, floors_not_asked, gate_floors
 from coronet.ledger import log, registry, store
 from coronet.ledger.comparison import Comparison, compare
 from coronet.ledger.evidence import DICE, FALSE_MM3, SCORE, Evidence, measure
@@ -19,7 +20,7 @@ from coronet.ledger.integrity import Carried, check_origin, check_weights, unpac
 from coronet.ledger.log import PROMOTED, REJECTED, UNDECIDED, Entry
 from coronet.ledger.registry import CHALLENGER, CHAMPION, Version
 from coronet.ledger.unseen import check_apart, pick_split
-from coronet.ledger.verdict import REJECT, WORDS, Check, Verdict, decide
+from coronet.ledger.verdict import REJECT, WORDS, Check, Verdict, decide, floor_sentences
 from coronet.ledger.verdict_picture import draw_verdict
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from coronet.cohort.split import Split
 
 logger = logging.getLogger("coronet")
-AT_LEAST, AT_MOST = "at least", "at most"
 VERDICT_JSON, VERDICT_PICTURE, VERDICT_TEXT = "verdict.json", "verdict.png", "verdict.txt"
 
 
@@ -82,9 +82,12 @@ def judge(project: Path, candidate: Version, champion: Version | None, params: P
                 if not comparisons:
                     checks.append(Check("comparison", None, f"no patient has {WORDS[DICE]}"))
     answer, reasons = decide(checks, comparisons, params.gate)
+    not_asked = floors_not_asked(params.gate, candidate.model)
+    lowered = floors_lowered(params.gate, candidate.model)
+    spared = floor_sentences(not_asked, lowered, evidence.figures if evidence else {})
     return Verdict(
         answer=answer,
-        reasons=reasons,
+        reasons=(*reasons, *spared),
         model=candidate.model,
         version=candidate.number,
         champion=champion.number if champion else None,
@@ -95,6 +98,8 @@ def judge(project: Path, candidate: Version, champion: Version | None, params: P
         checks=tuple(checks),
         comparisons=comparisons,
         challenger=evidence,
+        not_asked=not_asked,
+        lowered=lowered,
     )
 
 
@@ -107,24 +112,10 @@ def write_verdict(folder: Path, verdict: Verdict) -> None:
 
 def check_floors(evidence: Evidence, gate: GateParams, model: str) -> tuple[Check, ...]:
     """Ask for what ``params.yaml`` asks for; what no test patient tells is unknown."""
-    if model == "heart":
-        asked = {"dice": (AT_LEAST, gate.heart.dice)}
-    else:
-        asked = {
-            "f1": (AT_LEAST, gate.calcium.f1),
-            "lesion_sensitivity": (AT_LEAST, gate.calcium.lesion_sensitivity),
-            "false_mm3": (AT_MOST, gate.calcium.false_mm3),
-        }
-    asked |= {
-        "score_error": (AT_MOST, gate.score_error),
-        "kappa": (AT_LEAST, gate.kappa),
-        "seconds": (AT_MOST, gate.seconds),
-        "megabytes": (AT_MOST, gate.megabytes),
-    }
     return tuple(
-        _floor(name, evidence.figures[name], side, limit)
-        for name, (side, limit) in asked.items()
-        if limit is not None
+        _floor(floor, evidence.figures[floor.name])
+        for floor in gate_floors(gate, model)
+        if floor.limit is not None
     )
 
 
@@ -153,15 +144,9 @@ def compare_all(
     )
 
 
-def _floor(name: str, value: float | None, side: str, limit: float) -> Check:
-    if value is None:
-        return Check(WORDS[name], None, "no test patient tells", f"{side} {limit:g}")
-    return Check(
-        WORDS[name],
-        value >= limit if side == AT_LEAST else value <= limit,
-        f"{value:.4g}",
-        f"{side} {limit:g}",
-    )
+def _floor(floor: Floor, value: float | None) -> Check:
+    found = "no test patient tells" if value is None else f"{value:.4g}"
+    return Check(WORDS[floor.name], floor.holds(value), found, floor.text)
 
 
 def _companion(client: MlflowClient, model: str) -> tuple[Version, str]:

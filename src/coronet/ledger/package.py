@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 import coronet
-from coronet.files import write_bytes, write_json, write_text
+from coronet.files import sha256_file, write_bytes, write_json, write_text
 from coronet.ledger.golden import GOLDEN, golden_facts, golden_volume
+from coronet.networks.quality import QUALITY, ModelQuality
 
 CARD, PATCH = "model-card.md", "uncommitted.patch"
 HERE = Path(__file__).parent
@@ -29,12 +30,14 @@ class Papers:
         lock: ``dvc.lock`` as it was; empty where there was none.
         params: ``params.yaml`` as it was.
         patch: what differed from the commit; empty where nothing did.
+        quality: what was reached on test scans, and the gate's verdict.
     """
 
     card: str
     lock: bytes = b""
     params: bytes = b""
     patch: str = ""
+    quality: ModelQuality = dataclasses.field(default_factory=ModelQuality)
 
 
 def build_network_folder(fit: Path, out: Path, *, papers: Papers) -> Path:
@@ -48,7 +51,7 @@ def build_network_folder(fit: Path, out: Path, *, papers: Papers) -> Path:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    from coronet.networks.builder import load_model, network_stride
+    from coronet.networks.builder import WEIGHTS, load_model, network_stride
 
     params = load_model(fit).params
     side = network_stride(params.network)
@@ -61,6 +64,8 @@ def build_network_folder(fit: Path, out: Path, *, papers: Papers) -> Path:
     )
     with tempfile.TemporaryDirectory() as staging:
         copy_model(fit, Path(staging) / "fit")
+        weights = sha256_file(fit / WEIGHTS)
+        write_json(Path(staging) / "fit" / QUALITY, papers.quality.to_json(weights))
         _save(out, HERE / "network_model.py", {"fit": Path(staging) / "fit"}, signature, example)
     write_json(out / GOLDEN, golden_facts(fit))
     _write_papers(out, papers)
@@ -98,12 +103,13 @@ def build_pair_folder(heart: Path, calcium: Path, out: Path, *, papers: Papers, 
 
 
 def copy_model(fit: Path, out: Path) -> None:
-    """Copy weights and specification, and nothing else."""
+    """Copy weights, specification and what is known of their quality, and nothing else."""
     from coronet.networks.builder import SPEC, WEIGHTS
 
     out.mkdir(parents=True)
-    for name in (WEIGHTS, SPEC):
-        shutil.copyfile(fit / name, out / name)
+    for name in (WEIGHTS, SPEC, QUALITY):
+        if name != QUALITY or (fit / name).exists():
+            shutil.copyfile(fit / name, out / name)
 
 
 def requirements() -> list[str]:

@@ -19,6 +19,7 @@ from coronet.errors import Busy, InputError, ParamsError, PromotionError
 from coronet.files import exclusive, sha256_file
 from coronet.ledger import audit, gate, log, pair, registry, standing, store
 from coronet.ledger.log import INTENT, PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, Entry, Event
+from coronet.ledger.quality import record_verdict
 from coronet.ledger.registry import CHALLENGER, CHAMPION, PREVIOUS, Version
 from coronet.ledger.verdict import REJECT, Verdict
 
@@ -225,6 +226,7 @@ def _keep(project: Path, candidate: Version, verdict: Verdict) -> dict[str, str]
         gate.write_verdict(folder, verdict)
         with store.opened(project / "mlruns") as client:
             client.log_artifacts(candidate.run_id, str(folder), place)
+            record_verdict(client, candidate, verdict)
         return {"evidence": place, "verdict_sha256": sha256_file(folder / "verdict.json")}
 
 

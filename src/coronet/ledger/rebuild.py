@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import tempfile
@@ -10,16 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.config import MODELS
+from coronet.files import read_json, sha256_file
 from coronet.fingerprint import dvc_md5
 from coronet.ledger import log, pair, registry, runs, standing, store
 from coronet.ledger.code import read_committed
 from coronet.ledger.lock import fetch_tree
 from coronet.ledger.log import Entry
 from coronet.ledger.package import Papers
+from coronet.ledger.quality import logged_verdict
 from coronet.ledger.record import TRAINING, training_record
 from coronet.ledger.registration import packed
 from coronet.ledger.registry import LOST, PAIR, Version
 from coronet.ledger.runs import Synced
+from coronet.networks.builder import WEIGHTS
+from coronet.networks.quality import ModelQuality, evaluation_of, read_quality
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -94,10 +99,25 @@ def _restore_version(
                 *(model, entry.version, tags.get("fit_md5", "unknown")),
             )
         else:
-            papers = _papers(project, tags)
+            papers = dataclasses.replace(
+                _papers(project, tags), quality=_quality(project, model, fit, evaluation)
+            )
             with packed(model, fit, tags=tags, evaluation=evaluation, papers=papers) as (made, about):
                 registry.fill(client, version, made, about=about)
         return written
+
+
+def _quality(project: Path, model: str, fit: Path, evaluation: Path | None) -> ModelQuality:
+    """What DVC's results and the log tell of a version; scores only where it is the one in ``build/``."""
+    weights = sha256_file(fit / WEIGHTS)
+    present = read_quality(project / "build" / model / "fit", model, weights)
+    metrics = read_json(evaluation / "metrics.json") if evaluation else {}
+    measured = metrics.get("weights_sha256", {}).get(model) == weights
+    return ModelQuality(
+        evaluation=evaluation_of(model, metrics) if measured else present.evaluation,
+        scores=present.scores,
+        gate=logged_verdict(project, model, weights),
+    )
 
 
 def _restore_pair(client: MlflowClient, project: Path, entry: Entry, known: Version | None) -> None:

@@ -21,6 +21,7 @@ from coronet.ledger.code import Code, read_code
 from coronet.ledger.golden import GOLDEN
 from coronet.ledger.lock import read_lock
 from coronet.ledger.package import Papers, build_network_folder
+from coronet.ledger.quality import record_evaluation
 from coronet.ledger.registry import (
     CHALLENGER,
     Registered,
@@ -30,6 +31,7 @@ from coronet.ledger.registry import (
     set_alias,
     versions,
 )
+from coronet.networks.quality import read_quality
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,6 +70,8 @@ def register(model: str, project: Path = Path(), *, allow_dirty: bool = False) -
             if (item.fingerprint, item.weights_sha256) == (fingerprint, weights)
         ]
         version = known[0] if known else _create(client, project, model, fit, code)
+        if known:
+            record_evaluation(client, version, read_quality(fit, model, weights))
         _log(client, project, version)
         pair.refresh(client, project)
     return Registered(version, created=not known)
@@ -128,11 +132,13 @@ def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: Co
         evaluation = None
     else:
         tags["evaluation_md5"] = dvc_md5(evaluation)
+    quality = read_quality(fit, model, sha256_file(fit / "weights.safetensors"))
     papers = Papers(
         card="",
         lock=lock.read_bytes() if lock.exists() else b"",
         params=(project / "params.yaml").read_bytes(),
         patch=code.patch,
+        quality=quality,
     )
     tags = {key: value for key, value in tags.items() if value}
     with packed(model, fit, tags=tags, evaluation=evaluation, papers=papers) as (folder, about):

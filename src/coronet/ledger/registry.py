@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.errors import InputError, LedgerError
-from coronet.files import replacing_folder, sha256_file
+from coronet.files import replacing_folder, sha256_file, write_bytes
 from coronet.ledger import store
+from coronet.networks.quality import QUALITY
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -212,7 +213,7 @@ def fetch(client: MlflowClient, version: Version, to: Path) -> Path:
         to: the folder to make; replaced as a whole.
 
     Returns:
-        ``to``, with ``weights.safetensors`` and ``model.json``.
+        ``to``, with ``weights.safetensors``, ``model.json`` and, where the version has it, ``quality.json``.
 
     Raises:
         LedgerError: the bytes are lost, or are not those that were registered.
@@ -233,8 +234,10 @@ def _fetch_part(client: MlflowClient, version: Version, part: str, to: Path, sha
                 "registered; delete its folder under mlruns/artifacts and run `coronet ledger sync`."
             )
         with replacing_folder(to) as folder:
-            for name in (WEIGHTS, SPEC):
-                shutil.copyfile(found / name, folder / name)
+            for name in (WEIGHTS, SPEC, QUALITY):
+                # versions of old carry no quality
+                if name != QUALITY or (found / name).exists():
+                    shutil.copyfile(found / name, folder / name)
     return to
 
 
@@ -271,4 +274,18 @@ def resolve(uri: str, project: Path = Path(), *, part: str = "") -> Path:
         place = project / "mlruns" / "work" / "models" / sha256
         if not (place / WEIGHTS).exists() or sha256_file(place / WEIGHTS) != sha256:
             _fetch_part(client, version, part if model == PAIR else "fit", place, sha256)
+        else:
+            _renew_quality(client, version, part if model == PAIR else "fit", place)
     return place
+
+
+def _renew_quality(client: MlflowClient, version: Version, part: str, place: Path) -> None:
+    """Bring ``quality.json`` again: the gate may have judged since the weights were brought."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as staging:
+        try:
+            found = download(client, version, f"artifacts/{part}/{QUALITY}", Path(staging))
+        except LedgerError:
+            return
+        write_bytes(place / QUALITY, found.read_bytes())

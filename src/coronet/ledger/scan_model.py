@@ -22,7 +22,7 @@ class ScanModel(PythonModel):
 
     # of a table MLflow infers no signature in place of the one it is given, as it would of a list
     def predict(self, context, model_input: pandas.DataFrame, params=None):
-        """A row a scan: its score, its risk group, what to beware of, and all of ``score.json``."""
+        """A row a scan: its score, what the score is worth and what to beware of, all of ``score.json``."""
         import json
 
         from coronet.cohort.reader import read_scan
@@ -32,10 +32,11 @@ class ScanModel(PythonModel):
         for path in model_input["scan"]:
             scored = score_scan(read_scan(path), **self._models)
             answer = scored.to_json()
+            warnings = [f"Beware: {text}." for text in scored.warnings.values()]
             rows.append(
                 {
                     "agatston": float(scored.result.scores.agatston),
-                    "statement": " ".join([*scored.warnings.values(), scored.statement]).strip(),
+                    "statement": " ".join([scored.statement.text, *warnings]),
                     "score_json": json.dumps(answer),
                 }
             )

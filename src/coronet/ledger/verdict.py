@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from coronet.config import GateParams
 from coronet.fingerprint import canonical
+from coronet.floors import WORDS as FIGURES
+from coronet.floors import Floor, counted
 from coronet.ledger.comparison import ALIKE, BETTER, NOT_WORSE, OPEN, WORSE, Comparison
 from coronet.ledger.evidence import Evidence
+from coronet.networks.quality import GateVerdict
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 PROMOTE, REJECT, UNDECIDED = "PROMOTE", "REJECT", "INSUFFICIENT EVIDENCE"
-WORDS = {
-    "dice": "Dice",
-    "f1": "F1 of all voxels",
-    "lesion_sensitivity": "lesions found",
-    "false_mm3": "mm³ found in calcium-free scans",
-    "score": "error of log(1 + score)",
-    "score_error": "error of the score",
-    "kappa": "linear κ of the risk groups",
-    "seconds": "seconds a scan",
-    "megabytes": "megabytes",
-}
+WORDS = FIGURES | {"score": "error of log(1 + score)"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +49,8 @@ class Verdict:
         checks: lineage and floors, in the order they were asked.
         comparisons: with the champion; the first decides, the others guard.
         challenger: what was measured; None where a check of the lineage failed before.
+        not_asked: default floors that ``params.yaml`` switches off.
+        lowered: default floors of which ``params.yaml`` asks for less.
     """
 
     answer: str
@@ -70,6 +65,8 @@ class Verdict:
     checks: tuple[Check, ...]
     comparisons: tuple[Comparison, ...]
     challenger: Evidence | None
+    not_asked: tuple[Floor, ...] = ()
+    lowered: tuple[Floor, ...] = ()
 
     @property
     def promoted(self) -> bool:
@@ -94,6 +91,8 @@ class Verdict:
                 "trial": self.trial,
                 "failed": [check.name for check in self.checks if check.ok is False],
                 "unknown": [check.name for check in self.checks if check.ok is None],
+                "not_asked": [floor.name for floor in self.not_asked],
+                "lowered": [floor.name for floor in self.lowered],
                 "figures": dict(self.challenger.figures) if self.challenger else {},
                 "comparisons": [
                     {key: getattr(item, key) for key in short} | {"pairs": len(item.patients)}
@@ -106,11 +105,14 @@ class Verdict:
         """For a terminal: what must hold, then the comparison where there is one."""
         from rich.table import Table
 
-        title = f"{self.model}/{self.version}: {self.answer}"
+        title = f"{self.model}/{self.version}: {self.headline}"
         checks = Table("check", "", "found", "wanted", title=title, title_justify="left")
         for check in self.checks:
             mark = {True: "ok", False: "FAILED", None: "unknown"}[check.ok]
             checks.add_row(check.name, mark, check.found, check.wanted)
+        for floor in self.not_asked:
+            found = _figure(self.challenger.figures.get(floor.name) if self.challenger else None)
+            checks.add_row(WORDS[floor.name], "not asked", found, f"default: {floor.text}")
         if not self.comparisons:
             return (checks,)
         pairs = Table(
@@ -130,6 +132,24 @@ class Verdict:
                 item.finding,
             )
         return checks, pairs
+
+    @property
+    def headline(self) -> str:
+        """The answer, and how many default floors it was spared: ``PROMOTE, 5 floors were not asked``."""
+        spared = [f"{counted(len(self.not_asked))} not asked"] if self.not_asked else []
+        spared += [f"{counted(len(self.lowered))} asked for less"] if self.lowered else []
+        return ", ".join([self.answer, *spared])
+
+    @property
+    def gate_verdict(self) -> GateVerdict:
+        """What a version carries of it."""
+        return GateVerdict(
+            answer=self.answer,
+            reasons=self.reasons,
+            patients=self.patients,
+            not_asked=tuple(floor.name for floor in self.not_asked),
+            lowered=tuple(floor.name for floor in self.lowered),
+        )
 
     def text(self) -> str:
         """The tables and the reasons as plain text."""
@@ -182,6 +202,35 @@ def decide(
     if unknown:
         return UNDECIDED, tuple(unknown)
     return PROMOTE, (_sentence(decisive) if decisive else "All that is asked of a first champion holds.",)
+
+
+def floor_sentences(
+    not_asked: Sequence[Floor], lowered: Sequence[Floor], figures: Mapping[str, float | None]
+) -> tuple[str, ...]:
+    """What ``params.yaml`` spares a version; nothing where it asks for all default floors.
+
+    Args:
+        not_asked: default floors that are switched off.
+        lowered: default floors of which less is asked.
+        figures: what was measured, by name of the floor.
+    """
+
+    def listed(floors: Sequence[Floor]) -> str:
+        return ", ".join(
+            f"{WORDS[floor.name]} {_figure(figures.get(floor.name))} (default {floor.text})"
+            for floor in floors
+        )
+
+    found = []
+    if not_asked:
+        found.append(f"{counted(len(not_asked))} not asked: {listed(not_asked)}.")
+    if lowered:
+        found.append(f"{counted(len(lowered))} asked for less than the default: {listed(lowered)}.")
+    return tuple(found)
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"
 
 
 def _sentence(item: Comparison) -> str:

@@ -28,7 +28,7 @@ def draw_verdict(path: Path, verdict: Verdict) -> None:
     figure = Figure(figsize=(4.2 * shown, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     against = f" against {verdict.model}/{verdict.champion}" if verdict.champion else ""
-    figure.suptitle(f"{verdict.model}/{verdict.version}{against}: {verdict.answer}")
+    figure.suptitle(f"{verdict.model}/{verdict.version}{against}: {verdict.headline}")
     axes = figure.subplots(1, shown, squeeze=False)[0]
     if verdict.comparisons:
         for ax, item in zip(axes, verdict.comparisons, strict=True):

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from coronet.cohort.cases import scan_path
+from coronet.cohort.content import content_sha256
+from coronet.cohort.volume import read_nifti
 from coronet.errors import InputError, LedgerError, PromotionError
 from coronet.files import sha256_file
 from coronet.ledger import audit, log, promotion, registry, standing, store
+from coronet.ledger.quality import load_scoring_model
 
 
 def aliases(small, model: str = "heart") -> dict[str, int]:
@@ -78,6 +82,24 @@ def test_the_evidence_lies_with_the_run_and_its_figures_in_the_log(promoted, tmp
     assert str(promoted.folder) not in lines
 
 
+def test_a_version_carries_what_it_reached_and_what_the_gate_said(promoted):
+    uris = ("models:/heart@champion", "models:/coronet@champion", str(promoted.folder / "build/heart/fit"))
+    carried, paired, built = (
+        load_scoring_model(uri, part="heart", project=promoted.folder).quality for uri in uris
+    )
+    assert carried == paired
+    assert built.gate == carried.gate
+    assert (carried.gate.answer, carried.gate.patients) == ("PROMOTE", 8)
+    assert (carried.gate.not_asked, carried.gate.lowered) == (("score_error", "kappa"), ("dice",))
+    assert "2 floors were not asked: error of the score" in " ".join(carried.gate.reasons)
+    assert carried.evaluation.scans == 8 and carried.evaluation.figures["dice"] > 0.9
+    calcium = load_scoring_model("models:/calcium@champion", part="calcium", project=promoted.folder)
+    heart = load_scoring_model(uris[0], part="heart", project=promoted.folder)
+    assert carried.scores.weights == {"heart": heart.sha256, "calcium": calcium.sha256}
+    scans = [read_nifti(scan_path(promoted.folder / "data", f"ball-0{number}")) for number in (1, 5, 7)]
+    assert [heart.spec.part_of(content_sha256(ct)) for ct in scans] == ["train", "tune", "none"]
+
+
 def test_what_is_not_promoted_moves_nothing_and_is_told(grown):
     grown.change(megabytes=0.001)
     done = promotion.promote("heart", grown.folder)
@@ -85,6 +107,8 @@ def test_what_is_not_promoted_moves_nothing_and_is_told(grown):
     assert done.verdict.answer == "REJECT"
     assert aliases(grown) == {"champion": 1, "challenger": 2}
     assert kinds(grown)[-1] == ("rejected", 2)
+    rejected = load_scoring_model("models:/heart@challenger", part="heart", project=grown.folder)
+    assert rejected.quality.gate.answer == "REJECT"
     grown.change(megabytes=None)
     assert promotion.promote("heart", grown.folder).verdict.trial == 2
 
