@@ -28,8 +28,7 @@ def score_scans(
     folder: Path, out: Path | None, *, heart_model: str, calcium_model: str, again: bool, quiet_s: float
 ) -> State[Any]:
     """Score what is new in the folder."""
-    from coronet.ledger import registry
-    from coronet.networks.builder import load_model
+    from coronet.ledger.quality import load_scoring_model
     from coronet.report.scan_page import write_scan_result
     from coronet.score.batch import Scorer, score_folder
     from coronet.train.device import pick_device
@@ -42,8 +41,8 @@ def score_scans(
 
     try:
         scorer = Scorer(
-            heart_model=load_model(registry.resolve(heart_model, part="heart"), device=device),
-            calcium_model=load_model(registry.resolve(calcium_model, part="calcium"), device=device),
+            heart_model=load_scoring_model(heart_model, part="heart", device=device),
+            calcium_model=load_scoring_model(calcium_model, part="calcium", device=device),
         )
         found = score_folder(
             folder,
@@ -57,16 +56,21 @@ def score_scans(
     except Exception as error:
         return conductor.failure(error)
     rows = [
-        {"scan": row.scan, "Agatston": row.agatston, "group": row.group, "reason": row.reason}
+        {
+            "scan": row.scan,
+            "Agatston": row.agatston,
+            "group": row.group,
+            "learned from": row.learned_from,
+            "reason": row.reason,
+        }
         for row in found.rows[:SHOWN]
     ]
-    create_table_artifact(
-        table=rows, key="scores", description=f"{len(found.rows)} scans; research use only."
-    )
+    title = f"{found.statement.text} {len(found.rows)} scans; research use only."
+    create_table_artifact(table=rows, key="scores", description=title)
     scored, refused = len(found.rows) - len(found.refused), len(found.refused)
     return Completed(
-        message=f"{scored} of {len(found.rows)} scans have a score, {found.scored_now} of them new; "
-        f"{refused} could not be scored, and scores.csv says why."
+        message=f"{found.statement.title} {scored} of {len(found.rows)} scans have a score, "
+        f"{found.scored_now} of them new; {refused} could not be scored, and scores.csv says why.".strip()
     )
 
 

@@ -97,7 +97,12 @@ def save_fit(params: Params) -> Callable[..., Path]:
     """
 
     def save(
-        folder: Path, model: str, *, logit: float | None = None, cases: dict[str, int] | None = None
+        folder: Path,
+        model: str,
+        *,
+        logit: float | None = None,
+        cases: dict[str, int] | None = None,
+        scans: dict[str, list[str]] | None = None,
     ) -> Path:
         chosen = params.model(model)
         module = build_network(chosen.network, shape=chosen.input.shape, seed=0)
@@ -108,7 +113,7 @@ def save_fit(params: Params) -> Callable[..., Path]:
             if model == "heart" and logit is None:
                 low, high = chosen.input.window_hu
                 _answer_density(module, ((HEART_HU + FAT_HU) / 2 - low) / (high - low) * 2 - 1)
-        spec = ModelSpec(model, chosen, "f" * 64, {"phantom": 3} if cases is None else cases)
+        spec = ModelSpec(model, chosen, "f" * 64, {"phantom": 3} if cases is None else cases, scans=scans)
         save_model(folder, module, spec)
         return folder
 

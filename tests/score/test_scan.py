@@ -52,29 +52,8 @@ def test_the_answer_names_lesions_models_and_limits(make_chest, models):
     assert answer["models"]["heart"]["trained_on"] == "phantom"
     assert answer["models"]["heart"]["weights_sha256"] == models["heart_model"].sha256
     assert "must not be believed on patients" in answer["models"]["statement"]
+    assert next(iter(answer)) == "models" and next(iter(answer["models"])) == "statement"
     assert answer["intervals"]["low"] <= answer["scores"]["agatston"] <= answer["intervals"]["high"]
-
-
-@pytest.mark.parametrize(
-    ("cases", "trained_on", "words"),
-    [
-        ({"dicom": 12}, "real", ""),
-        ({"dicom": 2, "phantom": 3}, "phantom and real", ""),
-        ({"phantom": 3, "dicom": 0}, "phantom", "synthetic phantoms"),
-        ({}, "unknown", "not recorded"),
-    ],
-)
-def test_the_statement_follows_from_what_the_networks_learned_from(
-    cases, trained_on, words, *, make_chest, save_fit, tmp_path
-):
-    models = {
-        f"{model}_model": load_model(save_fit(tmp_path / model, model, cases=cases))
-        for model in ("heart", "calcium")
-    }
-    found = score_scan(Scan(make_chest().ct, FACTS), **models)
-    assert found.models["calcium"].trained_on == trained_on
-    assert words in found.statement
-    assert bool(found.statement) == bool(words)
 
 
 CUTS = {

@@ -17,7 +17,6 @@ def score_batch(folder: Path, out: Path, *, scorer: Scorer, groups: str, again: 
     Raises:
         InputError: some scans could not be scored; all others are.
     """
-    import dataclasses
     import json
 
     from coronet import stages
@@ -30,8 +29,15 @@ def score_batch(folder: Path, out: Path, *, scorer: Scorer, groups: str, again: 
             folder, out, scorer=scorer, write=write_scan_result, groups=groups, again=again, progress=advance
         )
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(found)))
+        typer.echo(json.dumps(found.to_json()))
     else:
+        for line in found.statement.lines:
+            typer.echo(line)
+        if found.learned_from:
+            shares = f"{len(found.learned_from)} of {len(found.rows)} scans"
+            typer.echo(
+                f"{shares} were in the training of these networks; their scores say nothing of others."
+            )
         for row in found.rows:
             typer.echo(row.line())
     if found.refused:

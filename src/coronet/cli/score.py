@@ -88,16 +88,16 @@ def score(
                 "--labels, --vessels, --calcium-labels, --probability and --resample-mask go with --mask."
             )
         from coronet.cohort.reader import read_scan
-        from coronet.networks.builder import load_model
+        from coronet.ledger.quality import load_scoring_model
         from coronet.report.scan_page import write_scan_result
         from coronet.score.batch import Scorer
         from coronet.train.device import pick_device
 
         device = pick_device()
-        heart_folder, calcium_folder = _model_folders(model or (), heart_model, calcium_model)
+        heart, calcium = _choose_models(model or (), heart_model, calcium_model)
         scorer = Scorer(
-            heart_model=load_model(heart_folder, device=device),
-            calcium_model=load_model(calcium_folder, device=device),
+            heart_model=load_scoring_model(heart, part="heart", device=device),
+            calcium_model=load_scoring_model(calcium, part="calcium", device=device),
             protocol=chosen,
             method=method,
             calibration_factor=calibration,
@@ -132,8 +132,8 @@ def score(
     typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines(preset)))
 
 
-def _model_folders(named: Sequence[str], heart: str, calcium: str) -> tuple[Path, Path]:
-    """Local folders of both networks; what --model names comes before the folders."""
+def _choose_models(named: Sequence[str], heart: str, calcium: str) -> tuple[str, str]:
+    """Folder or URI of both networks; what --model names comes before the others."""
     from coronet.errors import InputError
     from coronet.lists import check_list
 
@@ -151,12 +151,7 @@ def _model_folders(named: Sequence[str], heart: str, calcium: str) -> tuple[Path
         chosen |= meant
     if parts:
         check_list(parts, "--model")
-    if not any(value.startswith("models:") for value in chosen.values()):
-        # MLflow is not even imported
-        return Path(heart), Path(calcium)
-    from coronet.ledger.registry import resolve
-
-    return resolve(chosen["heart"], part="heart"), resolve(chosen["calcium"], part="calcium")
+    return chosen["heart"], chosen["calcium"]
 
 
 def show_agreement(

@@ -13,6 +13,7 @@ from coronet.report.pictures import Picture
 from coronet.report.views import by_vessel, pictures_of
 from coronet.score.calcium import find_calcium
 from coronet.score.groups import PRESETS
+from coronet.score.model_statement import ModelStatement
 from coronet.score.scan import ScanScore, write_scan_score
 
 PAGE = "index.html"
@@ -79,6 +80,7 @@ class ScanReport:
 
     agatston: float
     interval: str
+    worth: ModelStatement
     notices: tuple[Notice, ...]
     ladders: tuple[Ladder, ...]
     figures: tuple[Figure, ...]
@@ -106,6 +108,7 @@ def read_scan_report(scored: ScanScore) -> ScanReport:
     return ScanReport(
         agatston=scored.result.scores.agatston,
         interval=_interval(scored),
+        worth=scored.statement,
         notices=_notices(scored),
         ladders=_ladders(scored),
         figures=_figures(scored),
@@ -139,8 +142,6 @@ def _interval(scored: ScanScore) -> str:
 
 def _notices(scored: ScanScore) -> tuple[Notice, ...]:
     notices = []
-    if scored.statement:
-        notices.append(Notice("Not to be believed on patients.", scored.statement, grave=True))
     for flag, reason in scored.warnings.items():
         title = "Scored by force." if flag in UNFIT else "With care."
         notices.append(Notice(title, f"{reason[0].upper()}{reason[1:]}.", grave=flag in UNFIT))

@@ -30,6 +30,8 @@ from coronet.networks.builder import LoadedModel
 from coronet.process import sharing_cores
 from coronet.score.batch_table import BatchRow, row_of, to_csv
 from coronet.score.groups import find_groups
+from coronet.score.masks import origin_of
+from coronet.score.model_statement import ModelStatement, state_models
 from coronet.score.protocol import PROTOCOLS, Protocol
 from coronet.score.scan import SCORE, ScanScore, score_scan, write_scan_score
 
@@ -59,6 +61,11 @@ class Scorer:
         return score_scan(scan, **options)
 
     @property
+    def statement(self) -> ModelStatement:
+        """What the networks are worth, whatever the scan."""
+        return state_models({"heart": origin_of(self.heart_model), "calcium": origin_of(self.calcium_model)})
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What a score depends on, beside its scan."""
         return {
@@ -79,8 +86,15 @@ class Scorer:
 
 @dataclasses.dataclass(frozen=True)
 class BatchResult:
-    """A row for each scan, sorted by name, and how many scans were scored by this run."""
+    """Scores of a folder.
 
+    Attributes:
+        statement: what the networks are worth, to be read before the scores.
+        rows: one a scan, sorted by name.
+        scored_now: how many scans were scored by this run.
+    """
+
+    statement: ModelStatement
     rows: tuple[BatchRow, ...]
     scored_now: int
 
@@ -88,6 +102,21 @@ class BatchResult:
     def refused(self) -> tuple[BatchRow, ...]:
         """Rows without a score."""
         return tuple(row for row in self.rows if row.reason)
+
+    @property
+    def learned_from(self) -> tuple[BatchRow, ...]:
+        """Rows of scans that a network had in its training."""
+        return tuple(row for row in self.rows if row.in_training)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "statement": self.statement.text,
+            "cautions": list(self.statement.cautions),
+            "learned_from": len(self.learned_from),
+            "scored_now": self.scored_now,
+            "rows": [dataclasses.asdict(row) for row in self.rows],
+        }
 
 
 def score_folder(
@@ -142,7 +171,7 @@ def score_folder(
             # A run that is stopped leaves a table of what it has.
             rows = _rows(out, entries, journal, preset)
             write_text(out / TABLE, to_csv(rows))
-    return BatchResult(rows, scored)
+    return BatchResult(scorer.statement, rows, scored)
 
 
 def _settle(out: Path, scorer: Scorer) -> None:

@@ -8,6 +8,9 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from coronet.config import MODELS
+from coronet.score.model_statement import LEARNED
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchRow:
@@ -22,6 +25,9 @@ class BatchRow:
         low: the lowest score of its interval.
         high: the highest.
         flags: reasons to be careful, divided by spaces.
+        learned_from: which network had this scan in its training, such as ``heart=train calcium=tune``, and
+            ``heart=unknown`` where that is not recorded.
+        models: cautions about the networks themselves, of `coronet.score.model_statement`, divided by spaces.
         reason: why there is no score; it names no file.
     """
 
@@ -32,12 +38,20 @@ class BatchRow:
     low: float | None = None
     high: float | None = None
     flags: str = ""
+    learned_from: str = ""
+    models: str = ""
     reason: str = ""
+
+    @property
+    def in_training(self) -> bool:
+        """Whether a network had this scan among those it learned from or was chosen by."""
+        return "=train" in self.learned_from or "=tune" in self.learned_from
 
     def line(self) -> str:
         """One line for the terminal: the score with its interval and group, or why there is none."""
         result = self.reason or f"{self.agatston:.1f} ({self.low:.1f} … {self.high:.1f}), group {self.group}"
-        return f"{self.scan}: {result}{f'; beware: {self.flags}' if self.flags else ''}"
+        learned = "; learned from this scan" if self.in_training else ""
+        return f"{self.scan}: {result}{learned}{f'; beware: {self.flags}' if self.flags else ''}"
 
 
 def row_of(scan: str, answer: Mapping[str, Any], preset: str) -> BatchRow:
@@ -51,7 +65,16 @@ def row_of(scan: str, answer: Mapping[str, Any], preset: str) -> BatchRow:
         low=round(interval["low"], 3),
         high=round(interval["high"], 3),
         flags=" ".join(answer["input"]["flags"]),
+        learned_from=" ".join(_learned_from(answer["models"])),
+        models=" ".join(item for item in answer["models"].get("cautions", ("unknown",)) if item != LEARNED),
     )
+
+
+def _learned_from(models: Mapping[str, Any]) -> Iterator[str]:
+    for name in MODELS:
+        part = models[name].get("scan_part")
+        if part != "none":
+            yield f"{name}={part or 'unknown'}"
 
 
 def to_csv(rows: Sequence[BatchRow]) -> str:

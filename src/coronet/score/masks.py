@@ -10,7 +10,10 @@ import numpy as np
 
 from coronet.cohort.volume import Volume
 from coronet.errors import InputError, UnsuitableScan
+from coronet.fingerprint import canonical
+from coronet.floors import NETWORK_FLOORS, Floor
 from coronet.networks.builder import LoadedModel
+from coronet.networks.quality import Evaluation, GateVerdict, ModelQuality
 from coronet.score.intervals import THRESHOLDS
 from coronet.train.predict import calcium_voxels, heart_mask, predict_calcium, predict_heart
 
@@ -80,6 +83,8 @@ class ModelOrigin:
         data_sha256: of the index of the prepared cases it learned from, or empty.
         encoder: of the network.
         threshold: probability from which a voxel counts.
+        model: ``heart`` or ``calcium``.
+        quality: what is recorded of how good it is.
     """
 
     fingerprint: str
@@ -88,6 +93,8 @@ class ModelOrigin:
     data_sha256: str
     encoder: str
     threshold: float
+    model: str
+    quality: ModelQuality
 
     @property
     def trained_on(self) -> str:
@@ -96,9 +103,40 @@ class ModelOrigin:
         kinds = {"phantom" if source == "phantom" else "real" for source in sources}
         return " and ".join(sorted(kinds)) or "unknown"
 
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """What the network reached by itself on its own test scans."""
+        return self.quality.evaluation
+
+    @property
+    def gate(self) -> GateVerdict | None:
+        """The gate's last verdict."""
+        return self.quality.gate
+
+    @property
+    def below_floors(self) -> tuple[Floor, ...]:
+        """Default floors that it misses."""
+        return self.evaluation.below(NETWORK_FLOORS[self.model]) if self.evaluation else ()
+
+    @property
+    def unknown_floors(self) -> tuple[Floor, ...]:
+        """Default floors of which its test scans tell nothing."""
+        return self.evaluation.unknown(NETWORK_FLOORS[self.model]) if self.evaluation else ()
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``score.json``."""
-        return dataclasses.asdict(self) | {"cases": dict(self.cases), "trained_on": self.trained_on}
+        floors = NETWORK_FLOORS[self.model]
+        return {
+            "trained_on": self.trained_on,
+            "cases": dict(self.cases),
+            "evaluation": self.evaluation.to_json(floors) if self.evaluation else None,
+            "gate": canonical(self.gate) if self.gate else None,
+            "fingerprint": self.fingerprint,
+            "weights_sha256": self.weights_sha256,
+            "data_sha256": self.data_sha256,
+            "encoder": self.encoder,
+            "threshold": self.threshold,
+        }
 
 
 def origin_of(model: LoadedModel) -> ModelOrigin:
@@ -110,4 +148,6 @@ def origin_of(model: LoadedModel) -> ModelOrigin:
         data_sha256=model.spec.data_sha256,
         encoder=model.params.network.encoder,
         threshold=model.params.threshold,
+        model=model.spec.model,
+        quality=model.quality,
     )

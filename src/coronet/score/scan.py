@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 
 from coronet.cohort.cases import ScanFacts
+from coronet.cohort.content import content_sha256
 from coronet.cohort.reader import Scan
 from coronet.cohort.suitability import FLAGS, NO_HEART, UNFIT, examine, judge_heart
 from coronet.cohort.volume import Volume, write_nifti
 from coronet.errors import UnsuitableScan
 from coronet.files import write_json
+from coronet.floors import SCORE_FLOORS
 from coronet.networks.builder import LoadedModel
 from coronet.score.agatston import ScoreResult, score_mask
 from coronet.score.expert import USUAL_KV, score_lines
 from coronet.score.intervals import Intervals, score_intervals
 from coronet.score.masks import Masks, ModelOrigin, find_masks, origin_of
+from coronet.score.model_statement import ModelStatement, find_scores, state_models
 from coronet.score.place import places_in_heart
 from coronet.score.protocol import PROTOCOLS, Protocol
 
@@ -45,6 +48,8 @@ class ScanScore:
         intervals: how the score moves with threshold and position.
         places: where each lesion of ``result`` lies in the heart, in the same order.
         models: where the weights of ``heart`` and ``calcium`` come from.
+        parts: in which part of each network's cases this scan was: ``train``, ``tune``, ``none``, or None
+            where that is not recorded.
     """
 
     ct: Volume
@@ -55,6 +60,7 @@ class ScanScore:
     intervals: Intervals
     places: tuple[str, ...]
     models: Mapping[str, ModelOrigin]
+    parts: Mapping[str, str | None]
 
     @property
     def heart_ml(self) -> float:
@@ -62,17 +68,9 @@ class ScanScore:
         return float(np.count_nonzero(self.masks.heart)) * self.ct.voxel_mm3 / 1000
 
     @property
-    def statement(self) -> str:
-        """What the training data mean for this score; empty where the networks learned from real scans."""
-        learned = {origin.trained_on for origin in self.models.values()}
-        if "phantom" in learned:
-            return (
-                "The networks learned from synthetic phantoms. "
-                "This score must not be believed on patients; it shows that the path works."
-            )
-        if "unknown" in learned:
-            return "It is not recorded what the networks learned from. This score must not be believed."
-        return ""
+    def statement(self) -> ModelStatement:
+        """What the score is worth, to be read before it."""
+        return state_models(self.models, self.parts)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -80,16 +78,15 @@ class ScanScore:
         return tuple(self.warnings)
 
     def lines(self, preset: str) -> list[str]:
-        """The answer as text, with the risk group by ``preset``."""
+        """The answer as text, what it is worth first, with the risk group by ``preset``."""
         spoken = [f"Beware: {text}." for text in self.warnings.values()]
-        return [*score_lines(self.result, self.intervals, preset), *spoken, *filter(None, [self.statement])]
+        return [*self.statement.lines, *score_lines(self.result, self.intervals, preset), *spoken]
 
     def to_json(self) -> dict[str, Any]:
-        """What ``score.json`` holds: no identifier, no file name and no path."""
+        """What ``score.json`` holds, ``models`` first: no identifier, no file name and no path."""
         answer = self.result.to_json(
             intervals=self.intervals.to_json(),
-            models={name: origin.to_json() for name, origin in self.models.items()}
-            | {"statement": self.statement},
+            models=self._models_json(),
             source={
                 "source": self.facts.source,
                 "kernel": self.facts.kernel,
@@ -103,7 +100,19 @@ class ScanScore:
         )
         for lesion, place in zip(answer["lesions"], self.places, strict=True):
             lesion["place"] = place
-        return answer
+        return {"models": answer.pop("models"), **answer}
+
+    def _models_json(self) -> dict[str, Any]:
+        scores = find_scores(self.models)
+        return {
+            "statement": self.statement.text,
+            "cautions": list(self.statement.cautions),
+            "scores": scores.to_json(SCORE_FLOORS) if scores else None,
+            **{
+                name: {"scan_part": self.parts[name], **origin.to_json()}
+                for name, origin in self.models.items()
+            },
+        }
 
 
 def score_scan(
@@ -156,6 +165,7 @@ def score_scan(
         calibration_factor=calibration_factor,
         slice_thickness_mm=facts.slice_thickness_mm,
     )
+    content = content_sha256(ct)
     return ScanScore(
         ct=ct,
         facts=facts,
@@ -165,6 +175,7 @@ def score_scan(
         intervals=score_intervals(ct, masks.calcium, result, probability=masks.certainty),
         places=places_in_heart([lesion.centre_voxel for lesion in result.lesions], masks.heart),
         models={"heart": origin_of(heart_model), "calcium": origin_of(calcium_model)},
+        parts={"heart": heart_model.spec.part_of(content), "calcium": calcium_model.spec.part_of(content)},
     )
 
 
@@ -192,4 +203,4 @@ def write_scan_score(folder: Path, scored: ScanScore) -> None:
     """
     for name, mask in ((HEART, scored.masks.heart), (CALCIUM, scored.masks.calcium)):
         write_nifti(Path(folder) / name, scored.ct.with_array(mask))
-    write_json(Path(folder) / SCORE, scored.to_json())
+    write_json(Path(folder) / SCORE, scored.to_json(), sort_keys=False)
