@@ -17,6 +17,8 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
+from coronet.cohort.formats.listing import is_content
+
 RESULTS = Path("mlruns/scores")
 IDLE = "Nothing to do"
 SHOWN = 1000
@@ -96,7 +98,7 @@ def batch(
         quiet_s: leave for a later run what was changed less than so many seconds ago.
     """
     with conductor.tracked():
-        if folder.is_dir() and not any(folder.iterdir()):
+        if folder.is_dir() and not any(is_content(item.name) for item in folder.iterdir()):
             return Completed(name=IDLE, message="There is nothing to score.")
         done = score_scans(
             folder,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import yaml
 
@@ -48,6 +50,10 @@ def test_files_and_folders_are_hashed_as_dvc_does(tmp_path):
     for name in ("a/b", "a-b", "a.c", "a/b-c/d", "é/ü", ".hidden"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
+    for name in (".part-x1.nii.gz", "a/._b", ".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/b"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("left by a kill or a file manager")
+    shutil.copy(Path(__file__).parents[1] / ".dvcignore", tmp_path)
     (folder / "empty").mkdir()
     (tmp_path / "file").write_text("x\n")
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coronet.cohort.cases import scan_files
 from coronet.config import MODELS
 from coronet.errors import InputError, StageError
 from coronet.stages import BUILD, DATA, MLRUNS, params, timed, workers
@@ -42,7 +43,7 @@ def run() -> None:
 def _draw_phantoms() -> None:
     from coronet.annotate.phantoms import make_cohort
 
-    if any((DATA / "ct").glob("*.nii.gz")):
+    if scan_files(DATA):
         return
     chosen = params().phantom
     with timed("phantom"):

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from coronet.errors import Busy, InputError
 
-_UMASK = threading.Lock()
 PART = ".part-"
 """How the names of files and folders begin that are still being written."""
+
+DEBRIS = (f"{PART}*", "._*", ".DS_Store", "[Tt]humbs.db", "[Dd]esktop.ini", "__MACOSX")
+"""Names that are no part of a folder's content: what a killed process left, and what file managers add.
+``.dvcignore`` lists the same, so that DVC's hash of a folder and ours agree."""
+
+ABANDONED_S = 3600.0
+"""A temporary file that was not written to for so long has no writer any more."""
+
+_UMASK = threading.Lock()
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -125,6 +135,28 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"{place} is {kind}, where a folder has to be; choose another place.")
     if not os.access(place, os.W_OK | os.X_OK):
         raise InputError(f"{place} cannot be written; change its permissions or choose another place.")
+
+
+def is_debris(name: str) -> bool:
+    """Whether a file or folder name matches `DEBRIS`."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in DEBRIS)
+
+
+def content_files(folder: Path) -> list[Path]:
+    """Regular files of a folder and its sub-folders without `DEBRIS`, sorted by path."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(map(is_debris, path.relative_to(folder).parts))
+    )
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove temporary files that a killed process left in ``folder``; files still being written stay."""
+    for part in folder.glob(f"{PART}*"):
+        with contextlib.suppress(OSError):
+            if part.is_file() and time.time() - part.stat().st_mtime > ABANDONED_S:
+                part.unlink()
 
 
 def sync_folder(folder: Path) -> None:

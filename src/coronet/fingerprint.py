@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import coronet
-from coronet.files import md5_file, sha256_file
+from coronet.files import content_files, md5_file, sha256_file
 
 SCHEMA = 1
 """Raised when the meaning of a result changes in a way that neither parameters nor source show."""
@@ -42,12 +42,12 @@ def hash_source(packages: Iterable[str]) -> str:
 
 
 def hash_tree(path: Path) -> str:
-    """Hash a file, or a folder by the names and bytes of all its files."""
+    """Hash a file, or a folder by the names and bytes of all its files, leftovers and system files aside."""
     path = Path(path)
     if path.is_file():
         return sha256_file(path)
     digest = hashlib.sha256()
-    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+    for file in content_files(path):
         digest.update(f"{file.relative_to(path).as_posix()} {sha256_file(file)}\n".encode())
     return digest.hexdigest()
 
@@ -63,7 +63,7 @@ def dvc_md5(path: Path) -> str:
         return md5_file(path)
     if not path.is_dir():
         return ""
-    names = sorted(item.relative_to(path).as_posix() for item in path.rglob("*") if item.is_file())
+    names = sorted(item.relative_to(path).as_posix() for item in content_files(path))
     text = json.dumps([{"md5": md5_file(path / name), "relpath": name} for name in names])
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 

@@ -151,10 +151,24 @@ def find_case(data: Path, case_id: str) -> Case:
     return Case(
         id=case_id,
         ct=ct,
-        heart=heart if heart.exists() else None,
-        calcium=calcium if calcium.exists() else None,
+        heart=heart if _is_there(heart) else None,
+        calcium=calcium if _is_there(calcium) else None,
         facts=facts,
     )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file is there.
+
+    Raises:
+        InputError: something else is, or a link to a file that is absent.
+    """
+    if path.is_file():
+        return True
+    if path.exists() or path.is_symlink():
+        kind = "no regular file" if path.exists() else "a link to a file that is absent"
+        raise InputError(f"{path}: this is {kind}; remove it, or bring the file back (`dvc checkout`).")
+    return False
 
 
 def load_mask(path: Path, ct: Volume) -> np.ndarray:
@@ -178,13 +192,23 @@ def load_mask(path: Path, ct: Volume) -> np.ndarray:
     return mask.array
 
 
+def scan_files(data: Path) -> list[Path]:
+    """Files of all scans of a data folder, sorted; hidden files are none.
+
+    Raises:
+        InputError: something under a scan's name is no file, or a link to a file that is absent.
+    """
+    found = sorted((Path(data) / "ct").glob("*.nii.gz"))
+    return [path for path in found if not path.name.startswith(".") and _is_there(path)]
+
+
 def find_cases(data: Path) -> tuple[Case, ...]:
     """All cases of a data folder, sorted by id.
 
     Raises:
         InputError: there is no scan, or a scan has no facts beside it.
     """
-    scans = sorted((Path(data) / "ct").glob("*.nii.gz"))
+    scans = scan_files(data)
     if not scans:
         raise InputError(
             f"{data}/ct holds no scan; `coronet cohort add` brings your own, `coronet demo` draws phantoms."
