@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,14 +66,25 @@ def check_grid(affine: np.ndarray, path: Path) -> np.ndarray:
 
 
 def companion(header: Path, name: str) -> Path:
-    """The data file that a detached header names, which must lie beside it.
+    """The data file that a detached header names, which must lie beside it; ``./`` may stand before the name.
+
+    The name is not repeated in errors: it is the sender's and may name the patient.
 
     Raises:
         UnreadableScan: ``name`` leads to another folder, is a pattern, or is absent.
     """
-    if Path(name).name != name or "%" in name or name.upper().startswith("LIST"):
-        raise UnreadableScan(f"{header}: its data must be one file in the same folder, not «{name}».")
-    data = header.parent / name
+    parts = [part for part in re.split(r"[\\/]", name) if part not in ("", ".")]
+    if (
+        len(parts) != 1
+        or parts == [".."]
+        or name[0] in "/\\"
+        or "%" in name
+        or name.upper().startswith("LIST")
+    ):
+        raise UnreadableScan(f"{header}: its data must be one file in the same folder as the header.")
+    data = header.parent / parts[0]
     if not data.is_file():
-        raise UnreadableScan(f"{header}: its data file «{name}» is absent.")
+        raise UnreadableScan(
+            f"{header}: the data file that it names is absent; it must lie beside the header."
+        )
     return data

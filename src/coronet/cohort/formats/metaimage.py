@@ -60,11 +60,11 @@ def load(path: Path) -> Loaded:
         affine = _affine(header, len(shape), path)
         slope, intercept = _rescaling(header, path)
     except KeyError as error:
-        raise UnreadableScan(f"{path}: its header has no field {error.args[0]}.") from error
+        raise UnreadableScan(f"{path}: its header has no field {error.args[0]}.") from None
     except (OSError, ValueError, OverflowError, MemoryError, zlib.error) as error:
         raise UnreadableScan(
             f"{path}: the file is damaged or no MetaImage ({type(error).__name__})."
-        ) from error
+        ) from None
     array = flat.reshape(shape, order="F").astype(dtype.newbyteorder("="), copy=False)
     array = _rescaled(three_axes(array, path), slope, intercept)
     return Loaded(array, check_grid(affine, path))
@@ -125,7 +125,7 @@ def _alike(
 
 def _dtype(header: Mapping[str, str], path: Path) -> np.dtype:
     if header.get("ElementNumberOfChannels", "1") != "1" or header["ElementType"] not in TYPES:
-        raise UnreadableScan(f"{path}: values of type {header['ElementType']} in several channels are no HU.")
+        raise UnreadableScan(f"{path}: values of this type or in several channels are no HU.")
     if len({_true(header, key) for key in BYTE_ORDER if key in header}) > 1:
         raise UnreadableScan(f"{path}: {' and '.join(BYTE_ORDER)} of its header contradict each other.")
     return np.dtype((">" if _true(header, *BYTE_ORDER) else "<") + TYPES[header["ElementType"]])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from coronet.cohort.formats.loaded import Loaded, check_grid, three_axes
+from coronet.cohort.formats.silence import silence_libraries
 from coronet.cohort.volume import affine_of, values_of
 from coronet.errors import UnreadableScan
 
@@ -24,6 +25,7 @@ def load(path: Path) -> Loaded:
     """
     import nibabel
 
+    silence_libraries()
     try:
         _check_scaling(path)
         image = nibabel.load(path)
@@ -36,8 +38,8 @@ def load(path: Path) -> Loaded:
     except UnreadableScan:
         raise
     except Exception as error:
-        # Whatever the parser raises on bytes that are not what they should be.
-        raise UnreadableScan(f"{path}: the file is damaged or no NIfTI ({type(error).__name__}).") from error
+        # Whatever the parser raises on bytes that are not what they should be; its text may quote them.
+        raise UnreadableScan(f"{path}: the file is damaged or no NIfTI ({type(error).__name__}).") from None
     return Loaded(array, affine)
 
 

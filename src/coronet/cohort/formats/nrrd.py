@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from coronet.cohort.formats.loaded import LPS_TO_RAS, Loaded, check_grid, companion, three_axes
+from coronet.cohort.formats.silence import silence_libraries
 from coronet.errors import UnreadableScan
 
 SPACES = {
@@ -68,6 +69,7 @@ def segments(header: Mapping[str, Any]) -> tuple[tuple[str, int, int], ...]:
 def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
     import nrrd
 
+    silence_libraries()
     try:
         with path.open("rb") as stream:
             header = nrrd.read_header(stream)
@@ -75,13 +77,14 @@ def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
             named = header.get("data file", header.get("datafile"))
             if named is None:
                 return nrrd.read_data(header, stream, path), header
-        companion(path, str(named))
-        return nrrd.read_data(header, None, path), header
+        beside = {key: value for key, value in header.items() if key != "datafile"}
+        beside["data file"] = companion(path, str(named)).name
+        return nrrd.read_data(beside, None, path), header
     except UnreadableScan:
         raise
     except Exception as error:
-        # Whatever the parser raises on bytes that are not what they should be.
-        raise UnreadableScan(f"{path}: the file is damaged or no NRRD ({type(error).__name__}).") from error
+        # Whatever the parser raises on bytes that are not what they should be; its text may quote them.
+        raise UnreadableScan(f"{path}: the file is damaged or no NRRD ({type(error).__name__}).") from None
 
 
 def _demand_unquantised(header: Mapping[str, Any], path: Path) -> None:
@@ -97,8 +100,8 @@ def _affine(header: Mapping[str, Any], path: Path) -> np.ndarray:
     directions, origin = header.get("space directions"), header.get("space origin")
     if space not in SPACES or directions is None or origin is None:
         raise UnreadableScan(
-            f"{path}: it does not say how the patient lies (space «{space}»; "
-            "left-posterior-superior, right-anterior-superior and left-anterior-superior are read)."
+            f"{path}: it does not say how the patient lies (space, space directions, space origin); the "
+            "spaces left-posterior-superior, right-anterior-superior and left-anterior-superior are read."
         )
     units = header.get("space units")
     if units is not None and any(unit not in ("mm", "") for unit in units):
