@@ -137,7 +137,7 @@ def test_compressed_slices_decode_to_the_same_values(real_data, tmp_path):
     folder = real_data / ODD / "transfer_syntaxes_WG04"
     for index, kind in enumerate(("J2KR", "JLSL", "JPLL", "RLE", "J2KI", "JLSN")):
         dataset = pydicom.dcmread(folder / f"CT1_{kind}")
-        dataset.SeriesInstanceUID = "1.2.3"
+        dataset.StudyInstanceUID = dataset.SeriesInstanceUID = dataset.FrameOfReferenceUID = "1.2.3"
         dataset.ImagePositionPatient = [-158.135803, -179.035797, -75.7 + 5 * index]
         dataset.InstanceNumber = index + 1
         dataset.save_as(tmp_path / kind)

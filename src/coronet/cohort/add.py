@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from coronet.cohort.cases import check_case_id, find_case, mask_path, scan_path, write_facts
-from coronet.cohort.formats import dicom
+from coronet.cohort.cases import ScanFacts, check_case_id, find_case, mask_path, scan_path, write_facts
+from coronet.cohort.identity import Identity, given_patient
 from coronet.cohort.masks import Labels, read_mask
 from coronet.cohort.pseudonym import content_digest, load_key, patient_pseudonym
-from coronet.cohort.reader import LOADERS, Scan, read_scan, read_series, suffix_of
+from coronet.cohort.reader import Scan
+from coronet.cohort.sources import ScanSource, find_scans
 from coronet.cohort.suitability import suitability
 from coronet.cohort.volume import Volume, read_nifti, write_nifti
-from coronet.errors import CoronetError, InputError, UnreadableScan
-from coronet.files import exclusive, read_json, write_json
+from coronet.errors import CoronetError, InputError
+from coronet.files import exclusive, read_json, remove_abandoned, write_json
 
 INDEX_NAME = ".scans.json"
 ARTERIES = 4
 """Calcium labels 1 to 4 name LM, LAD, LCX and RCA; a mask with higher ones names no arteries."""
+NAMED = 5
+"""Cases that a warning names at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Added:
     Attributes:
         case: its id.
         patient: pseudonym.
+        patient_known: whether a header or the user named the patient. Otherwise only scans of one study, or
+            none, share the pseudonym.
         new: False where it had been there before.
         masks: which masks were written now.
         warnings: what speaks against the masks that were given, in words.
@@ -52,6 +57,7 @@ class Added:
 
     case: str
     patient: str
+    patient_known: bool
     new: bool
     masks: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -67,11 +73,23 @@ class Outcome:
     added: tuple[Added, ...]
     refused: tuple[str, ...]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of the scans that were added."""
+        return patient_warnings(self.added)
 
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    where: str
-    read: Callable[[], Scan]
+
+def patient_warnings(added: Sequence[Added]) -> tuple[str, ...]:
+    """Name the cases whose patient is not known, and what that means for a split."""
+    unknown = sorted({item.case for item in added if not item.patient_known})
+    if not unknown:
+        return ()
+    more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+    return (
+        f"the patient is not known of {', '.join(unknown[:NAMED])}{more}: the file names none, or only a "
+        "placeholder. Each counts as a patient of its own (scans of one study as one), so scans of one "
+        "person may end up in both training and test data. Add them again with --patient to name them.",
+    )
 
 
 def add_scans(
@@ -98,13 +116,15 @@ def add_scans(
         series: the one DICOM series that is meant, as in `coronet.cohort.reader.read_scan`.
 
     Raises:
-        InputError: masks or an id were given, but ``paths`` name more than one scan.
+        InputError: masks or an id were given, but ``paths`` name more than one scan; or ``patient`` was, and
+            is blank or a placeholder, or ``paths`` name scans of several patients.
         Busy: another process adds to the folder.
     """
     if case is not None:
         check_case_id(case)
+    given = None if patient is None else given_patient(patient)
     data = Path(data)
-    sources: list[_Source] = []
+    sources: list[ScanSource] = []
     refused: list[str] = []
     for path in paths:
         try:
@@ -115,50 +135,27 @@ def add_scans(
         raise InputError(
             f"{len(sources)} scans are named, but masks and --case belong to one; add that one by itself."
         )
+    patients = {source.identity.text for source in sources if source.identity.known}
+    if given is not None and len(patients) > 1:
+        raise InputError(
+            f"--patient names one patient, but the scans are of {len(patients)} (PatientID); add the scans "
+            "of one patient at a time."
+        )
     added = []
     with exclusive(data / ".lock"):
+        for folder in ("ct", "masks"):
+            remove_abandoned(data / folder)
         key = load_key(data)
         for source in sources:
             try:
-                added.append(_add(source, data=data, key=key, masks=masks, patient=patient, case=case))
+                added.append(_add(source, data=data, key=key, masks=masks, patient=given, case=case))
             except CoronetError as error:
                 refused.append(str(error))
     return Outcome(tuple(added), tuple(refused))
 
 
-def find_scans(path: Path, *, series: int | str | None = None, refused: list[str]) -> list[_Source]:
-    """Scans under a path: each volume file and each DICOM series.
-
-    Args:
-        path: a file or folder.
-        series: take this DICOM series alone.
-        refused: takes up what looks like a scan, but is damaged.
-
-    Raises:
-        UnreadableScan: there is no scan under it.
-    """
-    if series is not None or not path.is_dir():
-        return [_Source(str(path), lambda: read_scan(path, series=series))]
-    volumes = [
-        file
-        for file in dicom.files_under(path)
-        if suffix_of(file) in LOADERS and not file.name.lower().endswith(".seg.nrrd")
-    ]
-    found = dicom.find_series(path)
-    sources = [_Source(str(file), lambda file=file: read_scan(file)) for file in volumes]
-    several = len(found.series) > 1
-    for number, item in enumerate(found.series, 1):
-        where = f"{path} (series {number}: {item.summary})" if several else str(path)
-        sources.append(_Source(where, lambda item=item, where=where: read_series(item, where)))
-    if not sources:
-        raise UnreadableScan(f"{path}: no scan in it ({dicom.describe(found)}).")
-    if found.damaged and not any(item.fault for item in found.series):
-        refused.append(f"{path}: {sum(found.damaged.values())} damaged files ({', '.join(found.damaged)}).")
-    return sources
-
-
 def _add(
-    source: _Source, *, data: Path, key: bytes, masks: Masks, patient: str | None, case: str | None
+    source: ScanSource, *, data: Path, key: bytes, masks: Masks, patient: Identity | None, case: str | None
 ) -> Added:
     scan = source.read()
     digest = content_digest(scan.volume, key)
@@ -167,14 +164,22 @@ def _add(
     if there is not None:
         if case is not None and case != there:
             raise InputError(f"{source.where}: this scan is in the cohort already, as {there}.")
-        return _complete(data, there, scan.volume, wanted, warnings)
+        return _complete(
+            data, there, scan, wanted, warnings=warnings, patient=patient, digest=digest, key=key
+        )
     case = case or f"scan-{digest[:10]}"
     if scan_path(data, case).exists():
         raise InputError(f"{source.where}: there is another scan named {case}; choose another id.")
-    identity = f"patient {patient.strip()}" if patient else scan.identity or f"scan {digest}"
+    orphans = [mask_path(data, case, name) for name in ("heart", "calcium") if name not in wanted]
+    for orphan in filter(Path.exists, orphans):
+        raise InputError(
+            f"{source.where}: {orphan} belongs to no scan; an addition was interrupted. Remove it, or give "
+            "the mask again."
+        )
+    identity = patient or _identity(scan, digest)
     facts = dataclasses.replace(
         scan.facts,
-        patient=patient_pseudonym(identity, key),
+        patient=patient_pseudonym(identity.text, key),
         flags=suitability(scan.volume, scan.facts, _heart(wanted)),
     )
     facts_path = scan_path(data, case).with_name(f"{case}.json")
@@ -182,12 +187,17 @@ def _add(
         for name, mask in wanted.items():
             write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
         write_facts(data, case, facts)
+        _remember(data, digest, case)
         # The scan comes last: what has no scan is no case.
         write_nifti(scan_path(data, case), scan.volume)
-    _remember(data, digest, case)
     return _added(
-        case, facts.patient, facts.flags, scan.volume, new=True, masks=tuple(wanted), warnings=warnings
+        case, facts, scan.volume, known=identity.known, new=True, masks=tuple(wanted), warnings=warnings
     )
+
+
+def _identity(scan: Scan, digest: str) -> Identity:
+    """Who was scanned as the header says it; else a name that no other scan has."""
+    return scan.identity if scan.identity.text else Identity(f"scan {digest}")
 
 
 def _read_masks(masks: Masks, scan: Scan) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -227,9 +237,21 @@ def _heart(masks: dict[str, np.ndarray]) -> np.ndarray | None:
 
 
 def _complete(
-    data: Path, case: str, volume: Volume, wanted: dict[str, np.ndarray], warnings: tuple[str, ...]
+    data: Path,
+    case: str,
+    scan: Scan,
+    wanted: dict[str, np.ndarray],
+    *,
+    warnings: tuple[str, ...],
+    patient: Identity | None,
+    digest: str,
+    key: bytes,
 ) -> Added:
-    """Add the masks that a case lacks; others must be what they are."""
+    """Add the masks that a case lacks, and the patient where it is named now; all else must be what it is."""
+    facts = find_case(data, case).facts
+    known = facts.patient != patient_pseudonym(_identity(scan, digest).text, key) or scan.identity.known
+    if patient is not None:
+        facts, known = _with_patient(case, facts, patient, known=known, key=key), True
     lacking = {}
     for name, mask in wanted.items():
         path = mask_path(data, case, name)
@@ -239,30 +261,38 @@ def _complete(
             raise InputError(f"{case} has another {name} mask already; remove {path} first if it is wrong.")
     with _all_or_none([mask_path(data, case, name) for name in lacking]):
         for name, mask in lacking.items():
-            write_nifti(mask_path(data, case, name), volume.with_array(mask))
-    facts = find_case(data, case).facts
-    if "heart" in lacking:
-        flags = suitability(volume, facts, _heart(lacking))
-        if flags != facts.flags:
+            write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
+        if "heart" in lacking:
+            flags = suitability(scan.volume, facts, _heart(lacking))
             facts = dataclasses.replace(facts, flags=flags)
+        if facts != find_case(data, case).facts:
             write_facts(data, case, facts)
-    return _added(
-        case, facts.patient, facts.flags, volume, new=False, masks=tuple(lacking), warnings=warnings
-    )
+    return _added(case, facts, scan.volume, known=known, new=False, masks=tuple(lacking), warnings=warnings)
+
+
+def _with_patient(case: str, facts: ScanFacts, patient: Identity, *, known: bool, key: bytes) -> ScanFacts:
+    """Name the patient of a case that is there; one who is known stays."""
+    pseudonym = patient_pseudonym(patient.text, key)
+    if known and facts.patient != pseudonym:
+        raise InputError(
+            f"{case} is in the cohort already, as a scan of another patient; remove its files from ct and "
+            "masks first if that is wrong."
+        )
+    return dataclasses.replace(facts, patient=pseudonym)
 
 
 def _added(
     case: str,
-    patient: str,
-    flags: tuple[str, ...],
+    facts: ScanFacts,
     volume: Volume,
     *,
+    known: bool,
     new: bool,
     masks: tuple[str, ...],
     warnings: tuple[str, ...],
 ) -> Added:
     spacing = tuple(round(value, 4) for value in volume.spacing_mm)
-    return Added(case, patient, new, masks, warnings, flags, volume.shape, spacing)
+    return Added(case, facts.patient, known, new, masks, warnings, facts.flags, volume.shape, spacing)
 
 
 @contextlib.contextmanager
@@ -288,4 +318,5 @@ def _index(data: Path) -> dict[str, str]:
 
 
 def _remember(data: Path, digest: str, case: str) -> None:
-    write_json(data / INDEX_NAME, {**_index(data), digest: case})
+    others = {known: name for known, name in _index(data).items() if name != case}
+    write_json(data / INDEX_NAME, {**others, digest: case})

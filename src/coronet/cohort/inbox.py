@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coronet.cohort.formats import dicom
-from coronet.cohort.formats.pictures import files_under
+from coronet.cohort.formats.listing import files_under, is_absent, is_content
 from coronet.cohort.reader import LOADERS, Scan, read_scan, read_series, suffix_of
 from coronet.errors import InputError, UnreadableScan
 
@@ -62,11 +62,11 @@ def find_entries(folder: Path) -> tuple[Entry, ...]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder of scans.")
-    items = sorted(item for item in folder.iterdir() if not item.name.startswith("."))
+    items = sorted(item for item in folder.iterdir() if is_content(item.name))
     found = [
         _entry(item.name, item, files_under(item)) for item in items if item.is_dir() or _is_volume(item)
     ]
-    loose = [item for item in items if item.is_file() and not _is_volume(item)]
+    loose = [item for item in items if (item.is_file() or is_absent(item)) and not _is_volume(item)]
     if loose:
         found.append(_entry(LOOSE, folder, loose))
     if not found:
@@ -77,16 +77,18 @@ def find_entries(folder: Path) -> tuple[Entry, ...]:
 def find_sources(entry: Entry) -> tuple[Source, ...]:
     """The scans of an entry; what looks like a scan and is damaged counts as one that cannot be read."""
     nested = entry.name != LOOSE
-    if entry.path.is_file():
+    if nested and not entry.path.is_dir():
         return (_volume(entry.path, entry.name),)
     files = files_under(entry.path) if nested else ()
     found = [_volume(file, str(file.relative_to(entry.path))) for file in files if _is_volume(file)]
     series = dicom.find_series(entry.path, nested=nested)
     for item in series.series:
-        found.append(Source(f"series {item.uid}", lambda item=item: read_series(item, ANONYMOUS)))
-    if series.damaged and not any(item.fault for item in series.series):
-        reasons = ", ".join(series.damaged)
-        found.append(_lost("damaged files", f"{sum(series.damaged.values())} damaged files ({reasons})."))
+        nameless = dataclasses.replace(item, fault_files=())
+        label = f"series {item.uid or item.key}"
+        found.append(Source(label, lambda item=nameless: read_series(item, ANONYMOUS)))
+    if series.stray:
+        reason = f"{len(series.stray)} damaged files ({series.faults(series.stray)})."
+        found.append(_lost("damaged files", reason))
     if nested and not found:
         found.append(_lost("no scan", f"no scan in it ({dicom.describe(series)})."))
     return tuple(found)
@@ -104,13 +106,16 @@ def _lost(label: str, reason: str) -> Source:
 
 
 def _is_volume(file: Path) -> bool:
-    return file.is_file() and suffix_of(file) in LOADERS and not file.name.lower().endswith(MASK_SUFFIX)
+    """Whether a file, or a link to one that is absent, has the name of a volume and not that of a mask."""
+    named = suffix_of(file) in LOADERS and not file.name.lower().endswith(MASK_SUFFIX)
+    return named and (file.is_file() or is_absent(file))
 
 
 def _entry(name: str, path: Path, files: Sequence[Path]) -> Entry:
     digest, changed = hashlib.sha256(), 0.0
     for file in files:
-        facts = file.stat()
+        # A link to an absent file has times of its own.
+        facts = file.lstat() if is_absent(file) else file.stat()
         digest.update(f"{file}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
         # What is copied may bring its time along; the system's own time of change tells when it came.
         changed = max(changed, facts.st_mtime, facts.st_ctime)

@@ -18,6 +18,7 @@ from coronet.cohort.formats import dicom, metaimage, nifti, nrrd
 from coronet.cohort.formats.contrast import contrast_given
 from coronet.cohort.formats.identifiers import Identifiers
 from coronet.cohort.formats.loaded import Loaded
+from coronet.cohort.identity import UNKNOWN, Identity
 from coronet.cohort.volume import AIR_HU, HIGHEST_HU, Volume, fit_dtype, to_ras
 from coronet.errors import UnreadableScan
 
@@ -42,13 +43,13 @@ class Scan:
     Attributes:
         volume: HU in RAS+.
         facts: what may be kept; ``patient`` is empty and ``flags`` are unset, both are for the caller.
-        identity: who was scanned, as the header says it, or empty. Only ever hashed, never written or shown.
+        identity: who was scanned, as the header says it.
         identifiers: what a segmentation of this scan must share with it; empty where the file has none.
     """
 
     volume: Volume
     facts: ScanFacts
-    identity: str = dataclasses.field(default="", repr=False)
+    identity: Identity = UNKNOWN
     identifiers: Identifiers = dataclasses.field(default=Identifiers(), repr=False)
 
 
@@ -75,7 +76,8 @@ def read_scan(path: Path, *, series: int | str | None = None) -> Scan:
     """
     path = Path(path)
     if not path.exists():
-        raise UnreadableScan(f"{path}: there is no such file or folder.")
+        gone = "the link leads to no file" if path.is_symlink() else "there is no such file or folder"
+        raise UnreadableScan(f"{path}: {gone}.")
     if path.is_file() and suffix_of(path) in LOADERS:
         load, source = LOADERS[suffix_of(path)]
         return Scan(_finish(load(path), str(path)), ScanFacts(patient="", source=source))

@@ -5,17 +5,29 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from coronet.cohort.formats.file_kind import has_preamble
+from coronet.cohort.formats.grouping import group_pictures
 from coronet.cohort.formats.identifiers import Identifiers, text_of
+from coronet.cohort.formats.listing import files_under
 from coronet.cohort.formats.loaded import Loaded
-from coronet.cohort.formats.pictures import Damaged, NotUsable, Picture, files_under, pictures_of
+from coronet.cohort.formats.pictures import (
+    NO_DICOM,
+    SUFFIXES,
+    Damaged,
+    NotDicom,
+    NotUsable,
+    Picture,
+    pictures_of,
+)
 from coronet.cohort.formats.pixels import Decoder
 from coronet.cohort.formats.stacking import sort_places, stack_affine
+from coronet.cohort.identity import Identity, identity_of, is_placeholder, normalise
 from coronet.errors import UnreadableScan
 
 if TYPE_CHECKING:
@@ -29,17 +41,29 @@ KERNEL = re.compile(
 TUBE_KV = (20.0, 400.0)
 """Tube voltages that occur."""
 
-NO_IDENTITY = ("", "0", "anon", "anonymous", "anonymized", "anonymised", "none", "unknown", "patient", "test")
+NAMED = 3
+"""Files that an error names at most."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Series:
-    """The pictures of one series that can be used, and why it cannot be read, where that is so."""
+    """The pictures of one series that can be used, and why it cannot be read, where that is so.
+
+    Attributes:
+        uid: SeriesInstanceUID, or empty where there is none.
+        key: tells this series from others of the same files; holds no header value.
+        number: SeriesNumber.
+        pictures: its slices.
+        fault: why it cannot be read, without any identifier.
+        fault_files: what the fault was found in, to be named to whoever gave the files.
+    """
 
     uid: str
+    key: str
     number: int
     pictures: tuple[Picture, ...]
     fault: str = ""
+    fault_files: tuple[Path, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -54,38 +78,89 @@ class Series:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Found:
-    """What lies under a path: CT series, sorted by number, and counts of what is passed over or damaged."""
+    """What lies under a path.
+
+    Attributes:
+        series: CT series, sorted by number.
+        skipped: counts of what is passed over, by reason.
+        damaged: files that are damaged, or may be slices and cannot be read, each with the reason.
+    """
 
     series: tuple[Series, ...]
     skipped: Mapping[str, int]
-    damaged: Mapping[str, int]
+    damaged: Mapping[Path, str]
+
+    @property
+    def stray(self) -> tuple[Path, ...]:
+        """Damaged files that lie beside no series."""
+        beside = {file for item in self.series for file in item.fault_files}
+        return tuple(file for file in self.damaged if file not in beside)
+
+    def faults(self, files: Sequence[Path]) -> str:
+        """Why files are damaged, without their names."""
+        return ", ".join(sorted({self.damaged[file] for file in files}))
 
 
 def find_series(path: Path, *, nested: bool = True) -> Found:
     """Sort all DICOM files under ``path`` by series, reading headers only; sub-folders where ``nested``.
 
-    A damaged file condemns the series of its folder: which slice it was is not known.
+    A damaged file condemns the series of its folder: which slice it was is not known. What cannot be read and
+    is not named like a slice is passed over.
     """
-    pictures: dict[str, list[Picture]] = {}
+    pictures: list[Picture] = []
     skipped: Counter[str] = Counter()
-    damaged: Counter[str] = Counter()
-    bad_folders: dict[Path, str] = {}
+    unread: dict[Path, str] = {}
     for file in files_under(path, nested=nested):
         try:
-            for picture in pictures_of(file):
-                pictures.setdefault(str(picture.dataset.get("SeriesInstanceUID", "")), []).append(picture)
+            pictures += pictures_of(file)
+        except NotDicom:
+            unread[file] = NO_DICOM
         except NotUsable as reason:
             skipped[str(reason)] += 1
-        except (Damaged, OSError) as reason:
-            fault = str(reason) if isinstance(reason, Damaged) else type(reason).__name__
-            damaged[fault] += 1
-            bad_folders[file.parent] = fault
-    series = []
-    for uid, members in pictures.items():
-        folders = {item.path.parent for item in members}
-        fault = next((reason for folder, reason in bad_folders.items() if folder in folders), "")
-        series.append(Series(uid, int(members[0].dataset.get("SeriesNumber") or 0), tuple(members), fault))
-    return Found(tuple(sorted(series, key=lambda item: (item.number, item.uid))), skipped, damaged)
+        except Damaged as reason:
+            unread[file] = str(reason)
+        except FileNotFoundError:
+            unread[file] = "a link to a file that is absent"
+        except OSError as error:
+            unread[file] = f"not readable, {type(error).__name__}"
+    names = {(picture.path.parent, _name_shape(picture.path)) for picture in pictures}
+    damaged = {file: fault for file, fault in unread.items() if _may_be_slice(file, names)}
+    skipped.update(
+        "other file" if fault == NO_DICOM else fault for file, fault in unread.items() - damaged.items()
+    )
+    series = [
+        _series(group.uid, group.key, group.pictures, group.fault, damaged)
+        for group in group_pictures(pictures)
+    ]
+    return Found(tuple(sorted(series, key=lambda item: (item.number, item.uid, item.key))), skipped, damaged)
+
+
+def _series(
+    uid: str, key: str, pictures: tuple[Picture, ...], fault: str, damaged: Mapping[Path, str]
+) -> Series:
+    number = int(pictures[0].dataset.get("SeriesNumber") or 0)
+    folders = {picture.path.parent for picture in pictures}
+    beside = tuple(file for file in damaged if file.parent in folders)
+    if beside:
+        reasons = ", ".join(sorted({damaged[file] for file in beside}))
+        fault = (
+            f"a file beside its slices is damaged ({reasons}); copy it anew, or remove it if it is no slice."
+        )
+    return Series(uid, key, number, pictures, fault, beside)
+
+
+def _may_be_slice(file: Path, names: Set[tuple[Path, str]]) -> bool:
+    if file.suffix.lower() in SUFFIXES or (file.parent, _name_shape(file)) in names or file.is_dir():
+        return True
+    try:
+        return has_preamble(file)
+    except OSError:
+        return False
+
+
+def _name_shape(file: Path) -> str:
+    """The name of a file without its numbers; the slices of one export share it."""
+    return re.sub(r"\d+", "#", file.name)
 
 
 def choose(found: Found, where: str, series: int | str | None = None) -> Series:
@@ -122,8 +197,15 @@ def choose(found: Found, where: str, series: int | str | None = None) -> Series:
 
 def describe(found: Found) -> str:
     """Counts of what is no CT picture, for people."""
-    counts = [f"{count} × {reason}" for reason, count in sorted({**found.skipped, **found.damaged}.items())]
+    reasons = Counter(found.skipped) + Counter(found.damaged.values())
+    counts = [f"{count} × {reason}" for reason, count in sorted(reasons.items())]
     return ", ".join(counts) or "no files"
+
+
+def name_files(files: Sequence[Path]) -> str:
+    """Names of the first files of a list, and how many more there are."""
+    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    return ", ".join(file.name for file in files[:NAMED]) + more
 
 
 def load(series: Series, where: str) -> Loaded:
@@ -136,7 +218,8 @@ def load(series: Series, where: str) -> Loaded:
         UnreadableScan: a file is damaged, or the slices make no even, upright grid.
     """
     if series.fault:
-        raise UnreadableScan(f"{where}: a file beside its slices is damaged ({series.fault}); copy it anew.")
+        files = f" Damaged: {name_files(series.fault_files)}." if series.fault_files else ""
+        raise UnreadableScan(f"{where}: {series.fault}{files}")
     places = sort_places(series.pictures, where)
     affine = stack_affine([place[0] for place in places], where)
     whole = all(item.whole for item in series.pictures)
@@ -157,25 +240,32 @@ def load(series: Series, where: str) -> Loaded:
     return Loaded(stack.transpose(2, 1, 0), affine)
 
 
-def identity(series: Series) -> str:
-    """Who was scanned, as the header says it: PatientID, or the study where that is blank. Never written."""
-    dataset = series.pictures[0].dataset
-    patient = known_patient(dataset)
-    if patient:
-        return f"patient {patient}"
-    study = text_of(dataset, "StudyInstanceUID")
-    return f"study {study}" if study else ""
+def identity(series: Series) -> Identity:
+    """Who was scanned, as the headers say it: PatientID, or the study where that names nobody."""
+    header = _header(series)
+    return identity_of(
+        header.get("PatientID"),
+        header.get("StudyInstanceUID"),
+        name=header.get("PatientName"),
+        birth_date=header.get("PatientBirthDate"),
+    )
+
+
+def _header(series: Series) -> Dataset:
+    """Header of a slice that names the patient, or of the first one where none does."""
+    headers = (item.dataset for item in series.pictures)
+    return next(filter(known_patient, headers), series.pictures[0].dataset)
 
 
 def known_patient(dataset: Dataset) -> str:
     """PatientID, or an empty text where it names nobody in particular."""
-    patient = text_of(dataset, "PatientID")
-    return "" if patient.lower() in NO_IDENTITY else patient
+    patient = dataset.get("PatientID")
+    return "" if is_placeholder(patient) else normalise(patient)
 
 
 def identifiers(series: Series) -> Identifiers:
     """What other objects of the same scan must share with it."""
-    dataset = series.pictures[0].dataset
+    dataset = _header(series)
     return Identifiers(
         patient=known_patient(dataset),
         study=text_of(dataset, "StudyInstanceUID"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coronet.cohort.formats.decimals import UnreadableNumber, last_digit, read_numbers
+from coronet.cohort.formats.file_kind import is_dicom
+from coronet.cohort.formats.silence import silence_libraries
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -36,15 +36,20 @@ PICTURE_WORDS = {
 HU_NAMES = ("", "HU", "US", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS")
 """RescaleType of pictures in HU: by the standard, unspecified, and as some programs write it."""
 
+
+SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
+NO_DICOM = "no DICOM in it"
+
+MODALITIES = re.compile(
+    "AR|AU|BI|BMD|CR|CT|DG|DOC|DX|ECG|EPS|ES|GM|HD|IO|IVOCT|IVUS|KO|LS|MG|MR|NM|OCT|OP|OT|PR|PT|PX|REG|RF|RG|"
+    "RTDOSE|RTIMAGE|RTPLAN|RTRECORD|RTSTRUCT|RWV|SC|SEG|SM|SR|TG|US|VA|XA|XC"
+)
+"""Kinds of objects that messages may name; other text in the tag is not repeated."""
+
 TAGS = [
-    *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID"),
-    *(
-        "FrameOfReferenceUID",
-        "SeriesInstanceUID",
-        "SeriesNumber",
-        "AcquisitionNumber",
-        "TemporalPositionIndex",
-    ),
+    *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "PatientName"),
+    *("PatientBirthDate", "StudyInstanceUID", "FrameOfReferenceUID"),
+    *("SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "TemporalPositionIndex"),
     *("InstanceNumber", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
     *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit"),
@@ -56,7 +61,7 @@ TAGS = [
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData"),
     *("FloatPixelData", "DoubleFloatPixelData"),
 ]
-"""All that is ever parsed of a file; names, dates and private blocks are passed over unread."""
+"""All that is ever parsed of a file. Names, numbers and UIDs only tell patients and series apart."""
 
 
 PIXEL_TAGS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
@@ -65,6 +70,10 @@ PIXEL_TAGS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
 
 class NotUsable(Exception):
     """A file that is no CT picture; the message says what it is."""
+
+
+class NotDicom(NotUsable):
+    """A file that is no DICOM file."""
 
 
 class Damaged(Exception):
@@ -123,29 +132,6 @@ class Picture:
         return float(self.position_mm @ self.normal)
 
 
-def files_under(path: Path, *, nested: bool = True) -> tuple[Path, ...]:
-    """Files of a folder, and of sub-folders where ``nested``, or the file itself; none that are hidden."""
-    if path.is_file():
-        return (path,)
-    found, visited = [], set()
-    for folder, folders, names in os.walk(path, followlinks=True):
-        here = os.path.realpath(folder)
-        folders[:] = sorted(name for name in folders if nested and not name.startswith("."))
-        if here in visited:
-            folders.clear()
-            continue
-        visited.add(here)
-        found += [Path(folder) / name for name in sorted(names) if not name.startswith(".")]
-    return tuple(found)
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM does, with or without the preamble."""
-    with path.open("rb") as stream:
-        head = stream.read(132)
-    return head[128:] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00")
-
-
 def parse(path: Path) -> Dataset:
     """Parse the tags in `TAGS`; pixels stay on disk until they are asked for.
 
@@ -156,24 +142,22 @@ def parse(path: Path) -> Dataset:
     import pydicom
 
     if not is_dicom(path):
-        if path.suffix.lower() in (".dcm", ".ima"):
-            raise Damaged("no DICOM in it")
-        raise NotUsable("other file")
+        if path.suffix.lower() in SUFFIXES:
+            raise Damaged(NO_DICOM)
+        raise NotDicom("other file")
+    silence_libraries()
     try:
-        with warnings.catch_warnings():
-            # The warnings quote header values, which may name the patient.
-            warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path, force=True, specific_tags=TAGS, defer_size=4096)
-            read_numbers(dataset)
-            for tag in set(dataset.keys()) - PIXEL_TAGS:
-                _parse_value(dataset, tag)
+        dataset = pydicom.dcmread(path, force=True, specific_tags=TAGS, defer_size=4096)
+        read_numbers(dataset)
+        for tag in set(dataset.keys()) - PIXEL_TAGS:
+            _parse_value(dataset, tag)
     except Damaged:
         raise
     except UnreadableNumber as error:
-        raise Damaged(str(error)) from error
+        raise Damaged(str(error)) from None
     except Exception as error:
-        # Whatever the parser raises on bytes that are not what they should be.
-        raise Damaged(f"header cannot be parsed ({type(error).__name__})") from error
+        # Whatever the parser raises on bytes that are not what they should be; its text may quote them.
+        raise Damaged(f"header cannot be parsed ({type(error).__name__})") from None
     return dataset
 
 
@@ -188,7 +172,7 @@ def _parse_value(dataset: Dataset, tag: int) -> None:
         raise Damaged(
             f"{keyword_for_tag(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X}) cannot be parsed "
             f"({type(error).__name__})"
-        ) from error
+        ) from None
 
 
 def pictures_of(path: Path) -> tuple[Picture, ...]:
@@ -199,15 +183,13 @@ def pictures_of(path: Path) -> tuple[Picture, ...]:
         Damaged: it holds some, but they cannot be used.
     """
     dataset = parse(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            _demand_ct(dataset)
-            return tuple(_pictures(path, dataset))
-        except (NotUsable, Damaged):
-            raise
-        except Exception as error:
-            raise Damaged(f"header cannot be parsed ({type(error).__name__})") from error
+    try:
+        _demand_ct(dataset)
+        return tuple(_pictures(path, dataset))
+    except (NotUsable, Damaged):
+        raise
+    except Exception as error:
+        raise Damaged(f"header cannot be parsed ({type(error).__name__})") from None
 
 
 def _demand_ct(dataset: Dataset) -> None:
@@ -219,7 +201,7 @@ def _demand_ct(dataset: Dataset) -> None:
         raise Damaged("header ends early")
     modality = str(dataset.get("Modality", "") or ("CT" if kind in CT_CLASSES else ""))
     if modality != "CT":
-        raise NotUsable(f"{modality or 'unnamed'} object")
+        raise NotUsable(f"{modality if MODALITIES.fullmatch(modality) else 'unnamed'} object")
     if "Rows" not in dataset:
         if kind in CT_CLASSES:
             raise Damaged("header ends early")

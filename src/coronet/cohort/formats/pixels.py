@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coronet.cohort.formats.pictures import Picture, parse
+from coronet.cohort.formats.silence import silence_libraries
 from coronet.cohort.volume import AIR_HU, HIGHEST_HU
 from coronet.errors import UnreadableScan
 
@@ -97,13 +97,13 @@ class Decoder:
             else:
                 frames = _decode(dataset, DECODERS.get(syntax, ""))
             return frames.reshape(-1, int(dataset.Rows), int(dataset.Columns))
-        except Exception as error:
-            # Whatever a decoder raises on bytes that are not what they should be.
-            name = getattr(getattr(dataset.file_meta, "TransferSyntaxUID", None), "name", "unnamed")
+        except Exception:
+            # Whatever a decoder raises on bytes that are not what they should be; its text may quote them.
+            name = _syntax_name(dataset)
             raise UnreadableScan(
                 f"{self._where}: the slice at {picture.depth_mm:.1f} mm cannot be decoded "
                 f"({name}); the file is damaged or its compression is not read."
-            ) from error
+            ) from None
 
     def _decode_apart(self, path: Path) -> np.ndarray:
         if self._apart is None:
@@ -123,10 +123,14 @@ def decode_file(path: Path) -> np.ndarray:
 def _decode(dataset: Dataset, plugin: str) -> np.ndarray:
     from pydicom.pixels import pixel_array
 
-    with warnings.catch_warnings():
-        # The warnings quote header values, which may name the patient.
-        warnings.simplefilter("ignore")
-        return pixel_array(dataset, decoding_plugin=plugin, correct_unused_bits=False)
+    silence_libraries()
+    return pixel_array(dataset, decoding_plugin=plugin, correct_unused_bits=False)
+
+
+def _syntax_name(dataset: Dataset) -> str:
+    """Name of a transfer syntax that the standard knows; other text in the tag is not repeated."""
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    return syntax.name if syntax is not None and syntax.name != syntax else "unknown transfer syntax"
 
 
 def _name_syntax(dataset: Dataset) -> None:

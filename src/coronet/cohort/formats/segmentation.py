@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,10 @@ import numpy as np
 
 from coronet.cohort.formats.dicom import known_patient
 from coronet.cohort.formats.identifiers import Identifiers, text_of
+from coronet.cohort.formats.listing import files_under
 from coronet.cohort.formats.loaded import LPS_TO_RAS, Loaded, check_grid
-from coronet.cohort.formats.pictures import SEGMENTATIONS, Damaged, NotUsable, files_under, parse
+from coronet.cohort.formats.pictures import SEGMENTATIONS, Damaged, NotUsable, parse
+from coronet.cohort.formats.silence import silence_libraries
 from coronet.cohort.volume import Volume
 from coronet.errors import InputError, UnreadableScan
 
@@ -61,20 +62,18 @@ def load(path: Path, grid: Volume, scan: Identifiers) -> Segmentation:
     import pydicom
 
     file = _find(path)
+    silence_libraries()
     try:
-        with warnings.catch_warnings():
-            # Warnings quote header values, which may name the patient.
-            warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(file)
-            drawn_on = _identifiers(dataset)
-            conflict = scan.conflict(drawn_on)
-            if not conflict:
-                _fit_to_slices(dataset, grid, same_series=bool(scan.series & drawn_on.series))
-                layers = tuple(_layers(highdicom.seg.Segmentation.from_dataset(dataset, copy=False), path))
+        dataset = pydicom.dcmread(file)
+        drawn_on = _identifiers(dataset)
+        conflict = scan.conflict(drawn_on)
+        if not conflict:
+            _fit_to_slices(dataset, grid, same_series=bool(scan.series & drawn_on.series))
+            layers = tuple(_layers(highdicom.seg.Segmentation.from_dataset(dataset, copy=False), path))
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError) as error:
         raise UnreadableScan(
             f"{path}: the DICOM segmentation makes no volume ({type(error).__name__})."
-        ) from error
+        ) from None
     if conflict:
         raise InputError(
             f"{path}: the segmentation and the scan name another {conflict}; give the segmentation that was "
@@ -88,7 +87,7 @@ def _find(path: Path) -> Path:
     for file in files_under(path):
         try:
             header = parse(file)
-        except (NotUsable, Damaged):
+        except (NotUsable, Damaged, OSError):
             continue
         kinds |= {str(header.get("SOPClassUID", "")), str(header.get("Modality", ""))}
         if str(header.get("SOPClassUID", "")) in SEGMENTATIONS:

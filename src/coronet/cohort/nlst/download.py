@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import threading
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from coronet.cohort.formats.decimals import read_numbers
+from coronet.cohort.formats.listing import files_under
+from coronet.cohort.formats.silence import silence_libraries
 from coronet.cohort.nlst.manifest import Series
 from coronet.cohort.nlst.store import Store, StoredFile
 from coronet.errors import InputError
@@ -106,26 +107,24 @@ def check_series(folder: Path, series: Series) -> Checked:
     """
     import pydicom
 
+    silence_libraries()
     places, instances = [], set()
-    paths = sorted(folder.iterdir())
+    paths = files_under(folder, nested=False)
     if len(paths) != series.files:
         raise InputError(f"series {series.uid}: {len(paths)} of {series.files} files are there.")
     for path in paths:
         try:
-            with warnings.catch_warnings():
-                # The warnings quote header values.
-                warnings.simplefilter("ignore")
-                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
-                read_numbers(header)
-                found, instance = str(header.SeriesInstanceUID), str(header.SOPInstanceUID)
-                place, axes = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
-                if place and axes:
-                    normal = np.cross(np.asarray(axes[:3], float), np.asarray(axes[3:], float))
-                    places.append(float(np.asarray(place, float) @ normal))
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+            read_numbers(header)
+            found, instance = str(header.SeriesInstanceUID), str(header.SOPInstanceUID)
+            place, axes = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+            if place and axes:
+                normal = np.cross(np.asarray(axes[:3], float), np.asarray(axes[3:], float))
+                places.append(float(np.asarray(place, float) @ normal))
         except (OSError, ValueError, TypeError, AttributeError, pydicom.errors.InvalidDicomError) as error:
             raise InputError(
                 f"series {series.uid}: {path.name} is no readable DICOM file ({type(error).__name__})."
-            ) from error
+            ) from None
         if found != series.uid:
             raise InputError(f"series {series.uid}: {path.name} belongs to another series.")
         if instance in instances:

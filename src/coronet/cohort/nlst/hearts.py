@@ -7,12 +7,13 @@ run, and the great vessels are outside of it.
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 
+from coronet.cohort.formats.listing import files_under
 from coronet.cohort.formats.loaded import LPS_TO_RAS
+from coronet.cohort.formats.silence import silence_libraries
 from coronet.cohort.nlst.manifest import Series
 from coronet.cohort.volume import to_ras, write_nifti
 from coronet.errors import InputError
@@ -43,25 +44,23 @@ def write_heart(segmentation: Path, ct: Series, to: Path) -> Path:
     """
     import highdicom
 
+    silence_libraries()
     try:
-        with warnings.catch_warnings():
-            # The warnings quote header values.
-            warnings.simplefilter("ignore")
-            (path,) = segmentation.iterdir()
-            read = highdicom.seg.segread(path, lazy_frame_retrieval=True)
-            drawn_on = {str(item.SeriesInstanceUID) for item in read.get("ReferencedSeriesSequence", ())}
-            codes = {
-                number: str(read.get_segment_description(number).segmented_property_type.value)
-                for number in read.segment_numbers
-            }
-            wanted = _heart_segments(codes)
-            volume = None
-            if drawn_on == {ct.uid}:
-                volume = read.get_volume(
-                    segment_numbers=wanted, combine_segments=True, relabel=True, skip_overlap_checks=True
-                )
+        (path,) = files_under(segmentation)
+        read = highdicom.seg.segread(path, lazy_frame_retrieval=True)
+        drawn_on = {str(item.SeriesInstanceUID) for item in read.get("ReferencedSeriesSequence", ())}
+        codes = {
+            number: str(read.get_segment_description(number).segmented_property_type.value)
+            for number in read.segment_numbers
+        }
+        wanted = _heart_segments(codes)
+        volume = None
+        if drawn_on == {ct.uid}:
+            volume = read.get_volume(
+                segment_numbers=wanted, combine_segments=True, relabel=True, skip_overlap_checks=True
+            )
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError) as error:
-        raise InputError(f"the segmentation of {ct.uid} makes no volume ({type(error).__name__}).") from error
+        raise InputError(f"the segmentation of {ct.uid} makes no volume ({type(error).__name__}).") from None
     if volume is None:
         raise InputError(f"the segmentation beside {ct.uid} was drawn on another series.")
     mask = to_ras((np.asarray(volume.array) > 0).astype(np.uint8), LPS_TO_RAS @ volume.affine)

@@ -1,0 +1,148 @@
+"""Which texts say who was scanned, and which only stand where a name was removed.
+
+Anonymisers write one text into the PatientID of everybody. To take it for a name would make one patient of
+strangers: a split would then keep all of them in one part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import unicodedata
+
+from coronet.errors import InputError
+
+
+def _plain(text: str) -> str:
+    """Lower case without accents."""
+    parts = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(character for character in parts if not unicodedata.combining(character))
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(map(_plain, text.split()))
+
+
+REMOVED = _words(
+    """
+    anon anonym anonyme anonymise anonymised anonymiser anonymisé anonymisiert anonymize anonymized anonymizer
+    anonymous anonymus anonimo anonimizado anonimizzato deid deident deidentify deidentified notidentified
+    removed redacted deleted erased cleared stripped scrubbed blanked hidden masked withheld suppressed
+    confidential entfernt gelöscht geloescht supprimé effacé eliminado rimosso borrado
+    none null nil nan na unknown unk unspecified undefined unidentified unnamed unassigned missing absent
+    empty blank void nothing noname noid nopatient notavailable notapplicable notknown notgiven notprovided
+    notspecified notrecorded notdisclosed unbekannt keine inconnu aucun desconocido ninguno sconosciuto
+    nobody noone somebody someone johndoe janedoe dummy default example sample demo tbd todo placeholder
+    test testing tester testpatient patienttest testid
+    匿名 不明 不详 未知 аноним анонимный неизвестно неизвестный удалено
+    """
+)
+"""Words that anonymisers and test systems write where a name was."""
+
+LABELS = _words(
+    """
+    patient patients pat patientid patientname pid mrn uid id identifier identity name subject person case
+    study scan series data dataset value field header tag string text
+    """
+)
+"""Words for the field itself; they say nothing by themselves."""
+
+CONNECTING = _words(
+    """
+    a an the of for by to and or is was has been no not non de in on with without from per due given provided
+    specified available identified privacy protection reasons research info information phi pii ctp
+    anonymization anonymisation deidentification identification
+    """
+)
+"""Words that count for nothing beside one of `REMOVED`."""
+
+LEAST_REPEATED = 4
+"""A digit or letter that is repeated so often, and nothing else, is no number of a patient."""
+
+UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+LEAST_UID_PARTS, LEAST_UID_LENGTH, REPEATED_IN_UID = 5, 20, 6
+"""UIDs that devices write are long; ``1.2.3`` and parts of one repeated digit were written by hand."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """Who was scanned, as a header says it. Only ever hashed, never written or shown.
+
+    Attributes:
+        text: what a pseudonym is made of; empty where the header holds nothing that tells patients apart.
+        known: whether it names the patient, and not only a study.
+    """
+
+    text: str = dataclasses.field(default="", repr=False)
+    known: bool = False
+
+
+UNKNOWN = Identity()
+
+
+def normalise(text: object) -> str:
+    """One form of a text: composed Unicode (NFC), single spaces, no control or invisible characters."""
+    composed = unicodedata.normalize("NFC", " ".join(str(text or "").split()))
+    visible = "".join(c for c in composed if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
+    return " ".join(visible.split())
+
+
+def is_placeholder(text: object) -> bool:
+    """Whether a text names nobody: blank, ``REMOVED``, ``00000000``, ``N/A``, ``XXXX`` and the like.
+
+    Numbered names such as ``ANON0017`` and ``PATIENT 3`` tell patients apart, and are none.
+    """
+    plain = _plain(normalise(text))
+    words = re.findall(r"[^\W_]+", plain)
+    joined = "".join(words)
+    if not joined or plain == "-1" or joined in REMOVED:
+        return True
+    if len(set(joined)) == 1 and (joined[0] in "0x" or len(joined) >= LEAST_REPEATED):
+        return True
+    if all(word in LABELS for word in words) or not joined.strip("0x"):
+        return True
+    return any(word in REMOVED for word in words) and all(
+        word in REMOVED | LABELS | CONNECTING for word in words
+    )
+
+
+def is_unique_study(uid: object) -> bool:
+    """Whether a StudyInstanceUID looks as a device writes it, so that it tells studies apart."""
+    text = normalise(uid)
+    parts = text.split(".")
+    return (
+        bool(UID.fullmatch(text))
+        and len(parts) >= LEAST_UID_PARTS
+        and len(text) >= LEAST_UID_LENGTH
+        and not any(len(part) >= REPEATED_IN_UID and len(set(part)) == 1 for part in parts)
+    )
+
+
+def identity_of(patient: object, study: object, name: object = "", birth_date: object = "") -> Identity:
+    """Who was scanned: the PatientID, or the study where that names nobody.
+
+    Args:
+        patient: PatientID.
+        study: StudyInstanceUID; the series of one study are of one patient.
+        name, birth_date: tell patients of one StudyInstanceUID apart, where it was given to several.
+    """
+    if not is_placeholder(patient):
+        return Identity(f"patient {normalise(patient)}", known=True)
+    if not is_unique_study(study):
+        return UNKNOWN
+    others = [normalise(text) for text in (name, birth_date) if not is_placeholder(text)]
+    return Identity(" ".join(["study", normalise(study), *others]))
+
+
+def given_patient(text: str) -> Identity:
+    """The patient that a user names.
+
+    Raises:
+        InputError: the text is blank or stands for nobody.
+    """
+    if is_placeholder(text):
+        raise InputError(
+            "--patient is blank or a placeholder such as REMOVED or 0000; give what tells this patient from "
+            "others, or leave the option out."
+        )
+    return Identity(f"patient {normalise(text)}", known=True)

@@ -1,0 +1,71 @@
+"""Scans under a path: each volume file and each DICOM series, not yet read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from coronet.cohort.formats import dicom
+from coronet.cohort.formats.listing import files_under, is_absent
+from coronet.cohort.identity import UNKNOWN, Identity
+from coronet.cohort.reader import LOADERS, Scan, read_scan, read_series, suffix_of
+from coronet.errors import UnreadableScan
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanSource:
+    """A scan that can be read.
+
+    Attributes:
+        where: names it in errors.
+        read: reads it.
+        identity: who was scanned, as the headers say it.
+    """
+
+    where: str
+    read: Callable[[], Scan]
+    identity: Identity = UNKNOWN
+
+
+def find_scans(path: Path, *, series: int | str | None = None, refused: list[str]) -> list[ScanSource]:
+    """Scans under a path: each volume file and each DICOM series.
+
+    Args:
+        path: a file or folder.
+        series: take this DICOM series alone.
+        refused: takes up what looks like a scan, but is damaged.
+
+    Raises:
+        UnreadableScan: there is no scan under it.
+    """
+    if path.is_file() and suffix_of(path) in LOADERS:
+        return [ScanSource(str(path), lambda: read_scan(path))]
+    if series is not None or not path.is_dir():
+        if not path.exists():
+            return [ScanSource(str(path), lambda: read_scan(path))]
+        return [_series(dicom.choose(dicom.find_series(path), str(path), series), str(path))]
+    volumes = [
+        file
+        for file in files_under(path)
+        if suffix_of(file) in LOADERS
+        and not file.name.lower().endswith(".seg.nrrd")
+        and (file.is_file() or is_absent(file))
+    ]
+    found = dicom.find_series(path)
+    sources = [ScanSource(str(file), lambda file=file: read_scan(file)) for file in volumes]
+    several = len(found.series) > 1
+    for number, item in enumerate(found.series, 1):
+        sources.append(_series(item, f"{path} (series {number}: {item.summary})" if several else str(path)))
+    if not sources:
+        raise UnreadableScan(f"{path}: no scan in it ({dicom.describe(found)}).")
+    if found.stray:
+        refused.append(
+            f"{path}: {len(found.stray)} damaged files ({found.faults(found.stray)}): "
+            f"{dicom.name_files(found.stray)}."
+        )
+    return sources
+
+
+def _series(series: dicom.Series, where: str) -> ScanSource:
+    return ScanSource(where, lambda: read_series(series, where), dicom.identity(series))
