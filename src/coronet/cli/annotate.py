@@ -39,6 +39,9 @@ def annotate_draw(
     data: DataFolder = Path("data"),
     replace: Replace = False,
     alone: Annotated[bool, typer.Option("--alone", help="Learn from this scan's strokes only.")] = False,
+    patient: Annotated[
+        str | None, typer.Option(help="Who was scanned, for a scan that is added; kept as a keyed hash only.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a mask from a person's strokes; see docs/annotate.md."""
@@ -52,10 +55,14 @@ def annotate_draw(
 
     case, kind = scan, _target(target)
     if not (CASE_PATTERN.fullmatch(scan) and scan_path(data, scan).exists()) and Path(scan).exists():
-        outcome = add_scans([Path(scan)], data=data)
+        outcome = add_scans([Path(scan)], data=data, patient=patient)
         if outcome.refused or len(outcome.added) != 1:
             raise InputError("; ".join(outcome.refused) or f"{scan}: {len(outcome.added)} scans; name one.")
         case = outcome.added[0].case
+        for warning in outcome.warnings:
+            typer.echo(f"Beware: {warning}", err=True)
+    elif patient is not None:
+        raise InputError("--patient belongs to a scan that is added; this case is in the cohort already.")
     record = draw(data, case, kind, strokes=strokes, use_library=not alone, replace=replace)
     typer.echo(json.dumps(dataclasses.asdict(record)) if as_json else _line(record))
 

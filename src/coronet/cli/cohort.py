@@ -77,7 +77,7 @@ def cohort_add(
     )
     outcome = add_scans(paths, data=data, masks=masks, patient=patient, case=case, series=series)
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(outcome)))
+        typer.echo(json.dumps(dataclasses.asdict(outcome) | {"warnings": outcome.warnings}))
     for item in () if as_json else outcome.added:
         size = " × ".join(str(count) for count in item.shape)
         spacing = " × ".join(f"{value:.3g}" for value in item.spacing_mm)
@@ -88,6 +88,8 @@ def cohort_add(
         typer.echo("; ".join(words))
         for warning in item.warnings:
             typer.echo(f"Beware: {item.case}, {warning}.")
+    for warning in outcome.warnings:
+        typer.echo(f"Beware: {warning}", err=True)
     if outcome.refused:
         for reason in outcome.refused:
             typer.echo(f"refused: {reason}", err=True)
@@ -120,6 +122,7 @@ def cohort_nlst(
     import json
 
     from coronet.cli.nlst import bytes_progress, plan_of
+    from coronet.cohort.add import patient_warnings
     from coronet.cohort.nlst.acquisition import acquire, remaining
     from coronet.cohort.nlst.manifest import Request
     from coronet.cohort.nlst.selection import manifest_for
@@ -146,6 +149,8 @@ def cohort_nlst(
         typer.echo(
             f"{len(got.added)} scans were added, {masked} of them with a heart mask; {got.before} were there."
         )
+    for warning in patient_warnings(got.added):
+        typer.echo(f"Beware: {warning}", err=True)
     for reason in got.unmasked:
         typer.echo(f"no heart mask: {reason}", err=True)
     for reason in got.refused:
