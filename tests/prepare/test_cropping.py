@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from coronet import config
+from coronet.cohort.volume import Volume, grid_affine
 from coronet.errors import ParamsError
-from coronet.prepare.cropping import crop_window
+from coronet.prepare.cropping import crop_window, cut_short
 
 SHAPE, SPACING = (40, 40, 40), (5.0, 5.0, 5.0)
 X, Y, Z = np.indices(SHAPE)
@@ -76,3 +77,12 @@ def test_calcium_windows_are_not_cropped():
     augment = dataclasses.replace(params.calcium.augment, crop=0.5)
     with pytest.raises(ParamsError, match="calcium.augment.crop"):
         dataclasses.replace(params, calcium=dataclasses.replace(params.calcium, augment=augment))
+
+
+def test_a_scan_cut_short_keeps_its_place_and_its_heart():
+    ct = Volume(X * 100 + Y + Z * 0.01, grid_affine((2.0, 2.0, 4.0), (-30.0, 10.0, 5.0)))
+    short, heart = cut_short(ct, HEART, field_mm=50.0, margin_mm=8.0)
+    assert heart.sum() == HEART.sum()
+    assert short.shape == heart.shape == (25, 25, 17 + 4)
+    first = np.linalg.inv(ct.affine) @ short.affine @ [0, 0, 0, 1]
+    assert short.array[0, 0, 0] == ct.array[tuple(first[:3].round().astype(int))]

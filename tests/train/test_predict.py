@@ -149,6 +149,7 @@ def test_evaluation_counts_every_case_on_its_own_grid(data, split, fits, tmp_pat
     metrics = evaluate_model("heart", data, split, fits / "heart", tmp_path / "heart")
     assert metrics["cases"] == 2
     assert metrics["dice"]["mean"] >= metrics["iou"]["mean"]
+    assert metrics["short_scan"]["dice"]["cases"] + metrics["short_scan"]["dice"]["empty"] == 2
     rows = list(csv.DictReader((tmp_path / "heart" / "cases.csv").open()))
     assert [row["case"] for row in rows] == ["e", "f"]
     truth = read_nifti(mask_path(data, "e", "heart"))

@@ -44,13 +44,13 @@ def cut_sides(heart: np.ndarray, ct: Volume, near_mm: Sequence[float] = (0, 0, 0
     Args:
         heart: boolean, shape (x, y, z) of ``ct``, not empty.
         ct: HU, RAS+; padding is air, as `coronet.cohort.reader.read_scan` leaves it.
-        near_mm: a mask that ends this near to a side touches it, along (x, y, z).
+        near_mm: a mask that ends no farther than this from a side touches it, along (x, y, z).
     """
     found = []
     for axis, words in enumerate(SIDES):
         planes = np.moveaxis(ct.array, axis, 0)
         hits = np.flatnonzero(heart.any(axis=tuple({0, 1, 2} - {axis})))
-        near = int(near_mm[axis] / ct.spacing_mm[axis])
+        near = int(near_mm[axis] / ct.spacing_mm[axis] + 1e-6)
         before, behind = range(hits[0] - near), range(len(planes) - 1, hits[-1] + near, -1)
         for steps, name in ((before, words[0]), (behind, words[1])):
             if not any((planes[index] > AIR_HU).any() for index in steps):

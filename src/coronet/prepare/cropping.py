@@ -1,4 +1,4 @@
-"""Training windows cut as a shorter scan or a smaller field of view would cut them.
+"""Training windows and scans cut as a shorter scan or a smaller field of view would cut them.
 
 Dedicated calcium scans begin and end a few centimetres from the heart and show little beside it. A network
 that has only met whole chests loses part of such a heart.
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from coronet.cohort.volume import AIR_HU
+from coronet.cohort.volume import AIR_HU, Volume
+from coronet.prepare.geometry import crop_grid, grid_of, mask_box
 
 CUT_SHARE = 0.7
 """How often each end of the scan, and how often the field of view, is cut."""
@@ -73,6 +74,31 @@ def crop_window(
     ]
     # what is rolled in from the other side is air
     return stack.roll(shift, dims=(1, 2, 3))
+
+
+def cut_short(
+    ct: Volume, heart: np.ndarray, *, field_mm: float, margin_mm: float
+) -> tuple[Volume, np.ndarray]:
+    """A scan as a dedicated calcium scan would show it: little more than the heart.
+
+    Args:
+        ct: HU, RAS+.
+        heart: its true heart, shape (x, y, z) of ``ct``, not empty.
+        field_mm: side of the square field of view around the heart; not less than the heart.
+        margin_mm: what stays below and above the heart.
+
+    Returns:
+        The part of the scan, and that of the mask.
+    """
+    first, end = mask_box(heart, (0, 0, 0))
+    spacing = np.asarray(ct.spacing_mm)
+    half = np.maximum(field_mm / 2 / spacing[:2], (end - first)[:2] / 2)
+    middle = (first + end)[:2] / 2
+    low = np.rint([*(middle - half), first[2] - margin_mm / spacing[2]]).astype(int).clip(0)
+    high = np.rint([*(middle + half), end[2] + margin_mm / spacing[2]]).astype(int).clip(0, ct.shape)
+    part = tuple(map(slice, low, high))
+    grid = crop_grid(grid_of(ct), low, high)
+    return Volume(np.asfortranarray(ct.array[part]), grid.affine), heart[part]
 
 
 def _covered(low: np.ndarray, high: np.ndarray, size: Sequence[int]) -> torch.Tensor:

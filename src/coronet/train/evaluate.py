@@ -17,6 +17,7 @@ from coronet.cohort.cases import Case, Reference, find_case, find_reference, loa
 from coronet.cohort.volume import Volume, read_nifti
 from coronet.errors import InputError
 from coronet.networks.builder import LoadedModel, load_model
+from coronet.prepare.cropping import cut_short
 from coronet.train.device import pick_device
 from coronet.train.metrics import LesionMatch, Overlap, match_lesions, overlap, summarise
 from coronet.train.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
     from coronet.cohort.split import Split
 
 logger = logging.getLogger("coronet")
+FIELD_MM, MARGIN_MM = 220.0, 10.0
+"""Field of view of the short scans that hearts are evaluated in too, and the margin above and below."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CaseResult:
     """One case: what is counted, and the volumes in mm³.
 
-    ``reference`` is the kind of the mask compared with; ``lesions`` is None for hearts.
+    ``reference`` is the kind of the mask compared with; ``lesions`` is None for hearts, and ``short_dice``,
+    the Dice in the scan cut to `FIELD_MM` and `MARGIN_MM`, for calcium.
     """
 
     case: str
@@ -40,6 +44,7 @@ class CaseResult:
     predicted_mm3: float
     reference: str
     lesions: LesionMatch | None = None
+    short_dice: float | None = None
 
     def row(self) -> dict[str, Any]:
         """Flat values for a table."""
@@ -53,6 +58,8 @@ class CaseResult:
             "predicted_mm3": round(self.predicted_mm3, 3),
             "reference": self.reference,
         }
+        if self.short_dice is not None:
+            row["short_scan_dice"] = self.short_dice
         if self.lesions is not None:
             row |= {f"lesions_{key}": value for key, value in dataclasses.asdict(self.lesions).items()}
         return row
@@ -131,10 +138,13 @@ def _evaluate_case(
         return None
     truth = load_mask(reference.path, ct)
     if model == "heart":
-        predicted = heart_mask(predict_heart(ct, network), ct, network.params.threshold)
-        return _compare(case, truth, predicted, ct, reference)
+        result = _compare(case, truth, _heart(ct, network), ct, reference)
+        if not truth.any():
+            return result
+        short, inside = cut_short(ct, truth > 0, field_mm=FIELD_MM, margin_mm=MARGIN_MM)
+        return dataclasses.replace(result, short_dice=overlap(inside, _heart(short, network)).dice)
     if locator is not None:
-        heart = heart_mask(predict_heart(ct, locator), ct, locator.params.threshold)
+        heart = _heart(ct, locator)
     else:
         inside = _reference(case, "heart", masks)
         if inside is None:
@@ -146,6 +156,10 @@ def _evaluate_case(
     probability = predict_calcium(ct, heart > 0, network)
     predicted = calcium_mask(probability, ct, network.params.threshold)
     return _compare(case, truth, predicted, ct, reference, lesions=True)
+
+
+def _heart(ct: Volume, network: LoadedModel) -> np.ndarray:
+    return heart_mask(predict_heart(ct, network), ct, network.params.threshold)
 
 
 def _reference(case: Case, model: str, masks: Path | None) -> Reference | None:
@@ -182,6 +196,11 @@ def _heart_metrics(results: list[CaseResult]) -> dict[str, Any]:
         "iou": dataclasses.asdict(summarise(result.voxels.iou for result in results)),
         "volume_bias_ml": float(np.mean(bias)) / 1000,
         "volume_error_ml": float(np.mean(np.abs(bias))) / 1000,
+        "short_scan": {
+            "field_mm": FIELD_MM,
+            "margin_mm": MARGIN_MM,
+            "dice": dataclasses.asdict(summarise(result.short_dice for result in results)),
+        },
     }
 
 
