@@ -86,6 +86,18 @@ def test_a_scan_that_ends_near_the_heart_has_the_same_score(make_chest, models):
     assert found.flags == ()
 
 
+@pytest.mark.parametrize("side", ["upper", "lower", "right", "left", "rear"])
+def test_consolidated_lungs_do_not_pass_for_a_cut_heart(make_chest, models, side):
+    chest = make_chest(LESIONS)
+    hu = chest.ct.array.copy(order="F")
+    x, y, z = np.indices(hu.shape)
+    part = {"upper": z > 36, "lower": z < 16, "right": x > 84, "left": x < 26, "rear": y < 26}[side]
+    hu[part & (hu < -600) & (hu > -950)] = 5
+    found = score_scan(Scan(chest.ct.with_array(hu), FACTS), **models)
+    assert found.flags == ()
+    assert found.result.scores.agatston == score_mask(chest.ct, chest.calcium).scores.agatston
+
+
 def test_a_heart_of_no_plausible_size_has_no_score(make_chest, models):
     whole = make_chest(LESIONS).ct
     affine = np.diag([0.75, 0.75, 0.75, 1.0]) @ whole.affine
