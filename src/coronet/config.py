@@ -31,7 +31,10 @@ class PhantomParams:
 
 @dataclasses.dataclass(frozen=True)
 class ValidateParams:
-    """What must hold of the case table; every pair is (lowest, highest)."""
+    """What must hold of the case table; every pair is (lowest, highest).
+
+    ``calcium_body_mm3`` is the largest bright body that a calcium lesion may be part of, 500 or more.
+    """
 
     in_plane_spacing_mm: tuple[float, float]
     slice_spacing_mm: tuple[float, float]
@@ -44,6 +47,7 @@ class ValidateParams:
     calcium_near_heart_mm: float
     copy_distance: float
     least_patients: int
+    calcium_body_mm3: float = 3000.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import hashlib
 import numpy as np
 
 from coronet.cohort.heart_check import cut_sides
+from coronet.cohort.pieces import Pieces, away_mm, body_mm3, box_around, list_doubtful
 from coronet.cohort.volume import AIR_HU, Volume
 
 CALCIUM_HU = 130
@@ -100,6 +101,8 @@ class CalciumMeasures:
         faint_lesions: pieces without a voxel of at least 130 HU.
         calcium_dense_share: share of its voxels of at least 130 HU; None where it is empty.
         calcium_far_mm: largest distance of a piece from the heart mask; 0 where all touch it.
+        doubtful_pieces: those that do not touch the heart mask or are part of a large bright body, as
+            `coronet.cohort.pieces.read_pieces` reads them.
     """
 
     has_calcium: bool
@@ -111,6 +114,7 @@ class CalciumMeasures:
     faint_lesions: int | None = None
     calcium_dense_share: float | None = None
     calcium_far_mm: float | None = None
+    doubtful_pieces: str | None = None
 
 
 def measure_image(volume: Volume) -> ImageMeasures:
@@ -154,7 +158,7 @@ def measure_heart(mask: Volume | None, image: Volume) -> HeartMeasures:
     if mask is None:
         return HeartMeasures(has_heart=False)
     inside = mask.array > 0
-    box = _box(inside)
+    box = box_around(inside)
     part = inside[box]
     measured = HeartMeasures(
         has_heart=True,
@@ -179,29 +183,27 @@ def measure_calcium(mask: Volume | None, image: Volume, heart: Volume | None) ->
     """Measure a calcium mask; what needs voxels of image or heart stays None where their shapes differ."""
     if mask is None:
         return CalciumMeasures(has_calcium=False)
-    import cc3d
-
-    inside = mask.array > 0
-    box = _box(inside)
-    pieces, count = cc3d.connected_components(inside[box], connectivity=26, return_N=True)
+    pieces = Pieces.of(mask.array > 0, mask.affine)
     measured = CalciumMeasures(
         has_calcium=True,
         calcium_grid=mask.same_grid(image),
         calcium_integer=_is_whole(mask.array),
-        calcium_labels=_labels(mask.array, box),
-        lesions=int(count),
+        calcium_labels=_labels(mask.array, pieces.box),
+        lesions=pieces.count,
     )
     if mask.shape != image.shape:
         return measured
-    found = pieces > 0
-    owner, values = pieces[found], image.array[box][found]
+    values = image.array[tuple(pieces.index.T)]
     dense = values >= CALCIUM_HU
+    bodies = body_mm3(pieces, image.array, least_hu=CALCIUM_HU)
+    away = away_mm(pieces, heart.array > 0) if heart and heart.shape == mask.shape else None
     return dataclasses.replace(
         measured,
         calcium_mm3=round(float(dense.sum()) * mask.voxel_mm3, 3),
-        faint_lesions=int(count - np.unique(owner[dense]).size),
+        faint_lesions=int(pieces.count - np.unique(pieces.owner[dense]).size),
         calcium_dense_share=round(float(dense.mean()), 4) if values.size else None,
-        calcium_far_mm=_farthest_mm(pieces, box, heart) if heart and heart.shape == mask.shape else None,
+        calcium_far_mm=None if away is None else round(float(away.max(initial=0)), 2),
+        doubtful_pieces=list_doubtful(pieces, np.zeros(pieces.count) if away is None else away, bodies),
     )
 
 
@@ -233,53 +235,8 @@ def _labels(array: np.ndarray, box: tuple[slice, ...]) -> str:
     return " ".join([*names, "…"] if len(values) > 9 else names)
 
 
-def _box(inside: np.ndarray) -> tuple[slice, slice, slice]:
-    """Smallest box around what is True; empty slices where nothing is."""
-    slices = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        found = np.flatnonzero(inside.any(axis=others))
-        slices.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
-    return tuple(slices)
-
-
 def _pieces_share(part: np.ndarray) -> float:
     import cc3d
 
     sizes = cc3d.statistics(cc3d.connected_components(part, connectivity=26))["voxel_counts"][1:]
     return round(1 - float(sizes.max()) / float(sizes.sum()), 4)
-
-
-def _farthest_mm(pieces: np.ndarray, box: tuple[slice, ...], heart: Volume) -> float | None:
-    """Distance of the piece farthest from the heart, voxel to nearest voxel; None without a heart."""
-    from scipy.spatial import cKDTree
-
-    inside = heart.array > 0
-    if not inside.any():
-        return None
-    if not pieces.any():
-        return 0.0
-    touching = np.unique(pieces[inside[box]])
-    apart = np.setdiff1d(np.unique(pieces), [0, *touching])
-    if not apart.size:
-        return 0.0
-    tree = cKDTree(_places(_surface(inside), heart.affine))
-    corner = np.array([edge.start for edge in box])
-    distances = [
-        tree.query(_places(np.argwhere(pieces == piece) + corner, heart.affine))[0].min() for piece in apart
-    ]
-    return round(float(max(distances)), 2)
-
-
-def _surface(inside: np.ndarray) -> np.ndarray:
-    """Indices (n, 3) of voxels of ``inside`` with a neighbour outside along an array axis."""
-    box = _box(inside)
-    part = np.pad(inside[box], 1)
-    core = part.copy()
-    for axis in range(3):
-        core &= np.roll(part, 1, axis) & np.roll(part, -1, axis)
-    return np.argwhere(part & ~core) - 1 + np.array([edge.start for edge in box])
-
-
-def _places(indices: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    return indices @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]

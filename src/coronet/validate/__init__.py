@@ -29,7 +29,7 @@ def run(table: pandas.DataFrame, params: ValidateParams, *, split: Split | None 
         out: folder for the pages.
     """
     rules = (*expectations.rules(params), *leakage.rules(with_split=split is not None))
-    frame = expectations.prepare(table).join(leakage.prepare(table, params, split))
+    frame = expectations.prepare(table, params).join(leakage.prepare(table, params, split))
     out.mkdir(parents=True, exist_ok=True)
     failing = docs.evaluate(frame, rules, docs=out / "docs")
     report = make_report(frame, rules, failing, split=split, folder=out)
@@ -44,5 +44,5 @@ def check_leakage(table: pandas.DataFrame, split: Split, params: ValidateParams)
         GateFailed: with one line for each fault.
     """
     rules = leakage.rules(with_split=True)
-    frame = expectations.prepare(table).join(leakage.prepare(table, params, split))
+    frame = expectations.prepare(table, params).join(leakage.prepare(table, params, split))
     check(make_report(frame, rules, docs.evaluate(frame, rules), split=split))

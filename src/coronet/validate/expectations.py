@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from coronet.cohort.measures import CALCIUM_LABELS, HEART_LABELS
+from coronet.cohort.pieces import Piece, read_pieces
 from coronet.cohort.table import left_out
 from coronet.config import ValidateParams
 from coronet.validate.image_rules import geometry_rules, intensity_rules
@@ -13,6 +15,10 @@ from coronet.validate.rule import Rule
 
 if TYPE_CHECKING:
     import pandas
+
+
+MOST_NAMED = 3
+"""Pieces whose places stand in a message."""
 
 
 def rules(params: ValidateParams) -> tuple[Rule, ...]:
@@ -26,7 +32,7 @@ def rules(params: ValidateParams) -> tuple[Rule, ...]:
     )
 
 
-def prepare(table: pandas.DataFrame) -> pandas.DataFrame:
+def prepare(table: pandas.DataFrame, params: ValidateParams) -> pandas.DataFrame:
     """The case table with the derived columns that rules ask for, emptied where a rule does not apply."""
     import pandas
 
@@ -49,6 +55,18 @@ def prepare(table: pandas.DataFrame) -> pandas.DataFrame:
         frame[f"{model}_strange"] = strange.mask(~frame[f"{model}_integer"].fillna(False).astype(bool))
     frame["dense_share"] = frame["calcium_dense_share"].mask(not_hu)
     frame["faint"] = frame["faint_lesions"].mask(not_hu)
+    near, largest = params.calcium_near_heart_mm, params.calcium_body_mm3
+    pieces = [read_pieces(text) for text in frame["doubtful_pieces"]]
+    far = [[piece for piece in some if piece.far_mm > near] for some in pieces]
+    # what is far already is not told twice
+    bony = [
+        [piece for piece in some if piece.far_mm <= near and piece.body_mm3 > largest] for some in pieces
+    ]
+    frame["far_pieces"] = [_pieces(some, "far from the heart", "far_mm", "mm") for some in far]
+    frame["bone_pieces"] = [_pieces(some, "in bone-like bodies", "body_mm3", "mm³") for some in bony]
+    frame["bony"] = pandas.Series(map(len, bony), frame.index, "Int64").mask(
+        ~frame["has_calcium"] | contrast | not_hu
+    )
     out = left_out(table)
     frame["training_patient"] = frame["patient"].where(~frame["case"].isin(out)).astype(pandas.StringDtype())
     return frame
@@ -57,6 +75,18 @@ def prepare(table: pandas.DataFrame) -> pandas.DataFrame:
 def _strange(labels: str, allowed: tuple[int, ...]) -> str:
     names = {str(label) for label in allowed}
     return " ".join(label for label in labels.split() if label not in names)
+
+
+def _pieces(pieces: Sequence[Piece], where: str, measure: str, unit: str) -> str:
+    """Number, volume and places of pieces, those with the largest measure first."""
+    ordered = sorted(pieces, key=lambda piece: -getattr(piece, measure))
+    shown = [
+        f"{getattr(piece, measure):.10g} {unit} at ({', '.join(f'{value:g}' for value in piece.centre_mm)}) mm"
+        for piece in ordered[:MOST_NAMED]
+    ]
+    more = [f"{len(ordered) - len(shown)} more"] if len(ordered) > len(shown) else []
+    lesions = "1 calcium lesion" if len(ordered) == 1 else f"{len(ordered)} calcium lesions"
+    return f"{lesions} ({sum(piece.mm3 for piece in ordered):.1f} mm³) {where}: {', '.join([*shown, *more])}"
 
 
 def _enough_patients(params: ValidateParams) -> Rule:

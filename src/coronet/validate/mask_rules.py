@@ -125,9 +125,19 @@ def calcium_rules(params: ValidateParams) -> tuple[Rule, ...]:
             "calcium-in-heart",
             "calcium_far_mm",
             f"Each calcium lesion is in the heart or at most {params.calcium_near_heart_mm:g} mm from it.",
-            "a calcium lesion is {calcium_far_mm:g} mm from the heart; at most "
-            f"{params.calcium_near_heart_mm:g} mm are plausible",
+            "{far_pieces}; at most "
+            f"{params.calcium_near_heart_mm:g} mm from the heart mask are plausible",
             f"erase calcium that is not coronary; {REDRAW}",
             high=params.calcium_near_heart_mm,
+        ),
+        Rule(
+            "calcium-no-bone",
+            "bony",
+            "No calcium lesion is part of a body of 130 HU or more that is larger than "
+            f"{params.calcium_body_mm3:g} mm³.",
+            "{bone_pieces}; bodies of 130 HU or more of at most "
+            f"{params.calcium_body_mm3:g} mm³ are plausible",
+            f"erase calcium that is not coronary; {REDRAW}; if it is coronary, raise validate.calcium_body_mm3",
+            high=0,
         ),
     )

@@ -1,0 +1,169 @@
+"""Pieces of a calcium mask that may be no coronary calcium: far from the heart, or part of a bone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+BODY_MM3 = 500.0
+"""Bright bodies smaller than this are not listed; the bones around a heart are far larger."""
+BODY_MARGIN_MM = 25.0
+"""How far around a calcium mask the bright body that a piece is part of is measured."""
+MOST_LISTED = 100
+"""Of the farthest pieces, and of those in the largest bodies."""
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A connected piece of a calcium mask.
+
+    Attributes:
+        far_mm: how far from the heart mask it begins.
+        body_mm3: volume of the bright body that it is part of.
+        mm3: its volume.
+        centre_mm: mean position (x, y, z), RAS+.
+    """
+
+    far_mm: float
+    body_mm3: float
+    mm3: float
+    centre_mm: tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pieces:
+    """The 26-connected pieces of a calcium mask.
+
+    Attributes:
+        box: the smallest part of the mask that holds them.
+        labels: shape of ``box``; 0, or the number of a piece from 1.
+        count: how many there are.
+        index: (voxels, 3), where in the mask each of their voxels lies.
+        owner: (voxels,), the piece of each.
+        affine: of the mask.
+    """
+
+    box: Box
+    labels: np.ndarray
+    count: int
+    index: np.ndarray
+    owner: np.ndarray
+    affine: np.ndarray
+
+    @classmethod
+    def of(cls, inside: np.ndarray, affine: np.ndarray) -> Pieces:
+        """Find the pieces of a bool mask (x, y, z)."""
+        import cc3d
+
+        box = box_around(inside)
+        labels, count = cc3d.connected_components(inside[box], connectivity=26, return_N=True)
+        index = np.argwhere(labels > 0)
+        owner = labels[tuple(index.T)].astype(np.intp)
+        return cls(box, labels, int(count), index + [side.start for side in box], owner, affine)
+
+
+def list_doubtful(pieces: Pieces, away: np.ndarray, bodies: np.ndarray) -> str:
+    """Pieces that do not touch the heart or are part of a large body, as `read_pieces` reads them.
+
+    Args:
+        pieces: of a mask.
+        away: of `away_mm`.
+        bodies: of `body_mm3`.
+    """
+    voxel_mm3 = abs(np.linalg.det(pieces.affine[:3, :3]))
+    sizes = np.bincount(pieces.owner, minlength=pieces.count + 1)[1:]
+    places = to_world(pieces.index, pieces.affine)
+    sums = [np.bincount(pieces.owner, places[:, axis], pieces.count + 1)[1:] for axis in range(3)]
+    rows = [away, bodies, sizes * voxel_mm3, *(total / np.maximum(sizes, 1) for total in sums)]
+    chosen = set()
+    for measure, least in ((away, 0.0), (bodies, BODY_MM3)):
+        largest = np.argsort(-measure, kind="stable")[:MOST_LISTED]
+        chosen |= set(largest[measure[largest] > least].tolist())
+    return " ".join(":".join(f"{row[at]:.1f}" for row in rows) for at in sorted(chosen))
+
+
+def read_pieces(text: str) -> tuple[Piece, ...]:
+    """Pieces out of the text that `list_doubtful` makes."""
+    rows = ([float(value) for value in item.split(":")] for item in text.split())
+    return tuple(Piece(far, body, mm3, (x, y, z)) for far, body, mm3, x, y, z in rows)
+
+
+def away_mm(pieces: Pieces, heart: np.ndarray) -> np.ndarray | None:
+    """Distance of each piece from a heart mask, voxel to nearest voxel: (pieces,); None without a heart.
+
+    Args:
+        pieces: of a mask.
+        heart: bool, shape of that mask.
+    """
+    from scipy.spatial import cKDTree
+
+    if not heart.any():
+        return None
+    found = np.zeros(pieces.count + 1)
+    touching = np.zeros(pieces.count + 1, bool)
+    touching[pieces.owner[heart[tuple(pieces.index.T)]]] = True
+    apart = ~touching[pieces.owner]
+    if apart.any():
+        found[~touching] = np.inf
+        tree = cKDTree(to_world(_surface(heart), pieces.affine))
+        gaps = tree.query(to_world(pieces.index[apart], pieces.affine))[0]
+        np.minimum.at(found, pieces.owner[apart], gaps)
+    return found[1:]
+
+
+def body_mm3(pieces: Pieces, hu: np.ndarray, *, least_hu: float) -> np.ndarray:
+    """Volume of the largest bright body that each piece is part of, in mm³: (pieces,).
+
+    A body is what connects by faces and lies at most `BODY_MARGIN_MM` outside the box of the mask. Noise does
+    not connect so as it does by edges and corners.
+
+    Args:
+        pieces: of a mask.
+        hu: shape of that mask.
+        least_hu: what is at least so dense is bright.
+    """
+    import cc3d
+
+    if not pieces.count:
+        return np.zeros(0)
+    spacing = np.linalg.norm(pieces.affine[:3, :3], axis=0)
+    rim = np.ceil(BODY_MARGIN_MM / spacing).astype(int)
+    view = tuple(
+        slice(max(side.start - more, 0), side.stop + more)
+        for side, more in zip(pieces.box, rim, strict=True)
+    )
+    bodies = cc3d.connected_components(np.ascontiguousarray(hu[view] >= least_hu), connectivity=6)
+    volume = np.bincount(bodies.ravel()) * abs(np.linalg.det(pieces.affine[:3, :3]))
+    volume[0] = 0
+    largest = np.zeros(pieces.count + 1)
+    place = tuple((pieces.index - [side.start for side in view]).T)
+    np.maximum.at(largest, pieces.owner, volume[bodies[place]])
+    return largest[1:]
+
+
+def box_around(inside: np.ndarray) -> Box:
+    """Smallest box around what is True; empty slices where nothing is."""
+    slices = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        found = np.flatnonzero(inside.any(axis=others))
+        slices.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
+    return tuple(slices)
+
+
+def to_world(indices: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Positions in mm of voxel indices (n, 3)."""
+    return indices @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
+
+
+def _surface(inside: np.ndarray) -> np.ndarray:
+    """Indices (n, 3) of voxels of ``inside`` with a neighbour outside along an array axis."""
+    box = box_around(inside)
+    part = np.pad(inside[box], 1)
+    core = part.copy()
+    for axis in range(3):
+        core &= np.roll(part, 1, axis) & np.roll(part, -1, axis)
+    return np.argwhere(part & ~core) - 1 + np.array([edge.start for edge in box])
