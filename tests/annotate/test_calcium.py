@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import subprocess
@@ -14,6 +15,7 @@ from coronet.annotate import calcium
 from coronet.annotate.calcium import CORONARY, NAMES, OTHER
 from coronet.annotate.candidates import find_candidates
 from coronet.annotate.describe import FEATURES
+from coronet.annotate.drawn import Tally
 from coronet.annotate.forest import Samples, join
 from coronet.annotate.strokes import Marks, Stroke, Strokes
 from coronet.cohort.volume import Volume, grid_affine
@@ -131,20 +133,119 @@ def test_a_box_cuts_a_piece(taught):
     assert not calcium.draw_calcium(ct, heart, whole, prior=taught).mask[30:40].any()
 
 
-def test_a_stroke_that_meets_nothing_is_told(taught, caplog):
-    ct, heart = scan()
-    calcium.draw_calcium(ct, heart, said(click("coronary", (40, 40, 12))), prior=taught)
-    assert "130 HU" in caplog.text
+EMPTY = (40, 40, 12)
+"""A place in the heart where nothing is bright."""
 
 
-def test_without_two_kinds_there_is_nothing_to_learn_from():
+@pytest.mark.parametrize("label", NAMES)
+def test_a_stroke_of_any_label_that_touches_nothing_is_named(taught, caplog, label):
     ct, heart = scan()
-    with pytest.raises(InputError, match="coronary"):
-        calcium.draw_calcium(ct, heart, said(click("coronary", PLAQUE)))
+    strokes = said(click("bone", BONE), click(label, EMPTY))
+    drawn = calcium.draw_calcium(ct, heart, strokes, prior=taught)
+    assert f"stroke 2 ({label}, point at {list(world(EMPTY))} mm) touches no bright piece" in caplog.text
+    assert "130 HU" in caplog.text and "stroke 1" not in caplog.text
+    assert drawn.tally.missed == 1
+
+
+def test_a_painted_spot_that_touches_nothing_is_named(taught, caplog):
+    ct, heart = scan()
+    places, labels = [PLAQUE, EMPTY, WALL], [CORONARY + 1, CORONARY + 1, NAMES.index("aorta") + 1]
+    marks = Marks(np.array(places, np.int32), np.array(labels, np.uint8), NAMES)
+    drawn = calcium.draw_calcium(ct, heart, marks, prior=taught)
+    x, y, z = world(EMPTY)
+    assert f"the painted spot of coronary at ({x:g}, {y:g}, {z:g}) mm touches no bright piece" in caplog.text
+    assert drawn.tally.missed == 1
+
+
+def test_a_stroke_that_later_ones_overrule_is_named(taught, caplog):
+    ct, heart = scan()
+    box = Stroke("noise", "box", (world((20, 20, 4)), world((60, 60, 34))))
+    calcium.draw_calcium(ct, heart, said(click("coronary", WALL), click("aorta", WALL)), prior=taught)
+    assert "stroke 1 (coronary" in caplog.text and "does not hold" in caplog.text
+    caplog.clear()
+    calcium.draw_calcium(ct, heart, said(box, click("coronary", PLAQUE)), prior=taught)
+    assert "does not hold" not in caplog.text
+    with pytest.raises(InputError, match=r"stroke 1 \(coronary.* does not hold.*\"none\": true"):
+        calcium.draw_calcium(ct, heart, said(click("coronary", PLAQUE), box), prior=taught)
+
+
+def test_without_other_scans_what_no_stroke_names_is_not_drawn():
+    ct, heart = scan()
+    drawn = calcium.draw_calcium(ct, heart, said(click("coronary", PLAQUE)))
+    assert mask_of(drawn, PLAQUE) and drawn.mask.sum() == 27
+    assert drawn.forest is None
+    assert drawn.tally == Tally(pieces=1, mm3=54.0, unseen=0, unseen_at_mm=(), left_out=2, missed=0)
+
+
+@pytest.mark.parametrize(
+    ("strokes", "words"),
+    [
+        (said(click("bone", BONE)), "they say bone.*other scans' strokes teach nothing"),
+        (said(click("bone", BONE), click("aorta", WALL)), "they say aorta, bone"),
+        (said(click("coronary", EMPTY)), r"stroke 1 \(coronary.*touches no bright piece"),
+        (None, "strokes teach nothing"),
+    ],
+    ids=["one kind", "two kinds that are rare", "nothing but a miss", "no strokes"],
+)
+def test_where_nothing_tells_coronary_calcium_it_is_said_what_strokes_name(strokes, words):
+    ct, heart = scan()
+    with pytest.raises(InputError, match=words):
+        calcium.draw_calcium(ct, heart, strokes)
+
+
+def test_a_library_without_coronary_calcium_names_its_kinds(taught):
+    bones = np.flatnonzero(taught.labels != CORONARY)[:4]
+    few = Samples(taught.features[bones], taught.labels[bones], taught.cases[bones], FEATURES, NAMES)
+    ct, heart = scan()
+    with pytest.raises(InputError, match="strokes teach 2 aorta, 2 bone in 2 scans; at least 5 coronary"):
+        calcium.draw_calcium(ct, heart, said(click("bone", BONE)), prior=few)
+    with pytest.raises(InputError, match="The strokes teach only 2 aorta, 2 bone in 2 scans"):
+        calcium.grow(few)
+
+
+def test_a_heart_mask_that_does_not_fit_is_refused():
+    ct, heart = scan()
     with pytest.raises(InputError, match="shape"):
-        calcium.draw_calcium(ct, heart[1:], None)
+        calcium.draw_calcium(ct, heart[1:], said(click("coronary", PLAQUE)))
     with pytest.raises(InputError, match="empty"):
-        calcium.draw_calcium(ct, np.zeros_like(heart), None)
+        calcium.draw_calcium(ct, np.zeros_like(heart), said(click("coronary", PLAQUE)))
+
+
+def test_no_calcium_overrules_the_forest_and_teaches(taught):
+    ct, heart = scan(seed=77)
+    assert calcium.draw_calcium(ct, heart, None, prior=taught).mask.any()
+    for strokes in (Strokes("calcium", (), none=True), Strokes("calcium", (click("bone", BONE),), none=True)):
+        drawn = calcium.draw_calcium(ct, heart, strokes, prior=taught)
+        assert not drawn.mask.any() and not drawn.probability.any() and not drawn.uncertainty.any()
+        assert len(drawn.samples.labels) == 3 and CORONARY not in drawn.samples.labels
+        assert calcium.draw_calcium(ct, heart, strokes).mask.sum() == 0
+
+
+@pytest.mark.parametrize("away", [0, 3, 7], ids=["in the heart", "beside it", "away from it"])
+def test_what_no_stroke_names_is_drawn_near_the_heart_only(taught, caplog, away):
+    """By a forest that takes everything for coronary: a plaque, and one that goes on outwards as bones do."""
+    ct, heart = scan()
+    dark = np.minimum(ct.array, 100)
+    y = int(np.flatnonzero(heart[40, :, 20])[-1]) + away
+    dark[39:42, y - 1 : y + 1, 19:22] = 500
+    all_coronary = dataclasses.replace(taught, labels=np.full_like(taught.labels, CORONARY))
+    unlike = dataclasses.replace(taught, features=np.full_like(taught.features, -32_000))
+    every = join([all_coronary, unlike])
+    drawn = calcium.draw_calcium(Volume(dark, ct.affine), heart, None, prior=every)
+    assert mask_of(drawn, (40, y, 20)) == (away < 7)
+    dark[40, y : y + 20, 20] = 500
+    bone = Volume(dark, ct.affine)
+    assert not calcium.draw_calcium(bone, heart, None, prior=every).mask.any(), "it goes on outside"
+    clicked = calcium.draw_calcium(bone, heart, said(click("coronary", (40, y, 20))), prior=every)
+    assert mask_of(clicked, (40, y, 20)), "what is named is drawn"
+    assert "stroke 1 (coronary" in caplog.text and "as bones do" in caplog.text
+
+
+def test_what_was_never_looked_at_is_counted(taught):
+    ct, heart = scan(seed=77)
+    tally = calcium.draw_calcium(ct, heart, said(click("coronary", WALL)), prior=taught).tally
+    assert (tally.pieces, tally.mm3, tally.unseen, tally.left_out, tally.missed) == (2, 90.0, 1, 1, 0)
+    assert tally.unseen_at_mm == (world(PLAQUE),)
 
 
 def test_a_scan_without_bright_pieces_has_an_empty_mask(taught):

@@ -73,5 +73,5 @@ def test_a_damaged_table_is_named(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(InputError, match="no table of samples"):
         load_samples(tmp_path / "a.npz")
-    with pytest.raises(InputError, match="annotate fit"):
+    with pytest.raises(InputError, match="annotate draw"):
         load_samples(tmp_path / "absent.npz")

@@ -88,7 +88,7 @@ def test_the_same_strokes_as_labels_draw_the_same_mask(data, tmp_path, chests, s
 def test_what_is_not_there_is_named(data):
     with pytest.raises(InputError, match="coronet annotate draw"):
         fit_library(data, "heart")
-    with pytest.raises(InputError, match="coronet annotate fit"):
+    with pytest.raises(InputError, match="no other scan has heart strokes"):
         annotate(data, "c0", "heart", strokes=None)
     with pytest.raises(InputError, match="annotate apply c0"):
         suggest(data, "heart", cases=("c0",))

@@ -8,7 +8,16 @@ import nrrd
 import numpy as np
 import pytest
 
-from coronet.annotate.strokes import LABELS, Stroke, Strokes, mark, paint, read_strokes, write_strokes
+from coronet.annotate.strokes import (
+    LABELS,
+    Stroke,
+    Strokes,
+    check_stroke_file,
+    mark,
+    paint,
+    read_strokes,
+    write_strokes,
+)
 from coronet.cohort.volume import Volume, grid_affine, write_nifti
 from coronet.errors import InputError
 
@@ -84,6 +93,11 @@ def test_json_comes_back_as_it_was_and_has_the_same_bytes(tmp_path):
         ({"radius_mm": [3]}, "in millimetres"),
         ({"patient": "x"}, "and nothing else"),
         ({"points_mm": [[500, 0, 120], [510, 0, 120]]}, "outside the scan"),
+        ({"points_mm": [[-10, 0, 120], [10, 0, 1200]]}, "outside the scan"),
+        ({"kind": "box", "points_mm": [[500, 0, 120], [510, 0, 130]]}, "outside the scan"),
+        ({"kind": "box", "points_mm": [[0, 0, 120]]}, "a box has 2 points"),
+        ({"kind": "box", "points_mm": [[0.3, 0.3, 120.3], [0.4, 0.4, 120.4]]}, "holds no voxel"),
+        ({"label": "background"}, "No stroke says heart"),
     ],
 )
 def test_a_wrong_stroke_is_named(tmp_path, change, words):
@@ -93,6 +107,57 @@ def test_a_wrong_stroke_is_named(tmp_path, change, words):
     (tmp_path / "b.json").write_text(json.dumps(raw))
     with pytest.raises(InputError, match=words):
         read_strokes(tmp_path / "b.json", SCAN, target="heart")
+
+
+CLICK = {"kind": "point", "label": "coronary", "points_mm": [[0, 0, 120]]}
+BONE = {**CLICK, "label": "bone"}
+
+
+@pytest.mark.parametrize(
+    ("target", "content", "words"),
+    [
+        (
+            "calcium",
+            {"strokes": []},
+            'no stroke in it; if the scan has no coronary calcium, write "none": true',
+        ),
+        ("calcium", {}, '"strokes"'),
+        ("calcium", {"none": False}, '"none" can only be true'),
+        ("calcium", {"none": "true", "strokes": [BONE]}, '"none" can only be true'),
+        ("calcium", {"none": True, "strokes": [BONE, CLICK]}, r"stroke 2 \(coronary.*says coronary"),
+        ("calcium", {"none": True, "strokes": "none"}, 'a list "strokes"'),
+        ("calcium", {"None": True, "strokes": [BONE]}, "nothing else"),
+        ("heart", {"none": True}, "a heart mask is never empty"),
+        ("heart", {"strokes": []}, "no stroke in it.$"),
+    ],
+)
+def test_files_that_contradict_themselves_are_refused_without_the_scan(tmp_path, target, content, words):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"format": "coronet strokes 1", "target": target, **content}))
+    with pytest.raises(InputError, match=words):
+        check_stroke_file(path, target=target)
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    head = '{"format": "coronet strokes 1", "target": "calcium", '
+    (tmp_path / "a.json").write_text(head + '"strokes": [{}], "none": true, "strokes": []}')
+    with pytest.raises(InputError, match='the key "strokes" is there twice'):
+        check_stroke_file(tmp_path / "a.json", target="calcium")
+
+
+@pytest.mark.parametrize("strokes", [(), (Stroke("bone", "point", ((0.0, 0.0, 120.0),), 0.0),)])
+def test_a_file_that_says_none_comes_back_as_it_was(tmp_path, strokes):
+    none = Strokes("calcium", strokes, none=True)
+    write_strokes(tmp_path / "a.json", none)
+    assert json.loads((tmp_path / "a.json").read_text())["none"] is True
+    assert read_strokes(tmp_path / "a.json", SCAN, target="calcium") == none
+
+
+def test_background_over_all_heart_strokes_is_refused(tmp_path):
+    over = Stroke("background", "box", ((-20.0, -30.0, 100.0), (19.0, 28.0, 147.5)))
+    write_strokes(tmp_path / "a.json", Strokes("heart", (LINE, over)))
+    with pytest.raises(InputError, match="cover every heart stroke"):
+        read_strokes(tmp_path / "a.json", SCAN, target="heart")
 
 
 def test_strokes_for_the_other_mask_are_refused(tmp_path):

@@ -13,6 +13,7 @@ from scipy import ndimage
 from coronet.cohort.cases import ScanFacts, mask_path, scan_path, write_facts
 from coronet.cohort.volume import Volume, grid_affine, write_nifti
 from coronet.config import ValidateParams
+from coronet.validate import Report
 
 SHAPE = (60, 56, 48)
 SPACING = (5.5, 5.5, 6.0)
@@ -115,13 +116,15 @@ def limits() -> ValidateParams:
 
 
 @pytest.fixture
-def faults(cohort: Cohort, limits: ValidateParams, tmp_path: Path) -> Callable[[], set[tuple[str, str]]]:
-    """Case and rule of every fault that the cohort has now."""
+def validated(cohort: Cohort, limits: ValidateParams, tmp_path: Path) -> Callable[[], Report]:
+    """The report of the cohort as it is now."""
     from coronet import validate
     from coronet.cohort.table import describe
 
-    def find() -> set[tuple[str, str]]:
-        report = validate.run(describe(cohort.data, workers=1), limits, out=tmp_path / "validation")
-        return {(fault.case, fault.rule) for fault in report.faults}
+    return lambda: validate.run(describe(cohort.data, workers=1), limits, out=tmp_path / "validation")
 
-    return find
+
+@pytest.fixture
+def faults(validated: Callable[[], Report]) -> Callable[[], set[tuple[str, str]]]:
+    """Case and rule of every fault that the cohort has now."""
+    return lambda: {(fault.case, fault.rule) for fault in validated().faults}

@@ -7,42 +7,34 @@ import logging
 
 import numpy as np
 
-from coronet.annotate.candidates import LEAST_VOXELS, Candidates, find_candidates
+from coronet.annotate.candidates import Candidates, find_candidates
 from coronet.annotate.describe import FEATURES
-from coronet.annotate.drawn import Drawn, uncertainty_of
-from coronet.annotate.forest import Forest, Samples, fit, join
-from coronet.annotate.strokes import LABELS, Marks, Strokes, mark
+from coronet.annotate.drawn import Drawn, Tally, uncertainty_of
+from coronet.annotate.forest import Forest, Samples, check_features, fit, join
+from coronet.annotate.named import CORONARY, NAMES, OTHER, UNSAID, Said, hear
+from coronet.annotate.strokes import SAY_NONE, Marks, Strokes, count_strokes
 from coronet.cohort.volume import Volume
+from coronet.errors import InputError
 
 logger = logging.getLogger("coronet")
 
-NAMES = LABELS["calcium"]
-CORONARY, OTHER = NAMES.index("coronary"), NAMES.index("other")
 THRESHOLD = 0.55
 """A piece is coronary from this probability on."""
 TREES, LEAF = 100, 2
+MOST_NAMED = 5
+"""Strokes and places that stand in messages."""
 RARE = 5
 """Kinds with fewer pieces than this in a table are learned as «other»."""
+LEAST_SCANS = 3
+"""What no stroke names is drawn once so many other scans teach `RARE` coronary pieces and as many others."""
 WEIGHT = 4
 """In a teaching scan, pieces that strokes name count as so many of the library's."""
 TEACHES, ASIDE = 60, 100
 """Of the pieces that nobody named so many of a scan teach: the most visible, and of the rest every nth."""
 PLAIN = 1000.0
 """A piece drawn as coronary teaches so, unnamed, from this `visibility` on: nobody checks specks."""
-UNSAID = -1
-
-
-@dataclasses.dataclass(frozen=True)
-class Said:
-    """What strokes say of a scan's pieces.
-
-    Attributes:
-        piece: int8 (pieces,), index into `NAMES`, or `UNSAID`.
-        voxel: int8, shape of the candidates' box: the same of voxels that a box cuts out of a piece.
-    """
-
-    piece: np.ndarray
-    voxel: np.ndarray
+NEAR_MM = 5.0
+"""A piece that no stroke names is drawn only where it lies at most so far outside the heart, on average."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +67,9 @@ def draw_calcium(
 ) -> Drawn:
     """Draw the coronary calcium of a scan.
 
-    Where there is a library the forest is grown from it alone: strokes overrule it here, and teach it for the
-    next scans. A few clicks of one scan, learned at once, would make it find too much in that scan.
+    The forest is grown from other scans alone: strokes overrule it here, and teach it for the next scans. A
+    few clicks of one scan, learned at once, would make it find too much in that scan. So where other scans
+    teach too little (`tells`), what no stroke names is not drawn.
 
     Args:
         ct: HU, RAS+.
@@ -90,56 +83,73 @@ def draw_calcium(
         The mask is 1 where there is coronary calcium; probability and uncertainty are of whole pieces.
 
     Raises:
-        InputError: mask and scan do not fit, or neither strokes nor prior give two kinds to learn from.
+        InputError: mask and scan do not fit, there is nothing to tell coronary calcium by (`check_enough`),
+            or strokes name coronary calcium and none is drawn.
     """
+    check_enough(strokes, prior)
+    if prior is not None:
+        check_features(prior, FEATURES)
     found = find_candidates(ct, heart)
     said = hear(found, strokes, ct)
-    table = table_of(found, said, None) if prior is None else prior
-    judged = judge(found, said, forest=None if table is None else grow(table, seed=seed))
-    if judged.forest is None:
-        # names what is missing
-        grow(_own(found, said, case), seed=seed)
-    return paint(judged, ct, case=case)
+    judged = judge(found, said, forest=grow(prior, seed=seed) if tells(prior) else None)
+    for faults in (said.missed, said.overruled, said.bony):
+        for fault in faults[:MOST_NAMED]:
+            logger.warning("%s.", fault)
+        if len(faults) > MOST_NAMED:
+            logger.warning("So it is with %d more strokes.", len(faults) - MOST_NAMED)
+    drawn = paint(judged, ct, case=case)
+    if names_coronary(strokes) and not drawn.mask.any():
+        faults = "; ".join((*said.missed, *said.overruled)[:MOST_NAMED])
+        raise InputError(
+            f"Strokes say coronary, and no coronary calcium is left: {faults}. Correct them; {SAY_NONE}."
+        )
+    return drawn
 
 
-def hear(found: Candidates, strokes: Strokes | Marks | None, ct: Volume) -> Said:
-    """Which pieces the strokes name.
+def names_coronary(strokes: Strokes | Marks | None) -> bool:
+    """Whether any stroke says coronary."""
+    if isinstance(strokes, Strokes):
+        return any(stroke.label == "coronary" for stroke in strokes.strokes)
+    return strokes is not None and len(strokes.of("coronary")) > 0
 
-    A stroke names every piece that it touches, and the later one holds. A box that holds only part of a piece
-    names that part and leaves the rest: so a plaque is cut from a bone or a stent that it touches.
+
+def check_enough(strokes: Strokes | Marks | None, prior: Samples | None) -> None:
+    """Check that coronary calcium can be told at all, before anything is computed.
+
+    Raises:
+        InputError: strokes name no coronary calcium and do not say that there is none, and other scans do not
+            teach enough (`tells`).
     """
-    piece = np.full(found.count, UNSAID, np.int8)
-    voxel = np.full(found.labels.shape, UNSAID, np.int8)
+    if names_coronary(strokes) or tells(prior) or (isinstance(strokes, Strokes) and strokes.none):
+        return
+    needed = (
+        f"other scans' strokes teach {_kinds(prior)}; at least {RARE} coronary pieces and {RARE} others in "
+        f"{LEAST_SCANS} scans are needed to draw what no stroke names"
+    )
     if strokes is None:
-        return Said(piece, voxel)
-    if isinstance(strokes, Marks):
-        parts = [(label, strokes.of(NAMES[label]), False) for label in range(len(NAMES))]
-    else:
-        parts = [
-            (NAMES.index(item.label), mark(Strokes(strokes.target, (item,)), ct).index, item.kind == "box")
-            for item in strokes.strokes
-        ]
-    sizes = np.bincount(found.labels.ravel(), minlength=found.count + 1)
-    for label, index, is_box in parts:
-        if not len(index):
-            continue
-        place = index - np.asarray([side.start for side in found.box])
-        within = ((place >= 0) & (place < found.labels.shape)).all(axis=1)
-        place = tuple(place[within].T)
-        hit = np.bincount(found.labels[place], minlength=found.count + 1)
-        whole = hit == sizes if is_box else hit > 0
-        whole[0] = False
-        piece[whole[1:]] = label
-        voxel[np.isin(found.labels, np.flatnonzero(whole)) & (found.labels > 0)] = UNSAID
-        if is_box:
-            cut = (found.labels[place] > 0) & ~whole[found.labels[place]]
-            voxel[tuple(axis[cut] for axis in place)] = label
-        elif not whole.any() and label == CORONARY:
-            logger.warning(
-                "a stroke says coronary where no %d voxels reach 130 HU in or near the heart",
-                LEAST_VOXELS,
-            )
-    return Said(piece, voxel)
+        raise InputError(f"Cannot draw calcium without strokes: {needed} (`coronet annotate draw`).")
+    raise InputError(
+        f"No stroke says coronary (they say {', '.join(count_strokes(strokes))}), and {needed}. Click on the "
+        f"coronary calcium; {SAY_NONE}."
+    )
+
+
+def tells(table: Samples | None) -> bool:
+    """Whether a table teaches enough to draw what no stroke names."""
+    if table is None:
+        return False
+    coronary = int((table.labels == CORONARY).sum())
+    return min(coronary, len(table.labels) - coronary) >= RARE and len(np.unique(table.cases)) >= LEAST_SCANS
+
+
+def _kinds(table: Samples | None) -> str:
+    """What a table holds of each kind, for a message, such as «2 coronary, 1 bone in 1 scan»."""
+    if table is None or not len(table.labels):
+        return "nothing"
+    counts = np.bincount(table.labels, minlength=len(NAMES))
+    kinds = ", ".join(f"{count} {name}" for name, count in zip(NAMES, counts, strict=True) if count)
+    scans = len(np.unique(table.cases))
+    return f"{kinds} in {scans} {'scan' if scans == 1 else 'scans'}"
 
 
 def grow(table: Samples, *, seed: int = 0) -> Forest:
@@ -148,10 +158,24 @@ def grow(table: Samples, *, seed: int = 0) -> Forest:
     Raises:
         InputError: fewer than two kinds are left.
     """
+    if not can_grow(table):
+        raise InputError(
+            f"The strokes teach only {_kinds(table)}; a forest needs coronary pieces and others, or at least "
+            f"{RARE} pieces of each of two kinds."
+        )
+    return fit(dataclasses.replace(table, labels=_learnable(table)), seed=seed, trees=TREES, leaf=LEAF)
+
+
+def can_grow(table: Samples) -> bool:
+    """Whether a table holds two kinds that a forest can tell apart."""
+    return len(np.unique(_learnable(table))) > 1
+
+
+def _learnable(table: Samples) -> np.ndarray:
+    """Labels with kinds that are too rare to learn taken together as ``other``."""
     counts = np.bincount(table.labels, minlength=len(NAMES))
     rare = (counts < RARE) & (np.arange(len(NAMES)) != CORONARY)
-    labels = np.where(rare[table.labels], OTHER, table.labels).astype(np.uint8)
-    return fit(dataclasses.replace(table, labels=labels), seed=seed, trees=TREES, leaf=LEAF)
+    return np.where(rare[table.labels], OTHER, table.labels).astype(np.uint8)
 
 
 def _own(found: Candidates, said: Said, case: str) -> Samples:
@@ -166,27 +190,32 @@ def _own(found: Candidates, said: Said, case: str) -> Samples:
     )
 
 
-def table_of(found: Candidates, said: Said, prior: Samples | None) -> Samples | None:
-    """What to learn from: the library and, with more weight, this scan; None where that is not two kinds."""
-    own = _own(found, said, "")
-    table = own if prior is None else join([prior, *[own] * WEIGHT])
-    return table if len(np.unique(table.labels)) > 1 else None
+def table_of(found: Candidates, said: Said, prior: Samples) -> Samples:
+    """What to learn from: the library and, with more weight, this scan."""
+    return join([prior, *[_own(found, said, "")] * WEIGHT])
 
 
 def judge(found: Candidates, said: Said, *, forest: Forest | None) -> Judged:
-    """Say of every piece what it is."""
+    """Say of every piece what it is.
+
+    What no stroke names is coronary only in or near the heart, and where it does not go on beyond what was
+    looked at, as bones and the great vessels' walls do.
+    """
     count = found.count
     probability = np.zeros((count, len(NAMES)), np.float32)
     if forest is None:
         probability[:, OTHER] = 1
     elif count:
         probability = forest.probability(found.features, workers=1)
+    far = (found.feature("under_surface_mm") < -10 * NEAR_MM) | found.cut
+    probability[far | said.none, CORONARY] = 0
     named = said.piece != UNSAID
     probability[named] = 0
     probability[named, said.piece[named]] = 1
     rest = probability.copy()
     rest[:, CORONARY] = 0
-    label = np.where(probability[:, CORONARY] >= THRESHOLD, CORONARY, rest.argmax(axis=1)).astype(np.uint8)
+    kind = np.where(rest.any(axis=1), rest.argmax(axis=1), OTHER)
+    label = np.where(probability[:, CORONARY] >= THRESHOLD, CORONARY, kind).astype(np.uint8)
     return Judged(found, said, probability, label, forest)
 
 
@@ -217,7 +246,34 @@ def paint(judged: Judged, ct: Volume, *, case: str = "") -> Drawn:
         uncertainty[found.box] = np.where(found.labels > 0, uncertainty_of(inner), 0)
         return probability, uncertainty
 
-    return Drawn(coronary_mask(judged, ct.shape), maps, samples_of(judged, case), judged.forest)
+    mask = coronary_mask(judged, ct.shape)
+    return Drawn(
+        mask, maps, samples_of(judged, case), judged.forest, tally_of(judged, mask, voxel_mm3=ct.voxel_mm3)
+    )
+
+
+def tally_of(judged: Judged, mask: np.ndarray, *, voxel_mm3: float) -> Tally:
+    """Count what was drawn, and what of it no stroke names."""
+    import cc3d
+
+    found = judged.candidates
+    inner = mask[found.box]
+    _, pieces = cc3d.connected_components(inner, connectivity=26, return_N=True)
+    cut = np.bincount(found.labels[judged.said.voxel != UNSAID], minlength=found.count + 1)[1:] > 0
+    unnamed = (judged.said.piece == UNSAID) & ~cut
+    drawn = judged.label == CORONARY
+    unseen = np.flatnonzero(unnamed & drawn)
+    unseen = unseen[np.argsort(-found.volume_mm3[unseen], kind="stable")]
+    return Tally(
+        pieces=int(pieces),
+        mm3=round(int(np.count_nonzero(inner)) * voxel_mm3, 1),
+        unseen=len(unseen),
+        unseen_at_mm=tuple(
+            tuple(round(float(value), 1) for value in found.centre_mm[at]) for at in unseen[:MOST_NAMED]
+        ),
+        left_out=int((unnamed & ~drawn).sum()),
+        missed=len(judged.said.missed),
+    )
 
 
 def samples_of(judged: Judged, case: str) -> Samples:

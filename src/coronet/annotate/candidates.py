@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from coronet.annotate.describe import FAR_MM, FEATURES, describe_pieces, sort_pieces
+from coronet.annotate.describe import FAR_MM, FEATURES, Pieces, describe_pieces, sort_pieces
 from coronet.cohort.measures import CALCIUM_HU
 from coronet.cohort.volume import Volume
 from coronet.errors import InputError
@@ -33,6 +33,7 @@ class Candidates:
         features: int16, shape (pieces, `FEATURES`).
         volume_mm3: of each piece.
         centre_mm: (pieces, 3), mean position, RAS+.
+        cut: bool, of each piece: it goes on where the search ended, as bones do.
     """
 
     box: Box
@@ -40,6 +41,7 @@ class Candidates:
     features: np.ndarray
     volume_mm3: np.ndarray
     centre_mm: np.ndarray
+    cut: np.ndarray
 
     @property
     def count(self) -> int:
@@ -75,7 +77,8 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
     inside = heart[view] > 0
     steps = tuple(max(1, math.floor(COARSE_MM / step)) for step in ct.spacing_mm)
     outside_mm = _outside_mm(inside, steps, ct.spacing_mm)
-    bright = (hu >= CALCIUM_HU) & (_fine(outside_mm, steps, hu.shape) <= margin_mm)
+    dense = hu >= CALCIUM_HU
+    bright = dense & (_fine(outside_mm, steps, hu.shape) <= margin_mm)
     labels = cc3d.connected_components(bright, connectivity=26, out_dtype=np.uint32)
     counts = np.bincount(labels.ravel())
     counts[0] = 0
@@ -84,7 +87,7 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
     labels = number[labels]
     if not kept.any():
         empty = np.zeros((0, len(FEATURES)), np.int16)
-        return Candidates(view, labels, empty, np.zeros(0), np.zeros((0, 3)))
+        return Candidates(view, labels, empty, np.zeros(0), np.zeros((0, 3)), np.zeros(0, bool))
     pieces = sort_pieces(labels, hu)
     features, centre = describe_pieces(
         pieces,
@@ -100,7 +103,19 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
     world = sum(affine[:3, axis] * (centre + origin)[:, axis : axis + 1] for axis in range(3)) + affine[:3, 3]
     volume = pieces.counts * (ct.spacing_mm[0] * ct.spacing_mm[1] * ct.spacing_mm[2])
     columns = [np.clip(np.rint(features[name]), -32768, 32767).astype(np.int16) for name in FEATURES]
-    return Candidates(view, labels, np.stack(columns, axis=1), volume, world)
+    cut = _cut(pieces, dense & ~bright)
+    return Candidates(view, labels, np.stack(columns, axis=1), volume, world, cut)
+
+
+def _cut(pieces: Pieces, beyond: np.ndarray) -> np.ndarray:
+    """Which pieces have a face in common with bright voxels ``beyond`` the margin: bool (pieces,)."""
+    touching = np.zeros(len(pieces.place), bool)
+    for axis, size in enumerate(beyond.shape):
+        for step in (-1, 1):
+            place = pieces.place.copy()
+            place[:, axis] = np.clip(place[:, axis] + step, 0, size - 1)
+            touching |= beyond[tuple(place.T)]
+    return pieces.most(touching)
 
 
 def _view(heart: np.ndarray, spacing_mm: tuple[float, ...]) -> Box:

@@ -12,6 +12,27 @@ from coronet.annotate.forest import Forest, Samples
 
 
 @dataclasses.dataclass(frozen=True)
+class Tally:
+    """What a calcium mask holds.
+
+    Attributes:
+        pieces: 26-connected pieces of the mask.
+        mm3: volume of the mask.
+        unseen: drawn pieces that no stroke names: the forest kept them.
+        unseen_at_mm: centres (x, y, z) of the largest of those, RAS+.
+        left_out: other bright pieces in and near the heart that no stroke names.
+        missed: strokes that touch no bright piece.
+    """
+
+    pieces: int
+    mm3: float
+    unseen: int
+    unseen_at_mm: tuple[tuple[float, ...], ...]
+    left_out: int
+    missed: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Drawn:
     """A mask, the maps behind it, and what it can teach.
 
@@ -20,12 +41,14 @@ class Drawn:
         maps: makes `probability` and `uncertainty`, once they are asked for.
         samples: rows of this scan's own strokes, for the library; empty where it has none.
         forest: what answered; None where nothing had to be asked.
+        tally: of a calcium mask.
     """
 
     mask: np.ndarray
     maps: Callable[[], tuple[np.ndarray, np.ndarray]] = dataclasses.field(repr=False)
     samples: Samples
     forest: Forest | None
+    tally: Tally | None = None
 
     @property
     def probability(self) -> np.ndarray:

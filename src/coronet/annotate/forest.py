@@ -23,6 +23,10 @@ LEAF = 3
 ONE = 1 << 16
 """A leaf's share of a class is kept in 65,536ths."""
 ROWS = 65_536
+OTHER_FEATURES = (
+    "The annotated scans were drawn with different features; draw the older ones again "
+    "(`coronet annotate draw --alone --replace`)."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +154,16 @@ def _balanced_accuracy(truth: np.ndarray, answer: np.ndarray) -> float:
     return float(balanced_accuracy_score(truth, answer))
 
 
+def check_features(samples: Samples, names: tuple[str, ...]) -> None:
+    """Check that a table holds the features that a scan is described with now.
+
+    Raises:
+        InputError: it holds others.
+    """
+    if samples.feature_names != names:
+        raise InputError(OTHER_FEATURES)
+
+
 def join(tables: Sequence[Samples]) -> Samples:
     """One table out of several.
 
@@ -159,10 +173,7 @@ def join(tables: Sequence[Samples]) -> Samples:
     first = tables[0]
     for table in tables[1:]:
         if table.feature_names != first.feature_names or table.label_names != first.label_names:
-            raise InputError(
-                "The annotated scans were drawn with different features; draw the older ones again "
-                "(`coronet annotate draw --replace`)."
-            )
+            raise InputError(OTHER_FEATURES)
     return Samples(
         np.concatenate([table.features for table in tables]),
         np.concatenate([table.labels for table in tables]),
@@ -213,6 +224,6 @@ def load_samples(path: Path) -> Samples:
                 tuple(str(name) for name in stored["label_names"]),
             )
     except FileNotFoundError as error:
-        raise InputError(f"{path} is absent; `coronet annotate fit` writes it.") from error
+        raise InputError(f"{path} is absent; `coronet annotate draw` with strokes writes it.") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is no table of samples ({type(error).__name__}).") from error

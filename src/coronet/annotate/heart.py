@@ -10,6 +10,7 @@ without holes, drawn on the scan's own voxels.
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import numpy as np
 from scipy import ndimage
@@ -20,9 +21,12 @@ from coronet.annotate.drawn import Drawn, uncertainty_of
 from coronet.annotate.features import Described, describe
 from coronet.annotate.forest import Forest, Samples
 from coronet.annotate.grid import Body, Coarse, chest_box, coarse, find_body
-from coronet.annotate.strokes import LABELS, Marks, Strokes, mark
+from coronet.annotate.parts import parts_of
+from coronet.annotate.strokes import LABELS, NO_HEART_STROKE, Marks, Strokes, mark
 from coronet.cohort.volume import Volume
 from coronet.errors import InputError
+
+logger = logging.getLogger("coronet")
 
 HEART, BACKGROUND = 0, 1
 DEEP_MM = 8.0
@@ -84,7 +88,7 @@ def draw_heart(
     Args:
         volume: the scan.
         strokes: what a person says of it; None where ``prior`` alone must do.
-        prior: what other scans taught (`coronet annotate fit`).
+        prior: what other scans taught.
         case: id under which this scan's samples are kept.
         seed: of the forest.
         chest: `Chest.of` the scan, where it is drawn more than once.
@@ -94,6 +98,10 @@ def draw_heart(
     """
     marks = NOTHING if strokes is None else mark(strokes, volume)
     seen = (chest or Chest.of(volume)).see(marks.of("heart"))
+    if prior is not None:
+        forests.check_features(prior, seen.described.names)
+    if strokes is not None:
+        _name_missed(strokes, volume, seen)
     said = stroke_blocks(marks, seen.blocks)
     blocks, tissue = seen.blocks, seen.described.where
     heart, background = said == HEART + 1, said == BACKGROUND + 1
@@ -105,7 +113,7 @@ def draw_heart(
         answer = _answer(forest, seen)
     else:
         if prior is None or background.any():
-            raise InputError("No stroke says heart; one along the inside of the heart is the least.")
+            raise InputError(NO_HEART_STROKE)
         own, forest = taught(seen, None, said, case=case, seed=seed), forests.fit(prior, seed=seed)
         answer = _answer(forest, seen)
         rays = shape.look(blocks, seen.body, _core(answer, blocks), background)
@@ -130,6 +138,17 @@ def draw_heart(
         return probability, uncertainty_of(told)
 
     return Drawn(mask, maps, own, forest)
+
+
+def _name_missed(strokes: Strokes | Marks, volume: Volume, seen: Seen) -> None:
+    """Warn of strokes that say nothing of what the forest looks at."""
+    for part in parts_of(strokes, volume):
+        place = seen.blocks.blocks_of(part.index)
+        place = place[seen.blocks.inside(place)]
+        if part.label == "heart" and not seen.described.where[tuple(place.T)].any():
+            logger.warning("%s touches no soft tissue of the body, so it teaches nothing.", part.name)
+        elif not len(place):
+            logger.warning("%s lies farther from the heart than is looked at.", part.name)
 
 
 def stroke_blocks(marks: Marks, blocks: Coarse) -> np.ndarray:

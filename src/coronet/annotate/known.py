@@ -26,7 +26,7 @@ KINDS = {
 }
 """What a person calls each kind of a phantom's deposits."""
 BONE_MM3 = 120.0
-"""A larger piece that no deposit explains is bone; a smaller one is noise."""
+"""A larger piece that no deposit explains is bone, as is one that goes on away from the heart; else noise."""
 BLOOMING = 4.0
 """How many times its volume a deposit may seem to have."""
 
@@ -75,5 +75,6 @@ def true_names(judged: Judged, known: Known) -> list[str]:
         if gaps.size and gaps.min() <= reach[at]:
             names.append(KINDS.get(others[int(gaps.argmin())]["kind"], "other"))
         else:
-            names.append("bone" if pieces.volume_mm3[at] > BONE_MM3 else "noise")
+            bony = pieces.volume_mm3[at] > BONE_MM3 or pieces.cut[at]
+            names.append("bone" if bony else "noise")
     return names

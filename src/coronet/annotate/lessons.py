@@ -89,9 +89,7 @@ def teach(lessons: Iterable[Lesson]) -> Samples:
 
 def grow_where_it_can(table: Samples | None) -> Forest | None:
     """A forest, where there are two kinds of pieces to tell apart."""
-    if table is None or len(np.unique(table.labels)) < 2:
-        return None
-    return calcium.grow(table)
+    return calcium.grow(table) if table is not None and calcium.can_grow(table) else None
 
 
 def _taught(lesson: Lesson, prior: Samples | None) -> Judged:

@@ -2,23 +2,35 @@
 
 Masks go where the cohort keeps them, ``masks/<case>_<target>.nii.gz``. What made them lies in
 ``annotations/<case>/``: the strokes, the record, the picture, both maps and the rows that the scan teaches.
-``annotations/<target>_samples.npz`` holds the rows of all of them: the forest that `fit` keeps.
+Every drawing learns from the rows of all other scans that carry strokes, as they are at that moment: there is
+no step between two drawings that could be forgotten.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from coronet.annotate import heart
+from coronet.annotate.calcium import check_enough, draw_calcium, grow
 from coronet.annotate.drawn import Drawn
 from coronet.annotate.forest import Forest, Samples, fit, join, load_samples, save_samples
+from coronet.annotate.heart import draw_heart
 from coronet.annotate.picture import sheet
-from coronet.annotate.record import Record, make_record, read_record, write_record
-from coronet.annotate.strokes import Marks, Strokes, Target, mark, paint, read_strokes, write_strokes
+from coronet.annotate.record import Record, find_record, make_record, write_record
+from coronet.annotate.strokes import (
+    Marks,
+    Strokes,
+    Target,
+    check_stroke_file,
+    mark,
+    paint,
+    read_strokes,
+    write_strokes,
+)
 from coronet.cohort.cases import check_case_id, load_mask, mask_path, scan_path
 from coronet.cohort.volume import Volume, read_nifti, write_nifti
 from coronet.errors import InputError
@@ -54,9 +66,9 @@ def places(data: Path, case: str, target: Target) -> Places:
     )
 
 
-def table_path(data: Path, target: Target) -> Path:
-    """Where `fit_library` keeps the rows of all annotated scans."""
-    return Path(data) / "annotations" / f"{target}_samples.npz"
+def report_path(data: Path, target: Target) -> Path:
+    """Where `fit_library` writes how well a target's forest learns."""
+    return Path(data) / "annotations" / f"{target}_forest.json"
 
 
 def annotate(
@@ -68,17 +80,22 @@ def annotate(
     use_library: bool = True,
     replace: bool = False,
     seed: int = 0,
+    agatston: Callable[[Volume, np.ndarray], float] | None = None,
 ) -> Record:
     """Draw one mask of a case and write it with all that made it.
+
+    Everything that can be checked is checked before the scan is read, and all strokes before anything is
+    computed.
 
     Args:
         data: the cohort's folder.
         case: its id.
         target: heart or calcium.
-        strokes: a stroke file; None lets the library's forest draw alone.
-        use_library: learn from the library too, where there is one.
+        strokes: a stroke file; None lets the forest of the other scans draw alone.
+        use_library: learn from the other scans that carry strokes, where there are any.
         replace: overwrite a mask that this tool did not draw.
         seed: of the forest.
+        agatston: scores a scan's calcium mask, for the record.
 
     Raises:
         InputError: the case is not there, has a mask that is not this tool's, or the strokes do not fit.
@@ -88,17 +105,36 @@ def annotate(
     scan = scan_path(data, case)
     if not scan.exists():
         raise InputError(f"{case}: {scan} is absent; `coronet cohort add` brings scans into the cohort.")
+    heart_mask = None if target == "heart" else _heart_of(data, case)
+    read = None if strokes is None else check_stroke_file(strokes, target=target)
+    prior = taught_by_others(data, target, case) if use_library else None
+    if strokes is None and prior is None:
+        raise InputError(
+            f"{case}: no other scan has {target} strokes to learn from; draw some with "
+            f"`coronet annotate draw CASE --target {target} --strokes FILE`."
+        )
+    if target == "calcium" and (strokes is None or read is not None):
+        check_enough(read, prior)
     volume = read_nifti(scan)
     said = None if strokes is None else read_strokes(strokes, volume, target=target)
-    table = table_path(data, target)
-    prior = _without(load_samples(table), case) if use_library and table.exists() else None
-    if said is None and prior is None:
+    if heart_mask is None:
+        drawn = draw_heart(volume, said, prior=prior, case=case, seed=seed)
+    else:
+        drawn = draw_calcium(volume, load_mask(heart_mask, volume), said, prior=prior, case=case, seed=seed)
+    score = None if agatston is None or heart_mask is None else agatston(volume, drawn.mask)
+    return _write(
+        where, volume, drawn, said, case=case, target=target, scan=scan, prior=prior, agatston=score
+    )
+
+
+def _heart_of(data: Path, case: str) -> Path:
+    path = mask_path(data, case, "heart")
+    if not path.exists():
         raise InputError(
-            f"{case}: there is nothing to draw the {target} from; run `coronet annotate fit` "
-            "after some scans are drawn, or give --strokes."
+            f"{case} has no heart mask, which calcium is looked for in; `coronet annotate draw {case} "
+            "--target heart` first."
         )
-    drawn = _draw(data, volume, said, target=target, prior=prior, case=case, seed=seed)
-    return _write(where, volume, drawn, said, case=case, target=target, scan=scan, prior=prior, table=table)
+    return path
 
 
 def check_replaceable(where: Places, case: str, target: str, *, replace: bool) -> None:
@@ -109,45 +145,32 @@ def check_replaceable(where: Places, case: str, target: str, *, replace: bool) -
     """
     if replace or not where.mask.exists():
         return
-    own = where.record.exists() and read_record(where.record).mask_sha256 == sha256_file(where.mask)
-    if not own:
+    record = find_record(where.record)
+    if record is None or record.mask_sha256 != sha256_file(where.mask):
         raise InputError(
             f"{case} has a {target} mask that `coronet annotate` did not draw, or that was changed since; "
             f"give --replace to overwrite {where.mask}."
         )
 
 
-def _without(table: Samples, case: str) -> Samples | None:
-    """The rows of other cases, so that a case's old strokes do not speak against its new ones."""
-    others = table.cases != case
-    if not others.any():
-        return None
-    return dataclasses.replace(
-        table, features=table.features[others], labels=table.labels[others], cases=table.cases[others]
-    )
+def taught_by_others(data: Path, target: Target, case: str) -> Samples | None:
+    """The rows of all other scans that carry strokes; None where there are none.
+
+    A case's own old strokes are left out, so that they do not speak against its new ones.
+
+    Raises:
+        InputError: their rows are absent or do not fit together.
+    """
+    tables = [load_samples(path) for record, path in annotated(data, target) if record.case != case]
+    tables = [table for table in tables if len(table.labels)]
+    return join(tables) if tables else None
 
 
-def _draw(
-    data: Path,
-    volume: Volume,
-    said: Strokes | Marks | None,
-    *,
-    target: Target,
-    prior: Samples | None,
-    case: str,
-    seed: int,
-) -> Drawn:
-    if target == "heart":
-        return heart.draw_heart(volume, said, prior=prior, case=case, seed=seed)
-    from coronet.annotate.calcium import draw_calcium
-
-    path = mask_path(data, case, "heart")
-    if not path.exists():
-        raise InputError(
-            f"{case} has no heart mask, which calcium is looked for in; `coronet annotate draw {case} "
-            "--target heart` first."
-        )
-    return draw_calcium(volume, load_mask(path, volume), said, prior=prior, case=case, seed=seed)
+def hash_samples(samples: Samples) -> str:
+    """Hash of a table's rows."""
+    digest = hashlib.sha256(samples.features.tobytes() + samples.labels.tobytes())
+    digest.update("\n".join((*samples.feature_names, *samples.label_names, *samples.cases)).encode())
+    return digest.hexdigest()
 
 
 def _write(
@@ -160,7 +183,7 @@ def _write(
     target: Target,
     scan: Path,
     prior: Samples | None,
-    table: Path,
+    agatston: float | None,
 ) -> Record:
     """Everything beside the mask first, the mask, and the record last: it vouches for the mask's bytes."""
     write_nifti(where.probability, volume.with_array(drawn.probability))
@@ -180,7 +203,8 @@ def _write(
         strokes=said,
         strokes_sha256=None if kept is None else sha256_file(kept),
         prior=prior,
-        prior_sha256=None if prior is None else sha256_file(table),
+        prior_sha256=None if prior is None else hash_samples(prior),
+        agatston=agatston,
     )
     write_record(where.record, record)
     return record
@@ -200,16 +224,21 @@ def keep_strokes(where: Places, said: Strokes | Marks | None, volume: Volume) ->
     return where.label_strokes
 
 
+def drawn_cases(data: Path, target: Target) -> tuple[Record, ...]:
+    """Records of the scans that this tool has drawn, sorted by case."""
+    paths = sorted((Path(data) / "annotations").glob(f"*/{target}.json"))
+    return tuple(record for record in map(find_record, paths) if record is not None)
+
+
 def annotated(data: Path, target: Target) -> Iterator[tuple[Record, Path]]:
     """Records and tables of the scans that a person has stroked, sorted by case."""
-    for path in sorted((Path(data) / "annotations").glob(f"*/{target}.json")):
-        record = read_record(path)
+    for record in drawn_cases(data, target):
         if record.strokes_sha256 is not None:
             yield record, places(data, record.case, target).samples
 
 
 def fit_library(data: Path, target: Target) -> tuple[Forest, int]:
-    """Join the rows of all stroked scans, keep them, and fit the forest once.
+    """Grow the forest of all stroked scans once, and write how well it tells their rows apart.
 
     Returns:
         The forest, and the number of scans.
@@ -217,29 +246,25 @@ def fit_library(data: Path, target: Target) -> tuple[Forest, int]:
     Raises:
         InputError: no scan is annotated, or their rows do not fit together.
     """
-    tables = [load_samples(path) for _, path in annotated(data, target)]
-    tables = [table for table in tables if len(table.labels)]
-    if not tables:
+    samples = taught_by_others(data, target, "")
+    if samples is None:
         raise InputError(
             f"No scan under {data}/annotations has {target} strokes; begin with `coronet annotate draw`."
         )
-    samples = join(tables)
-    forest = fit(samples)
-    path = table_path(data, target)
-    save_samples(path, samples)
+    forest, scans = (fit if target == "heart" else grow)(samples), len(np.unique(samples.cases))
     write_json(
-        path.with_suffix(".json"),
+        report_path(data, target),
         {
             "target": target,
-            "scans": len(tables),
+            "scans": scans,
             "rows": len(samples.labels),
             "out_of_bag": round(forest.out_of_bag, 4),
             "forest": dataclasses.asdict(forest.settings),
-            "samples_sha256": sha256_file(path),
+            "samples_sha256": hash_samples(samples),
             "importances": {
                 name: round(float(value), 4)
                 for name, value in zip(forest.feature_names, forest.importances, strict=True)
             },
         },
     )
-    return forest, len(tables)
+    return forest, scans

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import coronet
-from coronet.annotate.drawn import Drawn
+from coronet.annotate.drawn import Drawn, Tally
 from coronet.annotate.forest import Samples
-from coronet.annotate.strokes import Marks, Strokes
+from coronet.annotate.strokes import FORMAT as STROKES
+from coronet.annotate.strokes import Marks, Strokes, count_strokes
 from coronet.errors import InputError
 from coronet.files import read_json, write_json
 
@@ -32,7 +32,8 @@ class Record:
         mask_sha256: of the mask's file as this tool wrote it.
         mask_ml: volume of the mask.
         strokes_sha256: of the stroke file kept beside this record; None where none was given.
-        strokes: how many strokes (or stroked voxels of a label volume) carry each label.
+        strokes: how many strokes (or stroked voxels of a label volume) carry each label; ``none`` where they
+            say that there is no calcium.
         features: names of what the forest saw.
         forest: trees, leaf and seed; None where no forest was asked.
         out_of_bag: share of training rows that trees which did not see them got right; it flatters.
@@ -41,6 +42,8 @@ class Record:
         prior_sha256: of the table of those scans.
         uncertain_ml: volume in which the forest's answer lies between 25 and 75 per cent.
         versions: of coronet and of the libraries that compute.
+        tally: what a calcium mask holds.
+        agatston: Agatston score of a calcium mask.
     """
 
     case: str
@@ -58,18 +61,8 @@ class Record:
     prior_sha256: str | None
     uncertain_ml: float
     versions: dict[str, str]
-
-
-def count_strokes(strokes: Strokes | Marks | None) -> dict[str, int]:
-    """How many strokes carry each label; voxels where they came as a label volume."""
-    if strokes is None:
-        return {}
-    if isinstance(strokes, Marks):
-        return {
-            strokes.names[label - 1]: int((strokes.label == label).sum())
-            for label in np.unique(strokes.label)
-        }
-    return dict(sorted(Counter(stroke.label for stroke in strokes.strokes).items()))
+    tally: Tally | None = None
+    agatston: float | None = None
 
 
 def make_record(
@@ -84,6 +77,7 @@ def make_record(
     strokes_sha256: str | None,
     prior: Samples | None,
     prior_sha256: str | None,
+    agatston: float | None,
 ) -> Record:
     """The record of what was drawn."""
     return Record(
@@ -102,6 +96,8 @@ def make_record(
         prior_sha256=prior_sha256,
         uncertain_ml=round(int((drawn.uncertainty >= 50).sum()) * voxel_mm3 / 1000, 2),
         versions=versions(),
+        tally=drawn.tally,
+        agatston=None if agatston is None else round(agatston, 1),
     )
 
 
@@ -115,6 +111,18 @@ def write_record(path: Path, record: Record) -> None:
     write_json(path, {"format": FORMAT, **dataclasses.asdict(record)})
 
 
+def find_record(path: Path) -> Record | None:
+    """The record at a path; None where there is none, or a phantom's stroke file lies there.
+
+    Raises:
+        InputError: what lies there is neither.
+    """
+    if not path.exists():
+        return None
+    raw = read_json(path)
+    return None if isinstance(raw, dict) and raw.get("format") == STROKES else read_record(path)
+
+
 def read_record(path: Path) -> Record:
     """Read what `write_record` wrote.
 
@@ -125,6 +133,9 @@ def read_record(path: Path) -> Record:
     try:
         if raw.pop("format") != FORMAT:
             raise KeyError("format")
-        return Record(**{**raw, "features": tuple(raw["features"])})
+        tally = raw.get("tally")
+        return Record(
+            **{**raw, "features": tuple(raw["features"]), "tally": None if tally is None else Tally(**tally)}
+        )
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is no record of an annotation; draw the mask again.") from error

@@ -49,7 +49,7 @@ SURELY_SEEN = 2600.0
 MISTAKEN = {"valve": 0.05, "metal": 0.05, "aorta": 0.02, "noise": 0.05}
 """How often a person takes a wrongly drawn piece of this kind for coronary."""
 MISTAKEN_MM3 = 600.0
-"""Nobody takes a larger piece for coronary that is not."""
+"""Nobody takes a larger piece for coronary, or one that goes on away from the heart: drawing warns of it."""
 
 
 def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
@@ -303,7 +303,8 @@ def calcium_strokes(
     for at in np.argsort(-visible, kind="stable").tolist():
         seen = chance(rng, visible[at] / SURELY_SEEN)
         believed = truth[at]
-        if chance(rng, MISTAKEN.get(believed, 0.0)) and pieces.volume_mm3[at] <= MISTAKEN_MM3:
+        plausible = pieces.volume_mm3[at] <= MISTAKEN_MM3 and not pieces.cut[at]
+        if chance(rng, MISTAKEN.get(believed, 0.0)) and plausible:
             believed = "coronary"
         if not seen or judged.said.piece[at] != UNSAID:
             continue

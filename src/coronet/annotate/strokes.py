@@ -11,11 +11,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from coronet.annotate.covering import covered_voxels, leaves_scan
 from coronet.cohort.volume import Volume
 from coronet.errors import InputError
 from coronet.files import read_json, write_text
@@ -30,6 +32,9 @@ LABELS: dict[str, tuple[str, ...]] = {
 """What a stroke may say, by target; a label volume without names counts them from 1."""
 
 FORMAT = "coronet strokes 1"
+SAY_NONE = 'if the scan has no coronary calcium, write "none": true into a JSON stroke file'
+NO_HEART_STROKE = "No stroke says heart; one along the inside of the heart is the least."
+BACKGROUND_COVERS_ALL = "Later background strokes cover every heart stroke; the later stroke holds."
 MOST_MM = 10_000.0
 POINTS = {"point": (1, 1), "line": (2, 10_000), "box": (2, 2)}
 
@@ -53,10 +58,17 @@ class Stroke:
 
 @dataclasses.dataclass(frozen=True)
 class Strokes:
-    """All that a person said of one scan for one mask."""
+    """All that a person said of one scan for one mask.
+
+    Attributes:
+        target: the mask.
+        strokes: in the order in which they hold.
+        none: the scan has no coronary calcium; the strokes then name what else there is.
+    """
 
     target: Target
     strokes: tuple[Stroke, ...]
+    none: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +106,33 @@ def read_strokes(path: Path, volume: Volume, *, target: Target) -> Strokes | Mar
         UnreadableScan: a label volume cannot be read.
     """
     path = Path(path)
+    strokes = check_stroke_file(path, target=target) or _read_labels(path, volume, target)
+    marks = mark(strokes, volume)
+    if target == "heart" and not len(marks.of("heart")):
+        covered = isinstance(strokes, Strokes)
+        raise InputError(f"{path}: {BACKGROUND_COVERS_ALL if covered else NO_HEART_STROKE}")
+    return strokes
+
+
+def check_stroke_file(path: Path, *, target: Target) -> Strokes | None:
+    """Check all of a stroke file that can be checked without its scan.
+
+    Returns:
+        The strokes of a JSON file; None for a label volume, which cannot be read without its scan.
+
+    Raises:
+        InputError: the file is absent, not understood, for another target, or contradicts itself.
+    """
+    path = Path(path)
     if path.suffix.lower() != ".json":
-        return _read_labels(path, volume, target)
+        if not path.exists():
+            raise InputError(f"{path} is absent.")
+        return None
     strokes = parse_strokes(read_json(path), where=str(path))
     if strokes.target != target:
         raise InputError(f"{path}: its strokes are for the {strokes.target} mask, not the {target} mask.")
-    mark(strokes, volume)
+    if target == "heart" and all(stroke.label != "heart" for stroke in strokes.strokes):
+        raise InputError(f"{path}: {NO_HEART_STROKE}")
     return strokes
 
 
@@ -118,8 +151,10 @@ def write_strokes(path: Path, strokes: Strokes) -> None:
         )
         for stroke in strokes.strokes
     )
-    head = f'  "format": {json.dumps(FORMAT)},\n  "target": {json.dumps(strokes.target)},\n'
-    write_text(path, f'{{\n{head}  "strokes": [\n{lines}\n  ]\n}}\n')
+    parts = [f'  "format": {json.dumps(FORMAT)}', f'  "target": {json.dumps(strokes.target)}']
+    parts += ['  "none": true'] if strokes.none else []
+    parts += [f'  "strokes": [\n{lines}\n  ]'] if strokes.strokes else []
+    write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
 
 
 def parse_strokes(raw: Any, *, where: str) -> Strokes:
@@ -134,15 +169,39 @@ def parse_strokes(raw: Any, *, where: str) -> Strokes:
     """
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise InputError(f"{where}: no stroke file («format» must be «{FORMAT}»); see docs/annotate.md.")
-    target = raw.get("target")
-    if target not in get_args(Target) or not isinstance(raw.get("strokes"), list) or len(raw) != 3:
-        raise InputError(f"{where}: it must hold «target» (heart or calcium), «strokes» and «format» alone.")
-    found = tuple(
-        _stroke(item, target, f"{where}: stroke {number}") for number, item in enumerate(raw["strokes"], 1)
-    )
-    if not found:
-        raise InputError(f"{where}: there is no stroke in it.")
-    return Strokes(target, found)
+    target, items = raw.get("target"), raw.get("strokes", [])
+    fits = target in get_args(Target) and isinstance(items, list)
+    if not fits or not {"strokes", "none"} & set(raw) or set(raw) - {"format", "target", "strokes", "none"}:
+        raise InputError(
+            f'{where}: it must hold "format", "target" (heart or calcium) and a list "strokes", and may hold '
+            '"none" for calcium; nothing else.'
+        )
+    found = tuple(_stroke(item, target, f"{where}: stroke {number}") for number, item in enumerate(items, 1))
+    if "none" in raw:
+        _check_none(raw["none"], target, found, where)
+    elif not found:
+        more = f"; {SAY_NONE}" if target == "calcium" else ""
+        raise InputError(f"{where}: there is no stroke in it{more}.")
+    return Strokes(target, found, none="none" in raw)
+
+
+def _check_none(none: Any, target: str, strokes: tuple[Stroke, ...], where: str) -> None:
+    """Refuse a ``none`` that says something else, or strokes that contradict it."""
+    if target != "calcium":
+        raise InputError(f'{where}: "none" is for calcium; a {target} mask is never empty.')
+    if none is not True:
+        raise InputError(f'{where}: "none" can only be true; leave it out where there is coronary calcium.')
+    for number, stroke in enumerate(strokes, 1):
+        if stroke.label == "coronary":
+            raise InputError(
+                f'{where}: "none" says that there is no coronary calcium, and {name_of(number, stroke)} says '
+                "coronary; take one of them out."
+            )
+
+
+def name_of(number: int, stroke: Stroke) -> str:
+    """How messages name a stroke; ``number`` counts from 1."""
+    return f"stroke {number} ({stroke.label}, {stroke.kind} at {list(stroke.points_mm[0])} mm)"
 
 
 def _stroke(item: Any, target: str, where: str) -> Stroke:
@@ -173,25 +232,39 @@ def _is_millimetres(value: Any) -> bool:
     return number and math.isfinite(value) and abs(value) <= MOST_MM
 
 
+def count_strokes(strokes: Strokes | Marks | None) -> dict[str, int]:
+    """How many strokes carry each label; voxels where they came as a label volume."""
+    if strokes is None:
+        return {}
+    if isinstance(strokes, Marks):
+        return {name: len(strokes.of(name)) for name in strokes.names if len(strokes.of(name))}
+    counts = Counter(stroke.label for stroke in strokes.strokes)
+    return dict(sorted(counts.items())) | ({"none": 1} if strokes.none else {})
+
+
 def mark(strokes: Strokes | Marks, volume: Volume) -> Marks:
     """Which voxels the strokes cover.
 
     A line or point covers the voxels whose centres lie within its radius, and those that it passes through.
 
     Raises:
-        InputError: a stroke lies outside the scan.
+        InputError: a stroke, or a point of a line, lies outside the scan, or a box holds no voxel.
     """
     if isinstance(strokes, Marks):
         return strokes
     names = LABELS[strokes.target]
+    if not strokes.strokes:
+        return Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), names)
     covered: list[np.ndarray] = []
     for number, stroke in enumerate(strokes.strokes, 1):
-        flat = _covered(stroke, volume)
-        if not flat.size:
-            raise InputError(
-                f"stroke {number} ({stroke.label}, {stroke.kind} at {list(stroke.points_mm[0])} mm) lies "
-                "outside the scan; strokes are in the scan's RAS+ millimetres."
+        flat = covered_voxels(stroke, volume)
+        if not flat.size or leaves_scan(stroke, volume):
+            fault = (
+                "holds no voxel: its corners lie too near to each other"
+                if stroke.kind == "box" and not leaves_scan(stroke, volume)
+                else "lies outside the scan; strokes are in the scan's RAS+ millimetres"
             )
+            raise InputError(f"{name_of(number, stroke)} {fault}.")
         covered.append(flat)
     labels = np.array([names.index(stroke.label) + 1 for stroke in strokes.strokes], np.uint8)
     # the later stroke holds, and of equal places the first is kept
@@ -213,57 +286,6 @@ def paint(strokes: Strokes | Marks, volume: Volume) -> tuple[np.ndarray, tuple[s
     return labels, marks.names
 
 
-def _covered(stroke: Stroke, volume: Volume) -> np.ndarray:
-    """Flat indices of the voxels under one stroke, sorted."""
-    to_index = np.linalg.inv(volume.affine)
-    points = np.asarray(stroke.points_mm, np.float64)
-    if stroke.kind == "box":
-        low, high = points.min(axis=0), points.max(axis=0)
-        corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
-        index, centres = _voxels_around(corners, 0.0, volume, to_index)
-        inside = ((centres >= low - 1e-6) & (centres <= high + 1e-6)).all(axis=1)
-        return np.unique(_flat(index[inside], volume.shape))
-    found = []
-    for start, end in zip(points, points[1:] if len(points) > 1 else points, strict=False):
-        index, centres = _voxels_around(np.stack([start, end]), stroke.radius_mm, volume, to_index)
-        along, length = end - start, float(((end - start) ** 2).sum())
-        share = np.clip(_dot(centres - start, along) / length, 0.0, 1.0) if length else np.zeros(len(centres))
-        gap = centres - (start + share[:, None] * along)
-        found.append(_flat(index[_dot(gap, gap) <= stroke.radius_mm**2 + 1e-6], volume.shape))
-        steps = max(1, math.ceil(2 * math.sqrt(length) / min(volume.spacing_mm)))
-        passed = start + np.linspace(0, 1, steps + 1)[:, None] * along
-        nearest = np.rint(_transform(to_index, passed)).astype(np.int64)
-        within = ((nearest >= 0) & (nearest < volume.shape)).all(axis=1)
-        found.append(_flat(nearest[within], volume.shape))
-    return np.unique(np.concatenate(found))
-
-
-def _voxels_around(
-    points: np.ndarray, margin_mm: float, volume: Volume, to_index: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (n, 3) and centres in mm of the voxels in the box around ``points``, widened."""
-    places = _transform(to_index, points)
-    wide = margin_mm / np.asarray(volume.spacing_mm)
-    low = np.maximum(np.floor(places.min(axis=0) - wide), 0).astype(int)
-    high = np.minimum(np.ceil(places.max(axis=0) + wide) + 1, volume.shape).astype(int)
-    grid = np.meshgrid(*(np.arange(a, max(a, b)) for a, b in zip(low, high, strict=True)), indexing="ij")
-    index = np.stack([axis.ravel() for axis in grid], axis=1)
-    return index, _transform(np.asarray(volume.affine), index.astype(np.float64))
-
-
-def _transform(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Affine map of points (n, 3), as sums in a fixed order."""
-    return np.stack([_dot(points, affine[row, :3]) + affine[row, 3] for row in range(3)], axis=1)
-
-
-def _dot(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
-    return vectors[:, 0] * others[..., 0] + vectors[:, 1] * others[..., 1] + vectors[:, 2] * others[..., 2]
-
-
-def _flat(index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.ravel_multi_index(tuple(index.T), shape)
-
-
 def _read_labels(path: Path, volume: Volume, target: Target) -> Marks:
     from coronet.cohort.masks import read_layers
 
@@ -274,7 +296,8 @@ def _read_labels(path: Path, volume: Volume, target: Target) -> Marks:
             labels[layer == value] = _label_number(known.get(value), value, names, path)
     places = np.nonzero(labels)
     if not places[0].size:
-        raise InputError(f"{path}: there is no stroke in it; every voxel is 0.")
+        more = f"; {SAY_NONE}" if target == "calcium" else ""
+        raise InputError(f"{path}: there is no stroke in it, every voxel is 0{more}.")
     return Marks(np.stack(places, axis=1).astype(np.int32), labels[places], names)
 
 

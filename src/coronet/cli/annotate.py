@@ -15,6 +15,9 @@ TargetName = Annotated[str, typer.Option("--target", help="heart or calcium.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite a mask that this tool did not draw.")]
 
 
+KNOWN_PATIENT = "--patient belongs to a scan that is added; this case is in the cohort already."
+
+
 def _target(name: str) -> str:
     from coronet.annotate.strokes import LABELS
     from coronet.errors import InputError
@@ -24,10 +27,37 @@ def _target(name: str) -> str:
     return name
 
 
+def _score(volume, mask) -> float:
+    from coronet.score.agatston import score_mask
+
+    return score_mask(volume, mask).scores.agatston
+
+
 def _line(record) -> str:
+    """What was drawn, in one line; what no stroke names in more."""
+    scans = "1 other scan" if record.taught_by == 1 else f"{record.taught_by} other scans"
+    learned = f"learned from {scans}" if record.taught_by else "learned from no other scan"
     known = "" if record.out_of_bag is None else f", out-of-bag {record.out_of_bag:.3f}"
-    sizes = f"{record.mask_ml:.1f} ml, {record.uncertain_ml:.1f} ml uncertain"
-    return f"{record.case}: {record.target} of {sizes}{known}"
+    tally = record.tally
+    if tally is None:
+        sizes = f"{record.mask_ml:.1f} ml, {record.uncertain_ml:.1f} ml uncertain"
+        return f"{record.case}: {record.target} of {sizes}; {learned}{known}"
+    pieces = "1 piece" if tally.pieces == 1 else f"{tally.pieces} pieces"
+    score = "" if record.agatston is None else f", Agatston score {record.agatston:.1f}"
+    learned += known if record.forest else "; only what strokes name is drawn"
+    lines = [
+        f"{record.case}: calcium of {pieces} ({tally.unseen} never looked at), {tally.mm3:.1f} mm³{score}; "
+        f"{learned}"
+    ]
+    if tally.unseen:
+        places = ", ".join(f"({', '.join(f'{value:g}' for value in place)})" for place in tally.unseen_at_mm)
+        more = ", …" if tally.unseen > len(tally.unseen_at_mm) else ""
+        lines.append(f"  never looked at, as no stroke names them: at {places}{more} mm")
+    if tally.left_out:
+        lines.append(f"  bright pieces left out, as no stroke names them: {tally.left_out}")
+    if tally.missed:
+        lines.append(f"  strokes that touch no bright piece: {tally.missed}")
+    return "\n".join(lines)
 
 
 @annotate.command("draw")
@@ -49,32 +79,58 @@ def annotate_draw(
     import json
 
     from coronet.annotate.library import annotate as draw
-    from coronet.cohort.add import add_scans
+    from coronet.annotate.strokes import check_stroke_file
     from coronet.cohort.cases import CASE_PATTERN, scan_path
     from coronet.errors import InputError
 
     case, kind = scan, _target(target)
+    check_stroke_file(strokes, target=kind)
     if not (CASE_PATTERN.fullmatch(scan) and scan_path(data, scan).exists()) and Path(scan).exists():
-        outcome = add_scans([Path(scan)], data=data, patient=patient)
-        if outcome.refused or len(outcome.added) != 1:
-            raise InputError("; ".join(outcome.refused) or f"{scan}: {len(outcome.added)} scans; name one.")
-        case = outcome.added[0].case
-        for warning in outcome.warnings:
-            typer.echo(f"Beware: {warning}", err=True)
+        case = _add(Path(scan), data, kind, strokes, patient)
     elif patient is not None:
-        raise InputError("--patient belongs to a scan that is added; this case is in the cohort already.")
-    record = draw(data, case, kind, strokes=strokes, use_library=not alone, replace=replace)
+        raise InputError(KNOWN_PATIENT)
+    record = draw(data, case, kind, strokes=strokes, use_library=not alone, replace=replace, agatston=_score)
     typer.echo(json.dumps(dataclasses.asdict(record)) if as_json else _line(record))
+
+
+def _add(scan: Path, data: Path, kind: str, strokes: Path, patient: str | None) -> str:
+    """Bring in a scan that is no case yet, once its strokes are known to fit it."""
+    from coronet.annotate.strokes import read_strokes
+    from coronet.cohort.add import add_scans, find_added, find_scans
+    from coronet.errors import InputError
+
+    refused: list[str] = []
+    sources = find_scans(scan, refused=refused)
+    if refused or len(sources) != 1:
+        raise InputError("; ".join(refused) or f"{scan}: {len(sources)} scans; name one.")
+    volume = sources[0].read().volume
+    read_strokes(strokes, volume, target=kind)
+    known = find_added(volume, data)
+    if known is None and kind == "calcium":
+        raise InputError(
+            f"{scan} has no heart mask, which calcium is looked for in; draw it first: "
+            f"`coronet annotate draw {scan} --target heart --strokes FILE`."
+        )
+    if known is not None:
+        if patient is not None:
+            raise InputError(KNOWN_PATIENT)
+        return known
+    outcome = add_scans([scan], data=data, patient=patient)
+    if outcome.refused or len(outcome.added) != 1:
+        raise InputError("; ".join(outcome.refused) or f"{scan}: {len(outcome.added)} scans; name one.")
+    for warning in outcome.warnings:
+        typer.echo(f"Beware: {warning}", err=True)
+    return outcome.added[0].case
 
 
 @annotate.command("fit")
 def annotate_fit(
     *, target: TargetName = "heart", data: DataFolder = Path("data"), as_json: AsJson = False
 ) -> None:
-    """Let the forest learn from all scans that were drawn with strokes."""
+    """Measure how well the forest of all scans with strokes tells them apart; drawing needs no `fit`."""
     import json
 
-    from coronet.annotate.library import fit_library, table_path
+    from coronet.annotate.library import fit_library, report_path
 
     kind = _target(target)
     forest, scans = fit_library(data, kind)
@@ -82,9 +138,9 @@ def annotate_fit(
         "target": kind,
         "scans": scans,
         "out_of_bag": round(forest.out_of_bag, 4),
-        "table": str(table_path(data, kind)),
+        "report": str(report_path(data, kind)),
     }
-    words = f"The {kind} forest has learnt from {scans} scans (out-of-bag {forest.out_of_bag:.3f})."
+    words = f"The {kind} forest learns from {scans} scans (out-of-bag {forest.out_of_bag:.3f})."
     typer.echo(json.dumps(result) if as_json else words)
 
 
@@ -97,7 +153,7 @@ def annotate_apply(
     replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw masks of new scans by what the forest has learnt."""
+    """Draw masks of new scans by what all scans with strokes teach."""
     import dataclasses
     import json
 
@@ -115,7 +171,7 @@ def annotate_apply(
     console = Console(stderr=True)
     for case in track(cases, "drawing", console=console, disable=not console.is_terminal):
         try:
-            records.append(draw(data, case, kind, strokes=None, replace=replace))
+            records.append(draw(data, case, kind, strokes=None, replace=replace, agatston=_score))
         except CoronetError as error:
             refused.append(str(error))
     typer.echo(
@@ -144,13 +200,14 @@ def annotate_suggest(
     import dataclasses
     import json
 
+    from coronet.annotate.library import drawn_cases
     from coronet.annotate.suggest import suggest
     from coronet.errors import InputError
     from coronet.lists import check_list
 
     kind = _target(target)
-    drawn = sorted((data / "annotations").glob(f"*/{kind}.json"))
-    chosen = check_list(cases, "CASE") if cases else tuple(path.parent.name for path in drawn)
+    drawn = tuple(record.case for record in drawn_cases(data, kind))
+    chosen = check_list(cases, "CASE") if cases else drawn
     if not chosen:
         raise InputError(f"No {kind} is drawn under {data}/annotations; begin with `coronet annotate draw`.")
     found = suggest(data, kind, cases=chosen, slices=slices)

@@ -306,6 +306,12 @@ def _all_or_none(paths: Sequence[Path]) -> Iterator[None]:
         raise
 
 
+def find_added(volume: Volume, data: Path) -> str | None:
+    """The case that a scan is, where it is in the data folder already."""
+    data = Path(data)
+    return _known_case(data, content_digest(volume, load_key(data))) if (data / "ct").is_dir() else None
+
+
 def _known_case(data: Path, digest: str) -> str | None:
     named = f"scan-{digest[:10]}"
     case = _index(data).get(digest, named)

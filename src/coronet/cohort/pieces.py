@@ -132,8 +132,7 @@ def body_mm3(pieces: Pieces, hu: np.ndarray, *, least_hu: float) -> np.ndarray:
     spacing = np.linalg.norm(pieces.affine[:3, :3], axis=0)
     rim = np.ceil(BODY_MARGIN_MM / spacing).astype(int)
     view = tuple(
-        slice(max(side.start - more, 0), side.stop + more)
-        for side, more in zip(pieces.box, rim, strict=True)
+        slice(max(side.start - more, 0), side.stop + more) for side, more in zip(pieces.box, rim, strict=True)
     )
     bodies = cc3d.connected_components(np.ascontiguousarray(hu[view] >= least_hu), connectivity=6)
     volume = np.bincount(bodies.ravel()) * abs(np.linalg.det(pieces.affine[:3, :3]))

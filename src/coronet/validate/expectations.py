@@ -59,9 +59,7 @@ def prepare(table: pandas.DataFrame, params: ValidateParams) -> pandas.DataFrame
     pieces = [read_pieces(text) for text in frame["doubtful_pieces"]]
     far = [[piece for piece in some if piece.far_mm > near] for some in pieces]
     # what is far already is not told twice
-    bony = [
-        [piece for piece in some if piece.far_mm <= near and piece.body_mm3 > largest] for some in pieces
-    ]
+    bony = [[piece for piece in some if piece.far_mm <= near and piece.body_mm3 > largest] for some in pieces]
     frame["far_pieces"] = [_pieces(some, "far from the heart", "far_mm", "mm") for some in far]
     frame["bone_pieces"] = [_pieces(some, "in bone-like bodies", "body_mm3", "mm³") for some in bony]
     frame["bony"] = pandas.Series(map(len, bony), frame.index, "Int64").mask(
@@ -80,10 +78,10 @@ def _strange(labels: str, allowed: tuple[int, ...]) -> str:
 def _pieces(pieces: Sequence[Piece], where: str, measure: str, unit: str) -> str:
     """Number, volume and places of pieces, those with the largest measure first."""
     ordered = sorted(pieces, key=lambda piece: -getattr(piece, measure))
-    shown = [
-        f"{getattr(piece, measure):.10g} {unit} at ({', '.join(f'{value:g}' for value in piece.centre_mm)}) mm"
-        for piece in ordered[:MOST_NAMED]
-    ]
+    shown = []
+    for piece in ordered[:MOST_NAMED]:
+        place = ", ".join(f"{value:g}" for value in piece.centre_mm)
+        shown.append(f"{getattr(piece, measure):.10g} {unit} at ({place}) mm")
     more = [f"{len(ordered) - len(shown)} more"] if len(ordered) > len(shown) else []
     lesions = "1 calcium lesion" if len(ordered) == 1 else f"{len(ordered)} calcium lesions"
     return f"{lesions} ({sum(piece.mm3 for piece in ordered):.1f} mm³) {where}: {', '.join([*shown, *more])}"

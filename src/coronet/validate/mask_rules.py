@@ -125,8 +125,7 @@ def calcium_rules(params: ValidateParams) -> tuple[Rule, ...]:
             "calcium-in-heart",
             "calcium_far_mm",
             f"Each calcium lesion is in the heart or at most {params.calcium_near_heart_mm:g} mm from it.",
-            "{far_pieces}; at most "
-            f"{params.calcium_near_heart_mm:g} mm from the heart mask are plausible",
+            f"{{far_pieces}}; at most {params.calcium_near_heart_mm:g} mm from the heart mask are plausible",
             f"erase calcium that is not coronary; {REDRAW}",
             high=params.calcium_near_heart_mm,
         ),
@@ -137,7 +136,7 @@ def calcium_rules(params: ValidateParams) -> tuple[Rule, ...]:
             f"{params.calcium_body_mm3:g} mm³.",
             "{bone_pieces}; bodies of 130 HU or more of at most "
             f"{params.calcium_body_mm3:g} mm³ are plausible",
-            f"erase calcium that is not coronary; {REDRAW}; if it is coronary, raise validate.calcium_body_mm3",
+            f"erase what is not coronary; {REDRAW}; if it is coronary, raise validate.calcium_body_mm3",
             high=0,
         ),
     )
