@@ -392,6 +392,7 @@ SEGMENTATIONS = {
         "name another frame of reference",
         {},
     ),
+    "an unnamed study": (EVERY, "BINARY", state(StudyInstanceUID="0.0.0"), EXPECTED, {}),
     "an unnamed patient": (EVERY, "BINARY", state(PatientID="ANONYMOUS"), EXPECTED, {}),
     "another series": (
         EVERY,

@@ -120,7 +120,9 @@ def demand_possible(array: np.ndarray, where: str) -> None:
     Raises:
         UnreadableScan: a value lies above `HIGHEST_HU`.
     """
-    high = np.nanmax(array)
+    # Values that are no numbers are looked at where they matter: under a mask, or in a whole scan.
+    finite = np.isfinite(array) if array.dtype.kind == "f" else True
+    high = np.max(array, where=finite, initial=0)
     if high > HIGHEST_HU:
         raise UnreadableScan(
             f"{where}: its values reach {high:g}, which is no HU: padding that the header does not declare, "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import unicodedata
 from typing import TYPE_CHECKING
+
+from coronet.cohort.identity import is_placeholder, normalise
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -43,5 +44,6 @@ class Identifiers:
 
 
 def text_of(dataset: Dataset, keyword: str) -> str:
-    """A header value as text: trimmed, without padding, in one Unicode spelling."""
-    return unicodedata.normalize("NFC", str(dataset.get(keyword) or "").strip(" \0\t\r\n"))
+    """A header value in one spelling; empty where it is absent or stands for nothing, such as ``0.0.0``."""
+    value = dataset.get(keyword)
+    return "" if is_placeholder(value) else normalise(value)
