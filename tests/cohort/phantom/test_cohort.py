@@ -177,7 +177,7 @@ def test_whole_cases_are_kept_and_broken_ones_made_again(written):
     broken = written / "ct" / "phantom-0002.nii.gz"
     stamp = kept.stat().st_mtime_ns
     broken.write_bytes(broken.read_bytes()[:1000])
-    (written / "ct" / ".part-left").write_bytes(b"half")
+    (written / "ct" / ".part-left.nii.gz").write_bytes(b"half")
     write_cohort(written, cases=2, seed=SEED, workers=1, window=SMALL)
     assert kept.stat().st_mtime_ns == stamp
     assert digests(written) == before

@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from coronet.cohort.cases import binding_path, mask_path, reference_path, scan_path, write_facts
+from coronet.cohort.cases import binding_path, mask_path, reference_path, scan_files, scan_path, write_facts
 from coronet.cohort.phantom.patients import PhantomCase, Slot, Window, make_slot, plan
 from coronet.cohort.phantom.pin import compare_with_pin
 from coronet.cohort.volume import write_nifti
@@ -171,11 +171,8 @@ def _make(data: Path, slots: list[Slot], *, seed: int, version: str, workers: in
 
 def _refuse_others(data: Path, slots: tuple[Slot, ...], *, mix: bool) -> None:
     own = {slot.case_id for slot in slots}
-    others = sorted(
-        path.name.removesuffix(".nii.gz")
-        for path in (data / "ct").glob("*.nii.gz")
-        if path.name.removesuffix(".nii.gz") not in own
-    )
+    names = [path.name.removesuffix(".nii.gz") for path in scan_files(data)]
+    others = [name for name in names if name not in own]
     if others and not mix:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise InputError(
