@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import nibabel
 import numpy as np
@@ -26,7 +27,8 @@ from coronet.cohort.formats.silence import silence_libraries
 from coronet.cohort.inbox import find_entries, find_sources
 from coronet.cohort.masks import read_mask
 from coronet.cohort.reader import read_scan
-from coronet.errors import CoronetError
+from coronet.errors import CoronetError, UnsuitableScan
+from coronet.score.batch import score_folder
 
 CANARY = "Kanarienvogel"
 UNREAD = {
@@ -185,6 +187,31 @@ def test_threads_that_read_at_once_are_silent(tmp_path, write_dicom, picture, ev
     with ThreadPoolExecutor(6) as pool:
         assert len({scan.volume.shape for scan in pool.map(read_scan, folders)}) == 1
     assert CANARY not in everything()
+
+
+class Refusing:
+    """A scorer that refuses every scan."""
+
+    settings: ClassVar[dict[str, str]] = {}
+    statement = None
+
+    def __call__(self, scan):
+        raise UnsuitableScan("not scored in this test")
+
+
+def test_a_batch_is_silent(tmp_path, write_dicom, picture, everything):
+    for number, keyword in enumerate(
+        ("StudyInstanceUID", "Modality", "PatientName", "KVP", "SpecificCharacterSet")
+    ):
+        folder = tmp_path / "in" / str(number)
+        write_dicom(folder, picture((6, 8, 8), seed=number))
+        plant(folder, keyword)
+    everything()
+    found = score_folder(tmp_path / "in", tmp_path / "out", scorer=Refusing())
+    assert len(found.refused) == 5
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert CANARY not in repr(found) + everything()
+    assert CANARY.encode() not in written
 
 
 def test_what_sets_up_logging_anew_does_not_undo_the_silence(everything):
