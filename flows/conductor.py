@@ -45,7 +45,17 @@ os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127
 
 from coronet import terminal  # noqa: E402
 from coronet.errors import InputError, StageError, Unreachable  # noqa: E402
-from coronet.files import read_json, write_json  # noqa: E402
+from coronet.files import read_json, sqlite_url, write_json  # noqa: E402
+
+DATABASE = sqlite_url(HOME / "prefect.db", driver="aiosqlite")
+OTHER_DATABASE = (
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+    "PREFECT_API_DATABASE_CONNECTION_URL",
+    "PREFECT_SERVER_DATABASE_DRIVER",
+)
+if f"sqlite+aiosqlite:///{HOME}/prefect.db" != DATABASE and not any(map(os.environ.get, OTHER_DATABASE)):
+    # Prefect puts its folder into a URL as it is, and would take a%20b for a folder called a b.
+    os.environ[OTHER_DATABASE[0]] = DATABASE
 
 logger = logging.getLogger("coronet")
 

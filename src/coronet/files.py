@@ -32,6 +32,19 @@ _UMASK = threading.Lock()
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def sqlite_url(path: Path, *, driver: str = "pysqlite") -> str:
+    """The SQLAlchemy URL of a SQLite file, whatever characters its folders have.
+
+    SQLAlchemy decodes what a URL calls its database, so that ``a%20b`` would be the folder ``a b`` and
+    ``a?b`` the folder ``a``. The driver is always named: of a URL that begins with ``sqlite:///`` MLflow
+    makes the folders as they are written there, encoded.
+    """
+    from sqlalchemy.engine import URL
+
+    url = URL.create(f"sqlite+{driver}", database=str(Path(path).resolve()))
+    return url.render_as_string(hide_password=False)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``; on success sync it and rename it to ``path``.

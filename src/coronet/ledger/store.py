@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.errors import Busy, LedgerError
+from coronet.files import sqlite_url
 from coronet.process import check_port
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ LOCK_SECONDS = 120
 
 def tracking_uri(mlruns: Path) -> str:
     """``MLFLOW_TRACKING_URI`` where it is set, else the SQLite database under ``mlruns``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(Path(mlruns) / 'mlflow.db').resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(Path(mlruns) / "mlflow.db")
 
 
 @contextlib.contextmanager

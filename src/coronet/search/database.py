@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.errors import SearchError
-from coronet.files import exclusive
+from coronet.files import exclusive, sqlite_url
 from coronet.process import check_port
 from coronet.search.plan import Plan, check_bound
 from coronet.search.space import present_draw
@@ -29,7 +29,7 @@ LOCK_SECONDS = 60
 
 def default_url(project: Path) -> str:
     """The URL of ``mlruns/optuna.db``."""
-    return f"sqlite:///{(Path(project) / 'mlruns' / 'optuna.db').resolve()}"
+    return sqlite_url(Path(project) / "mlruns" / "optuna.db")
 
 
 def _lock(project: Path) -> Path:
