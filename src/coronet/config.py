@@ -1,230 +1,131 @@
 """``params.yaml``, read once into frozen dataclasses.
 
-Units are part of the names (``_mm``, ``_hu``, ``_deg``). A key that no dataclass knows is an error that
-names the nearest known one. ``profile`` chooses which of ``profiles`` fills ``heart``, ``calcium`` and
-``search``.
+Units are part of the names (``_mm``, ``_hu``, ``_deg``). Each field says what it allows; one error names all
+that is not allowed, and for a key that no dataclass knows the nearest known one. ``profile`` chooses which of
+``profiles`` fills ``heart``, ``calcium`` and ``search``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any
 
 from coronet.errors import ParamsError
-from coronet.schema import build
+from coronet.model_params import (  # noqa: F401
+    AugmentParams,
+    InputParams,
+    LossParams,
+    ModelParams,
+    NetworkParams,
+    OptimiserParams,
+    PretrainParams,
+    SamplingParams,
+)
+from coronet.param_types import (
+    Activation,
+    Count,
+    Encoder,
+    Epochs,
+    Extent,
+    Fraction,
+    Gamma,
+    HuRange,
+    Length,
+    Patience,
+    Rate,
+    Seed,
+    Share,
+    Size,
+    SpacingRange,
+    Weight,
+)
+from coronet.schema import Checked, Fault, FaultyParams, Items, OneOf, Range, Rising, build
+from coronet.strict_yaml import YamlDocument, parse_yaml
 
 MODELS = ("heart", "calcium")
+PROFILED = (*MODELS, "search")
+"""What each profile fills; the rest is common to all, where `dvc.yaml` looks for it."""
 
 
 @dataclasses.dataclass(frozen=True)
-class PhantomParams:
+class PhantomParams(Checked):
     """The demo cohort, pinned by ``data.dvc``; ``masks`` are ``forest`` or ``exact``."""
 
-    cases: int
-    seed: int
-    masks: str
-
-    def __post_init__(self) -> None:
-        if self.masks not in ("forest", "exact"):
-            raise ParamsError(f"phantom.masks is «{self.masks}»; it must be forest or exact.")
+    cases: Annotated[int, Range(1, 100_000)]
+    seed: Seed
+    masks: Annotated[str, OneOf(("forest", "exact"))]
 
 
 @dataclasses.dataclass(frozen=True)
-class ValidateParams:
+class ValidateParams(Checked):
     """What must hold of the case table; every pair is (lowest, highest).
 
-    ``calcium_body_mm3`` is the largest bright body that a calcium lesion may be part of, 500 or more.
+    ``calcium_body_mm3`` is the largest bright body that a calcium lesion may be part of.
     """
 
-    in_plane_spacing_mm: tuple[float, float]
-    slice_spacing_mm: tuple[float, float]
-    extent_mm: tuple[float, float]
-    air_hu: tuple[float, float]
-    soft_tissue_hu: tuple[float, float]
-    heart_ml: tuple[float, float]
-    heart_hu: tuple[float, float]
-    heart_air_share: float
-    calcium_near_heart_mm: float
-    copy_distance: float
-    least_patients: int
-    calcium_body_mm3: float = 3000.0
+    in_plane_spacing_mm: SpacingRange
+    slice_spacing_mm: SpacingRange
+    extent_mm: Annotated[tuple[Extent, Extent], Rising()]
+    air_hu: HuRange
+    soft_tissue_hu: HuRange
+    heart_ml: Annotated[tuple[Extent, Extent], Rising()]
+    heart_hu: HuRange
+    heart_air_share: Share
+    calcium_near_heart_mm: Length
+    copy_distance: Annotated[float, Range(0, 100)]
+    least_patients: Count
+    calcium_body_mm3: Annotated[float, Range(500, 1e7)] = 3000.0
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitParams:
+class SplitParams(Checked):
     """Fractions of the patients; the rest trains."""
 
-    tune: float
-    test: float
-    seed: int
+    tune: Fraction
+    test: Fraction
+    seed: Seed
 
-    def __post_init__(self) -> None:
-        if not (0 < self.tune < 1 and 0 < self.test < 1 and self.tune + self.test < 1):
-            raise ParamsError(
-                f"split: tune {self.tune} and test {self.test} must be fractions and leave some to train."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class InputParams:
-    """What a network sees.
-
-    ``shape`` is in voxels (x, y, z). Training takes patches of it; inference slides it with ``overlap``.
-    ``margin_mm`` widens the heart's box for the calcium network; the heart network sees the trunk.
-    """
-
-    spacing_mm: tuple[float, float, float]
-    shape: tuple[int, int, int]
-    overlap: float
-    window_hu: tuple[float, float]
-    margin_mm: float
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """Some patients must be left to train."""
+        if self.tune + self.test >= 1:
+            yield "", f"tune {self.tune} and test {self.test} must leave some patients to train"
 
 
 @dataclasses.dataclass(frozen=True)
-class NetworkParams:
-    """``encoder`` is ``plain``, ``autoencoder`` or the name of an allowed smp-3d encoder.
-
-    ``channels`` are the features per level of the plain and autoencoder U-Nets, and the decoder's of the
-    others, outermost first. ``weights`` is ``none`` or ``imagenet`` (smp-3d encoders only).
-    """
-
-    encoder: str
-    channels: tuple[int, ...]
-    activation: str
-    weights: str
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplingParams:
-    """Where training windows lie: shares on the mask and on bright voxels outside of it; the rest anywhere.
-
-    The shares are of all windows of an epoch. A bright voxel has at least 130 HU. Before an epoch the network
-    answers on ``judged`` bright things outside of the mask; it then meets those more often that it takes for
-    calcium.
-    """
-
-    positives: float
-    hard_negatives: float
-    judged: int
-
-    def __post_init__(self) -> None:
-        shares = (self.positives, self.hard_negatives)
-        if min(shares) < 0 or sum(shares) > 1:
-            raise ParamsError(
-                f"sampling.positives {shares[0]} and hard_negatives {shares[1]} must be shares of one."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class LossParams:
-    """``dice`` · Dice + ``focal`` · focal, the published loss with its constants."""
-
-    dice: float
-    focal: float
-    focal_gamma: float
-    focal_alpha: float
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimiserParams:
-    """Adam with a plateau rule and early stopping.
-
-    ``patches_per_epoch`` is how many samples make an epoch; patience is counted in epochs.
-    ``averaging`` is the decay per step of the running mean of the weights, which is then what is measured and
-    kept; 0 keeps the weights themselves.
-    """
-
-    epochs: int
-    patches_per_epoch: int
-    batch_size: int
-    learning_rate: float
-    plateau_factor: float
-    plateau_patience: int
-    stop_patience: int
-    averaging: float
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentParams:
-    """Joint random transforms of image and mask, drawn anew for every sample, each with ``probability``.
-
-    Lengths and angles are the largest drawn; ``zoom`` and ``gamma`` are (lowest, highest). ``surface_mm`` is
-    how far the calcium network is misled about the heart's surface, since scoring has no true one; ``metal``
-    is the share of its windows in which a piece of metal is drawn that the mask leaves out. ``crop`` is the
-    share of the heart network's windows that are cut as a short scan of a small field of view is. Models that
-    were trained before one of both was there name none.
-    """
-
-    probability: float
-    rotation_deg: float
-    shift_mm: float
-    zoom: tuple[float, float]
-    elastic_mm: float
-    blur_mm: float
-    gamma: tuple[float, float]
-    noise_hu: float
-    surface_mm: float
-    metal: float = 0.0
-    crop: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainParams:
-    """The autoencoder on training patients; read only where ``network.encoder`` is ``autoencoder``."""
-
-    epochs: int
-    patches_per_epoch: int
-    batch_size: int
-    learning_rate: float
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelParams:
-    """Everything about one model: its input, network, training and the threshold of its mask."""
-
-    input: InputParams
-    network: NetworkParams
-    pretrain: PretrainParams
-    sampling: SamplingParams
-    loss: LossParams
-    optimiser: OptimiserParams
-    augment: AugmentParams
-    threshold: float
-
-
-@dataclasses.dataclass(frozen=True)
-class ScoreParams:
+class ScoreParams(Checked):
     """Which protocol and risk groups the cohort is scored with."""
 
-    protocol: str
-    groups: str
+    protocol: Annotated[str, OneOf(("coronet", "deepcac", "ai-cac", "orcascore", "molloi"))]
+    groups: Annotated[str, OneOf(("paper", "aha", "five", "cac-drs"))]
 
 
 @dataclasses.dataclass(frozen=True)
-class HeartGateParams:
+class HeartGateParams(Checked):
     """Of the heart network alone. ``dice`` is the mean of the test patients; None asks for nothing."""
 
-    dice: float | None
-    dice_margin: float
+    dice: Share | None
+    dice_margin: Share
 
 
 @dataclasses.dataclass(frozen=True)
-class CalciumGateParams:
+class CalciumGateParams(Checked):
     """Of the calcium network alone, inside the true heart; None asks for nothing.
 
     ``f1`` is pooled over all voxels, ``lesion_sensitivity`` over all lesions. ``false_mm3`` is the mean
     volume found in calcium-free scans. The margin of Dice is of patients with calcium.
     """
 
-    f1: float | None
-    lesion_sensitivity: float | None
-    false_mm3: float | None
-    dice_margin: float
-    false_mm3_margin: float
+    f1: Share | None
+    lesion_sensitivity: Share | None
+    false_mm3: Size | None
+    dice_margin: Share
+    false_mm3_margin: Size
 
 
 @dataclasses.dataclass(frozen=True)
-class GateParams:
+class GateParams(Checked):
     """What a version must reach to become champion; see docs/promotion.md.
 
     ``level`` is the two-sided error of tests and intervals. ``score_error`` (Agatston units, mean of the
@@ -233,39 +134,22 @@ class GateParams:
     of the error on a logarithmic scale, log(1 + score).
     """
 
-    approval: str
-    demand: str
-    test_patients: str
-    level: float
-    resamples: int
-    score_error: float | None
-    score_margin: float
-    kappa: float | None
-    seconds: float | None
-    megabytes: float | None
+    approval: Annotated[str, OneOf(("required", "optional"))]
+    demand: Annotated[str, OneOf(("better", "not_worse"))]
+    test_patients: Annotated[str, OneOf(("same", "shared"))]
+    level: Fraction
+    resamples: Count
+    score_error: Size | None
+    score_margin: Weight
+    kappa: Annotated[float, Range(-1, 1)] | None
+    seconds: Size | None
+    megabytes: Size | None
     heart: HeartGateParams
     calcium: CalciumGateParams
 
-    def __post_init__(self) -> None:
-        choices = {
-            "approval": ("required", "optional"),
-            "demand": ("better", "not_worse"),
-            "test_patients": ("same", "shared"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ParamsError(f"gate.{name} «{getattr(self, name)}» must be {' or '.join(known)}.")
-        if not 0 < self.level < 1 or self.resamples < 1:
-            raise ParamsError(
-                f"gate.level {self.level} must lie between 0 and 1, and gate.resamples be 1 or more."
-            )
-        margins = (self.score_margin, self.heart.dice_margin, self.calcium.dice_margin)
-        if min(*margins, self.calcium.false_mm3_margin) < 0:
-            raise ParamsError("gate: a margin is the size of a difference, so none lies below 0.")
-
 
 @dataclasses.dataclass(frozen=True)
-class SearchParams:
+class SearchParams(Checked):
     """What `coronet search` draws from, and what a trial may cost.
 
     Pairs are (lowest, highest). ``loss.focal`` is what ``dice`` leaves of 1: a common factor of both would
@@ -274,61 +158,39 @@ class SearchParams:
     ``patches_per_epoch`` that a trial's epoch has.
     """
 
-    encoders: tuple[str, ...]
-    activations: tuple[str, ...]
-    dice: tuple[float, float]
-    focal_gamma: tuple[float, float]
-    learning_rate: tuple[float, float]
-    folds: int
-    folds_used: int
-    epochs: int
-    patches: float
-    trials: int
-    pruner: str
-    random_trials: int
-    startup_trials: int
-    warmup_epochs: int
-    retries: int
-    heartbeat_s: int
-    grace_s: int
+    encoders: Annotated[tuple[Encoder, ...], Items(distinct=True)]
+    activations: Annotated[tuple[Activation, ...], Items(distinct=True)]
+    dice: Annotated[tuple[Share, Share], Rising()]
+    focal_gamma: Annotated[tuple[Gamma, Gamma], Rising()]
+    learning_rate: Annotated[tuple[Rate, Rate], Rising()]
+    folds: Annotated[int, Range(2, 1000)]
+    folds_used: Annotated[int, Range(1, 1000)]
+    epochs: Epochs
+    patches: Rate
+    trials: Count
+    pruner: Annotated[str, OneOf(("median", "hyperband", "none"))]
+    random_trials: Patience
+    startup_trials: Patience
+    warmup_epochs: Patience
+    retries: Patience
+    heartbeat_s: Annotated[int, Range(1, 100_000)]
+    grace_s: Annotated[int, Range(1, 1_000_000)]
 
-    def __post_init__(self) -> None:
-        for name in ("dice", "focal_gamma", "learning_rate"):
-            low, high = getattr(self, name)
-            if not low < high:
-                raise ParamsError(f"search.{name}: {low} must be below {high}.")
-        checks = {
-            "encoders and activations must name at least one each": self.encoders and self.activations,
-            "dice must lie within 0 and 1": self.dice[0] >= 0 and self.dice[1] <= 1,
-            "focal_gamma must not be negative": self.focal_gamma[0] >= 0,
-            "learning_rate must be above 0": self.learning_rate[0] > 0,
-            "folds_used must be from 1 to folds, and folds at least 2": 1
-            <= self.folds_used
-            <= self.folds
-            > 1,
-            "epochs and trials must be at least 1": min(self.epochs, self.trials) >= 1,
-            "patches must be above 0 and at most 1": 0 < self.patches <= 1,
-            "pruner must be median, hyperband or none": self.pruner in ("median", "hyperband", "none"),
-            "numbers of trials, epochs and retries must not be negative": min(
-                self.random_trials, self.startup_trials, self.warmup_epochs, self.retries
-            )
-            >= 0,
-            "grace_s must be more than heartbeat_s, and that at least 1": 1
-            <= self.heartbeat_s
-            < self.grace_s,
-        }
-        for words, holds in checks.items():
-            if not holds:
-                raise ParamsError(f"search: {words}.")
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """Folds are used of those there are, and a worker may be late by more than a heartbeat."""
+        if self.folds_used > self.folds:
+            yield "folds_used", f"is {self.folds_used}; it must be at most folds, {self.folds}"
+        if self.grace_s <= self.heartbeat_s:
+            yield "", f"grace_s must be more than heartbeat_s, but {self.grace_s} ≤ {self.heartbeat_s}"
 
 
 @dataclasses.dataclass(frozen=True)
-class Params:
+class Params(Checked):
     """All of ``params.yaml`` with the chosen profile resolved."""
 
     profile: str
-    models: tuple[str, ...]
-    seed: int
+    models: Annotated[tuple[Annotated[str, OneOf(MODELS)], ...], Items(distinct=True)]
+    seed: Seed
     phantom: PhantomParams
     validate: ValidateParams
     split: SplitParams
@@ -338,9 +200,10 @@ class Params:
     heart: ModelParams
     calcium: ModelParams
 
-    def __post_init__(self) -> None:
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """What only one of the models may have."""
         if self.calcium.augment.crop:
-            raise ParamsError("calcium.augment.crop must be 0: calcium windows lie around a whole heart.")
+            yield "calcium.augment.crop", "must be 0: calcium windows lie around a whole heart"
 
     def model(self, name: str) -> ModelParams:
         """Parameters of ``heart`` or ``calcium``."""
@@ -353,21 +216,58 @@ def load(path: Path = Path("params.yaml")) -> Params:
     """Read ``params.yaml``.
 
     Raises:
-        ParamsError: the file is absent, no YAML, or holds a key, type or value that is not understood.
+        ParamsError: the file is absent, no YAML 1.2 in UTF-8, or holds keys, types or values that are not
+            allowed, all of which are named.
     """
-    import yaml
-
+    path = Path(path)
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise ParamsError(f"{path} is absent; run from the project's folder.") from error
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is no YAML: {error}") from error
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read: {error.strerror}.") from error
+    return parse(content, where=str(path))
+
+
+def parse(content: bytes, *, where: str = "params.yaml") -> Params:
+    """Parameters out of the bytes of a ``params.yaml``; see `load`."""
+    document = parse_yaml(content, where)
+    raw = document.value
     if not isinstance(raw, dict):
-        raise ParamsError(f"{path} must hold keys and values.")
-    profiles = raw.pop("profiles", None)
-    name = raw.get("profile")
-    if not isinstance(profiles, dict) or name not in profiles:
-        known = ", ".join(profiles) if isinstance(profiles, dict) else "none"
-        raise ParamsError(f"{path}: profile «{name}» is not among profiles ({known}).")
-    return build(Params, {**raw, **profiles[name]}, where=str(path))
+        raise ParamsError(f"{where} must hold keys and values.")
+    profiles, name = raw.get("profiles"), raw.get("profile")
+    if not isinstance(profiles, dict) or not isinstance(name, str) or name not in profiles:
+        known = ", ".join(map(str, profiles)) if isinstance(profiles, dict) else "none"
+        line = document.lines.get(("profile",))
+        place = f"{where}, line {line}" if line else where
+        raise ParamsError(f"{place}: profile «{name}» is not among profiles ({known}).")
+    return _resolve(raw, profiles[name], name, document, where)
+
+
+def _resolve(raw: dict[str, Any], profile: Any, name: str, document: YamlDocument, where: str) -> Params:
+    def line_of(path: tuple[str, ...]) -> int | None:
+        if path and path[0] in PROFILED and path not in document.lines:
+            path = ("profiles", name, *path)
+        while path and path not in document.lines:
+            path = path[:-1]
+        return document.lines.get(path)
+
+    place = ("profiles", name)
+    if not isinstance(profile, dict):
+        raise FaultyParams([Fault(place, "must hold keys and values")], where, line_of)
+    faults = [
+        Fault((), f"the key «{key}» must be in a profile", (key,)) for key in PROFILED if key in raw
+    ] + [
+        Fault(place, f"the key «{key}» is not one of {', '.join(PROFILED)}", (str(key),))
+        for key in profile
+        if key not in PROFILED
+    ]
+    common = {key: value for key, value in raw.items() if key not in ("profiles", *PROFILED)}
+    chosen = {key: value for key, value in profile.items() if key in PROFILED}
+    try:
+        params = build(Params, common | chosen, where=where)
+    except FaultyParams as error:
+        faults += error.faults
+    if faults:
+        raise FaultyParams(faults, where, line_of)
+    return params

@@ -1,72 +1,249 @@
-"""Frozen dataclasses out of plain YAML or JSON data; what does not fit is named, with the nearest key."""
+"""Frozen dataclasses out of plain YAML or JSON data, with all that is wrong told at once.
+
+Fields say what they allow: ``Annotated[float, Range(0, 1)]``. A dataclass may add ``rules``, a method that
+yields what does not fit together.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import math
+import reprlib
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 from coronet.errors import ParamsError
 
+Path = tuple[str, ...]
+VERBS = ("is ", "must ", "names ")
+"""How a fault begins that goes on from the key's name."""
+_INVALID = object()
 
-def build(kind: Any, value: Any, *, where: str) -> Any:
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``; ``open_low`` and ``open_high`` leave the ends out."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def fault(self, value: float) -> str:
+        """What is wrong, or nothing."""
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return "" if above and below else f"is {value}; it must be {self}"
+
+    def __str__(self) -> str:
+        low = f"above {self.low:.10g}" if self.open_low else f"at least {self.low:.10g}"
+        return f"{low} and {'below' if self.open_high else 'at most'} {self.high:.10g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """One of a few names."""
+
+    names: tuple[str, ...]
+    hint: str = ""
+
+    def fault(self, value: str) -> str:
+        """What is wrong, or nothing."""
+        if value in self.names:
+            return ""
+        near = difflib.get_close_matches(value, self.names, n=1, cutoff=0.0)[0]
+        known = " or ".join(filter(None, [", ".join(self.names[:-1]), self.names[-1]]))
+        return f"«{value}» is not allowed; the nearest is «{near}» ({self.hint or known})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rising:
+    """A pair (lowest, highest); ``equal`` allows both to be the same."""
+
+    equal: bool = False
+
+    def fault(self, value: tuple[float, float]) -> str:
+        """What is wrong, or nothing."""
+        low, high = value
+        if low < high or (self.equal and low == high):
+            return ""
+        return f"is [{low:g}, {high:g}]; the first must be {'at most' if self.equal else 'below'} the second"
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """A list of one to ``most`` items, of which no two are alike where they must be ``distinct``."""
+
+    most: int = 1000
+    distinct: bool = False
+
+    def fault(self, value: tuple[Any, ...]) -> str:
+        """What is wrong, or nothing."""
+        if not 1 <= len(value) <= self.most:
+            return f"names {len(value)}; it must name at least one and at most {self.most}"
+        twice = [item for item in value if value.count(item) > 1] if self.distinct else []
+        return f"names «{twice[0]}» twice" if twice else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """What is wrong with the value at ``path``; ``key`` is one below it that a line number is wanted for."""
+
+    path: Path
+    text: str
+    key: Path = ()
+
+    def __str__(self) -> str:
+        joint = " " if self.text.startswith(VERBS) else ": "
+        return f"{'.'.join(self.path)}{joint if self.path else ''}{self.text}"
+
+
+class FaultyParams(ParamsError):
+    """Parameters with one fault or more."""
+
+    def __init__(
+        self, faults: Sequence[Fault], where: str = "", line_of: Callable[[Path], int | None] | None = None
+    ) -> None:
+        self.faults = tuple(faults)
+        told = []
+        for fault in self.faults:
+            line = line_of((*fault.path, *fault.key)) if line_of else None
+            told.append((f"line {line}" if line else "", str(fault)))
+        if len(told) == 1:
+            line, text = told[0]
+            place = ", ".join(filter(None, [where, line]))
+            super().__init__(f"{place}: {text}." if place else f"{text}.")
+            return
+        head = f"{where}: {len(told)} faults" if where else f"{len(told)} faults"
+        super().__init__("\n".join([head, *(f"  {': '.join(filter(None, item))}" for item in told)]))
+
+
+class Checked:
+    """Base of dataclasses that check fields and rules whenever one is made, `dataclasses.replace` included.
+
+    Raises:
+        FaultyParams: when made with values that are not allowed.
+    """
+
+    def __post_init__(self) -> None:
+        faults: list[Fault] = []
+        for name, hint in _hints(type(self)).items():
+            if not dataclasses.is_dataclass(hint):
+                _build(hint, getattr(self, name), (name,), faults)
+        faults += (
+            [] if faults else [Fault(tuple(filter(None, key.split("."))), text) for key, text in self.rules()]
+        )
+        if faults:
+            place = type(self).__name__.removesuffix("Params").lower()
+            raise FaultyParams([dataclasses.replace(item, path=(place, *item.path)) for item in faults])
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """Dotted field (or none), and how it does not fit the others."""
+        yield from ()
+
+
+def build(kind: Any, value: Any, *, where: str, line_of: Callable[[Path], int | None] | None = None) -> Any:
     """Make a value of type ``kind`` out of plain YAML data.
 
     Args:
-        kind: a dataclass, a tuple type, ``int``, ``float``, ``str`` or ``bool``.
+        kind: a dataclass.
         value: what YAML gave.
-        where: the place to name in an error, such as ``params.yaml: heart.loss``.
+        where: the place to name in an error, such as ``params.yaml``.
+        line_of: gives the line of a key by its path.
 
     Raises:
-        ParamsError: unknown or missing key, or a value of the wrong type.
+        FaultyParams: unknown or missing keys, values of the wrong type or out of range; all of them.
     """
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
+    faults: list[Fault] = []
+    built = _build(kind, value, (), faults)
+    if faults:
+        raise FaultyParams(faults, where, line_of)
+    return built
+
+
+def _build(kind: Any, value: Any, path: Path, faults: list[Fault]) -> Any:
+    """The value, or `_INVALID` after its faults were noted."""
     origin = typing.get_origin(kind)
-    if origin is tuple:
-        return _build_tuple(typing.get_args(kind), value, where)
+    if origin is Annotated:
+        plain, *limits = typing.get_args(kind)
+        built = _build(plain, value, path, faults)
+        if built is not _INVALID and (
+            found := next(filter(None, (item.fault(built) for item in limits)), "")
+        ):
+            return _note(faults, path, found)
+        return built
     if origin in (typing.Union, types.UnionType):
-        choices = typing.get_args(kind)
-        if value is None and type(None) in choices:
-            return None
-        return build(next(choice for choice in choices if choice is not type(None)), value, where=where)
+        choice = next(item for item in typing.get_args(kind) if item is not type(None))
+        return None if value is None else _build(choice, value, path, faults)
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, value, path, faults)
+    if origin is tuple:
+        return _build_tuple(typing.get_args(kind), value, path, faults)
+    return _build_plain(kind, value, path, faults)
+
+
+def _build_plain(kind: type, value: Any, path: Path, faults: list[Fault]) -> Any:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        return number if math.isfinite(number) else _note(faults, path, f"is {number}; it must be finite")
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise ParamsError(f"{where} must be {kind.__name__}, not {value!r}.")
+    return _note(faults, path, f"must be {kind.__name__}, not {_shown(value)}")
 
 
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
+def _build_dataclass(kind: Any, value: Any, path: Path, faults: list[Fault]) -> Any:
     if not isinstance(value, Mapping):
-        raise ParamsError(f"{where} must hold keys and values, not {value!r}.")
-    hints = typing.get_type_hints(kind)
+        return _note(faults, path, f"must hold keys and values, not {_shown(value)}")
+    before = len(faults)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in value:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)[0]
-            raise ParamsError(f"{where}: there is no key «{key}»; the nearest is «{near}».")
-    missing = [
-        name
-        for name, field in fields.items()
-        if name not in value
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ParamsError(f"{where}: the key «{missing[0]}» is missing.")
-    joint = "." if where.count(":") else ": "
-    return kind(**{key: build(hints[key], item, where=f"{where}{joint}{key}") for key, item in value.items()})
+            _note(faults, path, f"there is no key «{key}»; the nearest is «{near}»", key=(str(key),))
+    for name, field in fields.items():
+        if name not in value and field.default is field.default_factory is dataclasses.MISSING:
+            _note(faults, path, f"the key «{name}» is missing")
+    hints = _hints(kind)
+    built = {
+        name: _build(hints[name], value[name], (*path, name), faults) for name in fields if name in value
+    }
+    if len(faults) > before:
+        return _INVALID
+    try:
+        return kind(**built)
+    except FaultyParams as error:
+        # their first place is the name of the dataclass
+        faults += [dataclasses.replace(item, path=(*path, *item.path[1:])) for item in error.faults]
+        return _INVALID
 
 
-def _build_tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+def _build_tuple(items: tuple[Any, ...], value: Any, path: Path, faults: list[Fault]) -> Any:
     if not isinstance(value, list | tuple):
-        raise ParamsError(f"{where} must be a list, not {value!r}.")
+        return _note(faults, path, f"must be a list, not {_shown(value)}")
     if len(items) == 2 and items[1] is Ellipsis:
-        return tuple(build(items[0], item, where=where) for item in value)
+        items = (items[0],) * len(value)
     if len(items) != len(value):
-        raise ParamsError(f"{where} must have {len(items)} values, not {len(value)}.")
-    return tuple(build(kind, item, where=where) for kind, item in zip(items, value, strict=True))
+        return _note(faults, path, f"must have {len(items)} values, not {len(value)}")
+    built = tuple(_build(kind, item, path, faults) for kind, item in zip(items, value, strict=True))
+    return _INVALID if any(item is _INVALID for item in built) else built
+
+
+def _note(faults: list[Fault], path: Path, text: str, *, key: Path = ()) -> Any:
+    faults.append(Fault(path, text, key))
+    return _INVALID
+
+
+def _shown(value: Any) -> str:
+    return reprlib.repr(value)
+
+
+@functools.cache
+def _hints(kind: Any) -> Mapping[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)

@@ -20,6 +20,7 @@ from coronet.ledger.package import PATCH
 from coronet.ledger.record import flatten
 from coronet.ledger.registry import LOST, PAIR, Version
 from coronet.networks.builder import SPEC
+from coronet.strict_yaml import parse_yaml
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -191,18 +192,14 @@ def _parts(carried: integrity.Carried) -> dict[str, Any]:
 
 
 def _profile(content: bytes) -> str:
-    import yaml
-
-    return str((yaml.safe_load(content) or {}).get("profile", "")) if content else ""
+    return str((parse_yaml(content, "params.yaml").value or {}).get("profile", "")) if content else ""
 
 
 def _differences(
     params: Mapping[str, Any] | None, content: bytes, profile: str, model: str
 ) -> tuple[Difference, ...]:
     """Parameters of a training that a ``params.yaml`` has otherwise; compared as plain values."""
-    import yaml
-
-    raw = (yaml.safe_load(content) or {}) if content and params else {}
+    raw = (parse_yaml(content, "params.yaml").value or {}) if content and params else {}
     default = raw.get("profiles", {}).get(profile or raw.get("profile"), {}).get(model)
     if not params or not default:
         return ()

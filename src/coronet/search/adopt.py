@@ -18,6 +18,7 @@ from coronet.search import database, space
 from coronet.search.plan import check_bound, make_plan
 from coronet.search.result import StudyResult, read_study
 from coronet.search.trials import TrialResult
+from coronet.strict_yaml import parse_yaml
 
 PARAMS, STUDIES = "params.yaml", "studies"
 PLACES = (
@@ -92,6 +93,7 @@ def adopt(study: str, project: Path = Path(), *, storage: str | None = None) -> 
     _check_clean(code)
     new = replace_values(text, {change.key: change.after for change in changes})
     _check_edit(text, new, changes)
+    config.parse(new.encode(), where=f"{PARAMS} with the winner")
     write_json(evidence, _evidence(result, best, changes, bound, code))
     write_text(project / PARAMS, new)
     return adopted
@@ -153,7 +155,7 @@ def _replace(text: str, start: int, end: int, new: str) -> str:
 def _yaml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(_yaml(item) for item in value)}]"
-    # YAML 1.1 reads 1e-05 as text; fixed point is a number in every version.
+    # programs that read YAML 1.1 take 1e-05 for text; fixed point is a number in every version
     return format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
 
 
@@ -176,12 +178,10 @@ def _check_clean(code: Code) -> None:
 
 def _check_edit(before: str, after: str, changes: tuple[Change, ...]) -> None:
     """Refuse an edit that would change anything else, as it would where YAML aliases share a value."""
-    import yaml
-
-    expected = yaml.safe_load(before)
+    expected = parse_yaml(before.encode(), PARAMS).value
     try:
-        found = yaml.safe_load(after)
-    except yaml.YAMLError:
+        found = parse_yaml(after.encode(), PARAMS).value
+    except ParamsError:
         found = None
     for change in changes:
         *path, last = change.key.split(".")
