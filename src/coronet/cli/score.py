@@ -169,7 +169,9 @@ def show_agreement(
         str | None, typer.Option("--id", help="Column that names the scans; none may be there twice.")
     ] = None,
     groups: Annotated[str, typer.Option(help="paper, aha or five.")] = "paper",
-    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap behind the intervals.")] = 1000,
+    resamples: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Of the bootstrap behind the intervals.")
+    ] = 1000,
     out: Annotated[Path | None, typer.Option(help="Folder for agreement.json, .png and .svg.")] = None,
     as_json: AsJson = False,
 ) -> None:
