@@ -28,12 +28,11 @@ def read(folder, write_dicom, picture, *, depths, thickness=5.0, between=None, s
     return read_scan(folder).volume
 
 
-def written(step: float, decimals: int, rounding, count: int = COUNT) -> list[str]:
-    """Even steps from -50.3 on, each written with so many decimals."""
+def written(step: float, decimals: int, rounding, count: int = COUNT, start: float = -50.3125) -> list[str]:
+    """Even steps, each written with so many decimals."""
     scale = 10**decimals
     return [
-        f"{rounding(round((-50.3125 + step * index) * scale, 6)) / scale:.{decimals}f}"
-        for index in range(count)
+        f"{rounding(round((start + step * index) * scale, 6)) / scale:.{decimals}f}" for index in range(count)
     ]
 
 
@@ -63,6 +62,26 @@ def test_rounded_positions_are_even_steps(tmp_path, write_dicom, picture, row, n
     tolerance = 1e-9 if nominal == "thickness" and decimals < 2 else 10**-decimals / (COUNT - 1)
     assert volume.spacing_mm[2] == pytest.approx(step, abs=tolerance)
     assert volume.shape[2] == COUNT
+
+
+def half_up(value: float) -> int:
+    return math.floor(value + 0.5)
+
+
+@pytest.mark.parametrize(
+    "row",  # step in mm, rounding, slice thickness
+    [
+        (step, rounding, thickness)
+        for step in (0.625, 1.25, 0.75)
+        for rounding in (round, half_up)
+        for thickness in (None, 5.0)
+    ],
+)
+def test_exact_ties_may_be_rounded_both_ways(tmp_path, write_dicom, picture, row):
+    step, rounding, thickness = row
+    depths = written(step, 1, rounding, start=-60.0)
+    volume = read(tmp_path, write_dicom, picture, depths=depths, thickness=thickness or step)
+    assert volume.spacing_mm[2] == pytest.approx(step, abs=0.1 / (COUNT - 1) if thickness else 1e-9)
 
 
 def test_the_spacing_between_slices_is_a_nominal_step_too(tmp_path, write_dicom, picture):

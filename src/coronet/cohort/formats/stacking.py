@@ -107,17 +107,15 @@ def _rounded_step(slices: Sequence[Picture], depths: np.ndarray) -> float | None
         """Width of the band around even steps that holds all positions; one digit where they are rounded."""
         return float(np.ptp(depths - step * index))
 
-    widest = digit * (1 + 1e-6)
+    widest = digit * (1 + 1e-3)
     reach = 2 * digit / index[-1]
     fitted = float(
         minimize_scalar(
             width, bounds=(mean - reach, mean + reach), method="bounded", options={"xatol": 1e-9}
         ).x
     )
-    if width(fitted) > widest:
-        return None
-    nominal = [step for step in slices[0].nominal_steps_mm if width(step) <= widest]
-    return nominal[0] if nominal else fitted
+    # Where exact ties were rounded both ways, the nominal step alone holds all positions.
+    return next((step for step in (*slices[0].nominal_steps_mm, fitted) if width(step) <= widest), None)
 
 
 def _common_spacing(pictures: Sequence[Picture]) -> tuple[float, float]:
