@@ -81,9 +81,12 @@ def annotate_draw(
     from coronet.annotate.library import annotate as draw
     from coronet.annotate.strokes import check_stroke_file
     from coronet.cohort.cases import CASE_PATTERN, scan_path
+    from coronet.cohort.identity import given_patient
     from coronet.errors import InputError
 
     case, kind = scan, _target(target)
+    if patient is not None:
+        given_patient(patient)
     check_stroke_file(strokes, target=kind)
     if not (CASE_PATTERN.fullmatch(scan) and scan_path(data, scan).exists()) and Path(scan).exists():
         case = _add(Path(scan), data, kind, strokes, patient)
