@@ -63,6 +63,24 @@ def ledger_verify(
         )
 
 
+@ledger.command("relocate")
+def ledger_relocate(as_json: AsJson = False) -> None:
+    """Let the database of MLFLOW_TRACKING_URI lead to the artifacts in mlruns/, after the project was moved.
+
+    The database in mlruns/ follows its folder by itself.
+    """
+    import json
+
+    from coronet.ledger import store
+
+    left = [str(folder) for folder in store.relocate(Path("mlruns"))]
+    if as_json:
+        typer.echo(json.dumps({"left": left}))
+        return
+    lines = [f"{folder} is absent; its addresses lead to mlruns/ now." for folder in left]
+    typer.echo("\n".join(lines or ["All addresses lead to folders that are there."]))
+
+
 @ledger.command("ui")
 def ledger_ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     """Open MLflow on 127.0.0.1 until it is stopped."""

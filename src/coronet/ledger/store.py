@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from coronet.errors import Busy, LedgerError
 from coronet.files import sqlite_url
+from coronet.ledger import locations
+from coronet.ledger.locations import artifact_location, check_locations
 from coronet.process import check_port
 
 if TYPE_CHECKING:
@@ -29,20 +31,21 @@ LOCK_SECONDS = 120
 
 def tracking_uri(mlruns: Path) -> str:
     """``MLFLOW_TRACKING_URI`` where it is set, else the SQLite database under ``mlruns``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(Path(mlruns) / "mlflow.db")
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(Path(mlruns) / locations.DATABASE)
 
 
 @contextlib.contextmanager
-def opened(mlruns: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[MlflowClient]:
+def opened(mlruns: Path, *, seconds: float = LOCK_SECONDS, checked: bool = True) -> Iterator[MlflowClient]:
     """A client of the ledger, held by one process at a time; a thread that holds it may open it again.
 
     Args:
         mlruns: the folder of the ledger.
         seconds: how long to wait for another process.
+        checked: whether to check where artifacts lie; see `coronet.ledger.locations`.
 
     Raises:
         Busy: another process held it all the while.
-        LedgerError: MLflow cannot be reached.
+        LedgerError: MLflow cannot be reached, or its artifacts are in a folder that is absent.
     """
     import filelock
 
@@ -62,7 +65,10 @@ def opened(mlruns: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[MlflowCli
     except filelock.Timeout as error:
         raise Busy(f"{mlruns} is in use by another process since {seconds:g} s; wait for it.") from error
     try:
-        yield MlflowClient(tracking_uri=tracking_uri(mlruns))
+        uri = tracking_uri(mlruns)
+        if checked:
+            check_locations(uri, mlruns)
+        yield MlflowClient(tracking_uri=uri)
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException) as error:
         where = re.sub(r"//[^/@]*@", "//", tracking_uri(mlruns))
         reason = " ".join(str(error).split())[:300]
@@ -77,8 +83,18 @@ def experiment_id(client: MlflowClient, name: str, mlruns: Path) -> str:
     if found is not None:
         return found.experiment_id
     local = not tracking_uri(mlruns).startswith("http")
-    place = (Path(mlruns) / "artifacts" / name).resolve().as_uri() if local else None
+    place = artifact_location(mlruns, name) if local else None
     return client.create_experiment(name, artifact_location=place)
+
+
+def relocate(mlruns: Path) -> tuple[Path, ...]:
+    """Let a database of several projects lead to the artifacts in ``mlruns``; returns where it led to.
+
+    Raises:
+        LedgerError: MLflow is a server, or cannot be reached.
+    """
+    with opened(mlruns, checked=False):
+        return locations.relocate(tracking_uri(mlruns), Path(mlruns))
 
 
 def serve(mlruns: Path, *, port: int) -> None:
