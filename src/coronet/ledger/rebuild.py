@@ -38,7 +38,7 @@ LINEAGE = (
 
 
 def restore(client: MlflowClient, project: Path) -> tuple[Synced, ...]:
-    """Make the versions and aliases that the promotion log tells of and the registry lacks.
+    """Make the versions and aliases that the promotion log tells of and the registry lacks, or their bytes.
 
     A version whose weights neither ``build/`` nor DVC's cache nor its remote holds is made all the same, so
     that numbers and lineage stay; it carries the tag ``bytes_lost`` until a later call finds them.
@@ -58,7 +58,9 @@ def restore(client: MlflowClient, project: Path) -> tuple[Synced, ...]:
         for entry in sorted(registered, key=lambda item: item.version):
             known = present.get(entry.version)
             if known is not None and known.tags.get(LOST) != "true":
-                continue
+                if registry.holds_bytes(client, known):
+                    continue
+                registry.mark_lost(client, known)
             if model == PAIR:
                 _restore_pair(client, project, entry, known)
             else:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coronet.config import MODELS
 from coronet.errors import InputError, LedgerError
 from coronet.files import replacing_folder, sha256_file, write_bytes
 from coronet.ledger import store
@@ -170,6 +171,24 @@ def fill(client: MlflowClient, version: Version, folder: Path, *, about: str) ->
     client.log_artifacts(version.run_id, str(folder), PACKAGE)
     client.update_model_version(version.model, str(version.number), description=about)
     client.delete_model_version_tag(version.model, str(version.number), LOST)
+
+
+def holds_bytes(client: MlflowClient, version: Version) -> bool:
+    """Whether the files that loading a version needs lie where MLflow looks for them."""
+    from coronet.ledger.golden import GOLDEN
+    from coronet.networks.builder import SPEC, WEIGHTS
+
+    parts, whole = (MODELS, {"MLmodel"}) if version.model == PAIR else (("fit",), {"MLmodel", GOLDEN})
+    wanted = {PACKAGE: whole} | {f"{PACKAGE}/artifacts/{part}": {WEIGHTS, SPEC} for part in parts}
+    return all(
+        names <= {item.path.rpartition("/")[2] for item in client.list_artifacts(version.run_id, folder)}
+        for folder, names in wanted.items()
+    )
+
+
+def mark_lost(client: MlflowClient, version: Version) -> None:
+    """Tag a version whose bytes are gone, until `fill` brings them back."""
+    client.set_model_version_tag(version.model, str(version.number), LOST, "true")
 
 
 def download(client: MlflowClient, version: Version, part: str, to: Path) -> Path:

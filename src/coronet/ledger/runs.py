@@ -148,7 +148,10 @@ def ensure_run(
         if kept is None or run.info.run_id != kept.info.run_id:
             client.delete_run(run.info.run_id)
     if whole:
-        return Synced(record.model, record.fingerprint, kept.info.run_id, created=False, kind=record.kind)
+        lacks = not _holds_artifacts(client, kept.info.run_id, record)
+        if lacks:
+            _write_artifacts(client, kept.info.run_id, record)
+        return Synced(record.model, record.fingerprint, kept.info.run_id, created=lacks, kind=record.kind)
     begun = kept or create_run(client, experiment, record, code or code_tags(project))
     _complete(client, begun, record, project)
     return Synced(record.model, record.fingerprint, begun.info.run_id, created=True, kind=record.kind)
@@ -244,6 +247,13 @@ def _complete(client: MlflowClient, run: Run, record: Record, project: Path) -> 
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     if run.info.status != "FINISHED":
         client.set_terminated(run_id)
+
+
+def _holds_artifacts(client: MlflowClient, run_id: str, record: Record) -> bool:
+    """Whether no file of a run is gone; a folder of artifacts can be lost while the database is kept."""
+    wanted = {*record.files, *record.tables}
+    folders = {path.rpartition("/")[0] for path in wanted}
+    return wanted <= {item.path for folder in folders for item in client.list_artifacts(run_id, folder)}
 
 
 def _write_artifacts(client: MlflowClient, run_id: str, record: Record) -> None:

@@ -25,6 +25,7 @@ DEFAULTS = {
     # a server that is away is given up after seconds, not after minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
+_opened_last: list[str] = []
 LOCK_SECONDS = 120
 """How long a second process waits for the first: opening a fresh database from two at once corrupts it."""
 
@@ -66,6 +67,7 @@ def opened(mlruns: Path, *, seconds: float = LOCK_SECONDS, checked: bool = True)
         raise Busy(f"{mlruns} is in use by another process since {seconds:g} s; wait for it.") from error
     try:
         uri = tracking_uri(mlruns)
+        _forget_other_ledger(uri)
         if checked:
             check_locations(uri, mlruns)
         yield MlflowClient(tracking_uri=uri)
@@ -75,6 +77,18 @@ def opened(mlruns: Path, *, seconds: float = LOCK_SECONDS, checked: bool = True)
         raise LedgerError(f"MLflow ({where}) failed: {reason}. Is MLFLOW_TRACKING_URI right?") from error
     finally:
         lock.release()
+
+
+def _forget_other_ledger(uri: str) -> None:
+    """Drop what MLflow remembers of another ledger that this process has opened.
+
+    It keeps places of artifacts by the id of the run, and a copy of a project has the same runs.
+    """
+    from mlflow.tracking._tracking_service import utils
+
+    if _opened_last and _opened_last != [uri]:
+        utils._artifact_repos_cache.clear()
+    _opened_last[:] = [uri]
 
 
 def experiment_id(client: MlflowClient, name: str, mlruns: Path) -> str:

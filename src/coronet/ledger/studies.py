@@ -94,10 +94,15 @@ def write(record: StudyRecord, mlruns: Path, *, pictures: Path | None = None, di
                 client.delete_run(known.info.run_id)
             _write_trial(client, experiment, parent, record, trial)
         _write_best(client, parent, record)
-        if pictures is not None and client.get_run(parent).data.tags.get(DIGEST) != digest:
+        if pictures is not None and not _holds_pictures(client, parent, digest):
             client.log_artifacts(parent, str(pictures))
             client.set_tag(parent, DIGEST, digest)
     return parent
+
+
+def _holds_pictures(client: MlflowClient, parent: str, digest: str) -> bool:
+    """Whether the pictures of a study are there, and of what it holds now."""
+    return client.get_run(parent).data.tags.get(DIGEST) == digest and bool(client.list_artifacts(parent))
 
 
 def _parent(client: MlflowClient, experiment: str, record: StudyRecord) -> str:
