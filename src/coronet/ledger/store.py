@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from coronet.errors import Busy, LedgerError
 from coronet.files import sqlite_url
 from coronet.ledger import locations
-from coronet.ledger.locations import artifact_location, check_locations
 from coronet.process import check_port
 
 if TYPE_CHECKING:
@@ -25,9 +24,9 @@ DEFAULTS = {
     # a server that is away is given up after seconds, not after minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
-_opened_last: list[str] = []
 LOCK_SECONDS = 120
 """How long a second process waits for the first: opening a fresh database from two at once corrupts it."""
+_opened_last: list[str] = []
 
 
 def tracking_uri(mlruns: Path) -> str:
@@ -69,7 +68,7 @@ def opened(mlruns: Path, *, seconds: float = LOCK_SECONDS, checked: bool = True)
         uri = tracking_uri(mlruns)
         _forget_other_ledger(uri)
         if checked:
-            check_locations(uri, mlruns)
+            locations.check_locations(uri, mlruns)
         yield MlflowClient(tracking_uri=uri)
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException) as error:
         where = re.sub(r"//[^/@]*@", "//", tracking_uri(mlruns))
@@ -97,7 +96,7 @@ def experiment_id(client: MlflowClient, name: str, mlruns: Path) -> str:
     if found is not None:
         return found.experiment_id
     local = not tracking_uri(mlruns).startswith("http")
-    place = artifact_location(mlruns, name) if local else None
+    place = locations.artifact_location(mlruns, name) if local else None
     return client.create_experiment(name, artifact_location=place)
 
 
