@@ -7,7 +7,7 @@ Every stage reads and writes only what ``dvc.yaml`` names for it. How long it to
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +15,10 @@ from pathlib import Path
 
 from coronet.config import MODELS, Params, load
 from coronet.errors import StageError
+from coronet.files import append_line
 from coronet.fingerprint import fingerprint, hash_tree
 
+logger = logging.getLogger("coronet")
 DATA = Path("data")
 BUILD = Path("build")
 MLRUNS = Path(os.environ.get("DVC_ROOT", ".")) / "mlruns"
@@ -119,9 +121,11 @@ def timed(stage: str) -> Iterator[None]:
     started = time.perf_counter()
     yield
     entry = {"stage": stage, "seconds": round(time.perf_counter() - started, 2)}
-    MLRUNS.mkdir(parents=True, exist_ok=True)
-    with (MLRUNS / "timings.jsonl").open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(entry) + "\n")
+    try:
+        append_line(MLRUNS / "timings.jsonl", entry)
+    except OSError as error:
+        # hours of training must not fail by it
+        logger.warning("the time of %s is not kept: %s", stage, error)
 
 
 @contextlib.contextmanager

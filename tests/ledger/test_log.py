@@ -142,6 +142,15 @@ def test_half_a_line_is_told_and_mended(tmp_path, caplog):
     assert log.verify(tmp_path) == ()
 
 
+def test_a_last_line_that_lacks_its_break_alone_is_whole(tmp_path):
+    content = fill(tmp_path, 3)
+    (tmp_path / LOG).write_bytes(content[:-1])
+    assert [fault.line for fault in log.verify(tmp_path)] == [3] and len(log.read(tmp_path)) == 3
+    log.append(tmp_path, Event("promoted", "heart", 2))
+    assert (tmp_path / LOG).read_bytes().startswith(content)
+    assert len(log.read(tmp_path)) == 4 and log.verify(tmp_path) == ()
+
+
 def test_mending_alone_leaves_a_whole_log_as_it_is(tmp_path):
     content = fill(tmp_path, 2)
     log.mend(tmp_path)

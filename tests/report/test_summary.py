@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from coronet.files import write_json
+from coronet.errors import StageError
+from coronet.files import append_line, write_json
 from coronet.report.page import number, signed
 from coronet.report.summary import read_summary
 
@@ -55,3 +58,35 @@ def test_what_rounding_leaves_is_zero(tmp_path):
     assert figures["Agatston, bias (95 % limits)"] == "+0.0 (0.0 … 0.0)"
     assert figures["risk groups, κ · linear κ"] == "0.000 · 1.000"
     assert (number(noise, 3), signed(noise, 1), signed(-0.04)) == ("0.000", "+0.0", "+0")
+
+
+@pytest.mark.parametrize(
+    "torn", [b'{"stage": "sc', b'{"stage": "score"}', b'{"stage": "score", "seconds": "6', b"\xc3"]
+)
+def test_a_torn_line_of_the_timings_does_not_hide_the_others(tmp_path, coronet, torn):
+    figures_of(tmp_path, [[4, 0], [0, 9]])
+    timings = tmp_path / "mlruns" / "timings.jsonl"
+    append_line(timings, {"stage": "train@heart", "seconds": 90})
+    timings.write_bytes(timings.read_bytes() + torn)
+    assert read_summary(tmp_path).minutes == (("train@heart", 1.5),)
+    append_line(timings, {"stage": "score", "seconds": 30})
+    assert read_summary(tmp_path).minutes == (("train@heart", 1.5), ("score", 0.5))
+    done = coronet(tmp_path, "summary", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["minutes"][1] == ["score", 0.5]
+    assert "passed over: 1" in done.stderr
+
+
+def test_the_tables_are_printed_in_ascii_too(tmp_path, coronet):
+    figures_of(tmp_path, [[4, 0], [0, 9]])
+    done = coronet(tmp_path, "summary", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and not done.stderr
+    assert "risk groups, kappa" in done.stdout and "-> 1-100" in done.stdout
+    done = coronet(tmp_path, "summary", "--json", PYTHONIOENCODING="ascii")
+    assert any("κ" in item["name"] for item in json.loads(done.stdout)["figures"])
+
+
+@pytest.mark.parametrize("content", [{}, [], {"groups": {"confusion": [[1]], "names": ["0"]}}])
+def test_damaged_scores_are_named(tmp_path, content):
+    write_json(tmp_path / "build" / "scores" / "metrics.json", content)
+    with pytest.raises(StageError, match=r"metrics.json is damaged.*dvc repro score"):
+        read_summary(tmp_path)

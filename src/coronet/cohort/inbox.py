@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from coronet.cohort.formats import dicom
 from coronet.cohort.formats.listing import files_under, is_absent, is_content
 from coronet.cohort.reader import LOADERS, Scan, read_scan, read_series, suffix_of
 from coronet.errors import InputError, UnreadableScan
+from coronet.files import append_line, read_lines
 
 LOOSE = "."
 """Name of the entry that stands for the files of the folder itself."""
@@ -141,11 +140,8 @@ class Journal:
         self._path = path
         self._records: dict[tuple[str, str], dict[str, Record]] = {}
         self._whole: set[tuple[str, str]] = set()
-        for line in path.read_bytes().splitlines() if path.exists() else ():
-            try:
-                self._apply(json.loads(line))
-            except ValueError:
-                continue
+        for event in read_lines(path, keys=("entry", "stamp")):
+            self._apply(event)
 
     def is_whole(self, entry: Entry) -> bool:
         """Whether every scan of the entry has been taken to its end."""
@@ -177,18 +173,15 @@ class Journal:
 
     def _write(self, entry: Entry, **event: Any) -> None:
         event |= {"entry": entry.name, "stamp": entry.stamp}
-        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            # A line that was cut off must not swallow this one.
-            stream.write("\n" + json.dumps(event) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_line(self._path, event, mode=0o600)
         self._apply(event)
 
     def _apply(self, event: dict[str, Any]) -> None:
         key = event["entry"], event["stamp"]
         if event.get("whole"):
             self._whole.add(key)
+            return
+        if "label" not in event:
             return
         self._records.setdefault(key, {})[event["label"]] = Record(
             scan=event.get("scan", ""), reason=event.get("reason", ""), starts=event.get("starts", 0)

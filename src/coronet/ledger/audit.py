@@ -77,8 +77,7 @@ def audit(project: Path = Path(), *, mend: bool = False) -> Audit:
                 drifted += drift(client, project, model)
                 if mend:
                     set_by_log(client, project, model)
-    path = project / log.LOG
-    lines = path.read_bytes().count(b"\n") if path.exists() else 0
+    lines = log.count_lines(project)
     committed = min(lines, read_committed(project, log.LOG).count(b"\n"))
     return Audit(lines, committed, faults, tuple(drifted), bool(drifted) and mend, unfinished)
 

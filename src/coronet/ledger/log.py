@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from coronet.errors import InputError
-from coronet.files import exclusive, sync_folder
+from coronet.files import exclusive, sync_folder, write_all
 from coronet.fingerprint import canonical
 from coronet.ledger.code import read_committed
 
@@ -139,6 +139,11 @@ def read(project: Path) -> tuple[Entry, ...]:
     return tuple(_parse(line, number) for number, line in enumerate(_split(Path(project) / LOG)[0], start=1))
 
 
+def count_lines(project: Path) -> int:
+    """How many whole lines there are."""
+    return len(_split(Path(project) / LOG)[0])
+
+
 def verify(project: Path) -> tuple[Fault, ...]:
     """Find edited, missing and moved lines.
 
@@ -150,6 +155,9 @@ def verify(project: Path) -> tuple[Fault, ...]:
     if torn:
         what = f"Line {len(whole) + 1} is cut off: a kill while it was written, or a hand."
         faults = (*faults, Fault(len(whole) + 1, what))
+    elif _lacks_break(Path(project) / LOG):
+        what = f"Line {len(whole)} lacks its line break, which the next command that writes adds."
+        faults = (*faults, Fault(len(whole), what))
     known, _ = _lines(read_committed(project, LOG))
     for number, line in enumerate(known, start=1):
         if number > len(whole):
@@ -189,9 +197,21 @@ def _split(path: Path) -> tuple[tuple[bytes, ...], bytes]:
 
 
 def _lines(content: bytes) -> tuple[tuple[bytes, ...], bytes]:
-    """Whole lines, and what follows the last line break."""
+    """Whole lines, and half a line at the end; one that lacks nothing but its line break is whole."""
     *whole, rest = content.split(b"\n")
-    return tuple(whole), rest
+    return ((*whole, rest), b"") if _is_intact(rest, len(whole) + 1) else (tuple(whole), rest)
+
+
+def _lacks_break(path: Path) -> bool:
+    return path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
+
+
+def _is_intact(line: bytes, number: int) -> bool:
+    try:
+        entry = _parse(line, number)
+    except InputError:
+        return False
+    return _encode(entry) == line and entry.sha256 == _digest(entry)
 
 
 def _chain(lines: tuple[bytes, ...]) -> tuple[tuple[Entry, ...], tuple[Fault, ...]]:
@@ -236,12 +256,10 @@ def _write(path: Path, entries: tuple[Entry, ...], event: Event) -> Entry:
     event = dataclasses.replace(event, details=canonical(event.details))
     entry = Entry(len(entries) + 1, time, event, previous, "")
     entry = dataclasses.replace(entry, sha256=_digest(entry))
+    line = (b"\n" if _lacks_break(path) else b"") + _encode(entry) + b"\n"
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        line = _encode(entry) + b"\n"
-        if os.write(handle, line) != len(line):
-            raise InputError(f"{LOG}: the disk is full; make room and run the command again.")
-        os.fsync(handle)
+        write_all(handle, line, path)
     finally:
         os.close(handle)
     if not entries:

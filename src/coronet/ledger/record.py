@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from coronet.files import read_json, sha256_file
+from coronet.files import read_json, read_lines, sha256_file
 from coronet.fingerprint import canonical, dvc_md5, fingerprint
 from coronet.ledger.lock import Lock, data_hashes
 
@@ -212,8 +212,8 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def read_history(path: Path) -> Iterator[tuple[str, int, float]]:
     """Metric, epoch and value out of ``history.jsonl``."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        yield from epoch_metrics(json.loads(line))
+    for entry in read_lines(path, keys=("epoch",), whole=True):
+        yield from epoch_metrics(entry)
 
 
 def epoch_metrics(entry: Mapping[str, Any]) -> Iterator[tuple[str, int, float]]:

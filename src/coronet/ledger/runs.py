@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coronet.config import MODELS
-from coronet.files import read_json
+from coronet.files import read_json, read_lines
 from coronet.fingerprint import dvc_md5
 from coronet.ledger import store
 from coronet.ledger.code import read_code
@@ -201,13 +201,8 @@ def code_tags(project: Path) -> dict[str, str]:
 
 def system_samples(work: Path) -> list[tuple[str, int, float, int]]:
     """What the machine did during a training, out of its work folder; nothing where that is gone."""
-    path = work / SYSTEM
     samples = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
+    for entry in read_lines(work / SYSTEM, keys=("time", "step", "metrics")):
         for key, value in entry["metrics"].items():
             samples.append((key, entry["step"], value, entry["time"]))
     return samples

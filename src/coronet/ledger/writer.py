@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coronet.files import append_line, read_lines
 from coronet.ledger import runs, store
 from coronet.ledger.lock import read_lock
 from coronet.ledger.record import TRAINING, Record, epoch_metrics, lineage, params_sha256, text_params
@@ -121,10 +122,13 @@ def _sample(stream: _Stream) -> None:
     metrics = {f"system/{key}": value for key, value in monitor.aggregate_metrics().items()} | _gpu()
     path = stream.work / runs.SYSTEM
     if stream.samples == 0 and path.exists():
-        stream.samples = path.read_text(encoding="utf-8").count("\n")
+        stream.samples = len(read_lines(path))
     entry = {"time": int(time.time() * 1000), "step": stream.samples, "metrics": metrics}
-    with path.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(entry) + "\n")
+    try:
+        append_line(path, entry)
+    except OSError as error:
+        # epochs are told all the same
+        logger.warning("%s", error)
     stream.metrics += [(key, stream.samples, value, entry["time"]) for key, value in metrics.items()]
     stream.samples += 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from coronet.cohort.split import read_split
 from coronet.cohort.volume import read_nifti
 from coronet.config import MODELS, Params
 from coronet.errors import StageError
-from coronet.files import read_json, replacing_folder, sha256_file
+from coronet.files import read_json, read_lines, replacing_folder, sha256_file
 from coronet.report import charts
 from coronet.report.drawn import DrawnSection, drawn_section
 from coronet.report.notices import describe_floors, describe_test_set
@@ -242,8 +241,7 @@ def _view(case: Case, row: CaseScore, scores: Path) -> CaseView:
 def _curves(fit: Path, model: str) -> tuple[Curve, ...]:
     if not (fit / "history.jsonl").exists():
         raise StageError(f"{fit} holds no training; run `dvc repro train@{model}` first.")
-    lines = (fit / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    history = [json.loads(line) for line in lines]
+    history = read_lines(fit / "history.jsonl", keys=("epoch", "loss"), whole=True)
     outcome = read_json(fit / "metrics.json")
     metric, best = outcome["metric"], outcome["best_epoch"]
     epochs = [entry["epoch"] for entry in history]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coronet.errors import StageError
-from coronet.files import read_json
+from coronet.files import read_json, read_lines
 from coronet.report.notices import describe_floors, describe_test_set
 from coronet.score.agreement import share_of_confusion
 
@@ -45,26 +45,29 @@ class Summary:
 
     def to_json(self) -> str:
         """One JSON object."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        return json.dumps(dataclasses.asdict(self))
 
 
 def read_summary(project: Path) -> Summary:
     """Read the figures of the last run.
 
     Raises:
-        StageError: there is no result yet.
+        StageError: there is no result yet, or it is damaged.
     """
     if not (project / SCORES).exists():
         raise StageError(f"{SCORES} is absent; `dvc repro` writes it.")
-    scores = read_json(project / SCORES)
-    confusion, sources = scores["groups"]["confusion"], scores.get("sources", {})
-    return Summary(
-        figures=tuple(_figures(scores)),
-        groups=tuple(scores["groups"]["names"]),
-        confusion=tuple(tuple(row) for row in confusion),
-        minutes=tuple(_minutes(project / TIMINGS)),
-        notices=tuple(filter(None, (describe_floors(project / "build"), describe_test_set(sources)[1]))),
-    )
+    scores, minutes = read_json(project / SCORES), tuple(_minutes(project / TIMINGS))
+    try:
+        tested = describe_test_set(scores.get("sources", {}))[1]
+        return Summary(
+            figures=tuple(_figures(scores)),
+            groups=tuple(scores["groups"]["names"]),
+            confusion=tuple(tuple(row) for row in scores["groups"]["confusion"]),
+            minutes=minutes,
+            notices=tuple(filter(None, (describe_floors(project / "build"), tested))),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StageError(f"{SCORES} is damaged or of another version; `dvc repro score` writes it.") from error
 
 
 def _figures(scores: dict[str, Any]) -> list[Figure]:
@@ -100,11 +103,11 @@ def _number(value: float | None, digits: int = 3) -> str:
 def _minutes(timings: Path) -> Sequence[tuple[str, float]]:
     """The last time of every stage; one that ran again moves to the end."""
     last: dict[str, float] = {}
-    if timings.exists():
-        for line in timings.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            last.pop(entry["stage"], None)
-            last[entry["stage"]] = entry["seconds"] / 60
+    for entry in read_lines(timings, keys=("stage", "seconds")):
+        stage, seconds = str(entry["stage"]), entry["seconds"]
+        if isinstance(seconds, int | float):
+            last.pop(stage, None)
+            last[stage] = seconds / 60
     return [(stage, round(minutes, 2)) for stage, minutes in last.items()]
 
 
