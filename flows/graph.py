@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from coronet.errors import Busy, StageError
-from coronet.files import exclusive
+from coronet.errors import StageError
 from coronet.lists import check_list
 
 
@@ -54,7 +51,7 @@ def read_waves(targets: Sequence[str] = ()) -> list[list[Node]]:
                 wanted |= {below for stage in wanted for below in networkx.descendants(graph, stage)}
                 graph = graph.subgraph(wanted)
     except DvcException as error:
-        raise StageError(f"DVC cannot read its graph: {error}") from error
+        raise StageError(f"DVC cannot read its graph: {' '.join(str(error).split())}") from error
 
     def node(stage: Any) -> Node:
         needs = frozenset(item.addressing for item in networkx.descendants(graph, stage))
@@ -62,21 +59,3 @@ def read_waves(targets: Sequence[str] = ()) -> list[list[Node]]:
 
     generations = networkx.topological_generations(graph.reverse())
     return [sorted(map(node, wave), key=lambda item: item.name) for wave in generations]
-
-
-def mend_lock() -> bool:
-    """Remove DVC's list of who reads and writes what, where a kill has cut it off; DVC would refuse to run.
-
-    Whoever writes it holds the lock beside it; so does this. Returns whether anything was amiss.
-    """
-    folder = Path(".dvc/tmp")
-    content = folder / "rwlock"
-    if not content.exists():
-        return False
-    with contextlib.suppress(Busy), exclusive(folder / "rwlock.lock"):
-        try:
-            json.loads(content.read_text(encoding="utf-8"))
-        except ValueError:
-            content.unlink()
-            return True
-    return False

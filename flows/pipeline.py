@@ -26,7 +26,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from coronet.config import MODELS
 from coronet.errors import CoronetError
 from coronet.files import exclusive
-from graph import Node, mend_lock, read_waves
+from coronet.repository import remove_broken_rwlock
+from graph import Node, read_waves
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import TaskRun
@@ -154,8 +155,7 @@ def pipeline(
 
 def _run_waves(targets: Sequence[str], side_by_side: int) -> list[str]:
     """Run what is out of date, wave by wave; messages of what failed, after which nothing is begun."""
-    if mend_lock():
-        get_run_logger().warning("DVC's list of locks was cut off by a kill; it is made anew.")
+    remove_broken_rwlock()
     waves = read_waves(targets)
     found = status(return_state=True)
     if not found.is_completed():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from coronet.cohort.cases import scan_files
 from coronet.config import MODELS
 from coronet.errors import InputError, StageError
+from coronet.repository import remove_broken_rwlock
 from coronet.stages import BUILD, DATA, MLRUNS, params, timed, workers
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def _draw_phantoms() -> None:
 def _reproduce() -> None:
     from coronet.ledger import tracker
 
+    remove_broken_rwlock()
     with timed("dvc repro"):
         done = subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False)
     if done.returncode != 0:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from coronet.config import MODELS
 from coronet.errors import LedgerError
 from coronet.ledger import log, registry, standing, store
-from coronet.ledger.code import read_committed
+from coronet.ledger.code import missing_commit, read_committed
 from coronet.ledger.log import Fault
 from coronet.ledger.registry import CHAMPION, PREVIOUS
 
@@ -27,6 +27,7 @@ class Audit:
         faults: of the log.
         drift: sentences of aliases that are others than the log tells.
         mended: whether the drift was mended.
+        unchecked: why the log could not be compared with git; empty where it was.
         unfinished: models with a move that was cut off; the next verb finishes it.
     """
 
@@ -36,6 +37,7 @@ class Audit:
     drift: tuple[str, ...]
     mended: bool
     unfinished: tuple[str, ...]
+    unchecked: str = ""
 
     @property
     def ok(self) -> bool:
@@ -51,6 +53,8 @@ class Audit:
         state = "the chain holds" if not self.faults else f"{len(self.faults)} faults"
         found = [f"{log.LOG}: {self.entries} lines, {self.committed} of them committed; {state}."]
         found += [fault.what for fault in self.faults]
+        if self.unchecked:
+            found.append(f"Lines cut off from the end would not be found without git. {self.unchecked}")
         found += [f"{sentence} {'Mended.' if self.mended else ''}".strip() for sentence in self.drift]
         found += [f"A move of {model} was cut off; its next verb finishes it." for model in self.unfinished]
         return found
@@ -79,7 +83,15 @@ def audit(project: Path = Path(), *, mend: bool = False) -> Audit:
                     set_by_log(client, project, model)
     lines = log.count_lines(project)
     committed = min(lines, read_committed(project, log.LOG).count(b"\n"))
-    return Audit(lines, committed, faults, tuple(drifted), bool(drifted) and mend, unfinished)
+    return Audit(
+        entries=lines,
+        committed=committed,
+        faults=faults,
+        drift=tuple(drifted),
+        mended=bool(drifted) and mend,
+        unfinished=unfinished,
+        unchecked=missing_commit(project),
+    )
 
 
 def drift(client: MlflowClient, project: Path, model: str) -> tuple[str, ...]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import subprocess
 from pathlib import Path
 
+SECONDS = 60
+"""How long git may take to answer."""
 OWN_RECORDS = ("dvc.lock", "promotions.jsonl")
 """Written by the machinery itself, so a change in them is no change of the code."""
 RUNNING = ("src", "flows", "params.yaml", "dvc.yaml", "data.dvc", "pyproject.toml")
@@ -17,14 +21,16 @@ class Code:
     """State of the working tree.
 
     Attributes:
-        commit: of ``HEAD``; empty where nothing is committed or there is no git.
+        commit: of ``HEAD``; empty where git names none.
         changed: files that differ from it, relative to the project, sorted.
         patch: what ``git apply`` needs to make the working tree out of the commit.
+        reason: why git names no commit, and what helps, as a sentence; empty where it names one.
     """
 
     commit: str
     changed: tuple[str, ...]
     patch: str = ""
+    reason: str = ""
 
     @property
     def dirty(self) -> bool:
@@ -39,14 +45,36 @@ def read_code(project: Path, *, patch: bool = False) -> Code:
         project: the project's folder.
         patch: whether to fill `Code.patch`.
     """
-    commit = _git(project, "rev-parse", "HEAD").strip()
+    commit = _git(project, "rev-parse", "--verify", "--quiet", "HEAD").strip()
     if not commit:
-        return Code("", ())
+        return Code("", (), reason=missing_commit(project))
     prefix = _git(project, "rev-parse", "--show-prefix").strip()
     tracked = _listed(project, "diff", "--name-only", "--relative", "-z", "HEAD")
     new = _listed(project, "ls-files", "--others", "--exclude-standard", "-z", "--", *RUNNING)
     changed = tuple(sorted({*tracked, *new} - set(OWN_RECORDS)))
     return Code(commit, changed, _patch(project, changed, new, prefix) if patch else "")
+
+
+def missing_commit(project: Path) -> str:
+    """Why git names no commit of a folder, and what helps; empty where it names one."""
+    try:
+        done = _run(project, "rev-parse", "HEAD")
+    except FileNotFoundError:
+        return "git is not installed, or not on the PATH; install it."
+    except subprocess.TimeoutExpired:
+        return f"git did not answer in {SECONDS} s; see what `git status` says."
+    said = done.stderr.decode("utf-8", "replace").strip()
+    if done.returncode == 0:
+        return ""
+    if "dubious ownership" in said:
+        advice = re.search(r"git config --global --add safe\.directory .*", said)
+        command = f"`{advice[0].strip()}`" if advice else "`git status`, which says how to trust it"
+        return f"The repository belongs to another user, so git does not read it; run {command}."
+    if "not a git repository" in said:
+        return "The project lies in no git repository; `git init`, then `git add` and `git commit`."
+    if "ambiguous argument 'HEAD'" in said or "unknown revision" in said:
+        return "The project has no commit; `git add` and `git commit`."
+    return f"git fails ({' '.join(said.split())[:200]}); see what `git status` says."
 
 
 def read_committed(project: Path, path: str, *, revision: str = "HEAD") -> bytes:
@@ -75,9 +103,15 @@ def _git(project: Path, *arguments: str, accept: tuple[int, ...] = (0,)) -> str:
 
 
 def _ask(project: Path, *arguments: str, accept: tuple[int, ...] = (0,)) -> bytes:
-    command = ["git", "-C", str(project), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=60)
-    except FileNotFoundError:
+        done = _run(project, *arguments)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
         return b""
     return done.stdout if done.returncode in accept else b""
+
+
+def _run(project: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = ["git", "-C", str(project), *arguments]
+    # its messages are told apart by their words
+    environment = os.environ | {"LC_ALL": "C", "LANGUAGE": ""}
+    return subprocess.run(command, capture_output=True, check=False, timeout=SECONDS, env=environment)

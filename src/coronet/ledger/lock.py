@@ -6,16 +6,20 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from coronet.errors import StageError
 from coronet.files import replacing_folder
 from coronet.fingerprint import dvc_md5
 
 logger = logging.getLogger("coronet")
 LOCK = "dvc.lock"
+CONFLICT = re.compile(rb"^(<{7}|={7}|>{7})( .*)?\r?$", re.MULTILINE)
+"""A line that git puts into a file that two sides have changed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,25 +69,65 @@ class Lock:
 
 
 def read_lock(project: Path) -> Lock:
-    """Read ``dvc.lock``; one without stages where there is no file."""
+    """Read ``dvc.lock``; one without stages where there is no file.
+
+    Raises:
+        StageError: DVC did not write it so; names the line of a merge conflict.
+    """
+    path = Path(project) / LOCK
+    content = _read_yaml(path)
+    if content is None:
+        return Lock({})
+    stages = content.get("stages", {}) if isinstance(content, dict) else content
+    if not isinstance(stages, dict | None) or not all(map(_is_stage, (stages or {}).values())):
+        raise StageError(f"{path} is not as DVC writes it; {_restore(path)}")
+    return Lock(stages or {})
+
+
+def _restore(path: Path) -> str:
+    return f"take one side by `git checkout --ours {path.name}` or `--theirs`, or undo by `git restore`."
+
+
+def _is_stage(stage: Any) -> bool:
+    return isinstance(stage, dict) and all(_are_entries(stage.get(side, [])) for side in ("deps", "outs"))
+
+
+def _are_entries(entries: Any) -> bool:
+    return isinstance(entries, list) and all(
+        isinstance(entry, dict) and isinstance(entry.get("path"), str) for entry in entries
+    )
+
+
+def _read_yaml(path: Path) -> Any:
+    """What a file of DVC holds; None where it is absent or empty."""
     import yaml
 
-    path = Path(project) / LOCK
     if not path.exists():
-        return Lock({})
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return Lock((yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}).get("stages") or {})  # noqa: S506
+        return None
+    content = path.read_bytes()
+    if found := CONFLICT.search(content):
+        line = content.count(b"\n", 0, found.start()) + 1
+        raise StageError(f"{path} has the marks of a merge conflict in line {line}; {_restore(path)}")
+    try:
+        return yaml.load(content.decode("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StageError(f"{path} is no YAML ({reason}); {_restore(path)}") from error
 
 
 def data_hashes(project: Path, lock: Lock, model: str) -> dict[str, str]:
-    """DVC's md5 of ``data/ct`` and ``data/masks`` as the model's training saw them."""
-    import yaml
+    """DVC's md5 of ``data/ct`` and ``data/masks`` as the model's training saw them.
 
+    Raises:
+        StageError: ``data.dvc`` is asked and is not as DVC writes it.
+    """
     names = ("data/ct", "data/masks")
     hashes = {name: lock.input(f"prepare@{model}", name) for name in names}
     tracked = Path(project) / "data.dvc"
-    if not all(hashes.values()) and tracked.exists():
-        outs = yaml.safe_load(tracked.read_text(encoding="utf-8"))["outs"]
+    if not all(hashes.values()) and (content := _read_yaml(tracked)) is not None:
+        outs = content.get("outs") if isinstance(content, dict) else None
+        if not _are_entries(outs):
+            raise StageError(f"{tracked} is not as DVC writes it; {_restore(tracked)}")
         hashes |= {out["path"]: str(out.get("md5", "")) for out in outs if out["path"] in names}
     return {name: value for name, value in hashes.items() if value}
 

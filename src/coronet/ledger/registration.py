@@ -99,7 +99,7 @@ def _check_code(code: Code, *, allow_dirty: bool) -> None:
     if not code.dirty or allow_dirty:
         return
     if not code.commit:
-        raise InputError("The project has no commit; `git commit` first, or say --allow-dirty.")
+        raise InputError(f"{code.reason} Or say --allow-dirty, which registers without a commit.")
     named = ", ".join(code.changed[:5]) + (" and others" if len(code.changed) > 5 else "")
     raise InputError(
         f"The working tree differs from its commit ({named}); `git commit` first, or say --allow-dirty, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+logger = logging.getLogger("coronet")
 CONTENT, KIND = "coronet.content", "coronet.kind"
 BATCH = 900
 """Metrics a request; MLflow takes 1000 at most."""
@@ -196,6 +198,8 @@ def write_metrics(client: MlflowClient, run_id: str, metrics: Iterable[tuple[str
 def code_tags(project: Path) -> dict[str, str]:
     """Commit of the working tree, and whether it differs from it."""
     code = read_code(project)
+    if code.reason:
+        logger.warning("the run is written without a commit: %s", code.reason)
     return {"git_commit": code.commit, "git_dirty": str(code.dirty).lower()}
 
 
