@@ -67,7 +67,9 @@ def read_summary(project: Path) -> Summary:
             notices=tuple(filter(None, (describe_floors(project / "build"), tested))),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StageError(f"{SCORES} is damaged or of another version; `dvc repro score` writes it.") from error
+        raise StageError(
+            f"{SCORES} is damaged or of another version; `dvc repro score` writes it."
+        ) from error
 
 
 def _figures(scores: dict[str, Any]) -> list[Figure]:
