@@ -51,7 +51,11 @@ def read_waves(targets: Sequence[str] = ()) -> list[list[Node]]:
                 wanted |= {below for stage in wanted for below in networkx.descendants(graph, stage)}
                 graph = graph.subgraph(wanted)
     except DvcException as error:
-        raise StageError(f"DVC cannot read its graph: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise StageError(
+            f"DVC cannot read its graph: {reason}. Where that file has the marks of a merge conflict, resolve"
+            " them; `git restore` brings back the file that was committed."
+        ) from error
 
     def node(stage: Any) -> Node:
         needs = frozenset(item.addressing for item in networkx.descendants(graph, stage))

@@ -72,7 +72,8 @@ def open_storage(project: Path, url: str | None = None, *, space: SearchParams |
                     connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
             shown = _without_password(url)
-            raise SearchError(f"The study database {shown} cannot be opened: {error}") from error
+            reason = str(error).partition("\n")[0]
+            raise SearchError(f"The study database {shown} cannot be opened: {reason}") from error
     return storage
 
 
