@@ -15,8 +15,8 @@ from pathlib import Path
 
 from coronet.config import MODELS, Params, load
 from coronet.errors import StageError
-from coronet.files import append_line
 from coronet.fingerprint import fingerprint, hash_tree
+from coronet.jsonl import append_line
 
 logger = logging.getLogger("coronet")
 DATA = Path("data")

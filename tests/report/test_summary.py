@@ -7,7 +7,8 @@ import json
 import pytest
 
 from coronet.errors import StageError
-from coronet.files import append_line, write_json
+from coronet.files import write_json
+from coronet.jsonl import append_line
 from coronet.report.page import number, signed
 from coronet.report.summary import read_summary
 

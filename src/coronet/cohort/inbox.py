@@ -12,7 +12,7 @@ from coronet.cohort.formats import dicom
 from coronet.cohort.formats.listing import files_under, is_absent, is_content
 from coronet.cohort.reader import LOADERS, Scan, read_scan, read_series, suffix_of
 from coronet.errors import InputError, UnreadableScan
-from coronet.files import append_line, read_lines
+from coronet.jsonl import append_line, read_lines
 
 LOOSE = "."
 """Name of the entry that stands for the files of the folder itself."""

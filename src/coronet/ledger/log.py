@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from coronet.errors import InputError
-from coronet.files import exclusive, sync_folder, write_all
+from coronet.files import exclusive, sync_folder
 from coronet.fingerprint import canonical
+from coronet.jsonl import write_all
 from coronet.ledger.code import read_committed
 
 logger = logging.getLogger("coronet")

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from coronet.files import read_json, read_lines, sha256_file
+from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical, dvc_md5, fingerprint
+from coronet.jsonl import read_lines
 from coronet.ledger.lock import Lock, data_hashes
 
 TRAINING, PRETRAINING, PAIR = "training", "pretraining", "pair"

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coronet.config import MODELS
-from coronet.files import read_json, read_lines
+from coronet.files import read_json
 from coronet.fingerprint import dvc_md5
+from coronet.jsonl import read_lines
 from coronet.ledger import store
 from coronet.ledger.code import read_code
 from coronet.ledger.lock import Lock, read_lock

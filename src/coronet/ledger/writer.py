@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coronet.files import append_line, read_lines
+from coronet.jsonl import append_line, read_lines
 from coronet.ledger import runs, store
 from coronet.ledger.lock import read_lock
 from coronet.ledger.record import TRAINING, Record, epoch_metrics, lineage, params_sha256, text_params

@@ -14,7 +14,8 @@ from coronet.cohort.split import read_split
 from coronet.cohort.volume import read_nifti
 from coronet.config import MODELS, Params
 from coronet.errors import StageError
-from coronet.files import read_json, read_lines, replacing_folder, sha256_file
+from coronet.files import read_json, replacing_folder, sha256_file
+from coronet.jsonl import read_lines
 from coronet.report import charts
 from coronet.report.drawn import DrawnSection, drawn_section
 from coronet.report.notices import describe_floors, describe_test_set

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from coronet.errors import StageError
-from coronet.files import read_json, read_lines
+from coronet.files import read_json
+from coronet.jsonl import read_lines
 from coronet.report.notices import describe_floors, describe_test_set
 from coronet.score.agreement import share_of_confusion
 

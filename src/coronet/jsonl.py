@@ -1,0 +1,90 @@
+"""Files of JSON lines that are only ever added to, and outlive a line that was cut off."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from coronet.errors import InputError
+
+logger = logging.getLogger("coronet")
+
+
+def append_line(path: Path, value: Mapping[str, Any], *, mode: int = 0o666) -> None:
+    """Append an object as a line of JSON, synced to the disk; the folder is made where it is absent.
+
+    A line before it that was cut off, by a kill or a full disk, is ended first and so swallows nothing.
+
+    Args:
+        path: the file.
+        value: plain JSON data.
+        mode: permissions of a new file.
+
+    Raises:
+        OSError: the line could not be written whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(value).encode() + b"\n"
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
+    try:
+        size = os.lseek(handle, 0, os.SEEK_END)
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        write_all(handle, line, path)
+    finally:
+        os.close(handle)
+
+
+def write_all(handle: int, content: bytes, path: Path) -> None:
+    """Write bytes to an open file and sync it.
+
+    Raises:
+        OSError: not all of it could be written; names ``path``.
+    """
+    try:
+        if os.write(handle, content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(handle)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def read_lines(path: Path, *, keys: Collection[str] = (), whole: bool = False) -> tuple[dict[str, Any], ...]:
+    """Read the objects of a file of JSON lines, oldest first; none where there is no file.
+
+    Args:
+        path: the file.
+        keys: what every object must hold.
+        whole: refuse the file if a line is damaged. Without it such a line is passed over and counted in the
+            log: a kill or a full disk has cut it off.
+
+    Raises:
+        InputError: a line is damaged, or the file is absent, and ``whole`` is set.
+    """
+    path = Path(path)
+    if whole and not path.exists():
+        raise InputError(f"{path} is absent.")
+    found, damaged = [], []
+    for number, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else (), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if isinstance(entry, dict) and all(key in entry for key in keys):
+            found.append(entry)
+        else:
+            damaged.append(number)
+    if damaged and whole:
+        raise InputError(f"{path}: line {damaged[0]} is damaged; make the file anew, or restore it.")
+    if damaged:
+        logger.warning("%s: damaged lines were passed over: %d", path.name, len(damaged))
+    return tuple(found)
