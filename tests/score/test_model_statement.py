@@ -265,6 +265,18 @@ def test_a_scan_that_was_learned_from_is_told_everywhere(
     assert ("which scans were used is not recorded" in spoken) == (part is None)
 
 
+def test_phantoms_are_told_of_a_scan_that_was_learned_from_too(make_build):
+    build = make_build(figures=GOOD, cases=PHANTOMS)
+    models = {
+        model: origin_of(load_scoring_model(str(build / model / "fit"), part=model))
+        for model in ("heart", "calcium")
+    }
+    found = state_models(models, {"heart": "train", "calcium": "none"})
+    assert found.title.startswith("The networks were trained on this scan")
+    assert "must not be believed on patients" in found.text
+    assert "The heart network learned from this very scan." in found.text
+
+
 def test_page_json_and_terminal_lead_with_what_a_poor_model_reached(make_build, make_chest, tmp_path):
     build = make_build(figures=BAD, scans={"train": [], "tune": []}, verdicts={"calcium": SPARED})
     write_nifti(tmp_path / "mine.nii", make_chest([((20.0, 10.0, 4.0), 350)]).ct)

@@ -50,9 +50,15 @@ class ModelStatement:
         return next((TITLES[caution] for caution in self.cautions if caution in TITLES), "")
 
     @property
+    def facts(self) -> tuple[str, ...]:
+        """What stands below the title: of phantoms, where it is another caution that gave the title."""
+        origins = (TITLES[caution] for caution in (PHANTOM, ORIGIN_UNKNOWN) if caution in self.cautions)
+        return (*(text for text in origins if text != self.title), *self.sentences)
+
+    @property
     def lines(self) -> tuple[str, ...]:
-        """The title, where there is one, and the sentences."""
-        return tuple(filter(None, (self.title, *self.sentences)))
+        """The title, where there is one, and the facts."""
+        return tuple(filter(None, (self.title, *self.facts)))
 
     @property
     def text(self) -> str:
