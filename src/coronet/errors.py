@@ -14,7 +14,8 @@ CoronetError
 └── PromotionError       there is nothing to promote, or aliases and log contradict each other
 
 Every message says what is wrong, in which case or file, and what mends it. The command line prints the
-message without a traceback and ends with exit code 2.
+message without a traceback and ends with exit code 2; so it does where a file, the memory or the output fails
+(`coronet.terminal`). ``CORONET_TRACEBACK=1`` shows the traceback.
 """
 
 
