@@ -179,6 +179,21 @@ def test_what_is_explained_and_what_is_a_fault_of_the_program(error, words):
     assert (terminal.explain(wrapped) is None) == (words is None or isinstance(error, InputError))
 
 
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), True),
+        (OSError(errno.EDQUOT, "Quota exceeded"), True),
+        (RuntimeError("IoError(Os { code: 28, kind: StorageFull })"), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (RuntimeError("IoError(Os { code: 13, kind: PermissionDenied })"), False),
+        (ValueError("28"), False),
+    ],
+)
+def test_a_full_disk_is_known(error, full):
+    assert terminal.lacks_space(error) == full
+
+
 def test_databases_that_cannot_be_used_are_explained(tmp_path):
     (tmp_path / "mlflow.db").write_text("no database, but a text that is long enough" * 50)
     with sqlite3.connect(tmp_path / "mlflow.db") as database, pytest.raises(sqlite3.DatabaseError) as raised:

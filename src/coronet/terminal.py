@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 from coronet.errors import CoronetError
+from coronet.files import NO_SPACE
 
 FALLBACK = "coronet-fallback"
 """Name of the handler that `use_any_encoding` gives to both streams."""
@@ -123,6 +124,15 @@ def explain(error: BaseException) -> str | None:
         if found := RUST_ERROR.search(str(cause)):
             return _explain_os(int(found[1]), None, None)
     return None
+
+
+def lacks_space(error: BaseException) -> bool:
+    """Whether a disk or a quota is full, as far as the error and what it came from tell."""
+    for cause in _causes(error):
+        found = RUST_ERROR.search(str(cause))
+        if (int(found[1]) if found else getattr(cause, "errno", None)) in NO_SPACE:
+            return True
+    return False
 
 
 def use_any_encoding() -> None:

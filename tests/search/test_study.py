@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from pathlib import Path
@@ -141,6 +142,21 @@ def test_another_error_fails_the_trial_and_the_search_goes_on(make):
     assert [trial.state for trial in result.trials] == ["complete", "failed"]
     assert "StageError: The loss of epoch 1 is not a number" in result.trials[1].reason
     assert result.best.number == 0
+
+
+def test_a_full_disk_ends_the_search_and_spoils_no_trial(make, monkeypatch):
+    from coronet.search.objective import _Run
+
+    def full(run):
+        raise OSError(errno.ENOSPC, "No space left on device", "epoch-00001.safetensors")
+
+    project = make()
+    monkeypatch.setattr(_Run, "value", full)
+    with pytest.raises(OSError, match="No space left"):
+        search("heart", project, trials=1, track=False)
+    monkeypatch.undo()
+    trials = search("heart", project, trials=1, track=False).trials
+    assert [(trial.state, trial.retry_of) for trial in trials] == [("killed", ()), ("complete", (0,))]
 
 
 def test_checkpoints_go_when_their_trials_are_done(make):

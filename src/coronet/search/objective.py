@@ -17,6 +17,7 @@ from coronet.search.database import METRIC
 from coronet.search.folds import Fold
 from coronet.search.plan import Plan
 from coronet.search.trials import REASON, SAME_AS, TRAINED, TRAINING, WORKER
+from coronet.terminal import lacks_space
 
 logger = logging.getLogger("coronet")
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "alloc_failed")
@@ -34,6 +35,8 @@ class Objective:
             started: called once a trial is this worker's.
         """
         self._plan, self._worker, self._started = plan, worker, started
+        self.disk_full: Exception | None = None
+        """Why the last trial could not be trained, where nothing about it is to blame."""
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Train one trial, or go on with it where an earlier worker was killed."""
@@ -53,6 +56,10 @@ class Objective:
             raise
         except Exception as error:
             reason = describe(error)
+            if lacks_space(error):
+                # without a reason it counts as one whose worker was killed, and is taken up again
+                self.disk_full = error
+                raise
             if not is_memory(error):
                 trial.set_user_attr(REASON, reason)
                 raise

@@ -111,7 +111,11 @@ def _signed(lock: Path) -> Iterator[None]:
 
 
 def _one(study: optuna.Study, objective: Objective) -> TrialResult | None:
-    """Run one trial and return it, or None where another process took it for dead."""
+    """Run one trial and return it, or None where another process took it for dead.
+
+    Raises:
+        Exception: the disk is full; the trial is taken up again by a later search.
+    """
     ended: list[FrozenTrial] = []
     try:
         with warnings.catch_warnings():
@@ -127,6 +131,8 @@ def _one(study: optuna.Study, objective: Objective) -> TrialResult | None:
         logger.warning("another worker took this one for dead and has its trial now")
         return None
     _free_gpu()
+    if objective.disk_full is not None:
+        raise objective.disk_full
     (result,) = read_trials(ended, retries=0)
     logger.info("trial %d: %s", result.number, result.sentence)
     return result
