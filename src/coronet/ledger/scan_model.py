@@ -26,17 +26,17 @@ class ScanModel(PythonModel):
         import json
 
         from coronet.cohort.reader import read_scan
+        from coronet.score.expert import warning_lines
         from coronet.score.scan import score_scan
 
         rows = []
         for path in model_input["scan"]:
             scored = score_scan(read_scan(path), **self._models)
             answer = scored.to_json()
-            warnings = [f"Beware: {text}." for text in scored.warnings.values()]
             rows.append(
                 {
                     "agatston": float(scored.result.scores.agatston),
-                    "statement": " ".join([scored.statement.text, *warnings]),
+                    "statement": " ".join([scored.statement.text, *warning_lines(scored.warnings)]),
                     "score_json": json.dumps(answer),
                 }
             )

@@ -20,7 +20,7 @@ from coronet.score.agatston import ScoreResult, score_mask
 from coronet.score.intervals import Intervals, score_intervals
 from coronet.score.protocol import Protocol
 
-ANSWER = "score.json"
+SCORE = "score.json"
 USUAL_KV = 120.0
 
 
@@ -46,18 +46,14 @@ class ExpertScore:
     @property
     def warnings(self) -> dict[str, str]:
         """What speaks against the score: a short key and a sentence without a full stop for each."""
-        found = dict(self.mask_warnings) | {flag: FLAGS[flag] for flag in self.flags}
-        if self.facts.tube_kv not in (None, USUAL_KV):
-            found["tube_voltage"] = (
-                f"the scan was made at {self.facts.tube_kv:g} kV; 130 HU and the weights hold for 120 kV"
-            )
-        return found
+        flags = {flag: FLAGS[flag] for flag in self.flags}
+        return {**self.mask_warnings, **flags, **voltage_warnings(self.facts)}
 
     def lines(self, preset: str) -> list[str]:
         """The answer as text, with the risk group by ``preset``."""
         return [
             *score_lines(self.result, self.intervals, preset),
-            *(f"Beware: {text}." for text in self.warnings.values()),
+            *warning_lines(self.warnings),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -76,9 +72,24 @@ class ExpertScore:
 
     def write(self, folder: Path) -> Path:
         """Write ``score.json`` and return its path."""
-        path = Path(folder) / ANSWER
+        path = Path(folder) / SCORE
         write_json(path, self.to_json())
         return path
+
+
+def voltage_warnings(facts: ScanFacts) -> dict[str, str]:
+    """The warning of a scan at another tube voltage than 120 kV; none where the voltage is not known."""
+    if facts.tube_kv in (None, USUAL_KV):
+        return {}
+    return {
+        "tube_voltage": f"the scan was made at {facts.tube_kv:g} kV; 130 HU and the weights hold for "
+        f"{USUAL_KV:g} kV"
+    }
+
+
+def warning_lines(warnings: Mapping[str, str]) -> list[str]:
+    """Warnings as sentences to print below a score."""
+    return [f"Beware: {text}." for text in warnings.values()]
 
 
 def score_lines(result: ScoreResult, spread: Intervals, preset: str) -> list[str]:

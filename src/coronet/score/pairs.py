@@ -66,7 +66,8 @@ def read_pairs(
     """
     table = read_delimited(path)
     numeric, filled = _contents(table)
-    named = [_find(table, option, name) for option, name in _options(reference, predicted, id_column)]
+    options = {"--reference": reference, "--predicted": predicted, "--id": id_column}
+    named = [_find(table, option, name) for option, name in options.items()]
     wanted = [column for column in named if column is not None]
     if len(set(wanted)) < len(wanted):
         raise InputError(f"{path}: --reference, --predicted and --id must name different columns.")
@@ -79,10 +80,6 @@ def read_pairs(
             raise InputError(f"{table.path}: its first line is no heading; put the columns' names there.")
         reference_at, predicted_at = _choose(table, left, reference_at, predicted_at)
     return _read(table, reference_at, predicted_at, ids)
-
-
-def _options(reference: str | None, predicted: str | None, id_column: str | None):
-    return ("--reference", reference), ("--predicted", predicted), ("--id", id_column)
 
 
 def _find(table: DelimitedTable, option: str, name: str | None) -> int | None:

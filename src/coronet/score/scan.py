@@ -19,20 +19,14 @@ from coronet.files import write_json
 from coronet.floors import SCORE_FLOORS
 from coronet.networks.builder import LoadedModel
 from coronet.score.agatston import ScoreResult, score_mask
-from coronet.score.expert import USUAL_KV, score_lines
+from coronet.score.expert import SCORE, score_lines, voltage_warnings, warning_lines
 from coronet.score.intervals import Intervals, score_intervals
 from coronet.score.masks import Masks, ModelOrigin, find_masks, origin_of
 from coronet.score.model_statement import ModelStatement, find_scores, state_models
 from coronet.score.place import places_in_heart
 from coronet.score.protocol import PROTOCOLS, Protocol
 
-TUBE_VOLTAGE = "tube_voltage"
-MEANING = FLAGS | {
-    TUBE_VOLTAGE: f"the scan was not made at {USUAL_KV:g} kV, for which 130 HU and the weights hold",
-}
-"""Every flag in words; those that are not of `coronet.cohort.suitability` forbid nothing."""
-
-HEART, CALCIUM, SCORE = "heart.nii.gz", "calcium.nii.gz", "score.json"
+HEART, CALCIUM = "heart.nii.gz", "calcium.nii.gz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +36,8 @@ class ScanScore:
     Attributes:
         ct: the scan.
         facts: what may be kept of it.
-        warnings: reasons to be careful, keys of `MEANING`, and each in words.
+        warnings: reasons to be careful and each in words; those that are not of
+            `coronet.cohort.suitability.FLAGS` forbid nothing.
         masks: heart and calcium.
         result: the score.
         intervals: how the score moves with threshold and position.
@@ -74,13 +69,13 @@ class ScanScore:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Reasons to be careful, keys of `MEANING`."""
+        """Reasons to be careful, keys of `warnings`."""
         return tuple(self.warnings)
 
     def lines(self, preset: str) -> list[str]:
         """The answer as text, what it is worth first, with the risk group by ``preset``."""
-        spoken = [f"Beware: {text}." for text in self.warnings.values()]
-        return [*self.statement.lines, *score_lines(self.result, self.intervals, preset), *spoken]
+        scored = score_lines(self.result, self.intervals, preset)
+        return [*self.statement.lines, *scored, *warning_lines(self.warnings)]
 
     def to_json(self) -> dict[str, Any]:
         """What ``score.json`` holds, ``models`` first: no identifier, no file name and no path."""
@@ -155,8 +150,7 @@ def score_scan(
         check_suitable(warnings, force=force)
 
     masks = find_masks(ct, heart_model, calcium_model, check=check)
-    if facts.tube_kv not in (None, USUAL_KV):
-        warnings[TUBE_VOLTAGE] = MEANING[TUBE_VOLTAGE]
+    warnings |= voltage_warnings(facts)
     result = score_mask(
         ct,
         masks.calcium,
