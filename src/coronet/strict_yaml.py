@@ -10,7 +10,6 @@ import dataclasses
 import io
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from coronet.errors import ParamsError
@@ -33,16 +32,6 @@ class YamlDocument:
 
     value: Any
     lines: Mapping[tuple[str, ...], int]
-
-
-def read_yaml(path: Path) -> YamlDocument:
-    """Read a file; see `parse_yaml`."""
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ParamsError(f"{path} cannot be read: {error.strerror}.") from error
-    return parse_yaml(content, str(path))
 
 
 def parse_yaml(content: bytes, where: str) -> YamlDocument:
