@@ -106,6 +106,11 @@ def is_placeholder(text: object) -> bool:
     )
 
 
+def clean(text: object) -> str:
+    """A header value in one form; empty where it names nobody or stands for nothing."""
+    return "" if is_placeholder(text) else normalise(text)
+
+
 def is_unique_study(uid: object) -> bool:
     """Whether a StudyInstanceUID looks as a device writes it, so that it tells studies apart."""
     text = normalise(uid)
@@ -126,12 +131,11 @@ def identity_of(patient: object, study: object, name: object = "", birth_date: o
         study: StudyInstanceUID; the series of one study are of one patient.
         name, birth_date: tell patients of one StudyInstanceUID apart, where it was given to several.
     """
-    if not is_placeholder(patient):
-        return Identity(f"patient {normalise(patient)}", known=True)
+    if text := clean(patient):
+        return Identity(f"patient {text}", known=True)
     if not is_unique_study(study):
         return UNKNOWN
-    others = [normalise(text) for text in (name, birth_date) if not is_placeholder(text)]
-    return Identity(" ".join(["study", normalise(study), *others]))
+    return Identity(" ".join(filter(None, ["study", normalise(study), clean(name), clean(birth_date)])))
 
 
 def given_patient(text: str) -> Identity:
@@ -140,9 +144,9 @@ def given_patient(text: str) -> Identity:
     Raises:
         InputError: the text is blank or stands for nobody.
     """
-    if is_placeholder(text):
+    if not (cleaned := clean(text)):
         raise InputError(
             "--patient is blank or a placeholder such as REMOVED or 0000; give what tells this patient from "
             "others, or leave the option out."
         )
-    return Identity(f"patient {normalise(text)}", known=True)
+    return Identity(f"patient {cleaned}", known=True)

@@ -32,6 +32,7 @@ from coronet.cohort.formats.contrast_words import (
     UNDECIDED,
     WORDS,
 )
+from coronet.cohort.formats.pictures import many
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -168,11 +169,7 @@ def _kind(word: str) -> str:
 
 
 def _texts(dataset: Dataset, keyword: str) -> list[str]:
-    value = dataset.get(keyword)
-    if value is None:
-        return []
-    parts = [value] if isinstance(value, str | int | float) else list(value)
-    return [str(part) for part in parts if str(part).strip()]
+    return [str(part) for part in many(dataset.get(keyword)) if str(part).strip()]
 
 
 def _coded(dataset: Dataset, sequence: str) -> list[str]:

@@ -75,6 +75,15 @@ class UnreadableNumber(ValueError):
     """A field holds no number, or one that could mean several things; the message names the field."""
 
 
+def name_tag(tag: int | str) -> str:
+    """A tag, given by number or keyword, as errors name it: ``KVP (0018,0060)``."""
+    from pydicom.datadict import keyword_for_tag
+    from pydicom.tag import Tag
+
+    tag = Tag(tag)
+    return f"{keyword_for_tag(tag)} ({tag.group:04X},{tag.element:04X})"
+
+
 def plain_numbers(texts: Sequence[str], quantity: Quantity, *, comma_is_point: bool = False) -> list[str]:
     """Numbers as plain decimals with a point, in the unit of the field.
 
@@ -206,9 +215,8 @@ def _rewrite(item: _Element, *, comma_is_point: bool) -> None:
         text = "\\".join(plain_numbers(parts, quantity, comma_is_point=comma_is_point))
     except ValueError:
         if quantity.needed:
-            name = f"{item.keyword} ({raw.tag.group:04X},{raw.tag.element:04X})"
             raise UnreadableNumber(
-                f"{name} holds no number that can be read; correct it or export the files again"
+                f"{name_tag(raw.tag)} holds no number that can be read; correct it or export the files again"
             ) from None
         text = ""
     item.owner[raw.tag] = raw._replace(VR=dictionary_VR(raw.tag), value=text.encode(), length=len(text))

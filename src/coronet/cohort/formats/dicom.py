@@ -13,7 +13,7 @@ import numpy as np
 
 from coronet.cohort.formats.file_kind import has_preamble
 from coronet.cohort.formats.grouping import group_pictures
-from coronet.cohort.formats.identifiers import Identifiers, text_of
+from coronet.cohort.formats.identifiers import Identifiers, read_identifiers
 from coronet.cohort.formats.listing import files_under
 from coronet.cohort.formats.loaded import Loaded
 from coronet.cohort.formats.pictures import (
@@ -23,11 +23,12 @@ from coronet.cohort.formats.pictures import (
     NotDicom,
     NotUsable,
     Picture,
+    many,
     pictures_of,
 )
 from coronet.cohort.formats.pixels import Decoder
 from coronet.cohort.formats.stacking import sort_places, stack_affine
-from coronet.cohort.identity import Identity, identity_of, is_placeholder, normalise
+from coronet.cohort.identity import Identity, clean, identity_of
 from coronet.errors import UnreadableScan
 
 if TYPE_CHECKING:
@@ -254,30 +255,18 @@ def identity(series: Series) -> Identity:
 def _header(series: Series) -> Dataset:
     """Header of a slice that names the patient, or of the first one where none does."""
     headers = (item.dataset for item in series.pictures)
-    return next(filter(known_patient, headers), series.pictures[0].dataset)
-
-
-def known_patient(dataset: Dataset) -> str:
-    """PatientID, or an empty text where it names nobody in particular."""
-    patient = dataset.get("PatientID")
-    return "" if is_placeholder(patient) else normalise(patient)
+    return next((header for header in headers if clean(header.get("PatientID"))), series.pictures[0].dataset)
 
 
 def identifiers(series: Series) -> Identifiers:
     """What other objects of the same scan must share with it."""
-    dataset = _header(series)
-    return Identifiers(
-        patient=known_patient(dataset),
-        study=text_of(dataset, "StudyInstanceUID"),
-        frame_of_reference=text_of(dataset, "FrameOfReferenceUID"),
-        series=frozenset(filter(None, [text_of(dataset, "SeriesInstanceUID")])),
-    )
+    header = _header(series)
+    return read_identifiers(header, [header])
 
 
 def kernel_name(dataset: Dataset) -> str:
     """ConvolutionKernel where it looks like a kernel's name, else an empty text."""
-    value = dataset.get("ConvolutionKernel") or ""
-    first = str(value if isinstance(value, str) else next(iter(value), "")).strip()
+    first = str(next(iter(many(dataset.get("ConvolutionKernel"))), "")).strip()
     return first if KERNEL.fullmatch(first) else ""
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from coronet.cohort.formats.pictures import Picture
-from coronet.cohort.identity import is_placeholder, normalise
+from coronet.cohort.identity import clean
 
 KEYWORDS = {
     "patient": "PatientID",
@@ -76,13 +76,9 @@ def group_pictures(pictures: Iterable[Picture]) -> list[Group]:
 
 
 def _origin(raw: Sequence[str]) -> Origin:
-    def clean(field: str, text: str) -> str:
-        text = normalise(text)
-        if field == "name":
-            text = " ".join(text.replace("^", " ").casefold().split())
-        return "" if is_placeholder(text) else text
-
-    return Origin(**{field: clean(field, text) for field, text in zip(KEYWORDS, raw, strict=True)})
+    values = dict(zip(KEYWORDS, raw, strict=True))
+    values["name"] = values["name"].replace("^", " ").casefold()
+    return Origin(**{field: clean(text) for field, text in values.items()})
 
 
 def _rest(picture: Picture, origin: Origin) -> tuple[str, ...]:

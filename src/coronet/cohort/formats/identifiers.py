@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from coronet.cohort.identity import is_placeholder, normalise
+from coronet.cohort.identity import clean
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -43,7 +44,17 @@ class Identifiers:
         return bool(self.series and other.series) and not self.series & other.series
 
 
-def text_of(dataset: Dataset, keyword: str) -> str:
-    """A header value in one spelling; empty where it is absent or stands for nothing, such as ``0.0.0``."""
-    value = dataset.get(keyword)
-    return "" if is_placeholder(value) else normalise(value)
+def read_identifiers(dataset: Dataset, series: Iterable[Dataset]) -> Identifiers:
+    """Identifiers out of a header.
+
+    Args:
+        dataset: names patient, study and frame of reference.
+        series: each names a SeriesInstanceUID.
+    """
+    uids = (clean(item.get("SeriesInstanceUID")) for item in series)
+    return Identifiers(
+        patient=clean(dataset.get("PatientID")),
+        study=clean(dataset.get("StudyInstanceUID")),
+        frame_of_reference=clean(dataset.get("FrameOfReferenceUID")),
+        series=frozenset(filter(None, uids)),
+    )

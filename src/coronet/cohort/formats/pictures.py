@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coronet.cohort.formats.decimals import UnreadableNumber, last_digit, read_numbers
+from coronet.cohort.formats.decimals import UnreadableNumber, last_digit, name_tag, read_numbers
 from coronet.cohort.formats.file_kind import is_dicom
 from coronet.cohort.formats.silence import silence_libraries
 
@@ -163,16 +163,11 @@ def parse(path: Path) -> Dataset:
 
 def _parse_value(dataset: Dataset, tag: int) -> None:
     """Parse one element now, where faults are expected, and not at its first use."""
-    from pydicom.datadict import keyword_for_tag
-
     try:
         dataset[tag]
     except Exception as error:
         # As above.
-        raise Damaged(
-            f"{keyword_for_tag(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X}) cannot be parsed "
-            f"({type(error).__name__})"
-        ) from None
+        raise Damaged(f"{name_tag(tag)} cannot be parsed ({type(error).__name__})") from None
 
 
 def pictures_of(path: Path) -> tuple[Picture, ...]:
@@ -209,7 +204,7 @@ def _demand_ct(dataset: Dataset) -> None:
     palette = str(dataset.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR"
     if int(dataset.get("SamplesPerPixel", 1)) != 1 or palette:
         raise NotUsable("picture in colour")
-    kinds = {part for word in _many(dataset.get("ImageType")) for part in _words(str(word))}
+    kinds = {part for word in many(dataset.get("ImageType")) for part in _words(str(word))}
     for name, words in PICTURE_WORDS.items():
         if kinds.intersection(words):
             raise NotUsable(name)
@@ -248,7 +243,7 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
         return dataset.get(keyword)
 
     def vector(keyword: str, sequence: str, length: int) -> tuple[np.ndarray, tuple[float, ...]]:
-        written = _many(value(keyword, sequence))
+        written = many(value(keyword, sequence))
         numbers = np.asarray([float(number) for number in written])
         if numbers.shape != (length,) or not np.isfinite(numbers).all():
             raise Damaged(f"no {keyword}")
@@ -302,7 +297,8 @@ def _words(text: str) -> list[str]:
     return re.split(r"[\s_]+", text.upper())
 
 
-def _many(value) -> list:
+def many(value) -> list:
+    """The values of an element that may have one, several or none."""
     if value is None or value == "":
         return []
     return [value] if isinstance(value, str | int | float) else list(value)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from coronet.cohort.formats.decimals import name_tag
 from coronet.cohort.formats.pictures import Picture, parse
 from coronet.cohort.formats.silence import silence_libraries
 from coronet.cohort.volume import AIR_HU, HIGHEST_HU
@@ -249,6 +250,5 @@ def _whole_number(dataset: Dataset, keyword: str) -> int | None:
     except ValueError:
         number = 0.5
     if not number.is_integer():
-        tag = {"PixelPaddingValue": "(0028,0120)"}.get(keyword, "(0028,0121)")
-        raise Contradiction(f"{keyword} {tag} holds no number that can be read")
+        raise Contradiction(f"{name_tag(keyword)} holds no number that can be read")
     return int(number)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coronet.cohort.formats.dicom import known_patient
-from coronet.cohort.formats.identifiers import Identifiers, text_of
+from coronet.cohort.formats.identifiers import Identifiers, read_identifiers
 from coronet.cohort.formats.listing import files_under
 from coronet.cohort.formats.loaded import LPS_TO_RAS, Loaded, check_grid
 from coronet.cohort.formats.pictures import SEGMENTATIONS, Damaged, NotUsable, parse
@@ -65,7 +64,7 @@ def load(path: Path, grid: Volume, scan: Identifiers) -> Segmentation:
     silence_libraries()
     try:
         dataset = pydicom.dcmread(file)
-        drawn_on = _identifiers(dataset)
+        drawn_on = read_identifiers(dataset, dataset.get("ReferencedSeriesSequence") or ())
         conflict = scan.conflict(drawn_on)
         if not conflict:
             _fit_to_slices(dataset, grid, same_series=bool(scan.series & drawn_on.series))
@@ -124,16 +123,6 @@ def _layers(segmentation, path: Path) -> Iterator[tuple[Loaded, Mapping[int, str
         volume = segmentation.get_volume(segment_numbers=group, combine_segments=True, relabel=False)
         affine = check_grid(LPS_TO_RAS @ volume.affine, path)
         yield Loaded(np.asarray(volume.array), affine), {number: names[number] for number in group}
-
-
-def _identifiers(dataset: Dataset) -> Identifiers:
-    drawn_on = (text_of(item, "SeriesInstanceUID") for item in dataset.get("ReferencedSeriesSequence") or ())
-    return Identifiers(
-        patient=known_patient(dataset),
-        study=text_of(dataset, "StudyInstanceUID"),
-        frame_of_reference=text_of(dataset, "FrameOfReferenceUID"),
-        series=frozenset(filter(None, drawn_on)),
-    )
 
 
 def _fit_to_slices(dataset: Dataset, grid: Volume, *, same_series: bool) -> None:
