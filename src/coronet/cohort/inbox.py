@@ -10,13 +10,12 @@ from typing import Any
 
 from coronet.cohort.formats import dicom
 from coronet.cohort.formats.listing import files_under, is_absent, is_content
-from coronet.cohort.reader import LOADERS, Scan, read_scan, read_series, suffix_of
+from coronet.cohort.reader import Scan, is_volume, read_scan, read_series
 from coronet.errors import InputError, UnreadableScan
 from coronet.jsonl import append_line, read_lines
 
 LOOSE = "."
 """Name of the entry that stands for the files of the folder itself."""
-MASK_SUFFIX = ".seg.nrrd"
 ANONYMOUS = "the scan"
 """What errors call a scan here, since they go into tables and logs."""
 
@@ -62,10 +61,8 @@ def find_entries(folder: Path) -> tuple[Entry, ...]:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder of scans.")
     items = sorted(item for item in folder.iterdir() if is_content(item.name))
-    found = [
-        _entry(item.name, item, files_under(item)) for item in items if item.is_dir() or _is_volume(item)
-    ]
-    loose = [item for item in items if (item.is_file() or is_absent(item)) and not _is_volume(item)]
+    found = [_entry(item.name, item, files_under(item)) for item in items if item.is_dir() or is_volume(item)]
+    loose = [item for item in items if (item.is_file() or is_absent(item)) and not is_volume(item)]
     if loose:
         found.append(_entry(LOOSE, folder, loose))
     if not found:
@@ -79,7 +76,7 @@ def find_sources(entry: Entry) -> tuple[Source, ...]:
     if nested and not entry.path.is_dir():
         return (_volume(entry.path, entry.name),)
     files = files_under(entry.path) if nested else ()
-    found = [_volume(file, str(file.relative_to(entry.path))) for file in files if _is_volume(file)]
+    found = [_volume(file, str(file.relative_to(entry.path))) for file in files if is_volume(file)]
     series = dicom.find_series(entry.path, nested=nested)
     for item in series.series:
         nameless = dataclasses.replace(item, fault_files=())
@@ -102,12 +99,6 @@ def _lost(label: str, reason: str) -> Source:
         raise UnreadableScan(f"{ANONYMOUS}: {reason}")
 
     return Source(label, read)
-
-
-def _is_volume(file: Path) -> bool:
-    """Whether a file, or a link to one that is absent, has the name of a volume and not that of a mask."""
-    named = suffix_of(file) in LOADERS and not file.name.lower().endswith(MASK_SUFFIX)
-    return named and (file.is_file() or is_absent(file))
 
 
 def _entry(name: str, path: Path, files: Sequence[Path]) -> Entry:

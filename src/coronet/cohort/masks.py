@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.cohort.formats import metaimage, nifti, nrrd, segmentation
+from coronet.cohort.formats import nrrd, segmentation
 from coronet.cohort.formats.identifiers import Identifiers
 from coronet.cohort.formats.loaded import Loaded
 from coronet.cohort.placement import Placed, place
-from coronet.cohort.reader import suffix_of
+from coronet.cohort.reader import LOADERS, suffix_of
 from coronet.cohort.tissue import tissue_warnings
 from coronet.cohort.volume import Volume, to_ras
 from coronet.errors import InputError, UnreadableScan
@@ -196,10 +196,9 @@ def _read_layers(path: Path, grid: Volume, identifiers: Identifiers) -> tuple[li
     suffix = suffix_of(path)
     if path.is_file() and suffix in (".nrrd", ".nhdr"):
         return _nrrd_layers(path), {}
-    if path.is_file() and suffix in (".nii", ".nii.gz"):
-        return [_layer(nifti.load(path), {}, path)], {}
-    if path.is_file() and suffix in (".mha", ".mhd"):
-        return [_layer(metaimage.load(path), {}, path)], {}
+    if path.is_file() and suffix in LOADERS:
+        load, _ = LOADERS[suffix]
+        return [_layer(load(path), {}, path)], {}
     read = segmentation.load(path, grid, identifiers)
     warnings = {}
     if read.other_series:

@@ -17,6 +17,7 @@ from coronet.cohort.cases import ScanFacts
 from coronet.cohort.formats import dicom, metaimage, nifti, nrrd
 from coronet.cohort.formats.contrast import contrast_given
 from coronet.cohort.formats.identifiers import Identifiers
+from coronet.cohort.formats.listing import is_absent
 from coronet.cohort.formats.loaded import Loaded
 from coronet.cohort.identity import UNKNOWN, Identity
 from coronet.cohort.volume import AIR_HU, HIGHEST_HU, Volume, fit_dtype, to_ras
@@ -31,6 +32,7 @@ LOADERS = {
     ".mhd": (metaimage.load, "mha"),
 }
 """Volume files by suffix; everything else is taken for DICOM."""
+MASK_SUFFIX = ".seg.nrrd"
 
 MOST_LABELS = 64
 """A picture with no more values than this, none below zero, is a label map."""
@@ -57,6 +59,12 @@ def suffix_of(path: Path) -> str:
     """``.nii.gz`` and the last suffix of other names, in lower case."""
     name = Path(path).name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file, or a link to one that is absent, has the name of a volume and not that of a mask."""
+    named = suffix_of(path) in LOADERS and not path.name.lower().endswith(MASK_SUFFIX)
+    return named and (path.is_file() or is_absent(path))
 
 
 def read_scan(path: Path, *, series: int | str | None = None) -> Scan:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from coronet.cohort.formats import dicom
-from coronet.cohort.formats.listing import files_under, is_absent
+from coronet.cohort.formats.listing import files_under
 from coronet.cohort.identity import UNKNOWN, Identity
-from coronet.cohort.reader import LOADERS, Scan, read_scan, read_series, suffix_of
+from coronet.cohort.reader import LOADERS, Scan, is_volume, read_scan, read_series, suffix_of
 from coronet.errors import UnreadableScan
 
 
@@ -39,21 +39,12 @@ def find_scans(path: Path, *, series: int | str | None = None, refused: list[str
     Raises:
         UnreadableScan: there is no scan under it.
     """
-    if path.is_file() and suffix_of(path) in LOADERS:
-        return [ScanSource(str(path), lambda: read_scan(path))]
-    if series is not None or not path.is_dir():
-        if not path.exists():
-            return [ScanSource(str(path), lambda: read_scan(path))]
-        return [_series(dicom.choose(dicom.find_series(path), str(path), series), str(path))]
-    volumes = [
-        file
-        for file in files_under(path)
-        if suffix_of(file) in LOADERS
-        and not file.name.lower().endswith(".seg.nrrd")
-        and (file.is_file() or is_absent(file))
-    ]
+    if not path.exists() or (path.is_file() and suffix_of(path) in LOADERS):
+        return [_volume(path)]
     found = dicom.find_series(path)
-    sources = [ScanSource(str(file), lambda file=file: read_scan(file)) for file in volumes]
+    if series is not None or not path.is_dir():
+        return [_series(dicom.choose(found, str(path), series), str(path))]
+    sources = [_volume(file) for file in files_under(path) if is_volume(file)]
     several = len(found.series) > 1
     for number, item in enumerate(found.series, 1):
         sources.append(_series(item, f"{path} (series {number}: {item.summary})" if several else str(path)))
@@ -65,6 +56,10 @@ def find_scans(path: Path, *, series: int | str | None = None, refused: list[str
             f"{dicom.name_files(found.stray)}."
         )
     return sources
+
+
+def _volume(file: Path) -> ScanSource:
+    return ScanSource(str(file), lambda: read_scan(file))
 
 
 def _series(series: dicom.Series, where: str) -> ScanSource:

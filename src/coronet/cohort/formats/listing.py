@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from coronet.files import is_debris
@@ -33,7 +32,7 @@ def files_under(path: Path, *, nested: bool = True) -> tuple[Path, ...]:
             continue
         visited.add(here)
         found += [Path(folder) / name for name in sorted(names) if is_content(name)]
-    return tuple(file for file in [*found, *map(Path, locked)] if is_readable(file) or is_absent(file))
+    return tuple(file for file in [*found, *map(Path, locked)] if not is_special(file))
 
 
 def is_content(name: str) -> bool:
@@ -41,19 +40,11 @@ def is_content(name: str) -> bool:
     return not name.startswith(".") and not is_debris(name)
 
 
-def is_readable(path: Path) -> bool:
-    """Whether a path leads to a file or folder, not to a pipe, device or socket, nor to nothing."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+def is_special(path: Path) -> bool:
+    """Whether a path leads to a pipe, device or socket."""
+    return not (is_absent(path) or path.is_file() or path.is_dir())
 
 
 def is_absent(path: Path) -> bool:
     """Whether a path is a link to a file that is absent, or cannot be looked at."""
-    try:
-        path.stat()
-    except OSError:
-        return True
-    return False
+    return not os.path.exists(path)
