@@ -85,7 +85,7 @@ def test_a_projection_sees_nothing_outside_its_slab():
 
 def test_a_box_moves_image_outline_and_mark_together():
     ct, mask = scan_with(RIGHT_FRONT_HEAD)
-    box = pictures.box_around(mask, SPACING, margin_mm=8.0)
+    box = pictures.box_with_margin(mask, SPACING, margin_mm=8.0)
     assert box == (slice(26, 40), slice(20, 30), slice(14, 20))
     picture = pictures.axial(ct, 16, masks={"hit": mask}, box=box, marks=[("7", (35.5, 25.0, 16.0))])
     assert (picture.marks[0].x_mm, picture.marks[0].y_mm) == pytest.approx(outline_centre(picture, "hit"))
@@ -101,7 +101,7 @@ def test_the_mediastinal_window_is_400_about_40():
 def test_an_empty_mask_shows_the_whole_scan_and_no_outline():
     ct, mask = scan_with(RIGHT_FRONT_HEAD)
     nothing = np.zeros_like(mask)
-    assert pictures.box_around(nothing, SPACING, margin_mm=5.0) == pictures.whole(SHAPE)
+    assert pictures.box_with_margin(nothing, SPACING, margin_mm=5.0) == pictures.whole(SHAPE)
     assert pictures.axial(ct, 3, masks={"heart": nothing}).outlines == ()
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from coronet.cohort.pieces import box_around
 from coronet.cohort.volume import AIR_HU, Volume
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ EXTENT_MM = (70.0, 220.0)
 LEAST_BETWEEN_LUNGS = 0.4
 """Share of a heart with lung on both sides in its row; 0.86 and more in whole ones."""
 MOST_LUNG = 0.1
-"""Share of a heart below -300 HU."""
+"""Share of a heart below `LUNG_HU`."""
 LUNG_HU = -300
+"""Below this a voxel holds air or lung, not heart."""
 SIDES = (
     ("the left edge of the scan's field of view", "the right edge of the scan's field of view"),
     ("the back edge of the scan's field of view", "the front edge of the scan's field of view"),
@@ -46,12 +48,12 @@ def cut_sides(heart: np.ndarray, ct: Volume, near_mm: Sequence[float] = (0, 0, 0
         ct: HU, RAS+; padding is air, as `coronet.cohort.reader.read_scan` leaves it.
         near_mm: a mask that ends no farther than this from a side touches it, along (x, y, z).
     """
-    found = []
+    found, box = [], box_around(heart)
     for axis, words in enumerate(SIDES):
         planes = np.moveaxis(ct.array, axis, 0)
-        hits = np.flatnonzero(heart.any(axis=tuple({0, 1, 2} - {axis})))
         near = int(near_mm[axis] / ct.spacing_mm[axis] + 1e-6)
-        before, behind = range(hits[0] - near), range(len(planes) - 1, hits[-1] + near, -1)
+        before = range(box[axis].start - near)
+        behind = range(len(planes) - 1, box[axis].stop - 1 + near, -1)
         for steps, name in ((before, words[0]), (behind, words[1])):
             if not any((planes[index] > AIR_HU).any() for index in steps):
                 found.append(name)
@@ -102,9 +104,8 @@ def _size_fault(heart: np.ndarray, ct: Volume) -> str:
     if not low <= ml <= high:
         return f"the heart measures {ml:.0f} ml; {low:g} to {high:g} are plausible"
     low, high = EXTENT_MM
-    for axis, name in enumerate(("wide", "deep", "high")):
-        hits = np.flatnonzero(heart.any(axis=tuple({0, 1, 2} - {axis})))
-        extent = (hits[-1] - hits[0] + 1) * ct.spacing_mm[axis]
+    for side, spacing, name in zip(box_around(heart), ct.spacing_mm, ("wide", "deep", "high"), strict=True):
+        extent = (side.stop - side.start) * spacing
         if not low <= extent <= high:
             return f"the heart is {extent:.0f} mm {name}; {low:g} to {high:g} are plausible"
     return ""

@@ -7,14 +7,12 @@ import hashlib
 
 import numpy as np
 
-from coronet.cohort.heart_check import cut_sides
+from coronet.cohort.heart_check import LUNG_HU, cut_sides
 from coronet.cohort.pieces import Pieces, away_mm, body_mm3, box_around, list_doubtful
 from coronet.cohort.volume import AIR_HU, Volume
 
 CALCIUM_HU = 130
 """Calcium is at least this dense (Agatston et al., J Am Coll Cardiol 15:827, 1990)."""
-LUNG_HU = -300
-"""Below this a voxel holds air or lung, not heart."""
 SOFT_TISSUE_HU = (-300, 300)
 HEART_LABELS = (0, 1)
 CALCIUM_LABELS = (0, 1, 2, 3, 4)

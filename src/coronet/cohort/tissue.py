@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from coronet.cohort.heart_check import LUNG_HU
+from coronet.cohort.measures import CALCIUM_HU
 from coronet.cohort.volume import Volume
 from coronet.errors import InputError
 
-AIR_HU = -300.0
-"""Below this a voxel is air or lung."""
 MOST_AIR = 0.1
-CALCIUM_HU = 130.0
 MOST_FAINT = 0.5
 """Masks drawn by hand around calcium hold up to a third of rim below 130 HU; those beside it hold more."""
 
@@ -38,16 +37,16 @@ def tissue_warnings(labels: np.ndarray, ct: Volume, target: str | None, path: Pa
     if not hu.size:
         return {"mask_empty": f"the mask is empty: it marks no {target}"}
     with np.errstate(invalid="ignore"):
-        air, faint = float((hu < AIR_HU).mean()), float((hu < CALCIUM_HU).mean())
+        air, faint = float((hu < LUNG_HU).mean()), float((hu < CALCIUM_HU).mean())
     if air == 1:
         raise InputError(
-            f"{path}: the whole mask lies in air or lung (below {AIR_HU:g} HU), where no {target} is. It was "
-            "drawn on another scan, or one of the two lost its place."
+            f"{path}: the whole mask lies in air or lung (below {LUNG_HU:g} HU), where no {target} is. "
+            "It was drawn on another scan, or one of the two lost its place."
         )
     warnings = {}
     if air > MOST_AIR:
         warnings["mask_in_air"] = (
-            f"{100 * air:.0f} % of the {target} mask lies in air or lung (below {AIR_HU:g} HU); check that "
+            f"{100 * air:.0f} % of the {target} mask lies in air or lung (below {LUNG_HU:g} HU); check that "
             "mask and scan belong together"
         )
     if target == "calcium" and faint > MOST_FAINT:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from coronet.cohort.pieces import box_around
 from coronet.cohort.volume import Volume
 
 MEDIASTINUM = (-160.0, 240.0)
@@ -136,17 +137,15 @@ def whole(shape: Sequence[int]) -> Box:
     return tuple(slice(0, size) for size in shape)
 
 
-def box_around(mask: np.ndarray, spacing_mm: Sequence[float], *, margin_mm: float) -> Box:
+def box_with_margin(mask: np.ndarray, spacing_mm: Sequence[float], *, margin_mm: float) -> Box:
     """The mask's bounding box, widened by ``margin_mm`` within the array; all of it where it is empty."""
     if not mask.any():
         return whole(mask.shape)
-    box = []
-    for axis, (size, spacing) in enumerate(zip(mask.shape, spacing_mm, strict=True)):
-        others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
-        margin = round(margin_mm / spacing)
-        box.append(slice(max(0, int(filled[0]) - margin), min(size, int(filled[-1]) + 1 + margin)))
-    return tuple(box)
+    margins = [round(margin_mm / spacing) for spacing in spacing_mm]
+    return tuple(
+        slice(max(0, side.start - margin), min(size, side.stop + margin))
+        for side, margin, size in zip(box_around(mask), margins, mask.shape, strict=True)
+    )
 
 
 def telling_slices(weight: np.ndarray, heart: np.ndarray, *, count: int, apart: int) -> tuple[int, ...]:

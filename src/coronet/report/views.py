@@ -12,7 +12,7 @@ from coronet.report.pictures import (
     SAGITTAL,
     Picture,
     axial,
-    box_around,
+    box_with_margin,
     projection,
     telling_slices,
 )
@@ -89,7 +89,7 @@ def pictures_of(
     for kind, mask in calcium.items():
         weight += mask.sum(axis=(0, 1)) * (5.0 if kind in ("false", "missed") else 1.0)
         anything = anything | mask
-    box = box_around(anything, ct.spacing_mm, margin_mm=MARGIN_MM)
+    box = box_with_margin(anything, ct.spacing_mm, margin_mm=MARGIN_MM)
     apart = max(1, round(APART_MM / ct.spacing_mm[2]))
     masks = {"heart": heart.astype(bool), **calcium}
     slices = telling_slices(weight, heart, count=count, apart=apart)
@@ -97,7 +97,7 @@ def pictures_of(
         axial(ct, index, masks=masks, box=box, marks=() if numbers is None else _marks(numbers, index))
         for index in slices
     ]
-    slab = box_around(heart.astype(bool), ct.spacing_mm, margin_mm=4.0)
+    slab = box_with_margin(heart.astype(bool), ct.spacing_mm, margin_mm=4.0)
     pictures += [projection(ct, view, masks=masks, slab=slab, box=box) for view in (CORONAL, SAGITTAL)]
     return tuple(pictures)
 
