@@ -259,7 +259,7 @@ def draw(real: RealScan, path: Path) -> None:
 
 
 def main() -> None:
-    """Print the tables of docs/scoring.md."""
+    """Print the tables of docs/qrm-phantom.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--scan", type=Path, help="DICOM folder of the real phantom")
     parser.add_argument("--picture", type=Path)
