@@ -16,44 +16,39 @@ logger = logging.getLogger("coronet")
 
 
 def append_line(path: Path, value: Mapping[str, Any], *, mode: int = 0o666) -> None:
-    """Append an object as a line of JSON, synced to the disk; the folder is made where it is absent.
+    """Append an object as a line of JSON; see `append_bytes`."""
+    append_bytes(path, json.dumps(value).encode(), mode=mode)
+
+
+def append_bytes(path: Path, line: bytes, *, mode: int = 0o666) -> None:
+    """Append a line, synced to the disk; the folder is made where it is absent.
 
     A line before it that was cut off, by a kill or a full disk, is ended first and so swallows nothing.
 
     Args:
         path: the file.
-        value: plain JSON data.
+        line: without its line break.
         mode: permissions of a new file.
 
     Raises:
-        OSError: the line could not be written whole.
+        OSError: the line could not be written whole; names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(value).encode() + b"\n"
+    line += b"\n"
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
     try:
         size = os.lseek(handle, 0, os.SEEK_END)
         if size and os.pread(handle, 1, size - 1) != b"\n":
             line = b"\n" + line
-        write_all(handle, line, path)
-    finally:
-        os.close(handle)
-
-
-def write_all(handle: int, content: bytes, path: Path) -> None:
-    """Write bytes to an open file and sync it.
-
-    Raises:
-        OSError: not all of it could be written; names ``path``.
-    """
-    try:
-        if os.write(handle, content) != len(content):
+        if os.write(handle, line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(handle)
     except OSError as error:
         error.filename = str(path)
         raise
+    finally:
+        os.close(handle)
 
 
 def read_lines(path: Path, *, keys: Collection[str] = (), whole: bool = False) -> tuple[dict[str, Any], ...]:

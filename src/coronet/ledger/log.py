@@ -22,7 +22,7 @@ from typing import Any
 from coronet.errors import InputError
 from coronet.files import exclusive, sync_folder
 from coronet.fingerprint import canonical
-from coronet.jsonl import write_all
+from coronet.jsonl import append_bytes
 from coronet.ledger.code import read_committed
 
 logger = logging.getLogger("coronet")
@@ -257,12 +257,7 @@ def _write(path: Path, entries: tuple[Entry, ...], event: Event) -> Entry:
     event = dataclasses.replace(event, details=canonical(event.details))
     entry = Entry(len(entries) + 1, time, event, previous, "")
     entry = dataclasses.replace(entry, sha256=_digest(entry))
-    line = (b"\n" if _lacks_break(path) else b"") + _encode(entry) + b"\n"
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        write_all(handle, line, path)
-    finally:
-        os.close(handle)
+    append_bytes(path, _encode(entry))
     if not entries:
         sync_folder(path.parent)
     return entry
