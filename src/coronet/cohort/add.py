@@ -19,6 +19,7 @@ from coronet.cohort.suitability import suitability
 from coronet.cohort.volume import Volume, read_nifti, write_nifti
 from coronet.errors import CoronetError, InputError
 from coronet.files import exclusive, read_json, remove_abandoned, write_json
+from coronet.lists import first_few
 
 INDEX_NAME = ".scans.json"
 ARTERIES = 4
@@ -84,9 +85,8 @@ def patient_warnings(added: Sequence[Added]) -> tuple[str, ...]:
     unknown = sorted({item.case for item in added if not item.patient_known})
     if not unknown:
         return ()
-    more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
     return (
-        f"the patient is not known of {', '.join(unknown[:NAMED])}{more}: the file names none, or only a "
+        f"the patient is not known of {first_few(unknown, NAMED)}: the file names none, or only a "
         "placeholder. Each counts as a patient of its own (scans of one study as one), so scans of one "
         "person may end up in both training and test data. Add them again with --patient to name them.",
     )

@@ -30,6 +30,7 @@ from coronet.cohort.formats.pixels import Decoder
 from coronet.cohort.formats.stacking import sort_places, stack_affine
 from coronet.cohort.identity import Identity, clean, identity_of
 from coronet.errors import UnreadableScan
+from coronet.lists import first_few
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -42,8 +43,8 @@ KERNEL = re.compile(
 TUBE_KV = (20.0, 400.0)
 """Tube voltages that occur."""
 
-NAMED = 3
-"""Files that an error names at most."""
+NAMED, LISTED = 3, 12
+"""Files and series that an error names at most."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -178,7 +179,7 @@ def choose(found: Found, where: str, series: int | str | None = None) -> Series:
     if not found.series:
         raise UnreadableScan(f"{where}: no CT volume in it ({describe(found)}).")
     lines = [f"{index}: {item.summary}" for index, item in enumerate(found.series, 1)]
-    listed = "; ".join([*lines[:12], *([f"and {len(lines) - 12} more"] if len(lines) > 12 else [])])
+    listed = first_few(lines, LISTED, separator="; ")
     if series is not None:
         chosen = [
             item
@@ -205,8 +206,7 @@ def describe(found: Found) -> str:
 
 def name_files(files: Sequence[Path]) -> str:
     """Names of the first files of a list, and how many more there are."""
-    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-    return ", ".join(file.name for file in files[:NAMED]) + more
+    return first_few([file.name for file in files], NAMED)
 
 
 def load(series: Series, where: str) -> Loaded:

@@ -11,6 +11,7 @@ import numpy as np
 from coronet.cohort.formats.loaded import LPS_TO_RAS
 from coronet.cohort.formats.pictures import Picture
 from coronet.errors import UnreadableScan
+from coronet.lists import first_few
 
 SAME_PLACE_MM = 0.02
 UNEVEN = 0.05
@@ -192,14 +193,12 @@ def _demand_upright(depths: np.ndarray, sideways: np.ndarray, where: str) -> Non
 def _demand_even(depths: np.ndarray, gaps: np.ndarray, usual: float, where: str) -> None:
     odd = np.flatnonzero(np.abs(gaps - usual) > max(UNEVEN * usual, SAME_PLACE_MM))
     if odd.size:
-        shown = "; ".join(
-            f"{gaps[index]:.2f} mm between {depths[index]:.1f} and {depths[index + 1]:.1f}"
-            for index in odd[:3]
-        )
-        more = f" and {odd.size - 3} more" if odd.size > 3 else ""
+        places = [
+            f"{gaps[index]:.2f} mm between {depths[index]:.1f} and {depths[index + 1]:.1f}" for index in odd
+        ]
         raise UnreadableScan(
-            f"{where}: slices are missing or unevenly spaced: {shown}{more}, elsewhere {usual:.2f} mm "
-            "(along the slice axis). Export the series whole."
+            f"{where}: slices are missing or unevenly spaced: {first_few(places, 3, separator='; ')}, "
+            f"elsewhere {usual:.2f} mm (along the slice axis). Export the series whole."
         )
 
 
