@@ -202,11 +202,5 @@ def _routes(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _amount(dataset: Dataset) -> float:
-    amounts = [0.0]
-    for keyword in ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastBolusIngredientConcentration"):
-        for text in _texts(dataset, keyword):
-            try:
-                amounts.append(float(text))
-            except ValueError:
-                continue
-    return max(amounts)
+    keywords = ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastBolusIngredientConcentration")
+    return max((float(text) for keyword in keywords for text in _texts(dataset, keyword)), default=0.0)
