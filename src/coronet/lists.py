@@ -1,9 +1,9 @@
-"""Lists of names and numbers: as a user gives them (``--calcium-labels 1,3``), and as errors show them."""
+"""Lists of names and numbers that a user gives, such as ``--calcium-labels 1,3``."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from coronet.errors import InputError
 
@@ -48,12 +48,6 @@ def check_list(items: Iterable[str], where: str) -> tuple[str, ...]:
             raise InputError(f'{where}: "{item}" is given twice{spelt}; name each item once.')
         seen[folded(item)] = item
     return found
-
-
-def first_few(items: Sequence[object], most: int, *, separator: str = ", ") -> str:
-    """The first items of a list for an error, and how many more there are: ``a, b and 7 more``."""
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return separator.join(map(str, items[:most])) + more
 
 
 def folded(name: str) -> str:

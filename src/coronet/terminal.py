@@ -10,11 +10,11 @@ import os
 import re
 import sys
 import traceback
-import unicodedata
 from collections.abc import Callable, Iterator
 
 from coronet.errors import CoronetError
 from coronet.files import NO_SPACE
+from coronet.text import without_accents
 
 FALLBACK = "coronet-fallback"
 """Name of the handler that `use_any_encoding` gives to both streams."""
@@ -171,9 +171,7 @@ def _plain(character: str) -> str:
     if "\udc80" <= character <= "\udcff":
         # a byte of a file name that is no UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
-    bare = "".join(
-        letter for letter in unicodedata.normalize("NFKD", character) if not unicodedata.combining(letter)
-    )
+    bare = without_accents(character)
     return bare if bare.isascii() and bare else "?"
 
 

@@ -19,7 +19,7 @@ from coronet.cohort.suitability import suitability
 from coronet.cohort.volume import Volume, read_nifti, write_nifti
 from coronet.errors import CoronetError, InputError
 from coronet.files import exclusive, read_json, remove_abandoned, write_json
-from coronet.lists import first_few
+from coronet.text import first_few
 
 INDEX_NAME = ".scans.json"
 ARTERIES = 4

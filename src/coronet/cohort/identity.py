@@ -11,12 +11,12 @@ import re
 import unicodedata
 
 from coronet.errors import InputError
+from coronet.text import without_accents
 
 
 def _plain(text: str) -> str:
     """Lower case without accents."""
-    parts = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(character for character in parts if not unicodedata.combining(character))
+    return without_accents(text.casefold())
 
 
 def _words(text: str) -> frozenset[str]:

@@ -21,6 +21,11 @@ HIGHEST = 1e9
 """No score of any method comes near it; larger numbers are identifiers or another quantity."""
 
 
+def are_scores(values: np.ndarray) -> np.ndarray:
+    """Which values, of shape (n,), a calcium score can have; bool."""
+    return (values >= -TOLERANCE) & (values <= HIGHEST)
+
+
 @dataclasses.dataclass(frozen=True)
 class Groups:
     """Bins of a score; the first holds 0 alone.
@@ -54,7 +59,7 @@ class Groups:
         Raises:
             InputError: a score is negative, infinite, beyond `HIGHEST` or no number.
         """
-        wrong = scores[~((scores >= -TOLERANCE) & (scores <= HIGHEST))]
+        wrong = scores[~are_scores(scores)]
         if wrong.size:
             raise InputError(f"{wrong[0]} is no calcium score; a score is a number from 0 to {HIGHEST:.0e}.")
         shift = TOLERANCE if self.bound_is_above else -TOLERANCE

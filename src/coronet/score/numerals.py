@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from coronet.errors import InputError
-from coronet.score.groups import HIGHEST, TOLERANCE
+from coronet.score.groups import HIGHEST, are_scores
 
 NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]{1,3})?")
 GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}([.,])[0-9]{3}")
@@ -68,7 +68,7 @@ def read_scores(
 
 def _to_array(name: str, texts: Sequence[str], lines: Sequence[int], where: str) -> np.ndarray:
     values = np.array([float(text.replace(",", ".")) for text in texts], dtype=np.float64)
-    wrong = np.flatnonzero(~((values >= -TOLERANCE) & (values <= HIGHEST)))
+    wrong = np.flatnonzero(~are_scores(values))
     if wrong.size:
         raise InputError(
             f"{where}, line {lines[wrong[0]]}: «{texts[wrong[0]][:40]}» in column {name} is no score; a "

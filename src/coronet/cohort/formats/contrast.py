@@ -33,6 +33,7 @@ from coronet.cohort.formats.contrast_words import (
     WORDS,
 )
 from coronet.cohort.formats.pictures import many
+from coronet.text import without_accents
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -92,9 +93,7 @@ def _findings(texts: Sequence[str]) -> set[tuple[str, bool]] | None:
 
 def _clauses(text: str) -> list[list[str]]:
     """Words of each clause, in capitals and without accents."""
-    plain = unicodedata.normalize("NFKD", text.strip())
-    plain = "".join(sign for sign in plain if not unicodedata.combining(sign))
-    plain = unicodedata.normalize("NFC", plain).upper()
+    plain = unicodedata.normalize("NFC", without_accents(text.strip())).upper()
     if plain in ("Y", "N", "0"):
         return [["YES" if plain == "Y" else "NONE"]]
     plain = re.sub(r"\b(\w)\.(?:\s?(\w)\b\.?)", r"\1\2 ", plain)

@@ -30,7 +30,7 @@ from coronet.cohort.formats.pixels import Decoder
 from coronet.cohort.formats.stacking import sort_places, stack_affine
 from coronet.cohort.identity import Identity, clean, identity_of
 from coronet.errors import UnreadableScan
-from coronet.lists import first_few
+from coronet.text import first_few
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -11,7 +11,7 @@ import numpy as np
 from coronet.cohort.formats.loaded import LPS_TO_RAS
 from coronet.cohort.formats.pictures import Picture
 from coronet.errors import UnreadableScan
-from coronet.lists import first_few
+from coronet.text import first_few
 
 SAME_PLACE_MM = 0.02
 UNEVEN = 0.05
