@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from coronet.cli.options import AsJson, DataFolder
+from coronet.cli.options import AsJson, DataFolder, print_warnings
 
 annotate = typer.Typer(no_args_is_help=True, help="Masks from a few strokes, by a forest that learns.")
 
@@ -121,8 +121,7 @@ def _add(scan: Path, data: Path, kind: str, strokes: Path, patient: str | None) 
     outcome = add_scans([scan], data=data, patient=patient)
     if outcome.refused or len(outcome.added) != 1:
         raise InputError("; ".join(outcome.refused) or f"{scan}: {len(outcome.added)} scans; name one.")
-    for warning in outcome.warnings:
-        typer.echo(f"Beware: {warning}", err=True)
+    print_warnings(outcome.warnings)
     return outcome.added[0].case
 
 

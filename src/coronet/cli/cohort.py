@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from coronet.cli.options import AsJson, DataFolder
+from coronet.cli.options import AsJson, DataFolder, print_warnings
 from coronet.errors import InputError
 
 cohort = typer.Typer(no_args_is_help=True, help="Phantoms, your own scans and NLST, in one layout.")
@@ -88,8 +88,7 @@ def cohort_add(
         typer.echo("; ".join(words))
         for warning in item.warnings:
             typer.echo(f"Beware: {item.case}, {warning}.")
-    for warning in outcome.warnings:
-        typer.echo(f"Beware: {warning}", err=True)
+    print_warnings(outcome.warnings)
     if outcome.refused:
         for reason in outcome.refused:
             typer.echo(f"refused: {reason}", err=True)
@@ -149,8 +148,7 @@ def cohort_nlst(
         typer.echo(
             f"{len(got.added)} scans were added, {masked} of them with a heart mask; {got.before} were there."
         )
-    for warning in patient_warnings(got.added):
-        typer.echo(f"Beware: {warning}", err=True)
+    print_warnings(patient_warnings(got.added))
     for reason in got.unmasked:
         typer.echo(f"no heart mask: {reason}", err=True)
     for reason in got.refused:

@@ -83,7 +83,7 @@ def find_sources(entry: Entry) -> tuple[Source, ...]:
         label = f"series {item.uid or item.key}"
         found.append(Source(label, lambda item=nameless: read_series(item, ANONYMOUS)))
     if series.stray:
-        reason = f"{len(series.stray)} damaged files ({series.faults(series.stray)})."
+        reason = f"{len(series.stray)} damaged files ({series.stray_faults})."
         found.append(_lost("damaged files", reason))
     if nested and not found:
         found.append(_lost("no scan", f"no scan in it ({dicom.describe(series)})."))

@@ -52,7 +52,7 @@ def find_scans(path: Path, *, series: int | str | None = None, refused: list[str
         raise UnreadableScan(f"{path}: no scan in it ({dicom.describe(found)}).")
     if found.stray:
         refused.append(
-            f"{path}: {len(found.stray)} damaged files ({found.faults(found.stray)}): "
+            f"{path}: {len(found.stray)} damaged files ({found.stray_faults}): "
             f"{dicom.name_files(found.stray)}."
         )
     return sources

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coronet.cohort.formats.file_kind import has_preamble
-from coronet.cohort.formats.grouping import group_pictures
+from coronet.cohort.formats.grouping import Group, group_pictures
 from coronet.cohort.formats.identifiers import Identifiers, read_identifiers
 from coronet.cohort.formats.listing import files_under
 from coronet.cohort.formats.loaded import Loaded
@@ -98,9 +98,10 @@ class Found:
         beside = {file for item in self.series for file in item.fault_files}
         return tuple(file for file in self.damaged if file not in beside)
 
-    def faults(self, files: Sequence[Path]) -> str:
-        """Why files are damaged, without their names."""
-        return ", ".join(sorted({self.damaged[file] for file in files}))
+    @property
+    def stray_faults(self) -> str:
+        """Why those are damaged, without their names."""
+        return _reasons(self.stray, self.damaged)
 
 
 def find_series(path: Path, *, nested: bool = True) -> Found:
@@ -130,25 +131,25 @@ def find_series(path: Path, *, nested: bool = True) -> Found:
     skipped.update(
         "other file" if fault == NO_DICOM else fault for file, fault in unread.items() - damaged.items()
     )
-    series = [
-        _series(group.uid, group.key, group.pictures, group.fault, damaged)
-        for group in group_pictures(pictures)
-    ]
+    series = [_series(group, damaged) for group in group_pictures(pictures)]
     return Found(tuple(sorted(series, key=lambda item: (item.number, item.uid, item.key))), skipped, damaged)
 
 
-def _series(
-    uid: str, key: str, pictures: tuple[Picture, ...], fault: str, damaged: Mapping[Path, str]
-) -> Series:
-    number = int(pictures[0].dataset.get("SeriesNumber") or 0)
-    folders = {picture.path.parent for picture in pictures}
+def _series(group: Group, damaged: Mapping[Path, str]) -> Series:
+    number = int(group.pictures[0].dataset.get("SeriesNumber") or 0)
+    folders = {picture.path.parent for picture in group.pictures}
     beside = tuple(file for file in damaged if file.parent in folders)
+    fault = group.fault
     if beside:
-        reasons = ", ".join(sorted({damaged[file] for file in beside}))
+        reasons = _reasons(beside, damaged)
         fault = (
             f"a file beside its slices is damaged ({reasons}); copy it anew, or remove it if it is no slice."
         )
-    return Series(uid, key, number, pictures, fault, beside)
+    return Series(group.uid, group.key, number, group.pictures, fault, beside)
+
+
+def _reasons(files: Sequence[Path], damaged: Mapping[Path, str]) -> str:
+    return ", ".join(sorted({damaged[file] for file in files}))
 
 
 def _may_be_slice(file: Path, names: Set[tuple[Path, str]]) -> bool:
