@@ -99,7 +99,8 @@ def annotate_draw(
 def _add(scan: Path, data: Path, kind: str, strokes: Path, patient: str | None) -> str:
     """Bring in a scan that is no case yet, once its strokes are known to fit it."""
     from coronet.annotate.strokes import read_strokes
-    from coronet.cohort.add import add_scans, find_added, find_scans
+    from coronet.cohort.add import add_scans, find_added
+    from coronet.cohort.sources import find_scans
     from coronet.errors import InputError
 
     refused: list[str] = []

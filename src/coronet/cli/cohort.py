@@ -121,7 +121,7 @@ def cohort_nlst(
     import json
 
     from coronet.cli.nlst import bytes_progress, plan_of
-    from coronet.cohort.add import patient_warnings
+    from coronet.cohort.added import patient_warnings
     from coronet.cohort.nlst.acquisition import acquire, remaining
     from coronet.cohort.nlst.manifest import Request
     from coronet.cohort.nlst.selection import manifest_for

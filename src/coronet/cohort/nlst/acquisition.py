@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from coronet.cohort.add import Added, Masks, Outcome, add_scans
+from coronet.cohort.add import Masks, add_scans
+from coronet.cohort.added import Added, Outcome
 from coronet.cohort.cases import scan_path
 from coronet.cohort.nlst.download import check_series, fetch_series, series_folder
 from coronet.cohort.nlst.hearts import write_heart
