@@ -32,7 +32,7 @@ def run(prepared, params, tmp_path):
     return fit_into
 
 
-@pytest.mark.parametrize(("model", "metric"), [("heart", "dice"), ("calcium", "f1")])
+@pytest.mark.parametrize(("model", "metric"), [("heart", "dice"), ("calcium", "lesion_f1")])
 def test_a_training_leaves_all_its_results(run, model, metric):
     result = run("one", model=model)
     assert result.metric == metric
@@ -157,7 +157,9 @@ def test_early_stopping_keeps_the_best(run, params):
 
 
 def test_a_loss_that_is_no_number_ends_the_training(run, params):
-    optimiser = dataclasses.replace(params.heart.optimiser, learning_rate=1e30)
+    optimiser = dataclasses.replace(params.heart.optimiser)
+    # far beyond what params.yaml allows
+    object.__setattr__(optimiser, "learning_rate", 1e30)
     with pytest.raises(StageError, match="not a number"):
         run("one", chosen=dataclasses.replace(params.heart, optimiser=optimiser))
 

@@ -14,6 +14,7 @@ from coronet.files import exclusive, sqlite_url
 from coronet.process import check_port
 from coronet.search.plan import Plan, check_bound
 from coronet.search.space import present_draw
+from coronet.train.metrics import DECISIVE
 
 if TYPE_CHECKING:
     import optuna
@@ -92,7 +93,7 @@ def open_study(plan: Plan, name: str, storage: RDBStorage) -> optuna.Study:
             study_name=name, storage=storage, direction="maximize", load_if_exists=True
         )
         if BOUND not in study.user_attrs:
-            study.set_user_attr(METRIC, "dice" if plan.model == "heart" else "f1")
+            study.set_user_attr(METRIC, DECISIVE[plan.model])
             study.set_user_attr("fingerprint", plan.fingerprint)
             study.set_user_attr("folds", [len(fold.held_out) for fold in plan.folds])
             if present := present_draw(plan.params.model(plan.model), plan.params.search):

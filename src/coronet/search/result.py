@@ -21,7 +21,7 @@ class StudyResult:
         name: of the study.
         model: ``heart`` or ``calcium``.
         fingerprint: of everything it is bound to.
-        metric: ``dice`` or ``f1``, the higher the better.
+        metric: one of `coronet.train.metrics.DECISIVE`, the higher the better.
         held_out: cases held out in each fold.
         trials: all of them, in order.
     """

@@ -24,7 +24,7 @@ from coronet.train.curves import draw_curves
 from coronet.train.device import pick_device
 from coronet.train.loop import OnEpoch, Outcome, train
 from coronet.train.losses import segmentation_loss
-from coronet.train.metrics import Overlap, overlap, summarise
+from coronet.train.metrics import DECISIVE, LesionMatch, Overlap, match_lesions, overlap, summarise
 from coronet.train.predict import BATCH, answer_windows, probabilities
 
 logger = logging.getLogger("coronet")
@@ -42,7 +42,7 @@ class FitResult:
     Attributes:
         folder: holds ``weights.safetensors``, ``model.json``, ``history.jsonl``, ``metrics.json`` and
             ``curves.png``.
-        metric: the name of what decided: ``dice`` for the heart, ``f1`` for calcium.
+        metric: the name of what decided: one of `coronet.train.metrics.DECISIVE`.
         best: its best value on the tune cases.
         best_epoch: the epoch of the weights kept, counted from 1.
         epochs: how many were trained.
@@ -68,7 +68,7 @@ class SegmentationLearner:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.metric = "dice" if model == "heart" else "f1"
+        self.metric = DECISIVE[model]
         self._model, self._params, self._device = model, params, device
         self._sampler = WindowSampler(train_cases, params, seed=seed, device=device)
         self._tune = tuple(tune_cases)
@@ -106,20 +106,24 @@ class SegmentationLearner:
     def measure(self, module: nn.Module, loss: float) -> dict[str, float]:
         """The metric over the tune cases on the network's grid.
 
-        The heart's is the mean Dice of the cases. Calcium's is the F1 of all voxels of at least 130 HU
-        pooled, since many cases hold none; voxels found in those cases lower it.
+        The heart's is the mean Dice of the cases. Calcium's is the F1 of all lesions pooled, since many cases
+        hold none; what is found in those cases lowers it. Only voxels of at least 130 HU count.
         """
-        counts = [self._count(module, case) for case in self._tune]
+        masks = [self._masks(module, case) for case in self._tune]
+        counts = [overlap(truth, predicted) for truth, predicted in masks]
         if self._model == "heart":
             return {self.metric: summarise(count.dice for count in counts).mean or 0.0}
         pooled = sum(counts, Overlap(0, 0, 0))
+        lesions = sum((match_lesions(*pair) for pair in masks), LesionMatch(0, 0, 0, 0))
         return {
-            self.metric: pooled.f1 if pooled.f1 is not None else 1.0,
+            self.metric: lesions.f1 if lesions.f1 is not None else 1.0,
+            "f1": pooled.f1 if pooled.f1 is not None else 1.0,
             "false_voxels": float(pooled.predicted_only),
             "missed_voxels": float(pooled.true_only),
         }
 
-    def _count(self, module: nn.Module, case: PreparedCase) -> Overlap:
+    def _masks(self, module: nn.Module, case: PreparedCase) -> tuple[np.ndarray, np.ndarray]:
+        """What the case's mask and the network say, on the network's grid."""
         seen = case.within(self._params.input.margin_mm)
         if self._model == "calcium":
             # only bright voxels count, so windows without any need no answer
@@ -129,7 +133,7 @@ class SegmentationLearner:
         if self._model == "calcium":
             bright = seen.hu >= CALCIUM_HU
             predicted, truth = predicted & bright, truth & bright
-        return overlap(truth, predicted)
+        return truth, predicted
 
 
 def fit(
