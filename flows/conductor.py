@@ -189,7 +189,7 @@ def _check_answers(address: str) -> None:
 
 
 def register_server(address: str) -> None:
-    """Tell flows of this project, and of no copy of it, where its server answers."""
+    """Record where the server of this project, and of no copy of it, answers."""
     write_json(ADDRESS, {"address": address, "home": str(HOME)})
 
 

@@ -308,8 +308,8 @@ def test_all_faults_are_named_at_once(tmp_path, monkeypatch):
         "heart.threshold is 7.0; it must be above 0 and below 1",
     ]
     numbers = [int(line.split()[1].rstrip(":")) for line in lines]
-    told = text.splitlines()
-    assert "tune: .nan" in told[numbers[0] - 1] and "threshold: 7" in told[numbers[4] - 1]
+    written = text.splitlines()
+    assert "tune: .nan" in written[numbers[0] - 1] and "threshold: 7" in written[numbers[4] - 1]
 
 
 def test_the_command_line_ends_with_2_and_no_traceback(tmp_path):

@@ -71,7 +71,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _name_file(error: OSError, path: Path, part: Path) -> None:
-    """Let an error tell which file it is of: a full disk names none, and a temporary name helps nobody."""
+    """Name the file in an error: a full disk names none, and a temporary name does not help."""
     if error.errno in NO_SPACE and error.filename is None:
         error.filename = str(path)
     elif error.errno and isinstance(error.filename, str) and Path(error.filename).is_relative_to(part):

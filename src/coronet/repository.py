@@ -16,8 +16,8 @@ logger = logging.getLogger("coronet")
 def remove_broken_rwlock(project: Path = Path()) -> bool:
     """Remove DVC's list of who reads and writes what where a kill or a full disk has left it broken.
 
-    DVC refuses to run on such a file, and makes a new one where it is absent. Whoever writes it holds the
-    lock beside it; so does this.
+    DVC refuses to run on such a file, and makes a new one where it is absent. Its writer holds the lock
+    beside it; so does this function.
 
     Args:
         project: the folder of ``.dvc``.

@@ -1,4 +1,4 @@
-"""Frozen dataclasses out of plain YAML or JSON data, with all that is wrong told at once.
+"""Frozen dataclasses out of plain YAML or JSON data, with all faults in one error.
 
 Fields say what they allow: ``Annotated[float, Range(0, 1)]``. A dataclass may add ``rules``, a method that
 yields what does not fit together.
@@ -109,17 +109,17 @@ class FaultyParams(ParamsError):
         self, faults: Sequence[Fault], where: str = "", line_of: Callable[[Path], int | None] | None = None
     ) -> None:
         self.faults = tuple(faults)
-        told = []
+        listed = []
         for fault in self.faults:
             line = line_of((*fault.path, *fault.key)) if line_of else None
-            told.append((f"line {line}" if line else "", str(fault)))
-        if len(told) == 1:
-            line, text = told[0]
+            listed.append((f"line {line}" if line else "", str(fault)))
+        if len(listed) == 1:
+            line, text = listed[0]
             place = ", ".join(filter(None, [where, line]))
             super().__init__(f"{place}: {text}." if place else f"{text}.")
             return
-        head = f"{where}: {len(told)} faults" if where else f"{len(told)} faults"
-        super().__init__("\n".join([head, *(f"  {': '.join(filter(None, item))}" for item in told)]))
+        head = f"{where}: {len(listed)} faults" if where else f"{len(listed)} faults"
+        super().__init__("\n".join([head, *(f"  {': '.join(filter(None, item))}" for item in listed)]))
 
 
 class Checked:

@@ -263,8 +263,8 @@ def run(*arguments):
 
 def test_the_user_is_told_that_a_patient_is_not_known_and_can_name_them_later(tmp_path):
     scan, data = nifti(tmp_path / "a.nii", 1), ("--data", tmp_path / "data")
-    told = run("cohort", "add", scan, *data)
-    assert "Beware: the patient is not known of scan-" in told.stderr and "--patient" in told.stderr
+    result = run("cohort", "add", scan, *data)
+    assert "Beware: the patient is not known of scan-" in result.stderr and "--patient" in result.stderr
     answer = json.loads(run("cohort", "add", scan, *data, "--json").stdout)
     assert not answer["added"][0]["patient_known"] and "--patient" in answer["warnings"][0]
     named = json.loads(run("cohort", "add", scan, *data, "--json", "--patient", "MRN-7").stdout)

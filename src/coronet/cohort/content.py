@@ -12,8 +12,8 @@ from coronet.cohort.volume import AIR_HU, Volume
 def content_sha256(volume: Volume) -> str:
     """Hash of a scan's voxels in RAS+, for models that say which scans they learned from.
 
-    It has no key, so that it can be compared wherever a model travels. Whoever holds a scan can find out by
-    it whether a model learned from that scan, which is its purpose; nobody can learn anything else by it.
+    It has no key, so that it can be compared wherever a model travels. With a scan at hand it shows whether a
+    model learned from that scan, which is its purpose, and nothing else.
     Names, file formats, compression and the scan's place in the scanner do not enter. HU are rounded; values
     below -1024 and slices of a single value count as air, as `coronet.cohort.reader.read_scan` reads them.
 

@@ -20,7 +20,7 @@ HEART_FLAGS = (INCOMPLETE, HEART_SIZE, HEART_PLACE)
 """Flags that a heart mask decides on."""
 HEART_ML = (250.0, 1600.0)
 LEAST_CUT_ML = 50.0
-"""A smaller mask that touches the border is no part of a heart that would tell of a cut."""
+"""A smaller mask that touches the border is no sign of a heart that is cut."""
 EXTENT_MM = (70.0, 220.0)
 """Along each axis; whole hearts of the scans at hand measure 90 to 150 mm."""
 LEAST_BETWEEN_LUNGS = 0.4

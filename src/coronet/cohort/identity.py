@@ -88,7 +88,7 @@ def normalise(text: object) -> str:
 
 
 def is_placeholder(text: object) -> bool:
-    """Whether a text names nobody: blank, ``REMOVED``, ``00000000``, ``N/A``, ``XXXX`` and the like.
+    """Whether a text is no name: blank, ``REMOVED``, ``00000000``, ``N/A``, ``XXXX`` and the like.
 
     Numbered names such as ``ANON0017`` and ``PATIENT 3`` tell patients apart, and are none.
     """
@@ -107,7 +107,7 @@ def is_placeholder(text: object) -> bool:
 
 
 def clean(text: object) -> str:
-    """A header value in one form; empty where it names nobody or stands for nothing."""
+    """A header value in one form; empty where it is blank or a placeholder."""
     return "" if is_placeholder(text) else normalise(text)
 
 
@@ -124,7 +124,7 @@ def is_unique_study(uid: object) -> bool:
 
 
 def identity_of(patient: object, study: object, name: object = "", birth_date: object = "") -> Identity:
-    """Who was scanned: the PatientID, or the study where that names nobody.
+    """Who was scanned: the PatientID, or the study where that is no name.
 
     Args:
         patient: PatientID.
@@ -142,7 +142,7 @@ def given_patient(text: str) -> Identity:
     """The patient that a user names.
 
     Raises:
-        InputError: the text is blank or stands for nobody.
+        InputError: the text is blank or a placeholder.
     """
     if not (cleaned := clean(text)):
         raise InputError(

@@ -110,7 +110,7 @@ def _restore_version(
 
 
 def _quality(project: Path, model: str, fit: Path, evaluation: Path | None) -> ModelQuality:
-    """What DVC's results and the log tell of a version; scores only where it is the one in ``build/``."""
+    """What DVC's results and the log record of a version; scores only where it is the one in ``build/``."""
     weights = sha256_file(fit / WEIGHTS)
     present = read_quality(project / "build" / model / "fit", model, weights)
     metrics = read_json(evaluation / "metrics.json") if evaluation else {}

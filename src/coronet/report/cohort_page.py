@@ -144,7 +144,7 @@ def _reference(metrics: Mapping[str, Any]) -> str:
 
 
 def _notices(build: Path, metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What the figures can tell, gravest first: titles and sentences."""
+    """What the figures mean, gravest first: titles and sentences."""
     floors = describe_floors(build)
     missed = (("Not good enough.", floors),) if floors else ()
     return (*missed, describe_test_set(metrics.get("sources", {})))

@@ -1,4 +1,4 @@
-"""What figures on test scans can tell: by what the scans are, how many, and the gate's default floors."""
+"""What figures on test scans mean: by kind and number of the scans, and the gate's default floors."""
 
 from __future__ import annotations
 

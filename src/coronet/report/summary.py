@@ -35,7 +35,7 @@ class Summary:
         groups: names of the risk groups.
         confusion: cases by reference group (rows) and predicted group (columns).
         minutes: of the last run of each stage, in the order of running.
-        notices: what the figures can tell, as sentences: of the test scans, and of floors that are missed.
+        notices: what the figures mean, as sentences: of the test scans, and of floors that are missed.
     """
 
     figures: tuple[Figure, ...]

@@ -1,6 +1,6 @@
 """What a score is worth: what its networks learned from, what they reached, what the gate said of them.
 
-Whoever reads a score meets this first. Networks are judged by the default floors of `coronet.floors`, since
+It is printed before the score. Networks are judged by the default floors of `coronet.floors`, since
 those of ``params.yaml`` may have been lowered or switched off.
 """
 

@@ -58,7 +58,7 @@ def prepare(table: pandas.DataFrame, params: ValidateParams) -> pandas.DataFrame
     near, largest = params.calcium_near_heart_mm, params.calcium_body_mm3
     pieces = [read_pieces(text) for text in frame["doubtful_pieces"]]
     far = [[piece for piece in some if piece.far_mm > near] for some in pieces]
-    # what is far already is not told twice
+    # a lesion that is far from the heart is not listed twice
     bony = [[piece for piece in some if piece.far_mm <= near and piece.body_mm3 > largest] for some in pieces]
     frame["far_pieces"] = [_pieces(some, "far from the heart", "far_mm", "mm") for some in far]
     frame["bone_pieces"] = [_pieces(some, "in bone-like bodies", "body_mm3", "mm³") for some in bony]

@@ -57,7 +57,7 @@ class Series:
         number: SeriesNumber.
         pictures: its slices.
         fault: why it cannot be read, without any identifier.
-        fault_files: what the fault was found in, to be named to whoever gave the files.
+        fault_files: what the fault was found in, for messages to the user.
     """
 
     uid: str
@@ -243,7 +243,7 @@ def load(series: Series, where: str) -> Loaded:
 
 
 def identity(series: Series) -> Identity:
-    """Who was scanned, as the headers say it: PatientID, or the study where that names nobody."""
+    """Who was scanned, as the headers say it: PatientID, or the study where that is no name."""
     header = _header(series)
     return identity_of(
         header.get("PatientID"),

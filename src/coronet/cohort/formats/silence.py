@@ -2,7 +2,7 @@
 
 Libraries that parse headers quote them in warnings and log records: pydicom says ``Invalid value for VR UI``
 and adds the value, which may name the patient. `warnings.catch_warnings` does not help where several threads
-read, and no log level does where somebody asks for all records. So these libraries are silent for good in
+read, and no log level does where all records are asked for. So these libraries are silent for good in
 a process that reads scans; what is wrong with a file, Coronet's own errors say without its values.
 """
 
@@ -31,10 +31,10 @@ _NOTHING = _Nothing()
 
 
 def silence_libraries() -> None:
-    """Let no warning and no log record of the libraries that parse headers reach anybody.
+    """Drop every warning and log record of the libraries that parse headers.
 
-    To be called before each use of them, when they are imported: their loggers may be new, and whoever sets
-    up logging or warnings may have undone it.
+    To be called before each use of them, when they are imported: their loggers may be new, and
+    logging or warnings may have been set up anew.
     """
     for logger in _loggers(len(logging.root.manager.loggerDict)):
         logger.propagate = False
