@@ -12,6 +12,7 @@ import pytest
 
 from coronet.cohort.add import add_scans
 from coronet.cohort.inbox import find_entries, find_sources
+from coronet.cohort.masks import read_mask
 from coronet.cohort.reader import read_scan
 from coronet.errors import UnreadableScan
 
@@ -114,6 +115,20 @@ def test_what_may_be_a_slice_condemns_the_series_and_is_named(
     with pytest.raises(UnreadableScan, match=reason) as caught:
         find_sources(entry)[0].read()
     assert name not in str(caught.value), "a batch names no file"
+
+
+@pytest.mark.parametrize("make", [pipe, device, link_to_device, open_socket])
+@pytest.mark.parametrize("name", ["scan", "scan.dcm", "scan.nii.gz"])
+def test_a_pipe_or_device_is_named_as_such(tmp_path, write_dicom, picture, monkeypatch, *, name, make):
+    monkeypatch.chdir(tmp_path)
+    write_dicom(tmp_path / "ct", picture((4, 8, 8)))
+    odd = tmp_path / name
+    make(odd)
+    grid = read_scan(tmp_path / "ct").volume
+    for read in (read_scan, lambda path: read_mask(path, grid)):
+        with pytest.raises(UnreadableScan, match="named pipe, device or socket"):
+            read(odd)
+    assert "named pipe" in add_scans([odd], data=tmp_path / "data").refused[0]
 
 
 def test_slices_without_a_suffix_are_known_by_their_names(tmp_path, write_dicom, picture):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from coronet.errors import UnreadableScan
 from coronet.files import is_debris
 
 
@@ -14,9 +15,14 @@ def files_under(path: Path, *, nested: bool = True) -> tuple[Path, ...]:
     Hidden files and what file managers add are left out, and so are named pipes, devices and sockets, which a
     reader would wait for. A link whose file is absent and a folder that cannot be listed are in the result:
     opening them fails, so that nothing is missed in silence.
+
+    Raises:
+        UnreadableScan: ``path`` itself is a pipe, device or socket.
     """
     if path.is_file():
         return (path,)
+    if path.exists() and not path.is_dir():
+        raise UnreadableScan(f"{path}: it is a named pipe, device or socket; give a file or folder.")
     found: list[Path] = []
     visited = set()
     locked: list[str] = []
