@@ -186,6 +186,8 @@ def _rescaled(array: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 
 
 def _affine(header: Mapping[str, str], axes: int, path: Path) -> np.ndarray:
+    if header.get("DistanceUnits", "mm").lower() not in ("mm", "?", ""):
+        raise UnreadableScan(f"{path}: it is not in millimetres (DistanceUnits).")
     present = [key for key in SPACING if key in header]
     if not present:
         raise UnreadableScan(f"{path}: it does not say its spacing (ElementSpacing).")
