@@ -63,10 +63,12 @@ def place(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> Placed:
             f"{path}: the mask has as many voxels as the scan, but its header gives no place (1 × 1 × 1 mm, "
             "origin 0). Write it again with the spacing, directions and origin of its scan."
         )
-    before = np.count_nonzero(mask.array) * mask.voxel_mm3
+    drawn = np.count_nonzero(mask.array)
+    before = drawn * mask.voxel_mm3
     if missed <= OFF_GRID:
         labels = _paste(mask.array, grid.shape, offset)
-        placed = Placed(labels, before, before - np.count_nonzero(labels) * grid.voxel_mm3)
+        # Voxels are counted, since those of the two files may differ in the last digit.
+        placed = Placed(labels, before, (drawn - np.count_nonzero(labels)) * mask.voxel_mm3)
     elif resample:
         placed = _resample(mask, grid, to_mask)
     else:
