@@ -145,6 +145,29 @@ def test_a_real_heart_on_a_larger_grid_is_cropped_to_its_scan(real_data):
     assert np.median(grid.array[heart == 0]) < 0
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_segments_with_names_beyond_ascii_are_chosen_by_name(tmp_path, encoding):
+    header = {
+        "space": "left-posterior-superior",
+        "space directions": np.diag([-0.7, -0.8, 2.5]),
+        "space origin": [50.0, 60.0, 70.0],
+        "Segment0_ID": "a",
+        "Segment0_LabelValue": "1",
+        "Segment0_Name": "Herzkranzgef@ss",
+    }
+    path = tmp_path / "m.seg.nrrd"
+    nrrd.write(str(path), labels(), header)
+    path.write_bytes(path.read_bytes().replace(b"gef@ss", "gefäss".encode(encoding), 1))
+    for name in ("Herzkranzgefäss", "Herzkranzgefa\u0308ss"):
+        assert np.array_equal(read_mask(path, GRID, labels=(name,)), labels() == 1)
+
+
+def test_a_mask_whose_spacing_is_rounded_lies_within_its_scan(tmp_path):
+    affine = GRID.affine.copy()
+    affine[2, 2] *= 1.001
+    assert not masks.read_mask(save(tmp_path / "m.nii", labels(), affine), GRID).warnings
+
+
 def test_segments_of_a_real_seg_nrrd_are_chosen_by_name(real_data):
     folder = real_data / "slicer_ctchest"
     grid = read_scan(folder / "CTChest4.nrrd").volume

@@ -115,6 +115,7 @@ def raw(values: np.ndarray) -> bytes:
                 "TransformMatrix": "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1",
             },
         ),
+        (None, {"DistanceUnits": "mm"}),
         (None, {"ElementNumberOfChannels": "1", "ElementMin": "0", "ElementMax": "9", "Comment": "a = b"}),
     ],
 )
@@ -144,6 +145,7 @@ def test_metaimage_data_behind_another_header(tmp_path):
         ({"Rotation": "-1 0 0 0 -1 0 0 0 1"}, "TransformMatrix and Rotation .* contradict"),
         ({"TransformMatrix": "2 0 0 0 2 0 0 0 2"}, "not of length 1"),
         ({"TransformMatrix": None, "AnatomicalOrientation": "LPI"}, "no TransformMatrix"),
+        ({"DistanceUnits": "cm"}, "not in millimetres"),
         ({"NDims": "4"}, "NDims and DimSize"),
         ({"DimSize": "5 6 6"}, "420 bytes of data where its header says 360"),
         ({"DimSize": None}, "no field DimSize"),
@@ -223,11 +225,13 @@ def test_nrrd_fields(tmp_path, data, lines, options):
         (b"\7" * 100 + raw(hu()), ["endian: little"], "damaged"),
         (raw(hu())[:-2], ["endian: little"], "damaged"),
         (raw(hu()), [], "damaged"),
+        (raw(hu()).hex().encode(), ["endian: little"], "its encoding is hex, which is not read"),
     ],
 )
 def test_nrrd_fields_that_are_refused(tmp_path, data, lines, gist):
+    encoding = "hex" if "hex" in gist else "raw"
     with pytest.raises(UnreadableScan, match=gist):
-        read_scan(nhdr(tmp_path / "a.nhdr", data, *lines))
+        read_scan(nhdr(tmp_path / "a.nhdr", data, *lines, encoding=encoding))
 
 
 def test_a_quantised_nrrd_in_one_file_is_refused(tmp_path):

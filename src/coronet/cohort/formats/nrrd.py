@@ -72,8 +72,10 @@ def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
     silence_libraries()
     try:
         with path.open("rb") as stream:
-            header = nrrd.read_header(stream)
+            # Decoded here, as pynrrd drops what is not ASCII and so changes the names of segments.
+            header = nrrd.read_header(_text(line) for line in iter(stream.readline, b""))
             _demand_unquantised(header, path)
+            _demand_encoding(header, path)
             named = header.get("data file", header.get("datafile"))
             if named is None:
                 return nrrd.read_data(header, stream, path), header
@@ -85,6 +87,18 @@ def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
     except Exception as error:
         # Whatever the parser raises on bytes that are not what they should be; its text may quote them.
         raise UnreadableScan(f"{path}: the file is damaged or no NRRD ({type(error).__name__}).") from None
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def _demand_encoding(header: Mapping[str, Any], path: Path) -> None:
+    if str(header.get("encoding", "raw")).lower() == "hex":
+        raise UnreadableScan(f"{path}: its encoding is hex, which is not read; write it as raw or gzip.")
 
 
 def _demand_unquantised(header: Mapping[str, Any], path: Path) -> None:
