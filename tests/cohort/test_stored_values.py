@@ -200,3 +200,32 @@ def test_a_slice_without_an_intercept_among_others_is_refused(tmp_path, write_di
     write_dicom(tmp_path, (body() + 1024).astype("u2"), change=change)
     with pytest.raises(UnreadableScan, match=r"1 of 3 slices have no RescaleIntercept \(0028,1052\)"):
         read_scan(tmp_path)
+
+
+@pytest.mark.parametrize("blank", [False, True])
+@pytest.mark.parametrize(
+    ("stored", "signed", "gist"),
+    [
+        (body() + 1024, False, "no RescaleIntercept .* and no value below 0"),
+        # padding is no air
+        (framed(body() + 1024, -2000), True, "no RescaleIntercept .* and no value below 0"),
+        # HU stored as they are
+        (body(), True, ""),
+    ],
+)
+def test_a_series_without_an_intercept_holds_hu_only_with_values_below_0(
+    tmp_path, write_dicom, *, stored, signed, gist, blank
+):
+    def change(dataset, index):
+        bits(16, 16, 15, signed=signed)(dataset, index)
+        if blank:
+            dataset.RescaleIntercept = None
+        else:
+            del dataset.RescaleIntercept, dataset.RescaleSlope
+
+    write_dicom(tmp_path, stored.astype("i2" if signed else "u2"), change=change)
+    if not gist:
+        assert np.array_equal(slices(tmp_path), stored)
+        return
+    with pytest.raises(UnreadableScan, match=gist):
+        read_scan(tmp_path)

@@ -29,6 +29,7 @@ from coronet.cohort.formats.pictures import (
 from coronet.cohort.formats.pixels import Decoder
 from coronet.cohort.formats.stacking import sort_places, stack_affine
 from coronet.cohort.identity import Identity, clean, identity_of
+from coronet.cohort.volume import AIR_HU
 from coronet.errors import UnreadableScan
 from coronet.text import first_few
 
@@ -239,7 +240,17 @@ def load(series: Series, where: str) -> Loaded:
             if stack.dtype == np.int16 and (hu.min() < -32768 or hu.max() > 32767):
                 stack = stack.astype(np.float32)
             stack[index] = hu
+    _demand_negative(stack, series, where)
     return Loaded(stack.transpose(2, 1, 0), affine)
+
+
+def _demand_negative(stack: np.ndarray, series: Series, where: str) -> None:
+    """Refuse slices without RescaleIntercept in which nothing but padding is below 0, as air is."""
+    if not series.pictures[0].rescaled and not np.min(stack, where=stack > AIR_HU, initial=0) < 0:
+        raise UnreadableScan(
+            f"{where}: its slices have no RescaleIntercept (0028,1052) and no value below 0, as air has, so "
+            "their HU are unknown; export the series again."
+        )
 
 
 def identity(series: Series) -> Identity:
