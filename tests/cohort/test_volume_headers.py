@@ -225,6 +225,7 @@ def test_nrrd_fields(tmp_path, data, lines, options):
         (b"\7" * 100 + raw(hu()), ["endian: little"], "damaged"),
         (raw(hu())[:-2], ["endian: little"], "damaged"),
         (raw(hu()), [], "damaged"),
+        (raw(hu()), ["endian: little", "data file: LIST", "a.raw"], "one file in the same folder"),
         (raw(hu()).hex().encode(), ["endian: little"], "its encoding is hex, which is not read"),
     ],
 )

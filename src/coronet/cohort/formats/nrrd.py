@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
     try:
         with path.open("rb") as stream:
             # Decoded here, as pynrrd drops what is not ASCII and so changes the names of segments.
-            header = nrrd.read_header(_text(line) for line in iter(stream.readline, b""))
+            header = nrrd.read_header(_lines(stream, path))
             _demand_unquantised(header, path)
             _demand_encoding(header, path)
             named = header.get("data file", header.get("datafile"))
@@ -89,11 +89,15 @@ def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
         raise UnreadableScan(f"{path}: the file is damaged or no NRRD ({type(error).__name__}).") from None
 
 
-def _text(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
+def _lines(stream: BinaryIO, path: Path) -> Iterator[str]:
+    """The lines of a header; one that lists several data files goes on with their names."""
+    for line in iter(stream.readline, b""):
+        if re.match(rb"data ?file: *LIST", line, re.IGNORECASE):
+            companion(path, "LIST")
+        try:
+            yield line.decode()
+        except UnicodeDecodeError:
+            yield line.decode("latin-1")
 
 
 def _demand_encoding(header: Mapping[str, Any], path: Path) -> None:
