@@ -106,8 +106,9 @@ def copy_model(fit: Path, out: Path) -> None:
     """Copy weights, specification and what is known of their quality, and nothing else."""
     from coronet.networks.builder import SPEC, WEIGHTS
 
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, SPEC, QUALITY):
+        # older versions carry no quality
         if name != QUALITY or (fit / name).exists():
             shutil.copyfile(fit / name, out / name)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -243,7 +242,8 @@ def fetch(client: MlflowClient, version: Version, to: Path) -> Path:
 def _fetch_part(client: MlflowClient, version: Version, part: str, to: Path, sha256: str) -> Path:
     import tempfile
 
-    from coronet.networks.builder import SPEC, WEIGHTS
+    from coronet.ledger.package import copy_model
+    from coronet.networks.builder import WEIGHTS
 
     with tempfile.TemporaryDirectory() as staging:
         found = download(client, version, f"artifacts/{part}", Path(staging))
@@ -253,10 +253,7 @@ def _fetch_part(client: MlflowClient, version: Version, part: str, to: Path, sha
                 "registered; delete its folder under mlruns/artifacts and run `coronet ledger sync`."
             )
         with replacing_folder(to) as folder:
-            for name in (WEIGHTS, SPEC, QUALITY):
-                # versions of old carry no quality
-                if name != QUALITY or (found / name).exists():
-                    shutil.copyfile(found / name, folder / name)
+            copy_model(found, folder)
     return to
 
 
