@@ -53,7 +53,7 @@ class NetworkParams(Checked):
     """
 
     encoder: Encoder
-    channels: Annotated[tuple[Annotated[int, Range(1, 4096)], ...], Items(8)]
+    channels: Annotated[tuple[Count, ...], Items(8)]
     activation: Activation
     weights: Annotated[str, OneOf(("none", "imagenet"))]
 
