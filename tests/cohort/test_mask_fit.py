@@ -364,6 +364,15 @@ def unreferenced_coarse(dataset: Dataset) -> None:
     del dataset.ReferencedSeriesSequence
 
 
+def unreferenced(dataset: Dataset) -> None:
+    del dataset.ReferencedSeriesSequence
+
+
+def unreferenced_coarser(dataset: Dataset) -> None:
+    unreferenced_coarse(dataset)
+    measures(dataset).SpacingBetweenSlices = 5.0
+
+
 def other_series(dataset: Dataset) -> None:
     dataset.ReferencedSeriesSequence[0].SeriesInstanceUID = generate_uid()
 
@@ -379,6 +388,16 @@ SEGMENTATIONS = {
     "gaps, no spacing": (EVERY, "BINARY", without_spacing, EXPECTED, {}),
     "two far slices, no spacing": (EVERY & (np.arange(20) != 5), "BINARY", without_spacing, 28.0, {}),
     "one slice, no spacing": (LABELS == 2, "BINARY", without_spacing, 16.8, {}),
+    # highdicom states 1 mm for a single slice
+    "one slice": (LABELS == 2, "BINARY", lambda dataset: None, 16.8, {}),
+    "one slice, unknown series": (LABELS == 2, "BINARY", unreferenced, 16.8, {}),
+    "one slice of 5 mm, unknown series": (
+        LABELS == 2,
+        "BINARY",
+        unreferenced_coarser,
+        "another grid",
+        {},
+    ),
     "spacing of 5 mm, frames of 2.5 mm": (EVERY, "BINARY", stating_mm(5.0), EXPECTED, {}),
     "spacing of 5 mm and frames too": (SECOND_SLICES, "BINARY", stating_mm(5.0), "another grid", {}),
     "frames of 5 mm, no spacing": (SECOND_SLICES, "BINARY", unreferenced_coarse, "another grid", {}),

@@ -148,10 +148,15 @@ def _fit_to_slices(dataset: Dataset, grid: Volume, *, same_series: bool) -> None
     missed = np.rint(depths) - depths
     if np.abs(missed).max() > max(ROUNDED_SHARE, ROUNDED_MM / step_mm):
         return
-    stated = [abs(float(item.get("SpacingBetweenSlices") or 0)) for item in measures]
+    stated_mm = abs(float(measures[0].get("SpacingBetweenSlices") or 0))
     gaps = np.diff(np.unique(np.rint(depths)).astype(int))
-    thickness_mm = 0.0 if same_series else float(measures[0].get("SliceThickness") or 0)
-    if not _has_other_slices(stated[0], thickness_mm, gaps, step_mm):
+    thickness_mm = float(measures[0].get("SliceThickness") or 0)
+    if not gaps.size and (same_series or abs(thickness_mm - step_mm) <= SAME_SPACING * step_mm):
+        # A single slice has no distance to a next one; highdicom writes 1 mm there.
+        stated_mm = 0.0
+    if same_series:
+        thickness_mm = 0.0
+    if not _has_other_slices(stated_mm, thickness_mm, gaps, step_mm):
         for item in measures:
             item.SpacingBetweenSlices = step_mm
         along = (LPS_TO_RAS @ grid.affine)[:3, axis]
