@@ -193,11 +193,12 @@ NAMELESS = [
         ".",
     ),
     *("N/A", "n.a.", "NONE", "NULL", "(null)", "Not available", "not known", "unknown^unknown", "no name"),
+    *("no patient id", "private", "tba"),
     *("TEST?", "Test Patient", "ID", "PATIENT_ID", "ＡＮＯＮ", "匿名", "anonymisiert"),
 ]
 NAMES = [
     *("1234", "1", "22", "01", "100", "A", "X1", "P-A", "MRN-7", "LIDC-IDRI-0078", "1.2.3", "Müller", "山田"),
-    *("ANON0017", "PATIENT 3", "patient_000", "TEST12"),
+    *("DE", "Without", "ANON0017", "PATIENT 3", "patient_000", "TEST12"),
 ]
 
 

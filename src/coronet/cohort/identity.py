@@ -28,11 +28,11 @@ REMOVED = _words(
     anon anonym anonyme anonymise anonymised anonymiser anonymisé anonymisiert anonymize anonymized anonymizer
     anonymous anonymus anonimo anonimizado anonimizzato deid deident deidentify deidentified notidentified
     removed redacted deleted erased cleared stripped scrubbed blanked hidden masked withheld suppressed
-    confidential entfernt gelöscht geloescht supprimé effacé eliminado rimosso borrado
+    confidential private pseudonym entfernt gelöscht geloescht supprimé effacé eliminado rimosso borrado
     none null nil nan na unknown unk unspecified undefined unidentified unnamed unassigned missing absent
     empty blank void nothing noname noid nopatient notavailable notapplicable notknown notgiven notprovided
     notspecified notrecorded notdisclosed unbekannt keine inconnu aucun desconocido ninguno sconosciuto
-    nobody noone somebody someone johndoe janedoe dummy default example sample demo tbd todo placeholder
+    nobody noone somebody someone johndoe janedoe dummy default example sample demo tba tbd todo placeholder
     test testing tester testpatient patienttest testid
     匿名 不明 不详 未知 аноним анонимный неизвестно неизвестный удалено
     """
@@ -99,11 +99,10 @@ def is_placeholder(text: object) -> bool:
         return True
     if len(set(joined)) == 1 and (joined[0] in "0x" or len(joined) >= LEAST_REPEATED):
         return True
-    if all(word in LABELS for word in words) or not joined.strip("0x"):
+    if not joined.strip("0x"):
         return True
-    return any(word in REMOVED for word in words) and all(
-        word in REMOVED | LABELS | CONNECTING for word in words
-    )
+    # "no patient id" says nothing, but "DE" may be the initials of somebody
+    return not CONNECTING.issuperset(words) and all(word in REMOVED | LABELS | CONNECTING for word in words)
 
 
 def clean(text: object) -> str:
