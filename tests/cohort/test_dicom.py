@@ -285,6 +285,25 @@ def test_what_makes_no_volume_is_refused_with_the_reason(tmp_path, write_dicom, 
     assert "Doe" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("acquisition", "refused"),
+    [(lambda index: index % 2, True), (lambda index: index // 4, False), (lambda index: index, False)],
+    ids=["between each other", "one behind the other", "one a slice"],
+)
+def test_acquisitions_that_lie_between_each_other_are_refused(
+    tmp_path, write_dicom, picture, *, acquisition, refused
+):
+    def change(dataset, index):
+        dataset.AcquisitionNumber = acquisition(index) + 1
+
+    write_dicom(tmp_path, picture((8, 8, 8)), change=change)
+    if not refused:
+        assert read_scan(tmp_path).volume.shape == (8, 8, 8)
+        return
+    with pytest.raises(UnreadableScan, match="2 acquisitions .* lie between each other"):
+        read_scan(tmp_path)
+
+
 def test_every_second_slice_alone_is_refused(tmp_path, write_dicom, picture):
     paths = write_dicom(tmp_path, picture((8, 8, 8)), step_mm=5.0)
     for path in paths[1::2]:

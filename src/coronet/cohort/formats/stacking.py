@@ -44,11 +44,30 @@ def sort_places(pictures: Sequence[Picture], where: str) -> list[list[Picture]]:
         raise UnreadableScan(
             f"{where}: {times} acquisitions of the same place (a series in time); export one on its own."
         )
+    _demand_apart([place[0].acquisition for place in places], where)
     if len(places) < 2:
         raise UnreadableScan(
             f"{where}: a single slice, from which no volume can be read; give the folder with all slices."
         )
     return places
+
+
+def _demand_apart(acquisitions: Sequence[tuple[str, str]], where: str) -> None:
+    """Refuse two acquisitions whose slices lie between each other, as of two breaths or two phases.
+
+    A scan that was made in steps has acquisitions one behind the other.
+
+    Args:
+        acquisitions: of the slices, sorted along the normal.
+        where: the scan to name in an error.
+    """
+    counts = Counter(acquisitions)
+    changes = sum(before != after for before, after in itertools.pairwise(acquisitions))
+    if 1 < len(counts) <= len(acquisitions) / 3 and changes >= len(acquisitions) / 2:
+        raise UnreadableScan(
+            f"{where}: its slices are of {len(counts)} acquisitions (AcquisitionNumber) that lie between "
+            "each other; export one on its own."
+        )
 
 
 def stack_affine(slices: Sequence[Picture], where: str) -> np.ndarray:
