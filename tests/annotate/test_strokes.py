@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import nrrd
 import numpy as np
@@ -136,6 +138,14 @@ def test_files_that_contradict_themselves_are_refused_without_the_scan(tmp_path,
     path.write_text(json.dumps({"format": "coronet strokes 1", "target": target, **content}))
     with pytest.raises(InputError, match=words):
         check_stroke_file(path, target=target)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.nii.gz"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_holds_no_strokes(tmp_path, name, make):
+    make(tmp_path / name)
+    with pytest.raises(InputError, match="is no file"):
+        check_stroke_file(tmp_path / name, target="heart")
 
 
 def test_a_key_that_is_there_twice_is_refused(tmp_path):

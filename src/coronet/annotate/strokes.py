@@ -124,6 +124,8 @@ def check_stroke_file(path: Path, *, target: Target) -> Strokes | None:
         InputError: the file is absent, not understood, for another target, or contradicts itself.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file; a folder, named pipe or device holds no strokes.")
     if path.suffix.lower() != ".json":
         if not path.exists():
             raise InputError(f"{path} is absent.")
