@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.context import SpawnContext, SpawnProcess
 
 from coronet.errors import Busy, InputError
 
@@ -105,14 +106,27 @@ def own_cores() -> int:
 def worker_pool(workers: int) -> ProcessPoolExecutor:
     """A pool of processes that share the cores and end with this one.
 
-    They are fresh interpreters, since a copy of a process that already runs threads may hang.
+    They are fresh interpreters, since a copy of a process that already runs threads may hang. An interrupt
+    from the keyboard reaches this process alone; a pool whose workers it ends while they start may hang.
     """
-    from multiprocessing import get_context
-
     threads = max(1, (os.cpu_count() or 1) // workers)
     return ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(os.getpid(), threads)
+        workers, mp_context=_Context(), initializer=_begin, initargs=(os.getpid(), threads)
     )
+
+
+class _Worker(SpawnProcess):
+    def start(self) -> None:
+        """Start with interrupts blocked, which the new process inherits."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Context(SpawnContext):
+    Process = _Worker
 
 
 def _begin(parent: int, threads: int) -> None:

@@ -31,6 +31,7 @@ SMALL = {
     "optimiser.patches_per_epoch": 8,
     "optimiser.learning_rate": 0.02,
     "optimiser.averaging": 0.5,
+    "optimiser.plateau_patience": 3,
 }
 SEARCH = {
     "encoders": ["plain", "autoencoder"],
