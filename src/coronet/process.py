@@ -110,9 +110,13 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
     from the keyboard reaches this process alone; a pool whose workers it ends while they start may hang.
     """
     threads = max(1, (os.cpu_count() or 1) // workers)
-    return ProcessPoolExecutor(
-        workers, mp_context=_Context(), initializer=_begin, initargs=(os.getpid(), threads)
-    )
+    return _Pool(workers, mp_context=_Context(), initializer=_begin, initargs=(os.getpid(), threads))
+
+
+class _Pool(ProcessPoolExecutor):
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Wait for all jobs, or, after an error or an interrupt, for those alone that are being done."""
+        self.shutdown(wait=True, cancel_futures=kind is not None)
 
 
 class _Worker(SpawnProcess):
