@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.annotate.heart import LUNG_HU, draw_heart
-from coronet.annotate.strokes import Marks, mark, read_strokes
-from coronet.cohort.cases import load_mask
-from coronet.cohort.volume import Volume, grid_affine, read_nifti
-from coronet.train.metrics import dice
+from coronet.annotation.heart import LUNG_HU, draw_heart
+from coronet.annotation.strokes import Marks, mark, read_strokes
+from coronet.dataset.cases import load_mask
+from coronet.imaging.mask_metrics import dice
+from coronet.io.volume import Volume, grid_affine, read_nifti
 
 
 def main() -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.cohort.reader import read_scan
-from coronet.cohort.volume import Volume, grid_affine
-from coronet.score.agatston import ScoreResult, score_mask
-from coronet.score.lesions import Lesion
-from coronet.score.protocol import PROTOCOLS
+from coronet.io.reader import read_scan
+from coronet.io.volume import Volume, grid_affine
+from coronet.scoring.agatston import ScoreResult, score_mask
+from coronet.scoring.lesions import Lesion
+from coronet.scoring.protocol import PROTOCOLS
 
 SIZES_MM = (5.0, 3.0, 1.0)
 DENSITIES = (200.0, 400.0, 800.0)

@@ -21,18 +21,18 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from coronet.cohort import cases
-from coronet.cohort.add import Masks, add_scans
-from coronet.cohort.phantom.anatomy import REALISTIC, WILD
-from coronet.cohort.phantom.pairs import draw_heart_pair
-from coronet.cohort.split import Member, Split
-from coronet.cohort.volume import Volume, write_nifti
 from coronet.config import ModelParams, Params, load
+from coronet.config.schema import build
+from coronet.dataset import cases
+from coronet.dataset.import_scans import Masks, add_scans
+from coronet.dataset.split import Member, Split
+from coronet.evaluation.segmentation import evaluate_model
 from coronet.files import read_json, write_json
-from coronet.prepare.store import prepare_model
-from coronet.schema import build
-from coronet.train.evaluate import evaluate_model
-from coronet.train.fit import fit
+from coronet.io.volume import Volume, write_nifti
+from coronet.phantom.anatomy import REALISTIC, WILD
+from coronet.phantom.transfer_pairs import draw_heart_pair
+from coronet.preprocessing.prepared_store import prepare_model
+from coronet.training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "data" / "lidc_3mm"

@@ -33,19 +33,19 @@ import yaml
 from score_peer import peer
 
 from coronet import config
-from coronet.cohort.reader import read_scan
-from coronet.cohort.suitability import suitability
-from coronet.cohort.volume import values_of, write_nifti
 from coronet.config import ModelParams
+from coronet.dataset.quality_flags import suitability
 from coronet.files import write_json
-from coronet.networks.builder import LoadedModel, build_network, load_model, save_model
+from coronet.imaging.mask_metrics import dice
+from coronet.inference.devices import pick_device
+from coronet.inference.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
+from coronet.io.reader import read_scan
+from coronet.io.volume import values_of, write_nifti
+from coronet.networks.factory import LoadedModel, build_network, load_model, save_model
 from coronet.networks.unet import WideningBlock
-from coronet.score.agatston import score_mask
-from coronet.score.batch import LANES, Scorer, score_folder
-from coronet.score.scan import score_scan, write_scan_score
-from coronet.train.device import pick_device
-from coronet.train.metrics import dice
-from coronet.train.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
+from coronet.scoring.agatston import score_mask
+from coronet.scoring.batch import LANES, Scorer, score_folder
+from coronet.scoring.score_scan import score_scan, write_scan_score
 
 Steps = dict[str, float]
 

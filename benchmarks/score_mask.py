@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from coronet.cohort.masks import read_mask
-from coronet.cohort.volume import Volume, grid_affine, write_nifti
-from coronet.score.agatston import score_mask
-from coronet.score.calcium import find_calcium
-from coronet.score.methods import agatston
-from coronet.score.protocol import PROTOCOLS
+from coronet.io.masks import read_mask
+from coronet.io.volume import Volume, grid_affine, write_nifti
+from coronet.scoring.agatston import score_mask
+from coronet.scoring.counted_voxels import find_calcium
+from coronet.scoring.methods import agatston
+from coronet.scoring.protocol import PROTOCOLS
 
 SHAPE = (512, 512, 143)
 SPACING_MM = (0.68, 0.68, 2.5)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from coronet.cohort.volume import Volume
-from coronet.networks.builder import LoadedModel
-from coronet.prepare.geometry import mask_box
-from coronet.score.agatston import score_mask
+from coronet.imaging.resampling import mask_box
+from coronet.io.volume import Volume
+from coronet.networks.factory import LoadedModel
+from coronet.scoring.agatston import score_mask
 
 
 @dataclasses.dataclass(frozen=True)

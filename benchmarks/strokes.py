@@ -2,8 +2,8 @@
 
     python benchmarks/strokes.py [CASE ...] [--data data] [--json FILE]
 
-The strokes are a simulated person's (`coronet.annotate.simulate`): four lines of a hand that shakes, then
-look after look up to three lines along what is drawn wrongly. Dice is against the phantoms' exact truth,
+The strokes are a simulated person's (`coronet.phantom.simulated_reader`): four lines of a hand that shakes,
+then look after look up to three lines along what is drawn wrongly. Dice is against the phantoms' exact truth,
 without other scans to learn from and, in the last row, with what four other scans taught. Without names every
 eighth case is drawn.
 """
@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.annotate import simulate
-from coronet.annotate.drawn import Drawn
-from coronet.annotate.forest import Samples, join
-from coronet.annotate.lessons import heart_looks
-from coronet.cohort.cases import scan_path
-from coronet.cohort.phantom.cohort import exact_path
-from coronet.cohort.volume import Volume, read_nifti
+from coronet.annotation.draft_mask import Drawn
+from coronet.annotation.forest import Samples, join
+from coronet.dataset.cases import scan_path
 from coronet.files import write_json
-from coronet.train.metrics import dice
+from coronet.imaging.mask_metrics import dice
+from coronet.io.volume import Volume, read_nifti
+from coronet.phantom import simulated_reader
+from coronet.phantom.cohort import exact_path
+from coronet.phantom.reader_sessions import heart_looks
 
 LOOKS = 3
 TEACHERS = 4
@@ -70,13 +70,13 @@ def main() -> None:
         print(f"{given.data} holds too few phantoms; `make demo` makes them.")
         return
     people = (Person.of(given.data, name) for name in others)
-    prior = join([list(person.draws(simulate.HEART_LOOKS))[-1][1].samples for person in people])
+    prior = join([list(person.draws(simulated_reader.HEART_LOOKS))[-1][1].samples for person in people])
     rows: dict[str, list[float]] = {}
     for name in cases:
         person = Person.of(given.data, name)
         for count, drawn in person.draws(LOOKS):
             rows.setdefault(f"{count} strokes", []).append(dice(person.truth, drawn.mask))
-        *_, (count, drawn) = person.draws(simulate.HEART_LOOKS, prior)
+        *_, (count, drawn) = person.draws(simulated_reader.HEART_LOOKS, prior)
         rows.setdefault(f"{count} strokes, {TEACHERS} scans before", []).append(
             dice(person.truth, drawn.mask)
         )

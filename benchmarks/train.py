@@ -37,17 +37,17 @@ from real_heart import as_split
 from torch import nn
 
 from coronet import config, files
-from coronet.cohort.cases import find_cases
-from coronet.cohort.volume import AIR_HU
 from coronet.config import ModelParams, Params
-from coronet.networks.builder import build_network
-from coronet.networks.convolution import Convolution
+from coronet.dataset.cases import find_cases
+from coronet.inference.devices import pick_device
+from coronet.io.volume import AIR_HU
+from coronet.networks.cpu_convolution import Convolution
+from coronet.networks.factory import build_network
 from coronet.networks.unet import ConvBlock, WideningBlock
-from coronet.prepare.store import PreparedCase, load_prepared, prepare_model, prepared_cases
+from coronet.preprocessing.prepared_store import PreparedCase, load_prepared, prepare_model, prepared_cases
 from coronet.process import keep_memory
-from coronet.train.device import pick_device
-from coronet.train.fit import SegmentationLearner
-from coronet.train.loop import train
+from coronet.training.fit import SegmentationLearner
+from coronet.training.trainer import train
 
 WORKERS = 2
 _epoch: Callable[[], None]
@@ -165,7 +165,7 @@ def prepare_some(model: str, params: Params, count: int, out: Path) -> None:
 
 
 def _transforms(params: ModelParams) -> Any:
-    """What `coronet.prepare` does to a sample, one dictionary transform after the other."""
+    """What `coronet.preprocessing` does to a sample, one dictionary transform after the other."""
     from monai import transforms as t
 
     both, modes = ["image", "label"], ("bilinear", "nearest")
@@ -222,7 +222,7 @@ def cost_of(epoch: Callable[[], None]) -> Cost:
 
 
 def our_epochs(model: str, params: ModelParams, data: Path, seed: int, rounds: int) -> Callable[[], None]:
-    """One more epoch of `coronet.train.loop.train` with every call, in a process that goes on."""
+    """One more epoch of `coronet.training.trainer.train` with every call, in a process that goes on."""
     keep_memory()
     tune = load_prepared(data, prepared_cases(data, "tune")[:1], params.input)
     learner = Unmeasured(

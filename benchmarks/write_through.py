@@ -19,10 +19,10 @@ import time
 from pathlib import Path
 
 from coronet import config
-from coronet.ledger import runs
-from coronet.ledger.tracker import tracking
-from coronet.prepare.store import prepared_cases
-from coronet.train import fit
+from coronet.preprocessing.prepared_store import prepared_cases
+from coronet.tracking import runs
+from coronet.tracking.tracker import tracking
+from coronet.training import fit
 
 ROUNDS = 3
 

@@ -1,6 +1,6 @@
 """A folder of scans scored under Prefect. ``python flows/batch.py --help``
 
-`coronet.score.batch` does the work; it goes on where a run that was stopped had left off.
+`coronet.scoring.batch` does the work; it goes on where a run that was stopped had left off.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
-from coronet.cohort.formats.listing import is_content
+from coronet.io.file_listing import is_content
 
 RESULTS = Path("mlruns/scores")
 IDLE = "Nothing to do"
@@ -30,10 +30,10 @@ def score_scans(
     folder: Path, out: Path | None, *, heart_model: str, calcium_model: str, again: bool, quiet_s: float
 ) -> State[Any]:
     """Score what is new in the folder."""
-    from coronet.ledger.quality import load_scoring_model
+    from coronet.inference.devices import pick_device
+    from coronet.registry.version_quality import load_scoring_model
     from coronet.report.scan_page import write_scan_result
-    from coronet.score.batch import Scorer, score_folder
-    from coronet.train.device import pick_device
+    from coronet.scoring.batch import Scorer, score_folder
 
     device = pick_device()
     bar = create_progress_artifact(progress=0.0, description="Files and sub-folders done, in per cent.")

@@ -24,9 +24,9 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from coronet.config import MODELS
+from coronet.dvc_repository import remove_broken_rwlock
 from coronet.errors import CoronetError
 from coronet.files import exclusive
-from coronet.repository import remove_broken_rwlock
 from graph import Node, read_waves
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def skip_stage(stage: str) -> State[Any]:
 @task(cache_policy=NO_CACHE, task_run_name="ledger sync")
 def sync_ledger() -> None:
     """Write to MLflow the runs that it lacks."""
-    from coronet.ledger import runs
+    from coronet.tracking import runs
 
     for item in runs.sync():
         state = "written" if item.created else "there already"
@@ -96,10 +96,10 @@ def sync_ledger() -> None:
 @task(cache_policy=NO_CACHE, task_run_name="register {model}")
 def register_model(model: str, allow_dirty: bool) -> State[Any]:
     """Make a version of the training, and the alias challenger; there may be one already."""
-    from coronet.ledger import registry
+    from coronet.registry import versions
 
     try:
-        done = registry.register(model, allow_dirty=allow_dirty)
+        done = versions.register(model, allow_dirty=allow_dirty)
     except CoronetError as error:
         return Failed(name=REFUSED, message=f"register {model}: {error}")
     state = "is new" if done.created else "was there already"

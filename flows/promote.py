@@ -27,7 +27,7 @@ from pydantic import Field
 from coronet.config import MODELS
 
 if TYPE_CHECKING:
-    from coronet.ledger.verdict import Verdict
+    from coronet.registry.verdict import Verdict
 
 PROMOTED, KEPT = "Promoted", "Not promoted"
 POLL_SECONDS = 2
@@ -49,7 +49,7 @@ def promote(model: str, first: bool = False, patience_hours: float = 168.0) -> S
         first: there is no champion yet, and the challenger shall be the first.
         patience_hours: how long to wait for the word.
     """
-    from coronet.ledger import promotion
+    from coronet.registry import promotion
 
     def ask(verdict: Verdict) -> str | None:
         show(verdict)
@@ -84,7 +84,7 @@ def promote(model: str, first: bool = False, patience_hours: float = 168.0) -> S
 
 def show(verdict: Verdict) -> None:
     """The verdict's tables and picture as artifacts."""
-    from coronet.ledger.verdict_picture import draw_verdict
+    from coronet.registry.verdict_picture import draw_verdict
 
     create_markdown_artifact(
         _text(verdict), key="verdict", description=f"{verdict.model}: {verdict.headline}"

@@ -15,6 +15,8 @@ import yaml
 
 from repositories import commit
 
+pytest_plugins = ["dicom_files", "made_chests", "trained_project"]
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 BLOCKED = """

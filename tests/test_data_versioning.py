@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from coronet.cohort import cases
-from coronet.cohort.volume import Volume, write_nifti
+from coronet.dataset import cases
+from coronet.io.volume import Volume, write_nifti
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from coronet.cohort.split import read_split
+from coronet.dataset.split import read_split
 from coronet.files import sha256_file
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from coronet import files, jsonl
+from coronet import files, json_lines
 from coronet.errors import Busy, InputError
 
 
@@ -101,29 +101,29 @@ TORN = [
 @pytest.mark.parametrize("torn", TORN)
 def test_a_torn_line_loses_itself_alone(torn, tmp_path, caplog):
     path = tmp_path / "new" / "timings.jsonl"
-    jsonl.append_line(path, {"stage": "first"})
+    json_lines.append_line(path, {"stage": "first"})
     path.write_bytes(path.read_bytes() + torn)
-    assert jsonl.read_lines(path) == ({"stage": "first"},)
-    jsonl.append_line(path, {"stage": "second"})
-    jsonl.append_line(path, {"stage": "ß", "other": 1})
-    assert [item["stage"] for item in jsonl.read_lines(path)] == ["first", "second", "ß"]
+    assert json_lines.read_lines(path) == ({"stage": "first"},)
+    json_lines.append_line(path, {"stage": "second"})
+    json_lines.append_line(path, {"stage": "ß", "other": 1})
+    assert [item["stage"] for item in json_lines.read_lines(path)] == ["first", "second", "ß"]
     assert "timings.jsonl: damaged lines were passed over: 1" in caplog.text
-    assert jsonl.read_lines(path, keys=("other",)) == ({"stage": "ß", "other": 1},)
+    assert json_lines.read_lines(path, keys=("other",)) == ({"stage": "ß", "other": 1},)
     with pytest.raises(InputError, match=r"timings.jsonl: line 2 is damaged"):
-        jsonl.read_lines(path, whole=True)
+        json_lines.read_lines(path, whole=True)
 
 
 def test_lines_are_appended_with_the_permissions_and_whole_or_with_an_error(tmp_path, monkeypatch):
     path = tmp_path / "journal.jsonl"
-    assert jsonl.read_lines(path) == ()
+    assert json_lines.read_lines(path) == ()
     with pytest.raises(InputError, match="journal.jsonl is absent"):
-        jsonl.read_lines(path, whole=True)
-    jsonl.append_line(path, {"number": 1}, mode=0o600)
+        json_lines.read_lines(path, whole=True)
+    json_lines.append_line(path, {"number": 1}, mode=0o600)
     assert path.stat().st_mode & 0o777 == 0o600
     write = os.write
     monkeypatch.setattr(os, "write", lambda handle, content: write(handle, content[:5]))
     with pytest.raises(OSError, match=r"journal\.jsonl"):
-        jsonl.append_line(path, {"number": 2})
+        json_lines.append_line(path, {"number": 2})
     monkeypatch.undo()
-    jsonl.append_line(path, {"number": 3})
-    assert jsonl.read_lines(path) == ({"number": 1}, {"number": 3})
+    json_lines.append_line(path, {"number": 3})
+    assert json_lines.read_lines(path) == ({"number": 1}, {"number": 3})

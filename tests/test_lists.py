@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from coronet.cli import app
-from coronet.cohort.volume import Volume, grid_affine, write_nifti
 from coronet.errors import InputError, ParamsError
+from coronet.io.volume import Volume, grid_affine, write_nifti
 from coronet.lists import check_list, split_list
-from coronet.score.agatston import score_mask
+from coronet.scoring.agatston import score_mask
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from coronet.files import sqlite_url
-from coronet.ledger import store
 from coronet.search.database import open_storage, study_names
+from coronet.tracking import mlflow_client
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [
@@ -48,8 +48,8 @@ def test_a_url_leads_back_to_its_file(tmp_path, name):
 @pytest.mark.parametrize("name", ["a%20b", "a?b", "a#b {c}"])
 def test_runs_artifacts_and_studies_stay_in_the_project(tmp_path, outside, name):
     project = tmp_path / name
-    with store.opened(project / "mlruns") as client:
-        experiment = store.experiment_id(client, "heart", project / "mlruns")
+    with mlflow_client.opened(project / "mlruns") as client:
+        experiment = mlflow_client.experiment_id(client, "heart", project / "mlruns")
         run = client.create_run(experiment).info.run_id
         client.log_text(run, "kept", "fit/note.txt")
         found = client.download_artifacts(run, "fit/note.txt")

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from coronet import config
+from coronet.config.param_types import OWN_ENCODERS, SMP_ENCODERS, SMP_LEVELS
+from coronet.config.schema import build
+from coronet.config.strict_yaml import parse_yaml
 from coronet.errors import ParamsError
-from coronet.networks.builder import OWN
 from coronet.networks.encoders import ALLOWED, DEPTHS
+from coronet.networks.factory import OWN
 from coronet.networks.unet import ACTIVATIONS
-from coronet.param_types import OWN_ENCODERS, SMP_ENCODERS, SMP_LEVELS
-from coronet.schema import build
-from coronet.score.groups import PRESETS
-from coronet.score.protocol import PROTOCOLS
-from coronet.strict_yaml import parse_yaml
+from coronet.scoring.protocol import PROTOCOLS
+from coronet.scoring.risk_groups import PRESETS
 
 TEXT = (Path(__file__).resolve().parents[1] / "params.yaml").read_text(encoding="utf-8")
 SCALARS = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from coronet.cohort.split import read_split
+from coronet.dataset.split import read_split
 from repositories import commit
 
 pytestmark = pytest.mark.slow

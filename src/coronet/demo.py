@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coronet.cohort.cases import scan_files
 from coronet.config import MODELS
+from coronet.dataset.cases import scan_files
+from coronet.dvc_repository import remove_broken_rwlock
 from coronet.errors import InputError, StageError
-from coronet.repository import remove_broken_rwlock
-from coronet.stages import BUILD, DATA, MLRUNS, params, timed, workers
+from coronet.pipeline import BUILD, DATA, MLRUNS, params, timed, workers
 
 if TYPE_CHECKING:
-    from coronet.ledger.registry import Version
+    from coronet.registry.versions import Version
 
 logger = logging.getLogger("coronet")
 SEARCHED = "heart"
@@ -42,7 +42,7 @@ def run() -> None:
 
 
 def _draw_phantoms() -> None:
-    from coronet.annotate.phantoms import make_cohort
+    from coronet.phantom.annotated_cohort import make_cohort
 
     if scan_files(DATA):
         return
@@ -52,7 +52,7 @@ def _draw_phantoms() -> None:
 
 
 def _reproduce() -> None:
-    from coronet.ledger import tracker
+    from coronet.tracking import tracker
 
     remove_broken_rwlock()
     with timed("dvc repro"):
@@ -72,10 +72,10 @@ def _search() -> None:
 
 def _register(model: str) -> Version | None:
     """A version of what was trained; None where the code is not committed."""
-    from coronet.ledger import registry
+    from coronet.registry import versions
 
     try:
-        return registry.register(model).version
+        return versions.register(model).version
     except InputError as error:
         logger.warning("%s is not registered: %s", BUILD / model / "fit", error)
         return None
@@ -83,12 +83,13 @@ def _register(model: str) -> Version | None:
 
 def _promote(version: Version) -> None:
     """Make the first champion where the gate lets it; a later version waits for `coronet promote`."""
-    from coronet.ledger import log, promotion, registry, store
+    from coronet.registry import promotion, promotion_log, versions
+    from coronet.tracking import mlflow_client
 
     model, number = version.model, version.number
-    with store.opened(MLRUNS) as client:
-        champion = registry.find(client, model, registry.CHAMPION)
-    refused = (log.REJECTED, log.UNDECIDED)
+    with mlflow_client.opened(MLRUNS) as client:
+        champion = versions.find(client, model, versions.CHAMPION)
+    refused = (promotion_log.REJECTED, promotion_log.UNDECIDED)
     if number in {entry.version for entry in promotion.history(model) if entry.kind in refused}:
         logger.info("%s/%d was judged before; `coronet history %s` tells how", model, number, model)
     elif champion is None:

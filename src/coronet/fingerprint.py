@@ -15,6 +15,9 @@ from coronet.files import content_files, md5_file, sha256_file
 SCHEMA = 1
 """Raised when the meaning of a result changes in a way that neither parameters nor source show."""
 
+LEARNING_SOURCE = ("training", "networks", "preprocessing", "inference", "imaging")
+"""What a training runs."""
+
 
 def canonical(value: Any) -> Any:
     """Plain JSON data out of dataclasses, paths and tuples, independent of key order."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from coronet.networks.autoencoder import Autoencoder
-from coronet.networks.convolution import Convolution
+from coronet.networks.cpu_convolution import Convolution
 from coronet.networks.unet import ConvBlock, UNet, WideningBlock
 
 

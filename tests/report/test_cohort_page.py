@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from coronet.cohort.split import write_split
+from coronet.dataset.split import write_split
 from coronet.errors import StageError
+from coronet.evaluation.cohort import score_cohort
+from coronet.evaluation.segmentation import evaluate_model
 from coronet.files import write_json, write_text
 from coronet.report.cohort_page import read_report, write_report
-from coronet.score.cohort import score_cohort
-from coronet.train.evaluate import evaluate_model
 
 
 @pytest.fixture(scope="module")

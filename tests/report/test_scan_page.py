@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from coronet.cli import app
-from coronet.cohort.volume import read_nifti, write_nifti
 from coronet.errors import InputError, UnsuitableScan
+from coronet.io.volume import read_nifti, write_nifti
 
 LESIONS = [((20.0, 10.0, 4.0), 350), ((-24.0, 20.0, -20.0), 500)]
 

@@ -8,8 +8,8 @@ import pytest
 
 from coronet.errors import StageError
 from coronet.files import write_json
-from coronet.jsonl import append_line
-from coronet.report.page import number, signed
+from coronet.json_lines import append_line
+from coronet.report.html_page import number, signed
 from coronet.report.summary import read_summary
 
 SPREAD = {"mean": 0.9, "lowest": 0.8, "median": 0.9, "cases": 13, "empty": 0}

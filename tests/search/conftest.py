@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from coronet import config
-from coronet.cohort.cases import ScanFacts, find_cases, mask_path, scan_path, write_facts
-from coronet.cohort.split import Member, Split, write_split
-from coronet.cohort.volume import Volume, grid_affine, write_nifti
-from coronet.prepare.store import prepare_model
+from coronet.dataset.cases import find_cases, mask_path, scan_path, write_facts
+from coronet.dataset.split import Member, Split, write_split
+from coronet.io.scan_facts import ScanFacts
+from coronet.io.volume import Volume, grid_affine, write_nifti
+from coronet.preprocessing.prepared_store import prepare_model
 from coronet.search.adopt import replace_values
 from repositories import commit
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from coronet.search import database
-from coronet.search.plan import make_plan
+from coronet.search.study_plan import make_plan
 
 MAKE = """
 import sys

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coronet import config
-from coronet.cohort.split import STRATA, Member, Split
+from coronet.dataset.split import STRATA, Member, Split
 from coronet.errors import SearchError
 from coronet.search.folds import inner_folds
 

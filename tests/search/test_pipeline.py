@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from coronet.cohort.split import read_split
+from coronet.dataset.split import read_split
 from coronet.files import read_json
 from repositories import commit
 

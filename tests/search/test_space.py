@@ -10,7 +10,7 @@ import pytest
 
 from coronet import config
 from coronet.errors import ParamsError
-from coronet.networks.builder import build_network, network_stride
+from coronet.networks.factory import build_network, network_stride
 from coronet.search import space
 
 PARAMS = config.load(Path(__file__).resolve().parents[2] / "params.yaml")

@@ -13,10 +13,10 @@ import pytest
 from coronet.errors import SearchError
 from coronet.fingerprint import canonical
 from coronet.search import database
-from coronet.search.plan import make_plan
-from coronet.search.result import StudyResult
 from coronet.search.study import search
-from coronet.train.fit import fit
+from coronet.search.study_plan import make_plan
+from coronet.search.study_result import StudyResult
+from coronet.training.fit import fit
 
 
 def essence(result: StudyResult) -> list[tuple]:

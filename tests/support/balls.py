@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.cohort.cases import ScanFacts, mask_path, scan_path, write_facts
-from coronet.cohort.volume import Volume, grid_affine, write_nifti
+from coronet.dataset.cases import mask_path, scan_path, write_facts
+from coronet.io.scan_facts import ScanFacts
+from coronet.io.volume import Volume, grid_affine, write_nifti
 
 
 @dataclasses.dataclass(frozen=True)

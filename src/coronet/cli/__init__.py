@@ -12,13 +12,13 @@ import typer
 
 from coronet import terminal
 from coronet.cli.annotate import annotate
-from coronet.cli.cohort import cohort
-from coronet.cli.ledger import ledger
+from coronet.cli.data import cohort
 from coronet.cli.options import AsJson
 from coronet.cli.promotion import promote, rollback, show_history, show_why
 from coronet.cli.registry import register
 from coronet.cli.score import score, show_agreement
 from coronet.cli.search import search
+from coronet.cli.tracking import ledger
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -77,12 +77,12 @@ def run_stage(
     model: Annotated[str, typer.Argument(help="heart or calcium, where the stage has one for each.")] = "",
 ) -> None:
     """Run one stage of dvc.yaml."""
-    from coronet import stages
+    from coronet import pipeline
     from coronet.process import end_with_parent
 
     # DVC that is killed tells its stages nothing; one left behind would write into the next one's results
     end_with_parent()
-    stages.run(name, model)
+    pipeline.run(name, model)
 
 
 @app.command("summary")
@@ -110,7 +110,7 @@ def list_encoders(as_json: AsJson = False) -> None:
     """List what network.encoder may be."""
     import json
 
-    from coronet.networks.builder import OWN
     from coronet.networks.encoders import ALLOWED
+    from coronet.networks.factory import OWN
 
     typer.echo(json.dumps([*OWN, *ALLOWED]) if as_json else "\n".join((*OWN, *ALLOWED)))

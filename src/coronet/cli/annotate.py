@@ -19,7 +19,7 @@ KNOWN_PATIENT = "--patient belongs to a scan that is added; this case is in the 
 
 
 def _target(name: str) -> str:
-    from coronet.annotate.strokes import LABELS
+    from coronet.annotation.strokes import LABELS
     from coronet.errors import InputError
 
     if name not in LABELS:
@@ -28,7 +28,7 @@ def _target(name: str) -> str:
 
 
 def _score(volume, mask) -> float:
-    from coronet.score.agatston import score_mask
+    from coronet.scoring.agatston import score_mask
 
     return score_mask(volume, mask).scores.agatston
 
@@ -78,11 +78,11 @@ def annotate_draw(
     import dataclasses
     import json
 
-    from coronet.annotate.library import annotate as draw
-    from coronet.annotate.strokes import check_stroke_file
-    from coronet.cohort.cases import CASE_PATTERN, scan_path
-    from coronet.cohort.identity import given_patient
+    from coronet.annotation.annotated_cases import annotate as draw
+    from coronet.annotation.strokes import check_stroke_file
+    from coronet.dataset.cases import CASE_PATTERN, scan_path
     from coronet.errors import InputError
+    from coronet.io.patient_identity import given_patient
 
     case, kind = scan, _target(target)
     if patient is not None:
@@ -98,10 +98,10 @@ def annotate_draw(
 
 def _add(scan: Path, data: Path, kind: str, strokes: Path, patient: str | None) -> str:
     """Bring in a scan that is no case yet, once its strokes are known to fit it."""
-    from coronet.annotate.strokes import read_strokes
-    from coronet.cohort.add import add_scans, find_added
-    from coronet.cohort.sources import find_scans
+    from coronet.annotation.strokes import read_strokes
+    from coronet.dataset.import_scans import add_scans, find_added
     from coronet.errors import InputError
+    from coronet.io.scan_sources import find_scans
 
     refused: list[str] = []
     sources = find_scans(scan, refused=refused)
@@ -133,7 +133,7 @@ def annotate_fit(
     """Measure how well the forest of all scans with strokes tells them apart; drawing needs no `fit`."""
     import json
 
-    from coronet.annotate.library import fit_library, report_path
+    from coronet.annotation.annotated_cases import fit_library, report_path
 
     kind = _target(target)
     forest, scans = fit_library(data, kind)
@@ -163,8 +163,8 @@ def annotate_apply(
     from rich.console import Console
     from rich.progress import track
 
-    from coronet.annotate.library import annotate as draw
-    from coronet.annotate.library import check_replaceable, places
+    from coronet.annotation.annotated_cases import annotate as draw
+    from coronet.annotation.annotated_cases import check_replaceable, places
     from coronet.errors import CoronetError, InputError
     from coronet.lists import check_list
 
@@ -203,8 +203,8 @@ def annotate_suggest(
     import dataclasses
     import json
 
-    from coronet.annotate.library import drawn_cases
-    from coronet.annotate.suggest import suggest
+    from coronet.annotation.annotated_cases import drawn_cases
+    from coronet.annotation.suggestions import suggest
     from coronet.errors import InputError
     from coronet.lists import check_list
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from coronet.score.batch import Scorer
+    from coronet.scoring.batch import Scorer
 
 
 def score_batch(folder: Path, out: Path, *, scorer: Scorer, groups: str, again: bool, as_json: bool) -> None:
@@ -19,12 +19,12 @@ def score_batch(folder: Path, out: Path, *, scorer: Scorer, groups: str, again: 
     """
     import json
 
-    from coronet import stages
+    from coronet import pipeline
     from coronet.errors import InputError
     from coronet.report.scan_page import write_scan_result
-    from coronet.score.batch import TABLE, score_folder
+    from coronet.scoring.batch import TABLE, score_folder
 
-    with stages.progress("score") as advance:
+    with pipeline.progress("score") as advance:
         found = score_folder(
             folder, out, scorer=scorer, write=write_scan_result, groups=groups, again=again, progress=advance
         )

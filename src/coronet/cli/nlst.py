@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from coronet.cohort.nlst.manifest import Entry, Manifest
+    from coronet.dataset.nlst.manifest import Entry, Manifest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ def promote(
 
     from rich.console import Console
 
-    from coronet.ledger import promotion
+    from coronet.registry import promotion
 
     done = promotion.promote(model, first=first, approved_by=approved_by)
     if as_json:
@@ -58,7 +58,7 @@ def rollback(
     """Make the previous champion champion again."""
     import json
 
-    from coronet.ledger import promotion
+    from coronet.registry import promotion
 
     done = promotion.rollback(model, reason=reason, approved_by=approved_by)
     if as_json:
@@ -77,8 +77,8 @@ def show_history(model: Model, *, as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from coronet.floors import counted
-    from coronet.ledger import promotion
+    from coronet.config.floors import counted
+    from coronet.registry import promotion
 
     entries = promotion.history(model)
     if as_json:
@@ -120,7 +120,7 @@ def show_why(
     """Tell where a version or a score comes from, and the commands that make it again."""
     import json
 
-    from coronet.ledger.why import why
+    from coronet.registry.explain import why
 
     found = why(target)
     typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))

@@ -21,9 +21,9 @@ def register(
     import dataclasses
     import json
 
-    from coronet.ledger import registry
+    from coronet.registry import versions
 
-    done = registry.register(model, allow_dirty=allow_dirty)
+    done = versions.register(model, allow_dirty=allow_dirty)
     version = done.version
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(done)))

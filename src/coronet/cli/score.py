@@ -72,10 +72,10 @@ def score(
     from coronet.errors import InputError
     from coronet.files import check_writable, filling
     from coronet.lists import split_list
-    from coronet.score import expert
-    from coronet.score.agatston import VESSELS
-    from coronet.score.groups import find_groups
-    from coronet.score.protocol import find_protocol
+    from coronet.scoring import score_with_mask
+    from coronet.scoring.agatston import VESSELS
+    from coronet.scoring.protocol import find_protocol
+    from coronet.scoring.risk_groups import find_groups
 
     chosen, preset = find_protocol(protocol), find_groups(groups).name
     if batch and (out is None or mask is not None or series is not None):
@@ -87,11 +87,11 @@ def score(
             raise InputError(
                 "--labels, --vessels, --calcium-labels, --probability and --resample-mask go with --mask."
             )
-        from coronet.cohort.reader import read_scan
-        from coronet.ledger.quality import load_scoring_model
+        from coronet.inference.devices import pick_device
+        from coronet.io.reader import read_scan
+        from coronet.registry.version_quality import load_scoring_model
         from coronet.report.scan_page import write_scan_result
-        from coronet.score.batch import Scorer
-        from coronet.train.device import pick_device
+        from coronet.scoring.batch import Scorer
 
         device = pick_device()
         heart, calcium = _choose_models(model or (), heart_model, calcium_model)
@@ -114,7 +114,7 @@ def score(
         return
     named = split_list(vessels, "--vessels")
     names = dict(enumerate(named, start=1)) if named else VESSELS if labels else None
-    found = expert.score_expert(
+    found = score_with_mask.score_expert(
         scan,
         mask,
         protocol=chosen,
@@ -178,13 +178,13 @@ def show_agreement(
     """Compare two columns of scores: κ, ICC, correlation, Bland-Altman, each with a 95 % interval."""
     import json
 
+    from coronet.evaluation import agreement as statistics
+    from coronet.evaluation import agreement_plots, paired_table
     from coronet.files import check_writable, filling, write_json
-    from coronet.score import agreement as statistics
-    from coronet.score import pairs, plots
 
     if out is not None:
         check_writable(out)
-    columns = pairs.read_pairs(table, reference=reference, predicted=predicted, id_column=id_column)
+    columns = paired_table.read_pairs(table, reference=reference, predicted=predicted, id_column=id_column)
     found = statistics.agreement(
         columns.reference, columns.predicted, groups=groups, names=columns.names, resamples=resamples
     )
@@ -192,7 +192,7 @@ def show_agreement(
     if out is not None:
         with filling(out) as part:
             write_json(part / "agreement.json", answer)
-            plots.write_agreement(found, part)
+            agreement_plots.write_agreement(found, part)
     if as_json:
         typer.echo(json.dumps(answer))
         return

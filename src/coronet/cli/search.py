@@ -11,7 +11,7 @@ from coronet.cli.options import AsJson
 from coronet.config import MODELS
 
 if TYPE_CHECKING:
-    from coronet.search.result import StudyResult
+    from coronet.search.study_result import StudyResult
 
 search = typer.Typer(no_args_is_help=True, help="Look for better parameters; see docs/search.md.")
 Storage = Annotated[

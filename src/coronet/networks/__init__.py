@@ -1,1 +1,1 @@
-"""The encoders allowed, the U-Nets, the autoencoder, and the one builder."""
+"""U-Nets, the autoencoder, smp-3d and MONAI encoders, and the factory that builds and loads them."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from coronet.networks.convolution import Convolution
+from coronet.networks.cpu_convolution import Convolution
 from coronet.networks.unet import Decoder, Encoder
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from coronet.config.floors import Floor
 from coronet.errors import InputError
 from coronet.files import read_json
 from coronet.fingerprint import canonical
-from coronet.floors import Floor
 
 QUALITY = "quality.json"
 FORMAT = 1

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from coronet.networks.convolution import Convolution, convolve, convolve_doubled
-from coronet.networks.norm import normed_selu
+from coronet.networks.cpu_convolution import Convolution, convolve, convolve_doubled
+from coronet.networks.cpu_norm import normed_selu
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"selu": nn.SELU, "relu": nn.ReLU}
 

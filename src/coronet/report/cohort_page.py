@@ -9,23 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from coronet.cohort.cases import EXACT, GIVEN, Case, find_case, find_reference
-from coronet.cohort.split import read_split
-from coronet.cohort.volume import read_nifti
 from coronet.config import MODELS, Params
+from coronet.dataset.cases import EXACT, GIVEN, Case, find_case, find_reference
+from coronet.dataset.split import read_split
 from coronet.errors import StageError
+from coronet.evaluation.agreement import share_of_confusion
+from coronet.evaluation.annotation_error import TABLE as DRAWN
+from coronet.evaluation.annotation_error import read_drawn
+from coronet.evaluation.cohort import CaseScore, read_scores, worst_first
 from coronet.files import read_json, replacing_folder, sha256_file
-from coronet.jsonl import read_lines
+from coronet.io.volume import read_nifti
+from coronet.json_lines import read_lines
 from coronet.report import charts
-from coronet.report.drawn import DrawnSection, drawn_section
+from coronet.report.annotation_error_section import DrawnSection, drawn_section
+from coronet.report.case_views import compare, pictures_of
+from coronet.report.html_page import number, signed, write_page
 from coronet.report.notices import describe_floors, describe_test_set
-from coronet.report.page import number, signed, write_page
-from coronet.report.pictures import Picture
-from coronet.report.views import compare, pictures_of
-from coronet.score.agreement import share_of_confusion
-from coronet.score.cohort import CaseScore, read_scores, worst_first
-from coronet.score.drawn import TABLE as DRAWN
-from coronet.score.drawn import read_drawn
+from coronet.report.slice_pictures import Picture
 
 MOST_PICTURED = 16
 """Cases with pictures; more would make the page too heavy to open on a phone."""

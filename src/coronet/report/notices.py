@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from coronet.config import MODELS
+from coronet.config.floors import NETWORK_FLOORS, SCORE_FLOORS, WORDS, Floor
 from coronet.files import read_json
-from coronet.floors import NETWORK_FLOORS, SCORE_FLOORS, WORDS, Floor
 from coronet.networks.quality import network_figures, score_figures
 
 FEW = 30

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.cohort.suitability import UNFIT
-from coronet.report.page import number, readable, write_page
-from coronet.report.pictures import Picture
-from coronet.report.views import by_vessel, pictures_of
-from coronet.score.calcium import find_calcium
-from coronet.score.groups import PRESETS
-from coronet.score.model_statement import ModelStatement
-from coronet.score.scan import ScanScore, write_scan_score
+from coronet.dataset.quality_flags import UNFIT
+from coronet.report.case_views import by_vessel, pictures_of
+from coronet.report.html_page import number, readable, write_page
+from coronet.report.slice_pictures import Picture
+from coronet.scoring.counted_voxels import find_calcium
+from coronet.scoring.model_statement import ModelStatement
+from coronet.scoring.risk_groups import PRESETS
+from coronet.scoring.score_scan import ScanScore, write_scan_score
 
 PAGE = "index.html"
 AXIAL_SLICES = 6

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from coronet.errors import StageError
+from coronet.evaluation.agreement import share_of_confusion
 from coronet.files import read_json
-from coronet.jsonl import read_lines
+from coronet.json_lines import read_lines
 from coronet.report.notices import describe_floors, describe_test_set
-from coronet.score.agreement import share_of_confusion
 
 SCORES = Path("build/scores/metrics.json")
 TIMINGS = Path("mlruns/timings.jsonl")

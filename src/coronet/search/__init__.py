@@ -1,1 +1,1 @@
-"""The search for better parameters: Optuna asks, the training answers on inner folds of training patients."""
+"""Optuna searches: the space, the objective on inner folds, the study and the adoption of its winner."""

@@ -10,15 +10,15 @@ from typing import Any
 
 from coronet import config
 from coronet.config import ModelParams
+from coronet.config.strict_yaml import parse_yaml
 from coronet.errors import ParamsError, SearchError
 from coronet.files import write_json, write_text
 from coronet.fingerprint import canonical
-from coronet.ledger.code import Code, read_code
 from coronet.search import database, space
-from coronet.search.plan import check_bound, make_plan
-from coronet.search.result import StudyResult, read_study
+from coronet.search.study_plan import check_bound, make_plan
+from coronet.search.study_result import StudyResult, read_study
 from coronet.search.trials import TrialResult
-from coronet.strict_yaml import parse_yaml
+from coronet.tracking.git_state import Code, read_code
 
 PARAMS, STUDIES = "params.yaml", "studies"
 PLACES = (

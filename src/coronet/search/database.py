@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from coronet.errors import SearchError
 from coronet.files import exclusive, sqlite_url
+from coronet.imaging.mask_metrics import DECISIVE
 from coronet.process import check_port
-from coronet.search.plan import Plan, check_bound
 from coronet.search.space import present_draw
-from coronet.train.metrics import DECISIVE
+from coronet.search.study_plan import Plan, check_bound
 
 if TYPE_CHECKING:
     import optuna

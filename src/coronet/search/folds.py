@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from coronet.cohort.split import STRATA, Member, Split
+from coronet.dataset.split import STRATA, Member, Split
 from coronet.errors import SearchError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from coronet.files import exclusive
 from coronet.search import space
 from coronet.search.database import METRIC
 from coronet.search.folds import Fold
-from coronet.search.plan import Plan
+from coronet.search.study_plan import Plan
 from coronet.search.trials import REASON, SAME_AS, TRAINED, TRAINING, WORKER
 from coronet.terminal import lacks_space
 
@@ -100,8 +100,8 @@ class _Run:
         return sum(self._bests) / len(self._bests)
 
     def _fit(self, fold: Fold) -> None:
-        from coronet.train import checkpoint
-        from coronet.train.fit import fit
+        from coronet.training import checkpoint
+        from coronet.training.fit import fit
 
         work = self._folder / f"fold-{fold.number}"
         pretrained = pretrained_encoder(self._plan, self._params, fold)
@@ -151,7 +151,7 @@ class _Run:
 
 def pretrained_encoder(plan: Plan, params: ModelParams, fold: Fold) -> Path | None:
     """An encoder that saw only what a trial with ``params`` may learn from; trained once for all trials."""
-    from coronet.train.pretrain import ENCODER, pretrain_model
+    from coronet.training.pretrain import ENCODER, pretrain_model
 
     if params.network.encoder != "autoencoder":
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from coronet.config import ModelParams, SearchParams
 from coronet.errors import ParamsError
-from coronet.networks.builder import OWN, check_network
+from coronet.networks.factory import OWN, check_network
 from coronet.networks.unet import ACTIVATIONS
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from coronet.errors import SearchError
 from coronet.files import exclusive
 from coronet.search import database, worker
-from coronet.search.plan import Plan, make_plan
-from coronet.search.record import Teller
-from coronet.search.result import StudyResult, read_study
+from coronet.search.study_plan import Plan, make_plan
+from coronet.search.study_result import StudyResult, read_study
+from coronet.search.study_sync import Teller
 from coronet.search.trials import next_draw
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from coronet.errors import Busy, SearchError
 from coronet.process import end_with_parent, keep_memory
 from coronet.search import database
 from coronet.search.objective import Objective
-from coronet.search.plan import Plan, make_plan
+from coronet.search.study_plan import Plan, make_plan
 from coronet.search.trials import RETRIES, WORKER, TrialResult, next_draw, read_trials, to_retry
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Heart and calcium masks from a few strokes of a reader: a random forest classifies the rest."""

@@ -1,0 +1,147 @@
+"""What may be calcium: the bright pieces in and around a heart."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from coronet.annotation.candidate_features import FAR_MM, FEATURES, Pieces, describe_pieces, sort_pieces
+from coronet.errors import InputError
+from coronet.io.volume import CALCIUM_HU, Volume
+
+MARGIN_MM = 8.0
+"""How far from the drawn heart pieces are looked for: a drawn surface is a few millimetres off."""
+VIEW_MM = 16.0
+"""How far around the heart the scan is looked at for what surrounds a piece."""
+LEAST_VOXELS = 3
+"""Smaller pieces no reader would tell from noise."""
+COARSE_MM = 2.0
+"""Distances are measured on about this grid."""
+Box = tuple[slice, slice, slice]
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """The bright pieces of one scan.
+
+    Attributes:
+        box: the part of the scan that ``labels`` covers.
+        labels: int32, shape of ``box``; 0, or the number of a piece from 1.
+        features: int16, shape (pieces, `FEATURES`).
+        volume_mm3: of each piece.
+        centre_mm: (pieces, 3), mean position, RAS+.
+        cut: bool, of each piece: it goes on where the search ended, as bones do.
+    """
+
+    box: Box
+    labels: np.ndarray
+    features: np.ndarray
+    volume_mm3: np.ndarray
+    centre_mm: np.ndarray
+    cut: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """How many pieces there are."""
+        return len(self.features)
+
+    def feature(self, name: str) -> np.ndarray:
+        """One feature of all pieces."""
+        return self.features[:, FEATURES.index(name)]
+
+
+def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_MM) -> Candidates:
+    """Find the pieces at or above 130 HU in and around a heart.
+
+    A piece is connected by faces, edges or corners and has at least `LEAST_VOXELS` voxels; it ends where the
+    heart is further away than ``margin_mm``.
+
+    Args:
+        ct: HU, RAS+.
+        heart: mask, shape of ``ct``; anything but 0 is heart.
+        margin_mm: how far outside the mask pieces are looked for.
+
+    Raises:
+        InputError: mask and scan differ in shape, or the mask is empty.
+    """
+    import cc3d
+
+    if heart.shape != ct.shape:
+        raise InputError(f"The heart mask has shape {heart.shape} and the scan {ct.shape}.")
+    view = _view(heart, ct.spacing_mm)
+    hu = np.ascontiguousarray(ct.array[view])
+    hu = hu if hu.dtype == np.int16 else np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
+    inside = heart[view] > 0
+    steps = tuple(max(1, math.floor(COARSE_MM / step)) for step in ct.spacing_mm)
+    outside_mm = _outside_mm(inside, steps, ct.spacing_mm)
+    dense = hu >= CALCIUM_HU
+    bright = dense & (_fine(outside_mm, steps, hu.shape) <= margin_mm)
+    labels = cc3d.connected_components(bright, connectivity=26, out_dtype=np.uint32)
+    counts = np.bincount(labels.ravel())
+    counts[0] = 0
+    kept = counts >= LEAST_VOXELS
+    number = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    labels = number[labels]
+    if not kept.any():
+        empty = np.zeros((0, len(FEATURES)), np.int16)
+        return Candidates(view, labels, empty, np.zeros(0), np.zeros((0, 3)), np.zeros(0, bool))
+    pieces = sort_pieces(labels, hu)
+    features, centre = describe_pieces(
+        pieces,
+        hu,
+        inside=inside,
+        outside_mm=outside_mm,
+        steps=steps,
+        margin_mm=margin_mm,
+        spacing_mm=ct.spacing_mm,
+    )
+    origin = np.asarray([side.start for side in view], np.float64)
+    affine = np.asarray(ct.affine, np.float64)
+    world = sum(affine[:3, axis] * (centre + origin)[:, axis : axis + 1] for axis in range(3)) + affine[:3, 3]
+    volume = pieces.counts * (ct.spacing_mm[0] * ct.spacing_mm[1] * ct.spacing_mm[2])
+    columns = [np.clip(np.rint(features[name]), -32768, 32767).astype(np.int16) for name in FEATURES]
+    cut = _cut(pieces, dense & ~bright)
+    return Candidates(view, labels, np.stack(columns, axis=1), volume, world, cut)
+
+
+def _cut(pieces: Pieces, beyond: np.ndarray) -> np.ndarray:
+    """Which pieces have a face in common with bright voxels ``beyond`` the margin: bool (pieces,)."""
+    touching = np.zeros(len(pieces.place), bool)
+    for axis, size in enumerate(beyond.shape):
+        for step in (-1, 1):
+            place = pieces.place.copy()
+            place[:, axis] = np.clip(place[:, axis] + step, 0, size - 1)
+            touching |= beyond[tuple(place.T)]
+    return pieces.most(touching)
+
+
+def _view(heart: np.ndarray, spacing_mm: tuple[float, ...]) -> Box:
+    found = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        seen = np.flatnonzero(heart.any(axis=others))
+        if not seen.size:
+            raise InputError("The heart mask is empty; `coronet annotate heart` draws one.")
+        rim = math.ceil(VIEW_MM / spacing_mm[axis])
+        found.append(slice(max(int(seen[0]) - rim, 0), min(int(seen[-1]) + rim + 1, heart.shape[axis])))
+    return tuple(found)
+
+
+def _outside_mm(inside: np.ndarray, steps: tuple[int, ...], spacing_mm: tuple[float, ...]) -> np.ndarray:
+    """Distance from the mask's surface on the coarse grid, below 0 inside."""
+    from scipy import ndimage
+
+    coarse = inside[:: steps[0], :: steps[1], :: steps[2]]
+    sampling = [step * size for step, size in zip(steps, spacing_mm, strict=True)]
+    outer = ndimage.distance_transform_edt(~coarse, sampling=sampling)
+    # A mask that fills the view has no voxel outside to measure from.
+    inner = ndimage.distance_transform_edt(coarse, sampling=sampling) if not coarse.all() else FAR_MM
+    return np.where(coarse, -inner, outer)
+
+
+def _fine(coarse: np.ndarray, steps: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """A coarse field on the voxels of the view."""
+    index = [np.arange(size) // step for size, step in zip(shape, steps, strict=True)]
+    return coarse[np.ix_(*index)]

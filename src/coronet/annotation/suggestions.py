@@ -1,0 +1,96 @@
+"""Where the next stroke would teach most."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from coronet.annotation.annotated_cases import places
+from coronet.annotation.strokes import Target
+from coronet.errors import InputError
+from coronet.io.volume import Volume, read_nifti
+
+APART_MM = 12.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A slice of a scan, and what of it cannot be told.
+
+    Attributes:
+        z: index of the axial slice, from the feet.
+        z_mm: its height in the scan's world.
+        centre_mm: (x, y, z) of the middle of the largest uncertain patch.
+        uncertain_mm2: area, every voxel weighted with its uncertainty.
+    """
+
+    z: int
+    z_mm: float
+    centre_mm: tuple[float, float, float]
+    uncertain_mm2: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """A scan with the slices where a stroke helps most, the best first."""
+
+    case: str
+    uncertain_ml: float
+    slices: tuple[Place, ...]
+
+
+def suggest(data: Path, target: Target, *, cases: tuple[str, ...], slices: int = 3) -> tuple[Suggestion, ...]:
+    """Scans in the order of what their forest cannot tell.
+
+    Args:
+        data: the cohort's folder.
+        target: heart or calcium.
+        cases: those to consider; they must have been drawn.
+        slices: how many of each.
+
+    Raises:
+        InputError: a case has no uncertainty map.
+    """
+    found = []
+    for case in cases:
+        path = places(data, case, target).uncertainty
+        if not path.exists():
+            raise InputError(f"{case} has no {target} drawing yet; `coronet annotate apply {case}` first.")
+        volume = read_nifti(path, np.uint8)
+        total = float(volume.array.sum(dtype=np.int64)) / 100 * volume.voxel_mm3 / 1000
+        found.append(Suggestion(case, round(total, 2), uncertain_slices(volume, slices)))
+    return tuple(sorted(found, key=lambda item: (-item.uncertain_ml, item.case)))
+
+
+def uncertain_slices(uncertainty: Volume, count: int) -> tuple[Place, ...]:
+    """The most uncertain axial slices, at least `APART_MM` apart.
+
+    Args:
+        uncertainty: per cent, uint8.
+        count: at most so many.
+    """
+    area = uncertainty.array.sum(axis=(0, 1), dtype=np.int64)
+    step_x, step_y, step_z = uncertainty.spacing_mm
+    apart = max(1, round(APART_MM / step_z))
+    left, chosen = area.copy(), []
+    while len(chosen) < count and left.max(initial=0) > 0:
+        z = int(left.argmax())
+        centre = _patch(uncertainty.array[:, :, z], z, uncertainty.affine)
+        height = float(uncertainty.affine[2, 2] * z + uncertainty.affine[2, 3])
+        chosen.append(Place(z, round(height, 1), centre, round(float(area[z]) / 100 * step_x * step_y, 1)))
+        left[max(z - apart, 0) : z + apart + 1] = 0
+    return tuple(chosen)
+
+
+def _patch(plane: np.ndarray, z: int, affine: np.ndarray) -> tuple[float, float, float]:
+    """The innermost point of a slice's largest patch of at least half its highest uncertainty, in mm."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(plane >= max(1, int(plane.max()) // 2))
+    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel(), minlength=count + 1)[1:]))
+    depth = ndimage.distance_transform_edt(np.pad(largest, 1))[1:-1, 1:-1]
+    x, y = np.unravel_index(int(depth.argmax()), depth.shape)
+    place = np.asarray(affine) @ [x, y, z, 1]
+    return tuple(round(float(value), 1) for value in place[:3])

@@ -1,0 +1,157 @@
+"""``coronet cohort``: phantoms, one's own scans and NLST."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coronet.cli.options import AsJson, DataFolder, print_warnings
+from coronet.errors import InputError
+
+cohort = typer.Typer(no_args_is_help=True, help="Phantoms, your own scans and NLST, in one layout.")
+
+
+@cohort.command("phantom")
+def cohort_phantom(
+    *,
+    cases: Annotated[int, typer.Option(min=1, help="How many scans.")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")],
+    data: DataFolder = Path("data"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+    mix: Annotated[bool, typer.Option("--mix", help="Let other cases lie in the same folder.")] = False,
+    masks: Annotated[
+        str, typer.Option(help="exact, or forest: drawn from a simulated person's strokes.")
+    ] = "exact",
+    as_json: AsJson = False,
+) -> None:
+    """Make a cohort of digital chest phantoms; cases that are whole are kept."""
+    import json
+
+    from coronet.phantom.annotated_cohort import make_cohort
+
+    pinned = make_cohort(data, masks=masks, cases=cases, seed=seed, workers=workers, mix=mix)
+    if as_json:
+        told = {"data": str(data), "cases": cases, "seed": seed, "masks": masks, "as_pinned": pinned}
+        typer.echo(json.dumps(told))
+        return
+    drawn = "exact masks" if masks == "exact" else "masks drawn by forests"
+    typer.echo(f"{cases} phantoms of seed {seed} with {drawn} lie in {data}.")
+
+
+@cohort.command("add")
+def cohort_add(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Scans, or folders of scans.")],
+    *,
+    data: DataFolder = Path("data"),
+    heart: Annotated[Path | None, typer.Option(help="Heart mask of the one scan named.")] = None,
+    calcium: Annotated[Path | None, typer.Option(help="Calcium mask of the one scan named.")] = None,
+    heart_labels: Annotated[
+        str | None, typer.Option(help="Labels that are heart, such as 1,3 or heart.")
+    ] = None,
+    calcium_labels: Annotated[str | None, typer.Option(help="Labels that are calcium, such as 3.")] = None,
+    resample_masks: Annotated[
+        bool, typer.Option(help="Allow masks on another grid (nearest voxel).")
+    ] = False,
+    patient: Annotated[str | None, typer.Option(help="Who was scanned; kept as a keyed hash only.")] = None,
+    case: Annotated[str | None, typer.Option(help="Id for the one scan named.")] = None,
+    series: Annotated[str | None, typer.Option(help="Which DICOM series, by number or UID.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring your own scans into the cohort; see docs/own-scans.md."""
+    import dataclasses
+    import json
+
+    from coronet.dataset.import_scans import Masks, add_scans
+    from coronet.lists import split_list
+
+    if (heart_labels is not None and heart is None) or (calcium_labels is not None and calcium is None):
+        raise InputError("--heart-labels goes with --heart, and --calcium-labels with --calcium.")
+    masks = Masks(
+        heart=heart,
+        calcium=calcium,
+        heart_labels=split_list(heart_labels, "--heart-labels"),
+        calcium_labels=split_list(calcium_labels, "--calcium-labels"),
+        resample=resample_masks,
+    )
+    outcome = add_scans(paths, data=data, masks=masks, patient=patient, case=case, series=series)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(outcome) | {"warnings": outcome.warnings}))
+    for item in () if as_json else outcome.added:
+        size = " × ".join(str(count) for count in item.shape)
+        spacing = " × ".join(f"{value:.3g}" for value in item.spacing_mm)
+        state = "added" if item.new else "was there already"
+        words = [f"{item.case} ({item.patient}): {state}, {size} voxels of {spacing} mm"]
+        words += [f"with masks: {', '.join(item.masks)}"] if item.masks else []
+        words += [f"flags: {', '.join(item.flags)}"] if item.flags else []
+        typer.echo("; ".join(words))
+        for warning in item.warnings:
+            typer.echo(f"Beware: {item.case}, {warning}.")
+    print_warnings(outcome.warnings)
+    if outcome.refused:
+        for reason in outcome.refused:
+            typer.echo(f"refused: {reason}", err=True)
+        raise InputError(f"{len(outcome.refused)} refused, {len(outcome.added)} in the cohort.")
+
+
+@cohort.command("nlst")
+def cohort_nlst(
+    *,
+    patients: Annotated[
+        int | None, typer.Option(min=1, help="How many; without it the manifest is followed.")
+    ] = None,
+    where: Annotated[str, typer.Option(help="A further condition (SQL), such as \"kernel = 'B30f'\".")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of the order in which patients are drawn.")] = 0,
+    manifest: Annotated[Path, typer.Option(help="What was chosen; keep it in git.")] = Path("nlst.json"),
+    data: DataFolder = Path("data"),
+    downloads: Annotated[Path, typer.Option(help="Folder for DICOM files on their way.")] = Path("downloads"),
+    endpoint: Annotated[str, typer.Option(help="Address of the object store.")] = "https://s3.amazonaws.com",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Write the manifest, print count and gigabytes, download nothing."),
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the DICOM files once they are converted.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose NLST scans from the Imaging Data Commons and bring them into the cohort; see docs/nlst.md."""
+    import dataclasses
+    import json
+
+    from coronet.cli.nlst import bytes_progress, plan_of
+    from coronet.dataset.import_messages import patient_warnings
+    from coronet.dataset.nlst.acquisition import acquire, remaining
+    from coronet.dataset.nlst.manifest import Request
+    from coronet.dataset.nlst.selection import manifest_for
+
+    if patients is None and (where or seed):
+        raise InputError("--where and --seed choose patients; give --patients too.")
+    request = None if patients is None else Request(patients=patients, seed=seed, where=where.strip())
+    chosen, written = manifest_for(request, manifest)
+    plan = plan_of(chosen, remaining(chosen, data))
+    if not as_json:
+        typer.echo(f"{manifest} {'was written' if written else 'stands'}: {plan}")
+    if dry_run:
+        if as_json:
+            typer.echo(
+                json.dumps({"manifest": str(manifest), "written": written, **dataclasses.asdict(plan)})
+            )
+        return
+    with bytes_progress(plan.gigabytes) as progress:
+        got = acquire(chosen, data=data, downloads=downloads, endpoint=endpoint, keep=keep, progress=progress)
+    if as_json:
+        typer.echo(json.dumps({"manifest": str(manifest), "written": written, **dataclasses.asdict(got)}))
+    else:
+        masked = sum("heart" in item.masks for item in got.added)
+        typer.echo(
+            f"{len(got.added)} scans were added, {masked} of them with a heart mask; {got.before} were there."
+        )
+    print_warnings(patient_warnings(got.added))
+    for reason in got.unmasked:
+        typer.echo(f"no heart mask: {reason}", err=True)
+    for reason in got.refused:
+        typer.echo(f"refused: {reason}", err=True)
+    if got.refused:
+        raise InputError(f"{len(got.refused)} refused, {len(got.added) + got.before} in the cohort.")

@@ -1,0 +1,89 @@
+"""``coronet ledger``: MLflow, written and looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coronet.cli.options import AsJson
+
+ledger = typer.Typer(no_args_is_help=True, help="MLflow: write what it lacks, look at it.")
+
+
+@ledger.command("sync")
+def ledger_sync(as_json: AsJson = False) -> None:
+    """Write to MLflow what it lacks of the results in build/ and of the studies."""
+    import dataclasses
+    import json
+    import os
+
+    from coronet.search import study_sync
+    from coronet.tracking import runs
+
+    synced = runs.sync()
+    studies = study_sync.sync(Path(), storage=os.environ.get("CORONET_STORAGE"))
+    if as_json:
+        kept = [{"kind": "study", "name": name, "run_id": run_id} for name, run_id in studies.items()]
+        typer.echo(json.dumps([*(dataclasses.asdict(item) for item in synced), *kept]))
+        return
+    for item in synced:
+        state = "written" if item.created else "there already"
+        typer.echo(f"{item.model} {item.kind} {item.fingerprint[:12]}: run {item.run_id} {state}")
+    for name, run_id in studies.items():
+        typer.echo(f"study {name}: run {run_id}")
+    if not synced:
+        typer.echo("build/ holds no training yet; `dvc repro` makes some.")
+
+
+@ledger.command("verify")
+def ledger_verify(
+    *,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="Set champion and previous as the log tells them.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Walk the log of promotions line by line, and compare it with git and with MLflow's aliases."""
+    import json
+
+    from coronet.errors import PromotionError
+    from coronet.registry import check
+
+    found = check.audit(mend=mend)
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+    else:
+        for sentence in found.lines():
+            typer.echo(sentence)
+    if not found.ok:
+        raise PromotionError(
+            "The log is not what it should be; `git log -p promotions.jsonl` tells of its lines."
+        )
+
+
+@ledger.command("relocate")
+def ledger_relocate(as_json: AsJson = False) -> None:
+    """Let the database of MLFLOW_TRACKING_URI lead to the artifacts in mlruns/, after the project was moved.
+
+    The database in mlruns/ follows its folder by itself.
+    """
+    import json
+
+    from coronet.tracking import mlflow_client
+
+    left = [str(folder) for folder in mlflow_client.relocate(Path("mlruns"))]
+    if as_json:
+        typer.echo(json.dumps({"left": left}))
+        return
+    lines = [f"{folder} is absent; its addresses lead to mlruns/ now." for folder in left]
+    typer.echo("\n".join(lines or ["All addresses lead to folders that are there."]))
+
+
+@ledger.command("ui")
+def ledger_ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
+    """Open MLflow on 127.0.0.1 until it is stopped."""
+    from coronet.tracking import mlflow_client
+
+    mlflow_client.serve(Path("mlruns"), port=port)

@@ -1,1 +1,0 @@
-"""Volumes and cases: reading, phantoms, the case table and the split."""

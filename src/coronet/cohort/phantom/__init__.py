@@ -1,1 +1,0 @@
-"""The digital chest phantom: anatomy, deposits, scanner and cohort."""

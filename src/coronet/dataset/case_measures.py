@@ -1,0 +1,238 @@
+"""What can be told of one scan and its masks without a model: the numbers behind a row of the case table."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from coronet.dataset.heart_check import cut_sides
+from coronet.dataset.mask_pieces import Pieces, away_mm, body_mm3, box_around, list_doubtful
+from coronet.io.volume import AIR_HU, CALCIUM_HU, LUNG_HU, Volume
+
+SOFT_TISSUE_HU = (-300, 300)
+HEART_LABELS = (0, 1)
+CALCIUM_LABELS = (0, 1, 2, 3, 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageMeasures:
+    """Geometry, intensities and content of a scan.
+
+    Attributes:
+        nx, ny, nz: voxels along (x, y, z).
+        spacing_x_mm, spacing_y_mm, spacing_z_mm: distance of voxel centres in mm.
+        width_mm, depth_mm, height_mm: extent along (x, y, z) in mm.
+        oblique_deg: largest angle between an array axis and its anatomical axis.
+        hu_min, hu_max: over finite voxels; 0 where there are none.
+        air_hu: 2nd percentile, padding (at most -1024 HU) left out.
+        soft_tissue_hu: median of what lies between -300 and 300 HU; None where nothing does.
+        hu_deviation: standard deviation.
+        distinct: number of distinct values among every second voxel of each axis.
+        not_finite: number of NaN and infinite voxels.
+        padding_share: share of voxels at or below -1024 HU.
+        content: sha256 of shape and voxels, however the file is packed.
+    """
+
+    nx: int
+    ny: int
+    nz: int
+    spacing_x_mm: float
+    spacing_y_mm: float
+    spacing_z_mm: float
+    width_mm: float
+    depth_mm: float
+    height_mm: float
+    oblique_deg: float
+    hu_min: float
+    hu_max: float
+    air_hu: float
+    soft_tissue_hu: float | None
+    hu_deviation: float
+    distinct: int
+    not_finite: int
+    padding_share: float
+    content: str
+
+
+@dataclasses.dataclass(frozen=True)
+class HeartMeasures:
+    """A heart mask against its scan; every field but the first is None where it cannot be told.
+
+    Attributes:
+        has_heart: there is a mask.
+        heart_grid: it has the shape and affine of the scan.
+        heart_integer: its values are whole numbers.
+        heart_labels: the labels in it, such as ``0 1``.
+        heart_ml: volume of what is not background.
+        heart_hu: median inside.
+        heart_air_share: share of it below -300 HU; large where the mask belongs to another volume.
+        heart_pieces_share: share of it outside its largest piece.
+        heart_cut: it touches the border of what the scan shows, see `coronet.dataset.heart_check.cut_sides`.
+    """
+
+    has_heart: bool
+    heart_grid: bool | None = None
+    heart_integer: bool | None = None
+    heart_labels: str | None = None
+    heart_ml: float | None = None
+    heart_hu: float | None = None
+    heart_air_share: float | None = None
+    heart_pieces_share: float | None = None
+    heart_cut: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CalciumMeasures:
+    """A calcium mask against its scan; every field but the first is None where it cannot be told.
+
+    Attributes:
+        has_calcium: there is a mask; it may be empty.
+        calcium_grid: it has the shape and affine of the scan.
+        calcium_integer: its values are whole numbers.
+        calcium_labels: the labels in it, such as ``0 1 2``.
+        calcium_mm3: volume of it that is at least 130 HU.
+        lesions: number of 26-connected pieces.
+        faint_lesions: pieces without a voxel of at least 130 HU.
+        calcium_dense_share: share of its voxels of at least 130 HU; None where it is empty.
+        calcium_far_mm: largest distance of a piece from the heart mask; 0 where all touch it.
+        doubtful_pieces: those that do not touch the heart mask or are part of a large bright body, as
+            `coronet.dataset.mask_pieces.read_pieces` reads them.
+    """
+
+    has_calcium: bool
+    calcium_grid: bool | None = None
+    calcium_integer: bool | None = None
+    calcium_labels: str | None = None
+    calcium_mm3: float | None = None
+    lesions: int | None = None
+    faint_lesions: int | None = None
+    calcium_dense_share: float | None = None
+    calcium_far_mm: float | None = None
+    doubtful_pieces: str | None = None
+
+
+def measure_image(volume: Volume) -> ImageMeasures:
+    """Measure a scan; percentiles and deviation come from every second voxel of each axis."""
+    array = volume.array
+    finite = np.isfinite(array).all() if array.dtype.kind == "f" else True
+    not_finite = 0 if finite else int(array.size - np.isfinite(array).sum())
+    sample = array[::2, ::2, ::2] if min(array.shape) >= 64 else array
+    sample = sample[np.isfinite(sample)] if not finite else sample.ravel()
+    whole = array if finite else array[np.isfinite(array)]
+    body = sample[sample > AIR_HU]
+    soft = sample[(sample > SOFT_TISSUE_HU[0]) & (sample < SOFT_TISSUE_HU[1])]
+    spacing = volume.spacing_mm
+    extent = [size * step for size, step in zip(volume.shape, spacing, strict=True)]
+    return ImageMeasures(
+        *volume.shape,
+        *(round(value, 4) for value in spacing),
+        *(round(value, 1) for value in extent),
+        oblique_deg=_oblique_deg(volume.affine),
+        hu_min=round(float(whole.min()), 3) if whole.size else 0.0,
+        hu_max=round(float(whole.max()), 3) if whole.size else 0.0,
+        air_hu=round(float(np.percentile(body if body.size else whole, 2)), 3) if whole.size else 0.0,
+        soft_tissue_hu=round(float(np.median(soft)), 3) if soft.size else None,
+        hu_deviation=round(float(sample.std(dtype=np.float64)), 3) if sample.size else 0.0,
+        distinct=_distinct(sample),
+        not_finite=not_finite,
+        padding_share=round(1 - body.size / sample.size, 4) if sample.size else 0.0,
+        content=content_hash(array),
+    )
+
+
+def content_hash(array: np.ndarray) -> str:
+    """sha256 of shape, type and voxels; place and spacing do not count, since a copy may have been moved."""
+    digest = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
+    digest.update(np.ascontiguousarray(array.T))
+    return digest.hexdigest()
+
+
+def measure_heart(mask: Volume | None, image: Volume) -> HeartMeasures:
+    """Measure a heart mask; what needs voxels of both stays None where their shapes differ."""
+    if mask is None:
+        return HeartMeasures(has_heart=False)
+    inside = mask.array > 0
+    box = box_around(inside)
+    part = inside[box]
+    measured = HeartMeasures(
+        has_heart=True,
+        heart_grid=mask.same_grid(image),
+        heart_integer=_is_whole(mask.array),
+        heart_labels=_labels(mask.array, box),
+        heart_ml=round(float(part.sum()) * mask.voxel_mm3 / 1000, 3),
+    )
+    if mask.shape != image.shape or not part.any():
+        return measured
+    values = image.array[box][part]
+    return dataclasses.replace(
+        measured,
+        heart_hu=round(float(np.nanmedian(values)), 3),
+        heart_air_share=round(float((values < LUNG_HU).mean()), 4),
+        heart_pieces_share=_pieces_share(part),
+        heart_cut=bool(cut_sides(inside, image)),
+    )
+
+
+def measure_calcium(mask: Volume | None, image: Volume, heart: Volume | None) -> CalciumMeasures:
+    """Measure a calcium mask; what needs voxels of image or heart stays None where their shapes differ."""
+    if mask is None:
+        return CalciumMeasures(has_calcium=False)
+    pieces = Pieces.of(mask.array > 0, mask.affine)
+    measured = CalciumMeasures(
+        has_calcium=True,
+        calcium_grid=mask.same_grid(image),
+        calcium_integer=_is_whole(mask.array),
+        calcium_labels=_labels(mask.array, pieces.box),
+        lesions=pieces.count,
+    )
+    if mask.shape != image.shape:
+        return measured
+    values = image.array[tuple(pieces.index.T)]
+    dense = values >= CALCIUM_HU
+    bodies = body_mm3(pieces, image.array, least_hu=CALCIUM_HU)
+    away = away_mm(pieces, heart.array > 0) if heart and heart.shape == mask.shape else None
+    return dataclasses.replace(
+        measured,
+        calcium_mm3=round(float(dense.sum()) * mask.voxel_mm3, 3),
+        faint_lesions=int(pieces.count - np.unique(pieces.owner[dense]).size),
+        calcium_dense_share=round(float(dense.mean()), 4) if values.size else None,
+        calcium_far_mm=None if away is None else round(float(away.max(initial=0)), 2),
+        doubtful_pieces=list_doubtful(pieces, np.zeros(pieces.count) if away is None else away, bodies),
+    )
+
+
+def _distinct(sample: np.ndarray) -> int:
+    if sample.dtype.kind in "iu" and sample.size:
+        low = int(sample.min())
+        return int(np.count_nonzero(np.bincount(sample.astype(np.int64) - low)))
+    return int(np.unique(sample).size)
+
+
+def _oblique_deg(affine: np.ndarray) -> float:
+    axes = np.asarray(affine, np.float64)[:3, :3]
+    cosines = np.abs(np.diag(axes)) / np.maximum(np.linalg.norm(axes, axis=0), 1e-9)
+    return round(float(np.degrees(np.arccos(np.clip(cosines, 0, 1))).max()), 2)
+
+
+def _is_whole(array: np.ndarray) -> bool:
+    return array.dtype.kind in "iub" or bool(
+        np.isfinite(array).all() and np.array_equal(array, np.rint(array))
+    )
+
+
+def _labels(array: np.ndarray, box: tuple[slice, ...]) -> str:
+    """The labels in ``array``, at most nine of them, as text; ``box`` holds all that are above 0."""
+    values = {float(value) for value in np.unique(array[box])}
+    if array[box].size < array.size:
+        values |= {0.0, float(array.min())}
+    names = [f"{value:g}" for value in sorted(values)[:9]]
+    return " ".join([*names, "…"] if len(values) > 9 else names)
+
+
+def _pieces_share(part: np.ndarray) -> float:
+    import cc3d
+
+    sizes = cc3d.statistics(cc3d.connected_components(part, connectivity=26))["voxel_counts"][1:]
+    return round(1 - float(sizes.max()) / float(sizes.sum()), 4)

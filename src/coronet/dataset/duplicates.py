@@ -1,0 +1,256 @@
+"""Finding copies of one scan: the same chest, turned, bent, blurred, mirrored or changed in intensity.
+
+Pictures of `coronet.dataset.chest_signature` are compared twice. Coarsely, by correlation of 18 mm cells
+over all
+mirrorings and a grid of rotations, as matrix products: that gives each scan its few likeliest copies and how
+they would have been turned. Then finely: one picture is turned to fit the other, and every block of 36 mm
+inside the lungs seeks its best match within 12 mm. In a copy the blocks find their own vessels again, however
+bent; in another patient they find none. docs/validation.md tells what was measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from coronet.dataset.chest_signature import AIR_BELOW_HU, CELLS
+from coronet.io.volume import AIR_HU
+
+COARSER = 3
+ANGLES_DEG = (-8.0, 0.0, 8.0)
+CANDIDATES = 3
+"""How many likeliest copies of each scan are compared finely."""
+MIRRORINGS = 3
+MIRROR_LEEWAY = 0.05
+"""Mirrorings tried finely: at most so many, and worse than the best by at most this."""
+REFINING_DEG = (4.0, 2.0)
+STRANGERS = (3, 7)
+SURE, HOPELESS = 0.35, 0.62
+"""Outside of these distances, before chance is weighed, rotations are not refined."""
+BLOCK = 6
+REACH = 2
+VESSEL_HU = -200
+BONE_HU = 300
+LEAST_LUNG_BLOCK = 0.4
+"""Least share of a block inside the lungs."""
+LEAST_TEXTURE_HU = 20.0
+LEAST_SPREAD = 1.0
+LEAST_BLOCKS = 12
+
+Pose = tuple[tuple[int, ...], tuple[float, ...]]
+"""Axes to mirror and angles in degrees to turn by."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two scans and how unlike they are: 0 for the same picture, towards 1 for unrelated ones."""
+
+    first: str
+    second: str
+    distance: float
+
+
+def pairs(names: Sequence[str], pictures: Sequence[np.ndarray], persons: Sequence[str]) -> tuple[Pair, ...]:
+    """Distance of each scan to its likeliest copies among the scans of other persons, nearest first.
+
+    Args:
+        names: name of each scan.
+        pictures: `picture` of each scan, in the same order.
+        persons: whose scan it is, in the same order; scans of one person are not compared.
+    """
+    other = np.array(persons)[:, None] != np.array(persons)[None, :]
+    if not other.any():
+        return ()
+    likeness, rotation = _coarse(pictures)
+    best = np.where(other, likeness.max(axis=0), -np.inf)
+    blocks = [_texture(item) for item in pictures]
+    chosen = {
+        tuple(sorted((i, int(j))))
+        for i in range(len(names))
+        for j in np.argsort(-best[i], kind="stable")[:CANDIDATES]
+        if other[i, j]
+    }
+    found = []
+    for pair in sorted(chosen):
+        fixed, moving = sorted(pair, key=lambda number: -blocks[number])
+        poses = [
+            (_mirrorings()[number], _rotations()[0][rotation[number, fixed, moving]])
+            for number in np.argsort(-likeness[:, fixed, moving], kind="stable")[:MIRRORINGS]
+            if likeness[number, fixed, moving] > best[fixed, moving] - MIRROR_LEEWAY
+        ]
+        distance = _distance(pictures[fixed].astype(np.float32), pictures[moving].astype(np.float32), poses)
+        found.append(Pair(names[pair[0]], names[pair[1]], round(distance, 4)))
+    return tuple(sorted(found, key=lambda pair: (pair.distance, pair.first, pair.second)))
+
+
+def _coarse(pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """How well each picture fits every other, for each mirroring of the other and its best rotation.
+
+    Returns:
+        Correlation and number of the rotation, both of shape (mirrorings, pictures, pictures).
+    """
+    cells = [size // COARSER for size in CELLS]
+    shape = [number for size in cells for number in (size, COARSER)]
+    stack = np.stack([np.asarray(item, np.float32).reshape(shape).mean(axis=(1, 3, 5)) for item in pictures])
+    stack = np.clip(stack, AIR_HU, BONE_HU)
+    still = _standard(stack.reshape(len(stack), -1))
+    best = np.full((len(_mirrorings()), len(stack), len(stack)), -2.0, np.float32)
+    chosen = np.zeros(best.shape, np.int64)
+    for number, axes in enumerate(_mirrorings()):
+        mirrored = np.flip(stack, [axis + 1 for axis in axes]).reshape(len(stack), -1).T
+        for rotation, matrix in enumerate(_rotations()[1]):
+            likeness = still @ _standard((matrix @ mirrored).T).T
+            better = likeness > best[number]
+            best[number][better] = likeness[better]
+            chosen[number][better] = rotation
+    return best, chosen
+
+
+def _standard(rows: np.ndarray) -> np.ndarray:
+    """Each row with mean 0 and length 1, so that a product of two rows is their correlation."""
+    rows = rows - rows.mean(axis=-1, keepdims=True)
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return (rows / np.maximum(length, 1e-6)).astype(np.float32)
+
+
+def _mirrorings() -> list[tuple[int, ...]]:
+    return [axes for count in range(4) for axes in itertools.combinations(range(3), count)]
+
+
+def _turning(angles_deg: tuple[float, ...]) -> np.ndarray:
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_euler("xyz", angles_deg, degrees=True).as_matrix()
+
+
+@functools.cache
+def _rotations() -> tuple[list[tuple[float, ...]], list[Any]]:
+    """Angles, and sparse matrices that turn a flat coarse picture by them, interpolating linearly."""
+    cells = np.array(CELLS) // COARSER
+    centre = (cells - 1) / 2
+    targets = np.stack(np.meshgrid(*map(np.arange, cells), indexing="ij"), -1).reshape(-1, 3)
+    angles = list(itertools.product(ANGLES_DEG, repeat=3))
+    return angles, [_interpolation((targets - centre) @ _turning(item).T + centre, cells) for item in angles]
+
+
+def _interpolation(places: np.ndarray, cells: np.ndarray) -> Any:
+    """Sparse matrix from a flat picture to its values at ``places`` (n, 3), the nearest cell's outside."""
+    from scipy import sparse
+
+    places = np.clip(places, 0, cells - 1)
+    low = np.minimum(np.floor(places).astype(np.int64), cells - 2)
+    part = places - low
+    columns = [
+        np.ravel_multi_index((low + corner).T, tuple(cells)) for corner in itertools.product((0, 1), repeat=3)
+    ]
+    weights = [
+        np.prod(np.where(corner, part, 1 - part), axis=1) for corner in itertools.product((0, 1), repeat=3)
+    ]
+    rows = np.tile(np.arange(len(places)), 8)
+    size = int(np.prod(cells))
+    content = (np.concatenate(weights).astype(np.float32), (rows, np.concatenate(columns)))
+    return sparse.csr_matrix(content, shape=(len(places), size))
+
+
+def _distance(fixed: np.ndarray, moving: np.ndarray, poses: Sequence[Pose]) -> float:
+    """Smallest fine distance over ``poses`` and over rotations near the best of them."""
+    lungs = _lung_blocks(fixed)
+    if lungs is None:
+        return 1.0
+    moving = np.clip(moving, AIR_HU, VESSEL_HU)
+    distance, (axes, angles) = min((_fine(lungs, _turn(moving, pose)), pose) for pose in poses)
+    for step in REFINING_DEG:
+        if not SURE < distance < HOPELESS:
+            break
+        tried = [
+            tuple(angle + sign * step * (axis == index) for index, angle in enumerate(angles))
+            for axis, sign in itertools.product(range(3), (-1, 1))
+        ]
+        reached = [(_fine(lungs, _turn(moving, (axes, item))), item) for item in tried]
+        distance, angles = min((distance, angles), *reached)
+    if distance > HOPELESS:
+        return 1.0
+    turned = _turn(moving, (axes, angles))
+    chance = np.mean([_fine(lungs, turned, strangers=number) for number in STRANGERS])
+    return min(1.0, distance / float(chance))
+
+
+def _turn(image: np.ndarray, pose: Pose) -> np.ndarray:
+    """``image`` mirrored, then turned about its centre."""
+    from scipy import ndimage
+
+    axes, angles = pose
+    matrix = _turning(angles)
+    centre = (np.array(CELLS) - 1) / 2
+    mirrored = np.flip(image, axes)
+    return ndimage.affine_transform(mirrored, matrix, centre - matrix @ centre, order=1, mode="nearest")
+
+
+def _texture(picture: np.ndarray) -> int:
+    """Number of blocks with vessels; the sharper of two pictures has more."""
+    lungs = _lung_blocks(picture.astype(np.float32))
+    return int(lungs.kept.sum()) if lungs else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class LungBlocks:
+    """Blocks of a picture that lie in the lungs and hold vessels.
+
+    Attributes:
+        kept: which of all blocks, bool.
+        weights: (blocks, cells), 1 / number of lung cells where there is lung, else 0.
+        weighted: (blocks, cells), weights times values less their mean.
+        power: variance of each block.
+    """
+
+    kept: np.ndarray
+    weights: np.ndarray
+    weighted: np.ndarray
+    power: np.ndarray
+
+
+def _lung_blocks(picture: np.ndarray) -> LungBlocks | None:
+    """The blocks of ``picture`` to compare, or None where the lungs in view are too small."""
+    from scipy import ndimage
+
+    weights = _blocks(ndimage.binary_erosion(picture < AIR_BELOW_HU).astype(np.float32))
+    share = weights.mean(axis=1)
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
+    blocks = _blocks(np.clip(picture, AIR_HU, VESSEL_HU))
+    blocks = blocks - (weights * blocks).sum(axis=1, keepdims=True)
+    power = (weights * blocks**2).sum(axis=1)
+    kept = (share > LEAST_LUNG_BLOCK) & (power > LEAST_TEXTURE_HU**2)
+    if kept.sum() < LEAST_BLOCKS:
+        return None
+    return LungBlocks(kept, weights[kept], weights[kept] * blocks[kept], power[kept])
+
+
+def _fine(lungs: LungBlocks, moving: np.ndarray, *, strangers: int = 0) -> float:
+    """1 - the median over blocks of the best local correlation with ``moving``.
+
+    With ``strangers`` each block seeks in the place of another, that many further on: what chance gives.
+    """
+    padded = np.pad(moving, REACH, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (BLOCK + 2 * REACH,) * 3)
+    windows = windows[::BLOCK, ::BLOCK, ::BLOCK].reshape(-1, *(BLOCK + 2 * REACH,) * 3)[lungs.kept]
+    windows = np.roll(windows, strangers, axis=0)
+    best = np.full(len(windows), -1.0, np.float32)
+    for x, y, z in itertools.product(range(2 * REACH + 1), repeat=3):
+        part = windows[:, x : x + BLOCK, y : y + BLOCK, z : z + BLOCK].reshape(len(windows), -1)
+        mean = np.einsum("ij,ij->i", lungs.weights, part)
+        spread = np.einsum("ij,ij,ij->i", lungs.weights, part, part) - mean**2
+        likeness = np.einsum("ij,ij->i", lungs.weighted, part)
+        likeness /= np.sqrt(np.maximum(spread, LEAST_SPREAD) * lungs.power)
+        np.maximum(best, likeness, out=best)
+    return float(1 - np.median(best))
+
+
+def _blocks(image: np.ndarray) -> np.ndarray:
+    """Cells of each block in a row: shape (blocks, BLOCK³)."""
+    shape = [number for size in CELLS for number in (size // BLOCK, BLOCK)]
+    return image.reshape(shape).transpose(0, 2, 4, 1, 3, 5).reshape(-1, BLOCK**3)

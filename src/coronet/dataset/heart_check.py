@@ -1,0 +1,131 @@
+"""Whether a heart mask can be the whole heart of its scan: at import, in validation and before a score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coronet.dataset.mask_pieces import box_around
+from coronet.io.volume import AIR_HU, LUNG_HU, Volume
+
+if TYPE_CHECKING:
+    from coronet.dataset.quality_flags import Chest
+
+INCOMPLETE = "incomplete"
+HEART_SIZE = "heart_size"
+HEART_PLACE = "heart_place"
+HEART_FLAGS = (INCOMPLETE, HEART_SIZE, HEART_PLACE)
+"""Flags that a heart mask decides on."""
+HEART_ML = (250.0, 1600.0)
+LEAST_CUT_ML = 50.0
+"""A smaller mask that touches the border is no sign of a heart that is cut."""
+EXTENT_MM = (70.0, 220.0)
+"""Along each axis; whole hearts of the scans at hand measure 90 to 150 mm."""
+LEAST_BETWEEN_LUNGS = 0.4
+"""Share of a heart with lung on both sides in its row; 0.86 and more in whole ones."""
+MOST_LUNG = 0.1
+"""Share of a heart below `LUNG_HU`."""
+SIDES = (
+    ("the left edge of the scan's field of view", "the right edge of the scan's field of view"),
+    ("the back edge of the scan's field of view", "the front edge of the scan's field of view"),
+    ("the lowest slice", "the highest slice"),
+)
+"""First and last plane along x, y and z in RAS+."""
+
+
+def cut_sides(heart: np.ndarray, ct: Volume, near_mm: Sequence[float] = (0, 0, 0)) -> tuple[str, ...]:
+    """The sides of the scan that a heart mask touches, in words.
+
+    Planes at the border of a volume that hold nothing but air are padding, and a scanner leaves the corners
+    outside of its circle empty; the scan ends where they begin.
+
+    Args:
+        heart: boolean, shape (x, y, z) of ``ct``, not empty.
+        ct: HU, RAS+; padding is air, as `coronet.io.reader.read_scan` leaves it.
+        near_mm: a mask that ends no farther than this from a side touches it, along (x, y, z).
+    """
+    found, box = [], box_around(heart)
+    for axis, words in enumerate(SIDES):
+        planes = np.moveaxis(ct.array, axis, 0)
+        near = int(near_mm[axis] / ct.spacing_mm[axis] + 1e-6)
+        before = range(box[axis].start - near)
+        behind = range(len(planes) - 1, box[axis].stop - 1 + near, -1)
+        for steps, name in ((before, words[0]), (behind, words[1])):
+            if not any((planes[index] > AIR_HU).any() for index in steps):
+                found.append(name)
+    return tuple(found) or (("the edge of the reconstructed circle",) if _leaves_circle(heart, ct) else ())
+
+
+def _leaves_circle(heart: np.ndarray, ct: Volume) -> bool:
+    """Whether pixels beside the heart's outline hold nothing but air in all slices."""
+    outline = heart.any(axis=2)
+    beside = np.zeros_like(outline)
+    beside[1:] |= outline[:-1]
+    beside[:-1] |= outline[1:]
+    beside[:, 1:] |= outline[:, :-1]
+    beside[:, :-1] |= outline[:, 1:]
+    return bool((ct.array[beside & ~outline] <= AIR_HU).all(axis=1).any())
+
+
+def check_heart(
+    heart: np.ndarray, ct: Volume, chest: Chest | None, near_mm: Sequence[float] = (0, 0, 0)
+) -> Mapping[str, str]:
+    """Why a mask cannot be the whole heart of its scan; empty where it can.
+
+    Args:
+        heart: boolean, shape (x, y, z) of ``ct``.
+        ct: HU, RAS+.
+        chest: of the same scan, as `coronet.dataset.quality_flags.examine` finds it; None where it finds
+            none.
+        near_mm: see `cut_sides`.
+
+    Returns:
+        At most one of `HEART_FLAGS` and its reason in words: a heart that is cut is often too small as well,
+        but that it is cut is the reason. An empty mask has none.
+    """
+    if not heart.any():
+        return {}
+    sides = cut_sides(heart, ct, near_mm)
+    if sides and np.count_nonzero(heart) * ct.voxel_mm3 / 1000 >= LEAST_CUT_ML:
+        return {INCOMPLETE: f"the heart reaches {' and '.join(sides)}, so part of it may be missing"}
+    if fault := _size_fault(heart, ct):
+        return {HEART_SIZE: fault}
+    if fault := _place_fault(heart, ct, chest):
+        return {HEART_PLACE: fault}
+    return {}
+
+
+def _size_fault(heart: np.ndarray, ct: Volume) -> str:
+    ml = np.count_nonzero(heart) * ct.voxel_mm3 / 1000
+    low, high = HEART_ML
+    if not low <= ml <= high:
+        return f"the heart measures {ml:.0f} ml; {low:g} to {high:g} are plausible"
+    low, high = EXTENT_MM
+    for side, spacing, name in zip(box_around(heart), ct.spacing_mm, ("wide", "deep", "high"), strict=True):
+        extent = (side.stop - side.start) * spacing
+        if not low <= extent <= high:
+            return f"the heart is {extent:.0f} mm {name}; {low:g} to {high:g} are plausible"
+    return ""
+
+
+def _place_fault(heart: np.ndarray, ct: Volume, chest: Chest | None) -> str:
+    if chest is None:
+        return ""
+    centres = [
+        ((np.arange(size) + 0.5) * coarse / fine).astype(int).clip(0, count - 1)
+        for size, coarse, fine, count in zip(
+            chest.hu.shape, chest.spacing_mm, ct.spacing_mm, heart.shape, strict=True
+        )
+    ]
+    inside = heart[np.ix_(*centres)]
+    if not inside.any():
+        return ""
+    lung = float((chest.hu[inside] < LUNG_HU).mean())
+    if lung > MOST_LUNG:
+        return f"{lung:.0%} of the heart mask is lung or air"
+    between = float(chest.between[inside].mean())
+    if between < LEAST_BETWEEN_LUNGS:
+        return f"only {between:.0%} of the heart mask lies between the lungs"
+    return ""

@@ -1,0 +1,64 @@
+"""What became of scans that were to be added to the cohort, and what the user should know of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from coronet.text import first_few
+
+NAMED = 5
+"""Cases that a warning names at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Added:
+    """A scan that is in the cohort now.
+
+    Attributes:
+        case: its id.
+        patient: pseudonym.
+        patient_known: whether a header or the user named the patient. Otherwise only scans of one study, or
+            none, share the pseudonym.
+        new: False where it had been there before.
+        masks: which masks were written now.
+        warnings: what speaks against the masks that were given, in words.
+        flags: of `coronet.dataset.quality_flags`.
+        shape: voxels (x, y, z).
+        spacing_mm: (x, y, z).
+    """
+
+    case: str
+    patient: str
+    patient_known: bool
+    new: bool
+    masks: tuple[str, ...]
+    warnings: tuple[str, ...]
+    flags: tuple[str, ...]
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of each scan; ``refused`` holds the reasons, which begin with the path as it was given."""
+
+    added: tuple[Added, ...]
+    refused: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of the scans that were added."""
+        return patient_warnings(self.added)
+
+
+def patient_warnings(added: Sequence[Added]) -> tuple[str, ...]:
+    """Name the cases whose patient is not known, and what that means for a split."""
+    unknown = sorted({item.case for item in added if not item.patient_known})
+    if not unknown:
+        return ()
+    return (
+        f"the patient is not known of {first_few(unknown, NAMED)}: the file names none, or only a "
+        "placeholder. Each counts as a patient of its own (scans of one study as one), so scans of one "
+        "person may end up in both training and test data. Add them again with --patient to name them.",
+    )

@@ -1,0 +1,274 @@
+"""A user's own scans and masks, brought into the cohort's layout without anything that names a patient."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from coronet.dataset.cases import check_case_id, find_case, mask_path, scan_path, write_facts
+from coronet.dataset.import_messages import Added, Outcome
+from coronet.dataset.pseudonyms import content_digest, load_key, patient_pseudonym
+from coronet.dataset.quality_flags import suitability
+from coronet.errors import CoronetError, InputError
+from coronet.files import exclusive, read_json, remove_abandoned, write_json
+from coronet.io.masks import Labels, read_mask
+from coronet.io.patient_identity import Identity, given_patient
+from coronet.io.reader import Scan
+from coronet.io.scan_facts import ScanFacts
+from coronet.io.scan_sources import ScanSource, find_scans
+from coronet.io.volume import Volume, read_nifti, write_nifti
+
+INDEX_NAME = ".scans.json"
+ARTERIES = 4
+"""Calcium labels 1 to 4 name LM, LAD, LCX and RCA; a mask with higher ones names no arteries."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Masks:
+    """Mask files that belong to one scan, and which of their labels are meant (all above zero by default)."""
+
+    heart: Path | None = None
+    calcium: Path | None = None
+    heart_labels: Labels = None
+    calcium_labels: Labels = None
+    resample: bool = False
+
+
+def add_scans(
+    paths: Sequence[Path],
+    *,
+    data: Path,
+    masks: Masks = Masks(),
+    patient: str | None = None,
+    case: str | None = None,
+    series: int | str | None = None,
+) -> Outcome:
+    """Add scans to a data folder.
+
+    Every scan that can be read is added, whatever becomes of the others; each is written whole or not at all.
+    A scan that is in the folder already stays as it is; masks it lacks are added.
+
+    Args:
+        paths: scans, or folders of them. A folder counts with its sub-folders: each volume file and each
+            DICOM series in it is a scan.
+        data: the cohort's folder.
+        masks: of the one scan that ``paths`` name.
+        patient: who was scanned, where the files do not say it; hashed, never kept.
+        case: id of the one scan that ``paths`` name, in place of one made from a keyed hash.
+        series: the one DICOM series that is meant, as in `coronet.io.reader.read_scan`.
+
+    Raises:
+        InputError: masks or an id were given, but ``paths`` name more than one scan; or ``patient`` was, and
+            is blank or a placeholder, or ``paths`` name scans of several patients.
+        Busy: another process adds to the folder.
+    """
+    if case is not None:
+        check_case_id(case)
+    given = None if patient is None else given_patient(patient)
+    data = Path(data)
+    sources: list[ScanSource] = []
+    refused: list[str] = []
+    for path in paths:
+        try:
+            sources += find_scans(Path(path), series=series, refused=refused)
+        except CoronetError as error:
+            refused.append(str(error))
+    if len(sources) > 1 and (masks.heart or masks.calcium or case):
+        raise InputError(
+            f"{len(sources)} scans are named, but masks and --case belong to one; add that one by itself."
+        )
+    patients = {source.identity.text for source in sources if source.identity.known}
+    if given is not None and len(patients) > 1:
+        raise InputError(
+            f"--patient names one patient, but the scans are of {len(patients)} (PatientID); add the scans "
+            "of one patient at a time."
+        )
+    added = []
+    with exclusive(data / ".lock"):
+        for folder in ("ct", "masks"):
+            remove_abandoned(data / folder)
+        key = load_key(data)
+        for source in sources:
+            try:
+                added.append(_add(source, data=data, key=key, masks=masks, patient=given, case=case))
+            except CoronetError as error:
+                refused.append(str(error))
+    return Outcome(tuple(added), tuple(refused))
+
+
+def _add(
+    source: ScanSource, *, data: Path, key: bytes, masks: Masks, patient: Identity | None, case: str | None
+) -> Added:
+    scan = source.read()
+    digest = content_digest(scan.volume, key)
+    there = _known_case(data, digest)
+    wanted, warnings = _read_masks(masks, scan)
+    if there is not None:
+        if case is not None and case != there:
+            raise InputError(f"{source.where}: this scan is in the cohort already, as {there}.")
+        return _complete(
+            data, there, scan, wanted, warnings=warnings, patient=patient, digest=digest, key=key
+        )
+    case = case or f"scan-{digest[:10]}"
+    if scan_path(data, case).exists():
+        raise InputError(f"{source.where}: there is another scan named {case}; choose another id.")
+    orphans = [mask_path(data, case, name) for name in ("heart", "calcium") if name not in wanted]
+    for orphan in filter(Path.exists, orphans):
+        raise InputError(
+            f"{source.where}: {orphan} belongs to no scan; an addition was interrupted. Remove it, or give "
+            "the mask again."
+        )
+    identity = patient or _identity(scan, digest)
+    facts = dataclasses.replace(
+        scan.facts,
+        patient=patient_pseudonym(identity.text, key),
+        flags=suitability(scan.volume, scan.facts, _heart(wanted)),
+    )
+    facts_path = scan_path(data, case).with_name(f"{case}.json")
+    with _all_or_none([*(mask_path(data, case, name) for name in wanted), facts_path, scan_path(data, case)]):
+        for name, mask in wanted.items():
+            write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
+        write_facts(data, case, facts)
+        _remember(data, digest, case)
+        # The scan comes last: what has no scan is no case.
+        write_nifti(scan_path(data, case), scan.volume)
+    return _added(
+        case, facts, scan.volume, known=identity.known, new=True, masks=tuple(wanted), warnings=warnings
+    )
+
+
+def _identity(scan: Scan, digest: str) -> Identity:
+    """Who was scanned as the header says it; else a name that no other scan has."""
+    return scan.identity if scan.identity.text else Identity(f"scan {digest}")
+
+
+def _read_masks(masks: Masks, scan: Scan) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The masks by name, and what speaks against them."""
+    warnings: list[str] = []
+
+    def read(path: Path, target: str, labels: Labels) -> np.ndarray:
+        found = read_mask(
+            path,
+            scan.volume,
+            target=target,
+            identifiers=scan.identifiers,
+            labels=labels,
+            # A series of masks is added with the same labels; one of them may be empty in some.
+            absent_allowed=True,
+            resample=masks.resample,
+        )
+        warnings.extend(f"{target}: {text}" for text in found.warnings.values())
+        return found.labels
+
+    wanted = {}
+    if masks.heart is not None:
+        heart = read(masks.heart, "heart", masks.heart_labels) > 0
+        if not heart.any():
+            raise InputError(f"{masks.heart}: the heart's mask is empty.")
+        wanted["heart"] = heart.astype(np.uint8)
+    if masks.calcium is not None:
+        calcium = read(masks.calcium, "calcium", masks.calcium_labels)
+        if calcium.max(initial=0) > ARTERIES:
+            calcium = (calcium > 0).astype(np.uint8)
+        wanted["calcium"] = calcium
+    return wanted, tuple(warnings)
+
+
+def _heart(masks: dict[str, np.ndarray]) -> np.ndarray | None:
+    return masks["heart"] > 0 if "heart" in masks else None
+
+
+def _complete(
+    data: Path,
+    case: str,
+    scan: Scan,
+    wanted: dict[str, np.ndarray],
+    *,
+    warnings: tuple[str, ...],
+    patient: Identity | None,
+    digest: str,
+    key: bytes,
+) -> Added:
+    """Add the masks that a case lacks, and the patient where it is named now; all else must be what it is."""
+    facts = find_case(data, case).facts
+    known = facts.patient != patient_pseudonym(_identity(scan, digest).text, key) or scan.identity.known
+    if patient is not None:
+        facts, known = _with_patient(case, facts, patient, known=known, key=key), True
+    lacking = {}
+    for name, mask in wanted.items():
+        path = mask_path(data, case, name)
+        if not path.exists():
+            lacking[name] = mask
+        elif not np.array_equal(read_nifti(path, np.uint8).array, mask):
+            raise InputError(f"{case} has another {name} mask already; remove {path} first if it is wrong.")
+    with _all_or_none([mask_path(data, case, name) for name in lacking]):
+        for name, mask in lacking.items():
+            write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
+        if "heart" in lacking:
+            flags = suitability(scan.volume, facts, _heart(lacking))
+            facts = dataclasses.replace(facts, flags=flags)
+        if facts != find_case(data, case).facts:
+            write_facts(data, case, facts)
+    return _added(case, facts, scan.volume, known=known, new=False, masks=tuple(lacking), warnings=warnings)
+
+
+def _with_patient(case: str, facts: ScanFacts, patient: Identity, *, known: bool, key: bytes) -> ScanFacts:
+    """Name the patient of a case that is there; one who is known stays."""
+    pseudonym = patient_pseudonym(patient.text, key)
+    if known and facts.patient != pseudonym:
+        raise InputError(
+            f"{case} is in the cohort already, as a scan of another patient; remove its files from ct and "
+            "masks first if that is wrong."
+        )
+    return dataclasses.replace(facts, patient=pseudonym)
+
+
+def _added(
+    case: str,
+    facts: ScanFacts,
+    volume: Volume,
+    *,
+    known: bool,
+    new: bool,
+    masks: tuple[str, ...],
+    warnings: tuple[str, ...],
+) -> Added:
+    spacing = tuple(round(value, 4) for value in volume.spacing_mm)
+    return Added(case, facts.patient, known, new, masks, warnings, facts.flags, volume.shape, spacing)
+
+
+@contextlib.contextmanager
+def _all_or_none(paths: Sequence[Path]) -> Iterator[None]:
+    """Remove ``paths``, none of which is there yet, where not all of them could be written."""
+    try:
+        yield
+    except BaseException:
+        for path in reversed(paths):
+            path.unlink(missing_ok=True)
+        raise
+
+
+def find_added(volume: Volume, data: Path) -> str | None:
+    """The case that a scan is, where it is in the data folder already."""
+    data = Path(data)
+    return _known_case(data, content_digest(volume, load_key(data))) if (data / "ct").is_dir() else None
+
+
+def _known_case(data: Path, digest: str) -> str | None:
+    named = f"scan-{digest[:10]}"
+    case = _index(data).get(digest, named)
+    return case if scan_path(data, case).exists() else None
+
+
+def _index(data: Path) -> dict[str, str]:
+    path = data / INDEX_NAME
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def _remember(data: Path, digest: str, case: str) -> None:
+    others = {known: name for known, name in _index(data).items() if name != case}
+    write_json(data / INDEX_NAME, {**others, digest: case})

@@ -1,0 +1,176 @@
+"""The manifest of a selection: one line a series, made to be read and reviewed in git.
+
+It names no patient. Series are named by the UIDs that the Commons publishes, without which nobody could
+download the same data again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coronet.dataset.nlst.commons_index import Source
+from coronet.errors import InputError
+from coronet.files import read_json, write_text
+
+FORMAT = 1
+UID = re.compile(r"[0-9][0-9.]{0,63}")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,62}")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """A series in the Commons.
+
+    Attributes:
+        uid: SeriesInstanceUID.
+        bucket: of the object store.
+        uuid: the folder in the bucket that holds its files.
+        files: how many.
+        size_mb: in 10⁶ bytes.
+        doi: of the data set that it belongs to.
+    """
+
+    uid: str
+    bucket: str
+    uuid: str
+    files: int
+    size_mb: float
+    doi: str
+
+    def __post_init__(self) -> None:
+        checks = ((UID, self.uid), (BUCKET, self.bucket), (UUID, self.uuid))
+        wrong = [value for pattern, value in checks if not pattern.fullmatch(str(value))]
+        if wrong or int(self.files) < 1 or float(self.size_mb) <= 0:
+            raise ValueError(f"series {self.uid} is not described as it must be ({wrong or 'size'})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One chosen CT series and its heart segmentation, where there is one."""
+
+    site: str
+    manufacturer: str
+    model: str
+    kernel: str
+    thickness_mm: float
+    ct: Series
+    heart: Series | None
+
+    @property
+    def size_mb(self) -> float:
+        """Of both, in 10⁶ bytes."""
+        return self.ct.size_mb + (self.heart.size_mb if self.heart else 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What was asked for; the same request and index give the same manifest."""
+
+    patients: int
+    seed: int
+    where: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """A selection.
+
+    Attributes:
+        request: what was asked for.
+        index: package and version of the index it was chosen from.
+        rules: version of `coronet.dataset.nlst.selection_rules`.
+        spacing_mm: slice spacing that is taken once a series has been downloaded, lowest and highest.
+        sources: licence and citation of every data set in it.
+        entries: in the order in which patients were drawn.
+    """
+
+    request: Request
+    index: str
+    rules: int
+    spacing_mm: tuple[float, float]
+    sources: tuple[Source, ...]
+    entries: tuple[Entry, ...]
+
+    @property
+    def ct_gb(self) -> float:
+        """Of all CT series, in 10⁹ bytes."""
+        return sum(entry.ct.size_mb for entry in self.entries) / 1000
+
+    @property
+    def heart_gb(self) -> float:
+        """Of all heart segmentations, in 10⁹ bytes."""
+        return sum(entry.heart.size_mb for entry in self.entries if entry.heart) / 1000
+
+    @property
+    def hearts(self) -> int:
+        """How many series have a heart segmentation."""
+        return sum(entry.heart is not None for entry in self.entries)
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write a manifest as JSON, each series on a line of its own, so that a change is a line in the diff."""
+    head = {
+        "format": FORMAT,
+        "request": dataclasses.asdict(manifest.request),
+        "index": manifest.index,
+        "rules": manifest.rules,
+        "spacing_mm": list(manifest.spacing_mm),
+        "sources": [dataclasses.asdict(source) for source in manifest.sources],
+        "totals": {
+            "patients": len(manifest.entries),
+            "hearts": manifest.hearts,
+            "ct_gb": round(manifest.ct_gb, 3),
+            "heart_gb": round(manifest.heart_gb, 3),
+        },
+    }
+    lines = [json.dumps(dataclasses.asdict(entry)) for entry in manifest.entries]
+    text = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
+    write_text(path, f'{text},\n  "series": [\n    ' + ",\n    ".join(lines) + "\n  ]\n}\n")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        InputError: it is absent, or not what `write_manifest` writes.
+    """
+    raw = read_json(path)
+    try:
+        if raw["format"] != FORMAT:
+            raise ValueError(f"format {raw['format']}, not {FORMAT}")
+        low, high = raw["spacing_mm"]
+        manifest = Manifest(
+            request=Request(**raw["request"]),
+            index=str(raw["index"]),
+            rules=int(raw["rules"]),
+            spacing_mm=(float(low), float(high)),
+            sources=tuple(Source(**source) for source in raw["sources"]),
+            entries=tuple(_entry(entry) for entry in raw["series"]),
+        )
+        if not manifest.entries:
+            raise ValueError("no series in it")
+        if len({entry.ct.uid for entry in manifest.entries}) < len(manifest.entries):
+            raise ValueError("a series is in it twice")
+        lacking = _dois(manifest.entries) - {source.doi for source in manifest.sources}
+        if lacking:
+            raise ValueError(f"no licence for {', '.join(sorted(lacking))}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is no manifest ({error}); remove it and choose anew: `coronet cohort nlst --patients N`."
+        ) from error
+    return manifest
+
+
+def _dois(entries: tuple[Entry, ...]) -> set[str]:
+    return {entry.ct.doi for entry in entries} | {entry.heart.doi for entry in entries if entry.heart}
+
+
+def _entry(raw: Mapping[str, Any]) -> Entry:
+    heart = raw["heart"]
+    return Entry(**{**raw, "ct": Series(**raw["ct"]), "heart": Series(**heart) if heart else None})

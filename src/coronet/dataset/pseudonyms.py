@@ -1,0 +1,62 @@
+"""Names for patients and scans that tell nothing without a secret key.
+
+The key lies in the data folder as ``.salt``, readable by its owner alone, outside the folders that DVC stores
+and git sees. Without it nobody can test a guess («is this Jane Doe's ID?»), and with it the same patient gets
+the same pseudonym in later additions. Whoever loses it can still use the data; new scans of old patients then
+count as new patients.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+from coronet.errors import InputError
+from coronet.io.volume import Volume
+
+KEY_NAME = ".salt"
+KEY_BYTES = 32
+
+
+def load_key(data: Path) -> bytes:
+    """The key of a data folder, made at first use.
+
+    Raises:
+        InputError: the file is there, but holds no key.
+    """
+    path = Path(data) / KEY_NAME
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{KEY_NAME}.{os.getpid()}")
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as stream:
+            stream.write(secrets.token_hex(KEY_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except ValueError as error:
+        raise InputError(f"{path} holds no key; restore it from a backup.") from error
+    if len(key) != KEY_BYTES:
+        raise InputError(f"{path} holds no key; restore it from a backup.")
+    return key
+
+
+def patient_pseudonym(identity: str, key: bytes) -> str:
+    """``p-`` and 12 hexadecimal digits of the keyed hash (HMAC-SHA256) of who was scanned."""
+    return "p-" + hmac.new(key, b"patient\0" + identity.encode(), hashlib.sha256).hexdigest()[:12]
+
+
+def content_digest(volume: Volume, key: bytes) -> str:
+    """Keyed hash of a scan's voxels and place; equal for the same scan, whatever file it came in."""
+    digest = hmac.new(key, b"scan\0", hashlib.sha256)
+    digest.update(repr((volume.shape, volume.array.dtype.str)).encode())
+    digest.update((np.round(volume.affine, 2) + 0.0).astype("<f8").tobytes())
+    digest.update(np.ascontiguousarray(volume.array.T).data)
+    return digest.hexdigest()

@@ -1,0 +1,177 @@
+"""Who trains, tunes and tests: by patient, stratified by calcium, decided by a hash.
+
+Within a stratum patients are ordered by a hash of seed and name, and the first ones test, the next tune and
+the rest train. So the order of the table does not matter, and a patient who joins the cohort moves only the
+few next to the borders. Test results of two different cohorts are not to be compared all the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coronet.config import SplitParams
+from coronet.dataset.case_table import left_out
+from coronet.errors import InputError
+from coronet.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas
+
+PARTS = ("train", "tune", "test")
+STRATA_MM3 = (0.0, 100.0, 300.0)
+STRATA = ("none", "low", "middle", "high")
+"""A patient is in the stratum numbered by how many of ``STRATA_MM3`` the calcium exceeds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """Where a case belongs; ``stratum`` is its patient's."""
+
+    case: str
+    patient: str
+    part: str
+    stratum: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The parts of a cohort.
+
+    Attributes:
+        seed: what the order of patients derives from.
+        members: every case that takes part, sorted by case.
+        excluded: case and reason of every case that does not, sorted by case.
+    """
+
+    seed: int
+    members: tuple[Member, ...]
+    excluded: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """``train``, ``tune`` and ``test``."""
+        return PARTS
+
+    def cases(self, part: str) -> tuple[str, ...]:
+        """Cases of ``train``, ``tune`` or ``test``, sorted."""
+        _check_part(part)
+        return tuple(member.case for member in self.members if member.part == part)
+
+    def patients(self, part: str) -> tuple[str, ...]:
+        """Patients of ``train``, ``tune`` or ``test``, sorted."""
+        _check_part(part)
+        return tuple(sorted({member.patient for member in self.members if member.part == part}))
+
+    def part_of(self, case: str) -> str:
+        """Part of ``case``.
+
+        Raises:
+            InputError: it is not in the split.
+        """
+        for member in self.members:
+            if member.case == case:
+                return member.part
+        reason = dict(self.excluded).get(case)
+        raise InputError(f"{case} is in no part of the split" + (f": it {reason}." if reason else "."))
+
+
+def make_split(table: pandas.DataFrame, params: SplitParams) -> Split:
+    """Split the cases of a case table.
+
+    Raises:
+        InputError: fewer than three patients can take part.
+    """
+    excluded = left_out(table)
+    used = table[~table["case"].isin(excluded)]
+    burden = used.groupby("patient")["calcium_mm3"].max()
+    strata = {str(patient): stratum(volume) for patient, volume in burden.items()}
+    if len(strata) < len(PARTS):
+        raise InputError(
+            f"{len(strata)} patients have what training needs, and a split takes at least {len(PARTS)}; "
+            "add scans with masks (`coronet cohort add`) or phantoms (`coronet cohort phantom`)."
+        )
+    parts = _assign(strata, params)
+    members = tuple(
+        Member(row.case, row.patient, parts[row.patient], strata[row.patient])
+        for row in used.sort_values("case").itertuples()
+    )
+    return Split(params.seed, members, tuple(sorted(excluded.items())))
+
+
+def stratum(calcium_mm3: float) -> str:
+    """Stratum of a patient whose fullest scan holds ``calcium_mm3`` of calcium; unknown counts as none."""
+    return STRATA[sum(calcium_mm3 > border for border in STRATA_MM3)]
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Write the split as JSON, atomically."""
+    content = {
+        "seed": split.seed,
+        "cases": {
+            member.case: {"patient": member.patient, "part": member.part, "stratum": member.stratum}
+            for member in split.members
+        },
+        "excluded": dict(split.excluded),
+    }
+    write_json(path, content)
+
+
+def read_split(path: Path) -> Split:
+    """Read a split that `write_split` wrote.
+
+    Raises:
+        InputError: it is absent or not understood.
+    """
+    raw = read_json(path)
+    try:
+        members = tuple(Member(case=case, **facts) for case, facts in sorted(raw["cases"].items()))
+        split = Split(raw["seed"], members, tuple(sorted(raw["excluded"].items())))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no split: {error}; `dvc repro split` makes it anew.") from error
+    for member in members:
+        _check_part(member.part)
+    return split
+
+
+def _check_part(part: str) -> None:
+    if part not in PARTS:
+        raise InputError(f"There is no part «{part}»; the parts are {', '.join(PARTS)}.")
+
+
+def _assign(strata: Mapping[str, str], params: SplitParams) -> dict[str, str]:
+    """Part of each patient."""
+    queues = {
+        name: sorted((patient for patient in strata if strata[patient] == name), key=_order(params.seed))
+        for name in STRATA
+    }
+    total = len(strata)
+    tests = min(max(1, round(total * params.test)), total - 2)
+    tunes = min(max(1, round(total * params.tune)), total - tests - 1)
+    parts = {}
+    for part, count in (("test", tests), ("tune", tunes)):
+        shares = _shares({name: len(queue) for name, queue in queues.items()}, count)
+        for name, share in shares.items():
+            parts.update(dict.fromkeys(queues[name][:share], part))
+            queues[name] = queues[name][share:]
+    parts.update({patient: "train" for queue in queues.values() for patient in queue})
+    return parts
+
+
+def _order(seed: int):
+    return lambda patient: hashlib.sha256(f"{seed} {patient}".encode()).hexdigest()
+
+
+def _shares(sizes: Mapping[str, int], count: int) -> dict[str, int]:
+    """``count`` dealt out in proportion to ``sizes`` by largest remainders."""
+    total = sum(sizes.values())
+    exact = {name: count * size / total for name, size in sizes.items()}
+    shares = {name: math.floor(value) for name, value in exact.items()}
+    by_remainder = sorted(sizes, key=lambda name: (shares[name] - exact[name], -sizes[name]))
+    for name in by_remainder[: count - sum(shares.values())]:
+        shares[name] += 1
+    return shares

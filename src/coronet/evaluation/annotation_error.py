@@ -1,0 +1,152 @@
+"""What it costs that masks are drawn: those that networks learn from against exact ones, case by case."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from coronet.dataset.cases import EXACT, Case, find_reference, load_mask
+from coronet.errors import InputError
+from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise
+from coronet.io.volume import Volume
+from coronet.scoring.agatston import score_mask
+from coronet.scoring.protocol import Protocol
+from coronet.scoring.risk_groups import Groups
+
+TABLE = "drawn.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnCase:
+    """One case whose drawn masks can be held against exact ones.
+
+    Attributes:
+        case: its id.
+        heart_dice: of the drawn heart.
+        both: calcium voxels that are in both masks.
+        drawn_only: in the drawn mask alone.
+        exact_only: in the exact mask alone.
+        lesions: of the exact mask.
+        lesions_found: those that the drawn mask touches.
+        lesions_drawn: of the drawn mask.
+        lesions_false: drawn ones that touch none.
+        drawn_agatston: score of the drawn mask.
+        exact_agatston: score of the exact mask with the same protocol.
+        drawn_group: risk group by the drawn mask.
+        exact_group: risk group by the exact mask.
+    """
+
+    case: str
+    heart_dice: float
+    both: int
+    drawn_only: int
+    exact_only: int
+    lesions: int
+    lesions_found: int
+    lesions_drawn: int
+    lesions_false: int
+    drawn_agatston: float
+    exact_agatston: float
+    drawn_group: str
+    exact_group: str
+
+    @property
+    def voxels(self) -> Overlap:
+        """Of the calcium."""
+        return Overlap(self.both, self.drawn_only, self.exact_only)
+
+    @property
+    def matched(self) -> LesionMatch:
+        """Lesions of both masks."""
+        return LesionMatch(self.lesions, self.lesions_found, self.lesions_drawn, self.lesions_false)
+
+
+def compare_drawn(case: Case, ct: Volume, protocol: Protocol, groups: Groups) -> DrawnCase | None:
+    """Hold a case's masks against its exact ones; None where it has not both of both."""
+    exact = {model: find_reference(case, model) for model in ("heart", "calcium")}
+    if any(found is None or found.kind != EXACT for found in exact.values()) or not (
+        case.heart and case.calcium
+    ):
+        return None
+    heart, calcium = (load_mask(exact[model].path, ct) for model in ("heart", "calcium"))
+    drawn_heart, drawn = load_mask(case.heart, ct), load_mask(case.calcium, ct)
+    voxels, lesions = overlap(calcium, drawn), match_lesions(calcium, drawn)
+    scores = [score_mask(ct, mask, protocol=protocol).scores.agatston for mask in (drawn, calcium)]
+    return DrawnCase(
+        case=case.id,
+        heart_dice=overlap(heart, drawn_heart).dice or 0.0,
+        both=voxels.both,
+        drawn_only=voxels.predicted_only,
+        exact_only=voxels.true_only,
+        lesions=lesions.true,
+        lesions_found=lesions.found,
+        lesions_drawn=lesions.predicted,
+        lesions_false=lesions.false,
+        drawn_agatston=round(scores[0], 3),
+        exact_agatston=round(scores[1], 3),
+        drawn_group=groups.labels[groups.index(scores[0])],
+        exact_group=groups.labels[groups.index(scores[1])],
+    )
+
+
+def summarise_drawn(rows: Sequence[DrawnCase]) -> dict[str, Any]:
+    """What ``metrics.json`` holds of the drawn masks; empty where no case has exact ones."""
+    if not rows:
+        return {}
+    voxels = sum((row.voxels for row in rows), Overlap(0, 0, 0))
+    lesions = sum((row.matched for row in rows), LesionMatch(0, 0, 0, 0))
+    apart = [abs(row.drawn_agatston - row.exact_agatston) for row in rows]
+    free = [row for row in rows if row.exact_agatston == 0]
+    return {
+        "cases": len(rows),
+        "heart_dice": dataclasses.asdict(summarise(row.heart_dice for row in rows)),
+        "voxel_f1": voxels.f1,
+        "lesion_f1": lesions.f1,
+        "lesions": dataclasses.asdict(lesions),
+        "score_error": sum(apart) / len(apart),
+        "same_group": sum(row.drawn_group == row.exact_group for row in rows),
+        "calcium_free": {"cases": len(free), "scored_zero": sum(row.drawn_agatston == 0 for row in free)},
+    }
+
+
+def drawn_to_csv(rows: Sequence[DrawnCase]) -> str:
+    """The table as text."""
+    stream = io.StringIO()
+    names = [field.name for field in dataclasses.fields(DrawnCase)]
+    writer = csv.DictWriter(stream, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in rows)
+    return stream.getvalue()
+
+
+def read_drawn(path: Path) -> tuple[DrawnCase, ...]:
+    """Read the table; nothing where it is absent.
+
+    Raises:
+        InputError: a column is missing or not understood.
+    """
+    if not Path(path).exists():
+        return ()
+    read = {"str": str, "int": int, "float": float}
+    kinds = {field.name: read[field.type] for field in dataclasses.fields(DrawnCase)}
+    with Path(path).open(newline="", encoding="utf-8") as lines:
+        try:
+            return tuple(
+                DrawnCase(**{name: kind(row[name]) for name, kind in kinds.items()})
+                for row in csv.DictReader(lines)
+            )
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path} is not understood ({error}); `dvc repro score` writes it.") from error
+
+
+def worst_drawn(rows: Sequence[DrawnCase]) -> tuple[DrawnCase, ...]:
+    """The largest error of the score first, then the worst heart."""
+    return tuple(
+        sorted(
+            rows, key=lambda row: (-abs(row.drawn_agatston - row.exact_agatston), row.heart_dice, row.case)
+        )
+    )

@@ -1,0 +1,186 @@
+"""Agreement statistics of many samples at once, for bootstrap intervals.
+
+A thousand resamples through scikit-learn take ten seconds and through these a fraction of one; the tests
+hold them equal to the libraries that give the statistics themselves. A resample is how often each pair was
+drawn; sorting once for all resamples and weighting by those counts gives each its ranks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+CELLS = 1 << 19
+"""Pairs times resamples that are computed together; bounds the memory, and fits into a processor's cache."""
+
+
+def kappas(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cohen's κ, unweighted, linear and quadratic, of confusion matrices of shape (…, k, k).
+
+    κ = 1 − Σ w·observed / Σ w·expected (Cohen, Psychol Bull 1968;70:213). NaN where
+    no disagreement is expected.
+    """
+    size = counts.shape[-1]
+    steps = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
+    expected = (
+        counts.sum(-1, keepdims=True) * counts.sum(-2, keepdims=True) / counts.sum((-2, -1), keepdims=True)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return tuple(
+            1 - (weights * counts).sum((-2, -1)) / (weights * expected).sum((-2, -1))
+            for weights in (steps > 0, steps, steps**2)
+        )
+
+
+def icc(reference: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ICC(1) and ICC(2,1) of two readings, each of shape (…, n); NaN where all values are equal.
+
+    Source: Shrout and Fleiss, Psychol Bull 1979;86:420, from the mean squares of a two-way table.
+    """
+    means = reference.mean(-1), predicted.mean(-1)
+    one, other = reference - means[0][..., None], predicted - means[1][..., None]
+    return _icc(reference.shape[-1], means, ((one**2).sum(-1), (other**2).sum(-1), (one * other).sum(-1)))
+
+
+def _icc(
+    subjects: int, means: tuple[np.ndarray, np.ndarray], sums: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """From both readings' means, and the sums of their squared deviations and of the products of those."""
+    readers = 2
+    between = (sums[0] + sums[1] + 2 * sums[2]) / readers
+    columns = subjects * (means[0] - means[1]) ** 2 / readers
+    total = sums[0] + sums[1] + columns
+    subject_ms = between / (subjects - 1)
+    within_ms = (total - between) / (subjects * (readers - 1))
+    column_ms = columns / (readers - 1)
+    error_ms = (total - between - columns) / ((subjects - 1) * (readers - 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        one = (subject_ms - within_ms) / (subject_ms + (readers - 1) * within_ms)
+        two = (subject_ms - error_ms) / (
+            subject_ms + (readers - 1) * error_ms + readers * (column_ms - error_ms) / subjects
+        )
+    return one, two
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ranked:
+    """One reading, sorted once for all resamples.
+
+    Attributes:
+        values: shape (n,).
+        order: pairs by rising value, shape (n,).
+        starts: where in ``order`` each distinct value begins.
+        place: number of its distinct value of each pair, shape (n,).
+    """
+
+    values: np.ndarray
+    order: np.ndarray
+    starts: np.ndarray
+    place: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> _Ranked:
+        distinct, place = np.unique(values, return_inverse=True)
+        order = np.argsort(place, kind="stable")
+        return cls(values, order, np.searchsorted(place[order], np.arange(distinct.size)), place)
+
+    def deviations(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of resamples with ``weights`` (resamples, n): mean, deviation from it and from the mean rank.
+
+        Where a resample holds one value only, the mean is that value and the deviations are exactly 0.
+        """
+        size = self.values.size
+        counts = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+        # ranks of equal values are their mean rank
+        ranks = np.cumsum(counts, axis=1) - (counts - 1) / 2 - (size + 1) / 2
+        means = weights @ self.values / size
+        constant = np.count_nonzero(counts, axis=1) == 1
+        means[constant] = self.values[self.order[self.starts[counts[constant].argmax(axis=1)]]]
+        deviations = self.values - means[:, None]
+        deviations[constant] = 0.0
+        return means, deviations, ranks[:, self.place]
+
+
+def resample(
+    reference: np.ndarray,
+    predicted: np.ndarray,
+    classes: np.ndarray,
+    *,
+    groups: int,
+    resamples: int,
+    seed: int,
+) -> np.ndarray:
+    """Statistics of pairs drawn with replacement.
+
+    Args:
+        reference: scores, shape (n,).
+        predicted: scores, shape (n,).
+        classes: group of each score, shape (2, n), reference first.
+        groups: how many there are.
+        resamples: how many samples to draw.
+        seed: of the draw.
+
+    Returns:
+        Shape (resamples, 11), in the order of `coronet.evaluation.agreement.Statistics` with ``limits`` last
+        as two columns; NaN where a statistic is not defined.
+    """
+    rng = np.random.default_rng(seed)
+    size = reference.size
+    readings = _Ranked.of(reference), _Ranked.of(predicted)
+    cells = _Ranked.of(classes[1] * groups + classes[0])
+    batch = max(1, CELLS // size)
+    rows = []
+    for start in range(0, resamples, batch):
+        count = min(batch, resamples - start)
+        chosen = rng.integers(size, size=(count, size)) + size * np.arange(count)[:, None]
+        weights = np.bincount(chosen.reshape(-1), minlength=count * size).reshape(count, size)
+        rows.append(_statistics(weights.astype(np.float64), readings, cells, groups))
+    return np.concatenate(rows)
+
+
+def _statistics(
+    weights: np.ndarray, readings: tuple[_Ranked, _Ranked], cells: _Ranked, groups: int
+) -> np.ndarray:
+    size = weights.shape[1]
+    counts = np.zeros((len(weights), groups**2))
+    counts[:, cells.values[cells.order[cells.starts]]] = np.add.reduceat(
+        weights[:, cells.order], cells.starts, axis=1
+    )
+    counts = counts.reshape(-1, groups, groups)
+    (mean, one, rank), (other_mean, other, other_rank) = (item.deviations(weights) for item in readings)
+    sums, rank_sums = _products(weights, one, other), _products(weights, rank, other_rank)
+    bias = other_mean - mean
+    difference = other - one
+    spread = 1.96 * np.sqrt(np.einsum("bn,bn,bn->b", weights, difference, difference) / size)
+    return np.stack(
+        [
+            *kappas(counts),
+            np.einsum("bii->b", counts) / size,
+            *_icc(size, (mean, other_mean), sums),
+            _correlation(rank_sums),
+            _correlation(sums),
+            bias,
+            bias - spread,
+            bias + spread,
+        ],
+        axis=-1,
+    )
+
+
+def _products(
+    weights: np.ndarray, one: np.ndarray, other: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted sums of one², other² and one · other."""
+    weighted = weights * one
+    return (
+        np.einsum("bn,bn->b", weighted, one),
+        np.einsum("bn,bn,bn->b", weights, other, other),
+        np.einsum("bn,bn->b", weighted, other),
+    )
+
+
+def _correlation(sums: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    """A resample may hold one value only; its NaN is left out of the interval and counted."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.clip(sums[2] / np.sqrt(sums[0] * sums[1]), -1, 1)

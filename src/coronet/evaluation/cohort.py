@@ -1,0 +1,304 @@
+"""Scores of the test patients: the whole path from scan to score, against the score of the case's mask."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coronet.config import Params
+from coronet.dataset.cases import Case, Reference, find_case, find_reference, load_mask
+from coronet.errors import InputError, UnsuitableScan
+from coronet.evaluation.agreement import LEAST_PAIRS, Statistics, agreement
+from coronet.evaluation.annotation_error import TABLE as DRAWN_TABLE
+from coronet.evaluation.annotation_error import DrawnCase, compare_drawn, drawn_to_csv, summarise_drawn
+from coronet.files import replacing_folder, write_json, write_text
+from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise
+from coronet.inference.devices import pick_device
+from coronet.io.volume import read_nifti, write_nifti
+from coronet.networks.factory import LoadedModel, load_model
+from coronet.scoring.agatston import score_mask
+from coronet.scoring.predicted_masks import find_masks
+from coronet.scoring.protocol import find_protocol
+from coronet.scoring.risk_groups import find_groups
+
+if TYPE_CHECKING:
+    from coronet.dataset.split import Split
+
+logger = logging.getLogger("coronet")
+
+TABLE, METRICS, MASKS = "scores.csv", "metrics.json", "masks"
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseScore:
+    """One test case, predicted and reference.
+
+    Attributes:
+        case: its id.
+        source: where the scan came from, such as ``phantom``.
+        predicted_agatston: score of the masks that the networks drew.
+        reference_agatston: score of the case's mask with the same protocol.
+        predicted_volume_mm3: calcium at or above the protocol's threshold.
+        reference_volume_mm3: the same of the case's mask.
+        predicted_group: risk group by the preset in force.
+        reference_group: the same of the reference score.
+        heart_dice: of the predicted heart; None where the case has no heart mask.
+        calcium_dice: of the predicted calcium's voxels; None where both masks are empty.
+        lesions: lesions of the case's mask.
+        lesions_found: those that a predicted voxel touches.
+        lesions_false: predicted lesions that touch none.
+        reference: kind of the calcium mask compared with, ``exact`` or ``drawn``; see
+            `coronet.dataset.cases.find_reference`.
+    """
+
+    case: str
+    source: str
+    predicted_agatston: float
+    reference_agatston: float
+    predicted_volume_mm3: float
+    reference_volume_mm3: float
+    predicted_group: str
+    reference_group: str
+    heart_dice: float | None
+    calcium_dice: float | None
+    lesions: int
+    lesions_found: int
+    lesions_false: int
+    reference: str
+
+
+def score_cohort(
+    data: Path,
+    split: Split,
+    *,
+    heart_fit: Path,
+    calcium_fit: Path,
+    out: Path,
+    params: Params,
+    with_drawn: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+    tell_seconds: Callable[[float], None] | None = None,
+) -> tuple[CaseScore, ...]:
+    """Take every test scan from voxels to score and compare with the score of its mask.
+
+    Args:
+        data: the cohort's folder.
+        split: who is a test patient.
+        heart_fit: folder of the heart model.
+        calcium_fit: folder of the calcium model.
+        out: folder that is replaced: ``scores.csv``, ``metrics.json``, ``masks/`` with what was found and,
+            where exact masks are known, ``drawn.csv`` on what the drawn ones cost.
+        params: protocol and risk groups.
+        with_drawn: compare the drawn masks with exact ones too, which tells nothing of the models.
+        progress: called with (cases done, cases in all).
+        tell_seconds: called with how long each scan took from disk to score and masks on disk; what it is
+            compared with is not counted.
+
+    Returns:
+        One row a case, sorted by id. Cases without a calcium mask have no reference and are left out, which
+        ``metrics.json`` tells.
+
+    Raises:
+        InputError: no test case has a calcium mask.
+    """
+    device = pick_device()
+    models = tuple(load_model(folder, device=device) for folder in (heart_fit, calcium_fit))
+    names = sorted(split.cases("test"))
+    found, skipped = [], []
+    with replacing_folder(out) as part:
+        for done, name in enumerate(names, start=1):
+            case = find_case(data, name)
+            reference = find_reference(case, "calcium")
+            if reference is None:
+                skipped.append(name)
+                logger.info("%s: not scored, since it has no calcium mask to compare with", name)
+            else:
+                found.append(
+                    _score_case(case, reference, models, params, part / MASKS, with_drawn=with_drawn)
+                )
+                if tell_seconds:
+                    tell_seconds(found[-1].seconds)
+            if progress:
+                progress(done, len(names))
+        if not found:
+            raise InputError("No test case has a calcium mask, so there is nothing to compare scores with.")
+        rows = tuple(result.row for result in found)
+        write_text(part / TABLE, _to_csv(rows))
+        weights = {model.spec.model: model.sha256 for model in models}
+        write_json(part / METRICS, _metrics(found, skipped, params) | {"weights_sha256": weights})
+        if drawn := [result.drawn for result in found if result.drawn]:
+            write_text(part / DRAWN_TABLE, drawn_to_csv(drawn))
+    return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _Result:
+    """A case's row, how long its scan took to score, and the counts that are pooled over cases."""
+
+    row: CaseScore
+    seconds: float
+    heart: Overlap | None
+    voxels: Overlap
+    lesions: LesionMatch
+    drawn: DrawnCase | None
+
+
+def _score_case(
+    case: Case,
+    compared: Reference,
+    models: Sequence[LoadedModel],
+    params: Params,
+    folder: Path,
+    *,
+    with_drawn: bool,
+) -> _Result:
+    protocol, groups = find_protocol(params.score.protocol), find_groups(params.score.groups)
+    started = time.perf_counter()
+    ct = read_nifti(case.ct)
+    try:
+        masks = find_masks(ct, *models)
+        heart, calcium = masks.heart, masks.calcium
+    except UnsuitableScan:
+        # A heart that is not found is a failure of the path, and counts as a score of 0.
+        logger.info("%s: no heart was found, so no calcium is", case.id)
+        heart = calcium = np.zeros(ct.shape, dtype=bool)
+    for model, mask in (("heart", heart), ("calcium", calcium)):
+        write_nifti(folder / f"{case.id}_{model}.nii.gz", ct.with_array(mask.astype(np.uint8)))
+    predicted = score_mask(ct, calcium, protocol=protocol).scores
+    seconds = time.perf_counter() - started
+    truth = load_mask(compared.path, ct)
+    reference = score_mask(ct, truth, protocol=protocol).scores
+    drawn = find_reference(case, "heart")
+    heart_truth = None if drawn is None else load_mask(drawn.path, ct) > 0
+    voxels, lesions = overlap(truth, calcium), match_lesions(truth, calcium)
+    heart_overlap = None if heart_truth is None else overlap(heart_truth, heart)
+    row = CaseScore(
+        case=case.id,
+        source=case.facts.source,
+        predicted_agatston=round(predicted.agatston, 3),
+        reference_agatston=round(reference.agatston, 3),
+        predicted_volume_mm3=round(predicted.volume_mm3, 3),
+        reference_volume_mm3=round(reference.volume_mm3, 3),
+        predicted_group=groups.labels[groups.index(predicted.agatston)],
+        reference_group=groups.labels[groups.index(reference.agatston)],
+        heart_dice=None if heart_overlap is None else heart_overlap.dice,
+        calcium_dice=voxels.dice,
+        lesions=lesions.true,
+        lesions_found=lesions.found,
+        lesions_false=lesions.false,
+        reference=compared.kind,
+    )
+    drawn_case = compare_drawn(case, ct, protocol, groups) if with_drawn else None
+    return _Result(row, seconds, heart_overlap, voxels, lesions, drawn_case)
+
+
+def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -> dict[str, Any]:
+    rows = [result.row for result in found]
+    kinds, sources = [row.reference for row in rows], [row.source for row in rows]
+    groups = find_groups(params.score.groups)
+    voxels = sum((result.voxels for result in found), Overlap(0, 0, 0))
+    lesions = sum((result.lesions for result in found), LesionMatch(0, 0, 0, 0))
+    free = [row for row in rows if row.reference_agatston == 0]
+    hearts = [result.heart for result in found if result.heart is not None]
+    return {
+        "cases": len(rows),
+        "skipped": list(skipped),
+        "reference": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        "sources": {source: sources.count(source) for source in sorted(set(sources))},
+        "drawn_masks": summarise_drawn([result.drawn for result in found if result.drawn]),
+        "protocol": params.score.protocol,
+        "groups": {
+            "preset": groups.name,
+            "names": list(groups.labels),
+            "bounds": list(groups.bounds),
+            "confusion": _confusion(rows, groups.labels),
+        },
+        "agreement": _agreement(rows, params.score.groups),
+        "score_error": float(np.mean([abs(row.predicted_agatston - row.reference_agatston) for row in rows])),
+        "calcium_free": {
+            "cases": len(free),
+            "scored_zero": sum(row.predicted_agatston == 0 for row in free),
+            "share": sum(row.predicted_agatston == 0 for row in free) / len(free) if free else None,
+        },
+        "heart_dice": dataclasses.asdict(summarise(row.heart_dice for row in rows)),
+        "heart_iou": dataclasses.asdict(summarise(heart.iou for heart in hearts)),
+        "calcium_voxels": {"f1": voxels.f1, "iou": voxels.iou},
+        "calcium_dice": dataclasses.asdict(summarise(row.calcium_dice for row in rows)),
+        "lesions": dataclasses.asdict(lesions)
+        | {"sensitivity": lesions.sensitivity, "false_per_scan": lesions.false / len(rows)},
+    }
+
+
+def _agreement(rows: Sequence[CaseScore], groups: str) -> dict[str, Any]:
+    """Statistics with their intervals; of too few cases only bias and limits are known."""
+    reference = np.array([row.reference_agatston for row in rows])
+    predicted = np.array([row.predicted_agatston for row in rows])
+    if len(rows) < LEAST_PAIRS:
+        differences = predicted - reference
+        bias, spread = float(differences.mean()), 1.96 * float(differences.std())
+        nothing = dict.fromkeys(field.name for field in dataclasses.fields(Statistics))
+        return nothing | {"bias": bias, "limits": [bias - spread, bias + spread], "intervals": {}}
+    found = agreement(reference, predicted, groups=groups).to_json()
+    # Reference groups are the rows of this file's matrix; that of the agreement lies the other way.
+    del found["confusion"]
+    return found
+
+
+def _confusion(rows: Sequence[CaseScore], labels: Sequence[str]) -> list[list[int]]:
+    """Counts by reference group (rows) and predicted group (columns)."""
+    pairs = [(row.reference_group, row.predicted_group) for row in rows]
+    return [[pairs.count((reference, predicted)) for predicted in labels] for reference in labels]
+
+
+def read_scores(path: Path) -> tuple[CaseScore, ...]:
+    """Read ``scores.csv``.
+
+    Raises:
+        InputError: a column is missing or not understood.
+    """
+    kinds = {field.name: field.type for field in dataclasses.fields(CaseScore)}
+    read = {"str": str, "int": int, "float": float, "float | None": _to_float}
+    with Path(path).open(newline="", encoding="utf-8") as lines:
+        try:
+            return tuple(
+                CaseScore(**{name: read[kind](row[name]) for name, kind in kinds.items()})
+                for row in csv.DictReader(lines)
+            )
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path} is not understood ({error}); `dvc repro score` writes it.") from error
+
+
+def _to_float(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def worst_first(rows: Sequence[CaseScore], groups: Sequence[str]) -> tuple[CaseScore, ...]:
+    """Order cases by how many risk groups they are off, then by the error of the score.
+
+    The error is taken on a logarithmic scale, log(1 + score): 0 for 40 is worse than 900 for 1000.
+    """
+
+    def badness(row: CaseScore) -> tuple[float, ...]:
+        off = abs(groups.index(row.predicted_group) - groups.index(row.reference_group))
+        error = abs(math.log1p(row.predicted_agatston) - math.log1p(row.reference_agatston))
+        return -off, -error, row.heart_dice if row.heart_dice is not None else 0.0
+
+    return tuple(sorted(rows, key=lambda row: (*badness(row), row.case)))
+
+
+def _to_csv(rows: Sequence[CaseScore]) -> str:
+    stream = io.StringIO()
+    names = [field.name for field in dataclasses.fields(CaseScore)]
+    writer = csv.DictWriter(stream, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in rows)
+    return stream.getvalue()

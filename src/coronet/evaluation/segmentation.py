@@ -1,0 +1,239 @@
+"""How good a model is on the test patients, on each scan's own grid."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coronet import files
+from coronet.dataset.cases import Case, Reference, find_case, find_reference, load_mask
+from coronet.errors import InputError
+from coronet.imaging.cropping import cut_short
+from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise
+from coronet.inference.devices import pick_device
+from coronet.inference.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
+from coronet.io.volume import Volume, read_nifti
+from coronet.networks.factory import LoadedModel, load_model
+
+if TYPE_CHECKING:
+    from coronet.dataset.split import Split
+
+logger = logging.getLogger("coronet")
+FIELD_MM, MARGIN_MM = 220.0, 10.0
+"""Field of view of the short scans that hearts are evaluated in too, and the margin above and below."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseResult:
+    """One case: what is counted, and the volumes in mm³.
+
+    ``reference`` is the kind of the mask compared with; ``lesions`` is None for hearts, and ``short_dice``,
+    the Dice in the scan cut to `FIELD_MM` and `MARGIN_MM`, for calcium.
+    """
+
+    case: str
+    voxels: Overlap
+    true_mm3: float
+    predicted_mm3: float
+    reference: str
+    lesions: LesionMatch | None = None
+    short_dice: float | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Flat values for a table."""
+        row = {
+            "case": self.case,
+            "dice": self.voxels.dice,
+            "iou": self.voxels.iou,
+            "precision": self.voxels.precision,
+            "sensitivity": self.voxels.sensitivity,
+            "true_mm3": round(self.true_mm3, 3),
+            "predicted_mm3": round(self.predicted_mm3, 3),
+            "reference": self.reference,
+        }
+        if self.short_dice is not None:
+            row["short_scan_dice"] = self.short_dice
+        if self.lesions is not None:
+            row |= {f"lesions_{key}": value for key, value in dataclasses.asdict(self.lesions).items()}
+        return row
+
+
+def evaluate_model(
+    model: str,
+    data: Path,
+    split: Split,
+    fit_folder: Path,
+    out: Path,
+    *,
+    heart_fit: Path | None = None,
+    part: str = "test",
+    masks: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Mapping[str, Any]:
+    """Predict every case of a part and compare with the masks on its own grid.
+
+    Args:
+        model: ``heart`` or ``calcium``.
+        data: the cohort's folder.
+        split: tells the cases.
+        fit_folder: what `coronet.training.fit.fit` wrote.
+        out: folder of ``metrics.json`` and ``cases.csv``; replaced as a whole.
+        heart_fit: for calcium: look inside the heart that this model predicts, as scoring does; without it,
+            inside the true heart.
+        part: ``test``, or ``tune`` while developing.
+        masks: folder of the masks to compare with; by default `coronet.dataset.cases.find_reference` decides.
+        progress: called with (cases done, cases in all).
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        InputError: no case of the part has the masks needed.
+    """
+    device = pick_device()
+    network = load_model(fit_folder, device=device)
+    locator = load_model(heart_fit, device=device) if heart_fit else None
+    names = sorted(split.cases(part))
+    results, skipped, sources = [], [], []
+    for number, name in enumerate(names, start=1):
+        case = find_case(data, name)
+        result = _evaluate_case(model, case, network=network, locator=locator, masks=masks and Path(masks))
+        if result is None:
+            skipped.append(name)
+            logger.info("%s: not evaluated, since a mask is absent", name)
+        else:
+            results.append(result)
+            sources.append(case.facts.source)
+        if progress:
+            progress(number, len(names))
+    if not results:
+        raise InputError(f"No {part} case has the masks that evaluating the {model} model needs.")
+    metrics = _heart_metrics(results) if model == "heart" else _calcium_metrics(results)
+    kinds = [result.reference for result in results]
+    metrics |= {"part": part, "cases": len(results), "skipped": skipped}
+    metrics["reference"] = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+    metrics["sources"] = {source: sources.count(source) for source in sorted(set(sources))}
+    metrics["weights_sha256"] = {model: network.sha256}
+    if model == "calcium":
+        metrics["heart"] = "predicted" if locator else "true"
+    with files.replacing_folder(out) as folder:
+        files.write_json(folder / "metrics.json", metrics)
+        files.write_text(folder / "cases.csv", _to_csv([result.row() for result in results]))
+    return metrics
+
+
+def _evaluate_case(
+    model: str, case: Case, *, network: LoadedModel, locator: LoadedModel | None, masks: Path | None
+) -> CaseResult | None:
+    ct = read_nifti(case.ct)
+    reference = _reference(case, model, masks)
+    if reference is None:
+        return None
+    truth = load_mask(reference.path, ct)
+    if model == "heart":
+        result = _compare(case, truth, _heart(ct, network), ct, reference)
+        if not truth.any():
+            return result
+        short, inside = cut_short(ct, truth > 0, field_mm=FIELD_MM, margin_mm=MARGIN_MM)
+        return dataclasses.replace(result, short_dice=overlap(inside, _heart(short, network)).dice)
+    if locator is not None:
+        heart = _heart(ct, locator)
+    else:
+        inside = _reference(case, "heart", masks)
+        if inside is None:
+            return None
+        heart = load_mask(inside.path, ct)
+    if not heart.any():
+        logger.info("%s: no heart was found, so no calcium is", case.id)
+        return _compare(case, truth, np.zeros(ct.shape, bool), ct, reference, lesions=True)
+    probability = predict_calcium(ct, heart > 0, network)
+    predicted = calcium_mask(probability, ct, network.params.threshold)
+    return _compare(case, truth, predicted, ct, reference, lesions=True)
+
+
+def _heart(ct: Volume, network: LoadedModel) -> np.ndarray:
+    return heart_mask(predict_heart(ct, network), ct, network.params.threshold)
+
+
+def _reference(case: Case, model: str, masks: Path | None) -> Reference | None:
+    if masks is None:
+        return find_reference(case, model)
+    path = masks / f"{case.id}_{model}.nii.gz"
+    return Reference(path, "given") if path.exists() else None
+
+
+def _compare(
+    case: Case,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    ct: Volume,
+    reference: Reference,
+    *,
+    lesions: bool = False,
+) -> CaseResult:
+    counts = overlap(truth, predicted)
+    return CaseResult(
+        case=case.id,
+        voxels=counts,
+        true_mm3=(counts.both + counts.true_only) * ct.voxel_mm3,
+        predicted_mm3=(counts.both + counts.predicted_only) * ct.voxel_mm3,
+        reference=reference.kind,
+        lesions=match_lesions(truth, predicted) if lesions else None,
+    )
+
+
+def _heart_metrics(results: list[CaseResult]) -> dict[str, Any]:
+    bias = [result.predicted_mm3 - result.true_mm3 for result in results]
+    return {
+        "dice": dataclasses.asdict(summarise(result.voxels.dice for result in results)),
+        "iou": dataclasses.asdict(summarise(result.voxels.iou for result in results)),
+        "volume_bias_ml": float(np.mean(bias)) / 1000,
+        "volume_error_ml": float(np.mean(np.abs(bias))) / 1000,
+        "short_scan": {
+            "field_mm": FIELD_MM,
+            "margin_mm": MARGIN_MM,
+            "dice": dataclasses.asdict(summarise(result.short_dice for result in results)),
+        },
+    }
+
+
+def _calcium_metrics(results: list[CaseResult]) -> dict[str, Any]:
+    pooled = sum((result.voxels for result in results), Overlap(0, 0, 0))
+    lesions = sum((result.lesions for result in results), LesionMatch(0, 0, 0, 0))
+    free = [result for result in results if not result.true_mm3]
+    return {
+        "pooled": {
+            "f1": pooled.f1,
+            "iou": pooled.iou,
+            "precision": pooled.precision,
+            "sensitivity": pooled.sensitivity,
+        },
+        "f1": dataclasses.asdict(summarise(result.voxels.f1 for result in results)),
+        "iou": dataclasses.asdict(summarise(result.voxels.iou for result in results)),
+        "lesions": {
+            **dataclasses.asdict(lesions),
+            "sensitivity": lesions.sensitivity,
+            "f1": lesions.f1,
+            "false_per_scan": lesions.false / len(results),
+        },
+        "calcium_free": {
+            "cases": len(free),
+            "answered_empty": sum(not result.predicted_mm3 for result in free),
+            "false_mm3": dataclasses.asdict(summarise(result.predicted_mm3 for result in free)),
+        },
+    }
+
+
+def _to_csv(rows: list[dict[str, Any]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()

@@ -1,0 +1,1 @@
+"""Images in millimetres: resampling, cropping, filters and the comparison of masks."""

@@ -1,0 +1,1 @@
+"""From a scan to probabilities and masks: devices, sliding window, prediction."""

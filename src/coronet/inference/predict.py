@@ -1,0 +1,226 @@
+"""From a scan to masks on the scan's own grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from coronet.config import InputParams
+from coronet.imaging.resampling import Grid, crop_grid, grid_of, mask_box, regrid, relative_axes
+from coronet.inference.devices import precision
+from coronet.inference.sliding_window import blend
+from coronet.io.volume import AIR_HU, CALCIUM_HU, Volume
+from coronet.networks.factory import LoadedModel
+from coronet.preprocessing.intensity import check_contrast, window
+from coronet.preprocessing.network_input import NetworkInput, calcium_input, heart_input
+
+BATCH = 4
+"""Windows in memory at once; what more of them take no longer fits into a processor's cache."""
+GROWTH = 0.25
+"""A calcification found at the threshold grows over bright voxels down to this share of it."""
+LEAST_SHARE = 0.4
+"""A connected bright thing counts where at least this share of its voxels reaches the threshold."""
+LEAST_VOXELS = 3
+"""Smaller findings cannot be told from noise."""
+
+
+def probabilities(
+    module: nn.Module, seen: NetworkInput, spec: InputParams, *, device: torch.device, overlap: float
+) -> np.ndarray:
+    """The network's answer on its own grid, put together from overlapping windows.
+
+    Args:
+        module: (n, 1, x, y, z) in −1 … 1 to logits; in evaluation mode.
+        seen: the scan on the network's grid.
+        spec: window shape and intensity window.
+        device: where ``module`` lies.
+        overlap: of neighbouring windows.
+
+    Returns:
+        float32, shape of ``seen.hu``; 0 outside of its region.
+    """
+
+    region = None if seen.region is None else torch.from_numpy(seen.region).to(device)
+    with torch.inference_mode():
+        values = window(torch.from_numpy(seen.hu.astype(np.float32)).to(device), spec.window_hu)
+        result = blend(
+            values,
+            lambda tiles: answer_windows(module, tiles, device=device),
+            window=spec.shape,
+            overlap=overlap,
+            batch=BATCH,
+            fill=float(window(np.float32(AIR_HU), spec.window_hu)),
+            wanted=region,
+        )
+    answer = result.cpu().numpy()
+    return answer if seen.region is None else np.where(seen.region, answer, np.float32(0))
+
+
+def answer_windows(module: nn.Module, windows: torch.Tensor, *, device: torch.device) -> torch.Tensor:
+    """Probabilities of windows (n, 1, x, y, z) in −1 … 1; to be called in inference mode."""
+    with precision(device):
+        logits = module(windows.to(device).contiguous(memory_format=torch.channels_last_3d))
+    return torch.sigmoid(logits.float())
+
+
+def predict_heart(ct: Volume, model: LoadedModel) -> np.ndarray:
+    """Probability of the heart.
+
+    Args:
+        ct: HU, shape (x, y, z), RAS+.
+        model: a loaded heart model.
+
+    Returns:
+        float32, shape of ``ct``, on its own grid; 0 far from where the model's threshold is reached.
+
+    Raises:
+        InputError: the scan carries no contrast in the network's window.
+    """
+    spec = model.params.input
+    seen = heart_input(ct, spec)
+    check_contrast(window(seen.hu.astype(np.float32), spec.window_hu), "the scan")
+    answer = probabilities(model.module, seen, spec, device=model.device, overlap=spec.overlap)
+    return _to_scan(answer, seen.grid, grid_of(ct), wanted=answer >= model.params.threshold)
+
+
+def predict_calcium(ct: Volume, heart: np.ndarray, model: LoadedModel) -> np.ndarray:
+    """Probability of coronary calcium.
+
+    Args:
+        ct: HU, shape (x, y, z), RAS+.
+        heart: boolean, same shape.
+        model: a loaded calcium model.
+
+    Returns:
+        float32, shape of ``ct``, on its own grid; 0 farther than the model's margin from the heart. Windows
+        in which nothing is bright enough for `calcium_mask` are not looked at; what it finds stays the same.
+
+    Raises:
+        InputError: the heart mask is empty.
+    """
+    spec = model.params.input
+    seen = calcium_input(ct, np.asarray(heart) > 0, spec)
+    seen = dataclasses.replace(seen, region=seen.region & _may_be_calcium(ct, seen.grid))
+    answer = probabilities(model.module, seen, spec, device=model.device, overlap=spec.overlap)
+    return _to_scan(answer, seen.grid, grid_of(ct), wanted=answer > 0)
+
+
+def _may_be_calcium(ct: Volume, grid: Grid) -> np.ndarray:
+    """Voxels of ``grid`` that the probability of any voxel is computed from which `calcium_mask` may keep."""
+    import cc3d
+    from scipy.ndimage import maximum_filter
+
+    low, high = _scan_box(grid, grid_of(ct), (0, 0, 0), grid.shape)
+    bright = ct.array[tuple(map(slice, low, high))] >= CALCIUM_HU
+    things = cc3d.dust(bright, threshold=LEAST_VOXELS, connectivity=26)
+    start, ratio = relative_axes(grid, grid_of(ct))
+    place = np.rint(start + (np.argwhere(things) + low) * ratio).astype(int)
+    result = np.zeros(grid.shape, bool)
+    result[tuple(place.clip(0, np.asarray(grid.shape) - 1).T)] = True
+    # Half a voxel is lost by rounding, and interpolation reads so far; see `axis_weights`.
+    reach = np.ceil(0.5 + 1 + np.sqrt(np.maximum(ratio**2 - 1, 0)) / 2).astype(int)
+    return maximum_filter(result, size=tuple(2 * reach + 1))
+
+
+def _to_scan(answer: np.ndarray, grid: Grid, scan: Grid, *, wanted: np.ndarray) -> np.ndarray:
+    """Bring probabilities to the scan's grid, computing only the box around what is ``wanted`` of them."""
+    result = np.zeros(scan.shape, np.float32, order="F")
+    coarse = mask_box(wanted, (0, 0, 0))
+    if coarse is not None:
+        low, high = _scan_box(grid, scan, *coarse)
+        values = regrid(Volume(np.asfortranarray(answer), grid.affine), crop_grid(scan, low, high))
+        result[tuple(map(slice, low, high))] = values
+    return result
+
+
+def _scan_box(
+    grid: Grid, scan: Grid, low: Sequence[int], high: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Box of a scan's voxels that reads from voxels ``low`` to ``high`` of a network's grid laid over it."""
+    start, ratio = relative_axes(scan, grid)
+    first = np.floor(start + (np.asarray(low) - 2) * ratio)
+    last = np.ceil(start + (np.asarray(high) + 1) * ratio) + 1
+    return np.clip(first, 0, scan.shape).astype(int), np.clip(last, 0, scan.shape).astype(int)
+
+
+def heart_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndarray:
+    """The heart: the largest connected part at or above ``threshold``, its holes filled.
+
+    Args:
+        probability: shape (x, y, z).
+        ct: the scan it belongs to.
+        threshold: 0 … 1.
+
+    Returns:
+        Boolean, same shape; all false where nothing reaches the threshold.
+    """
+    import cc3d
+
+    result = np.zeros(ct.shape, bool, order="F")
+    box = mask_box(probability >= threshold, (1, 1, 1))
+    if box is None:
+        return result
+    place = tuple(slice(a, b) for a, b in zip(*box, strict=True))
+    part = cc3d.largest_k(probability[place] >= threshold, k=1, connectivity=6) > 0
+    outside = cc3d.connected_components(np.pad(~part, 1, constant_values=True), connectivity=6)
+    result[place] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    return result
+
+
+def calcium_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndarray:
+    """Coronary calcium: the voxels of at least 130 HU, on the scan's own grid, that the network found.
+
+    A connected bright thing is judged as a whole: scraps of a plate in the pericardium or the aortic wall do
+    not count where the network doubts most of it. What is found grows over connected bright voxels down to a
+    quarter of the threshold: a spot's rim is blurred on the network's grid, and cutting it off would shrink
+    every lesion. It does not grow farther, so that a lesion beside bone does not run into it.
+
+    Args:
+        probability: shape (x, y, z).
+        ct: the scan it belongs to, in HU.
+        threshold: 0 … 1.
+
+    Returns:
+        Boolean, same shape.
+    """
+    place, kept = calcium_voxels(probability, ct, (threshold,))
+    result = np.zeros(ct.shape, bool, order="F")
+    result[place] = kept[0]
+    return result
+
+
+def calcium_voxels(
+    probability: np.ndarray, ct: Volume, thresholds: Sequence[float]
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """`calcium_mask` at several thresholds at once, as the few voxels that may be true in any.
+
+    Returns:
+        Their indices along x, y and z, n of each, and which are calcium, shape (thresholds, n).
+    """
+    import cc3d
+
+    box = mask_box(probability > 0, (0, 0, 0))
+    if box is None:
+        return (np.empty(0, int),) * 3, np.empty((len(thresholds), 0), bool)
+    cut = tuple(map(slice, *box))
+    things = cc3d.connected_components(
+        (ct.array[cut] >= CALCIUM_HU) & (probability[cut] > 0), connectivity=26
+    )
+    bright = np.nonzero(things)
+    owner, likely = things[bright], probability[cut][bright]
+    sizes = np.bincount(owner)
+    candidates = np.zeros_like(things, dtype=bool)
+    kept = []
+    for threshold in thresholds:
+        sure = likely >= threshold
+        believed = np.bincount(owner[sure], minlength=len(sizes)) >= LEAST_SHARE * sizes
+        candidates[bright] = (likely >= threshold * GROWTH) & believed[owner]
+        part = cc3d.connected_components(candidates, connectivity=26)[bright]
+        found = np.bincount(part, minlength=1) >= LEAST_VOXELS
+        found &= np.bincount(part[sure], minlength=len(found)) > 0
+        kept.append(found[part] & (part > 0))
+    return tuple(index + low for index, low in zip(bright, box[0], strict=True)), np.stack(kept)

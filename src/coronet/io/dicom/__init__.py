@@ -1,0 +1,1 @@
+"""DICOM: CT series and segmentations, from headers to volumes in HU."""

@@ -1,0 +1,289 @@
+"""CT series out of DICOM files: found by their headers, decoded once, put into HU."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coronet.errors import UnreadableScan
+from coronet.io.dicom.file_kind import has_preamble
+from coronet.io.dicom.grouping import Group, group_pictures
+from coronet.io.dicom.headers import (
+    NO_DICOM,
+    SUFFIXES,
+    Damaged,
+    NotDicom,
+    NotUsable,
+    Picture,
+    many,
+    pictures_of,
+)
+from coronet.io.dicom.identifiers import Identifiers, read_identifiers
+from coronet.io.dicom.pixels import Decoder
+from coronet.io.dicom.stacking import sort_places, stack_affine
+from coronet.io.file_listing import files_under
+from coronet.io.patient_identity import Identity, clean, identity_of
+from coronet.io.raw_volume import Loaded
+from coronet.io.volume import AIR_HU
+from coronet.text import first_few
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+KERNEL = re.compile(
+    r"[A-Za-z]{1,3}\d{0,3}[a-z]?\+?|STANDARD|SOFT|DETAIL|LUNG|BONE|BONEPLUS|EDGE|CHEST|CHST|BODY"
+)
+"""Shapes of kernel names that scanners write; free text in the tag is not kept."""
+
+TUBE_KV = (20.0, 400.0)
+"""Tube voltages that occur."""
+
+NAMED, LISTED = 3, 12
+"""Files and series that an error names at most."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Series:
+    """The pictures of one series that can be used, and why it cannot be read, where that is so.
+
+    Attributes:
+        uid: SeriesInstanceUID, or empty where there is none.
+        key: tells this series from others of the same files; holds no header value.
+        number: SeriesNumber.
+        pictures: its slices.
+        fault: why it cannot be read, without any identifier.
+        fault_files: what the fault was found in, for messages to the user.
+    """
+
+    uid: str
+    key: str
+    number: int
+    pictures: tuple[Picture, ...]
+    fault: str = ""
+    fault_files: tuple[Path, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """A line that tells this series from others without naming the patient."""
+        first = self.pictures[0]
+        kernel = kernel_name(first.dataset)
+        thickness = "" if first.thickness_mm is None else f", {first.thickness_mm:g} mm thick"
+        spacing = " × ".join(f"{value:.3g}" for value in first.spacing_mm)
+        named = f", kernel {kernel}" if kernel else ""
+        return f"{len(self.pictures)} slices of {spacing} mm{thickness}{named}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """What lies under a path.
+
+    Attributes:
+        series: CT series, sorted by number.
+        skipped: counts of what is passed over, by reason.
+        damaged: files that are damaged, or may be slices and cannot be read, each with the reason.
+    """
+
+    series: tuple[Series, ...]
+    skipped: Mapping[str, int]
+    damaged: Mapping[Path, str]
+
+    @property
+    def stray(self) -> tuple[Path, ...]:
+        """Damaged files that lie beside no series."""
+        beside = {file for item in self.series for file in item.fault_files}
+        return tuple(file for file in self.damaged if file not in beside)
+
+    @property
+    def stray_faults(self) -> str:
+        """Why those are damaged, without their names."""
+        return _reasons(self.stray, self.damaged)
+
+
+def find_series(path: Path, *, nested: bool = True) -> Found:
+    """Sort all DICOM files under ``path`` by series, reading headers only; sub-folders where ``nested``.
+
+    A damaged file condemns the series of its folder: which slice it was is not known. What cannot be read and
+    is not named like a slice is passed over.
+    """
+    pictures: list[Picture] = []
+    skipped: Counter[str] = Counter()
+    unread: dict[Path, str] = {}
+    for file in files_under(path, nested=nested):
+        try:
+            pictures += pictures_of(file)
+        except NotDicom:
+            unread[file] = NO_DICOM
+        except NotUsable as reason:
+            skipped[str(reason)] += 1
+        except Damaged as reason:
+            unread[file] = str(reason)
+        except FileNotFoundError:
+            unread[file] = "a link to a file that is absent"
+        except OSError as error:
+            unread[file] = f"not readable, {type(error).__name__}"
+    names = {(picture.path.parent, _name_shape(picture.path)) for picture in pictures}
+    damaged = {file: fault for file, fault in unread.items() if _may_be_slice(file, names)}
+    skipped.update(
+        "other file" if fault == NO_DICOM else fault for file, fault in unread.items() - damaged.items()
+    )
+    series = [_series(group, damaged) for group in group_pictures(pictures)]
+    return Found(tuple(sorted(series, key=lambda item: (item.number, item.uid, item.key))), skipped, damaged)
+
+
+def _series(group: Group, damaged: Mapping[Path, str]) -> Series:
+    number = int(group.pictures[0].dataset.get("SeriesNumber") or 0)
+    folders = {picture.path.parent for picture in group.pictures}
+    beside = tuple(file for file in damaged if file.parent in folders)
+    fault = group.fault
+    if beside:
+        reasons = _reasons(beside, damaged)
+        fault = (
+            f"a file beside its slices is damaged ({reasons}); copy it anew, or remove it if it is no slice."
+        )
+    return Series(group.uid, group.key, number, group.pictures, fault, beside)
+
+
+def _reasons(files: Sequence[Path], damaged: Mapping[Path, str]) -> str:
+    return ", ".join(sorted({damaged[file] for file in files}))
+
+
+def _may_be_slice(file: Path, names: Set[tuple[Path, str]]) -> bool:
+    if file.suffix.lower() in SUFFIXES or (file.parent, _name_shape(file)) in names or file.is_dir():
+        return True
+    try:
+        return has_preamble(file)
+    except OSError:
+        return False
+
+
+def _name_shape(file: Path) -> str:
+    """The name of a file without its numbers; the slices of one export share it."""
+    return re.sub(r"\d+", "#", file.name)
+
+
+def choose(found: Found, where: str, series: int | str | None = None) -> Series:
+    """The one series that is meant.
+
+    Args:
+        found: of `find_series`.
+        where: the path to name in an error.
+        series: its place in the list that the error prints, counted from 1, or its SeriesInstanceUID.
+
+    Raises:
+        UnreadableScan: there is no CT series, or several and none is chosen.
+    """
+    if not found.series:
+        raise UnreadableScan(f"{where}: no CT volume in it ({describe(found)}).")
+    lines = [f"{index}: {item.summary}" for index, item in enumerate(found.series, 1)]
+    listed = first_few(lines, LISTED, separator="; ")
+    if series is not None:
+        chosen = [
+            item
+            for index, item in enumerate(found.series, 1)
+            if str(series).strip() in (str(index), item.uid)
+        ]
+        if not chosen:
+            raise UnreadableScan(f"{where}: there is no series {series}; there are {listed}.")
+        return chosen[0]
+    volumes = [item for item in found.series if len(item.pictures) > 1] or list(found.series)
+    if len(volumes) > 1:
+        raise UnreadableScan(
+            f"{where}: {len(found.series)} series in it; choose one by its number (--series): {listed}."
+        )
+    return volumes[0]
+
+
+def describe(found: Found) -> str:
+    """Counts of what is no CT picture, for people."""
+    reasons = Counter(found.skipped) + Counter(found.damaged.values())
+    counts = [f"{count} × {reason}" for reason, count in sorted(reasons.items())]
+    return ", ".join(counts) or "no files"
+
+
+def name_files(files: Sequence[Path]) -> str:
+    """Names of the first files of a list, and how many more there are."""
+    return first_few([file.name for file in files], NAMED)
+
+
+def load(series: Series, where: str) -> Loaded:
+    """Decode a series into HU, each file once.
+
+    Returns:
+        int16 where all HU are whole and fit, else float32; index order (column, row, slice).
+
+    Raises:
+        UnreadableScan: a file is damaged, or the slices make no even, upright grid.
+    """
+    if series.fault:
+        files = f" Damaged: {name_files(series.fault_files)}." if series.fault_files else ""
+        raise UnreadableScan(f"{where}: {series.fault}{files}")
+    places = sort_places(series.pictures, where)
+    affine = stack_affine([place[0] for place in places], where)
+    whole = all(item.whole for item in series.pictures)
+    first = series.pictures[0].dataset
+    stack = np.empty((len(places), int(first.Rows), int(first.Columns)), np.int16 if whole else np.float32)
+    with Decoder(where) as decoder:
+        for index, place in enumerate(places):
+            hu = decoder.hu(place[0])
+            for twin in place[1:]:
+                if not np.array_equal(hu, decoder.hu(twin)):
+                    raise UnreadableScan(
+                        f"{where}: two different pictures of one place ({place[0].depth_mm:.1f} mm along the "
+                        "slice axis); export one reconstruction on its own."
+                    )
+            if stack.dtype == np.int16 and (hu.min() < -32768 or hu.max() > 32767):
+                stack = stack.astype(np.float32)
+            stack[index] = hu
+    _demand_negative(stack, series, where)
+    return Loaded(stack.transpose(2, 1, 0), affine)
+
+
+def _demand_negative(stack: np.ndarray, series: Series, where: str) -> None:
+    """Refuse slices without RescaleIntercept in which nothing but padding is below 0, as air is."""
+    if not series.pictures[0].rescaled and not np.min(stack, where=stack > AIR_HU, initial=0) < 0:
+        raise UnreadableScan(
+            f"{where}: its slices have no RescaleIntercept (0028,1052) and no value below 0, as air has, so "
+            "their HU are unknown; export the series again."
+        )
+
+
+def identity(series: Series) -> Identity:
+    """Who was scanned, as the headers say it: PatientID, or the study where that is no name."""
+    header = _header(series)
+    return identity_of(
+        header.get("PatientID"),
+        header.get("StudyInstanceUID"),
+        name=header.get("PatientName"),
+        birth_date=header.get("PatientBirthDate"),
+    )
+
+
+def _header(series: Series) -> Dataset:
+    """Header of a slice that names the patient, or of the first one where none does."""
+    headers = (item.dataset for item in series.pictures)
+    return next((header for header in headers if clean(header.get("PatientID"))), series.pictures[0].dataset)
+
+
+def identifiers(series: Series) -> Identifiers:
+    """What other objects of the same scan must share with it."""
+    header = _header(series)
+    return read_identifiers(header, [header])
+
+
+def kernel_name(dataset: Dataset) -> str:
+    """ConvolutionKernel where it looks like a kernel's name, else an empty text."""
+    first = str(next(iter(many(dataset.get("ConvolutionKernel"))), "")).strip()
+    return first if KERNEL.fullmatch(first) else ""
+
+
+def tube_kv(pictures: Sequence[Picture]) -> float | None:
+    """Tube voltage in kV, or None where the header does not say one that a CT scanner has."""
+    value = pictures[0].dataset.get("KVP")
+    voltage = float(value) if isinstance(value, int | float) else 0.0
+    return voltage if TUBE_KV[0] <= voltage <= TUBE_KV[1] else None

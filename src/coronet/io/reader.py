@@ -1,0 +1,169 @@
+"""Scans out of DICOM, NIfTI, NRRD and MetaImage files, in RAS+ and HU.
+
+Values below -1024 HU do not occur in patients; scanners mark with them what lies outside their field (-2000,
+-2048, -3024). They become -1024, air, so that the choice of a scanner never reaches a network or a score.
+Slices with a single value at the ends of a volume hold no data and become air too; inside a volume they are
+lost slices, and the scan is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from coronet.errors import UnreadableScan
+from coronet.io import metaimage, nifti, nrrd
+from coronet.io.dicom import series as dicom
+from coronet.io.dicom.contrast import contrast_given
+from coronet.io.dicom.identifiers import Identifiers
+from coronet.io.file_listing import is_absent
+from coronet.io.patient_identity import UNKNOWN, Identity
+from coronet.io.raw_volume import Loaded
+from coronet.io.scan_facts import ScanFacts
+from coronet.io.volume import AIR_HU, HIGHEST_HU, Volume, fit_dtype, to_ras
+
+LOADERS = {
+    ".nii": (nifti.load, "nifti"),
+    ".nii.gz": (nifti.load, "nifti"),
+    ".nrrd": (nrrd.load, "nrrd"),
+    ".nhdr": (nrrd.load, "nrrd"),
+    ".mha": (metaimage.load, "mha"),
+    ".mhd": (metaimage.load, "mha"),
+}
+"""Volume files by suffix; everything else is taken for DICOM."""
+MASK_SUFFIX = ".seg.nrrd"
+
+MOST_LABELS = 64
+"""A picture with no more values than this, none below zero, is a label map."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """A scan in memory.
+
+    Attributes:
+        volume: HU in RAS+.
+        facts: what may be kept; ``patient`` is empty and ``flags`` are unset, both are for the caller.
+        identity: who was scanned, as the header says it.
+        identifiers: what a segmentation of this scan must share with it; empty where the file has none.
+    """
+
+    volume: Volume
+    facts: ScanFacts
+    identity: Identity = UNKNOWN
+    identifiers: Identifiers = dataclasses.field(default=Identifiers(), repr=False)
+
+
+def suffix_of(path: Path) -> str:
+    """``.nii.gz`` and the last suffix of other names, in lower case."""
+    name = Path(path).name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file, or a link to one that is absent, has the name of a volume and not that of a mask."""
+    named = suffix_of(path) in LOADERS and not path.name.lower().endswith(MASK_SUFFIX)
+    return named and (path.is_file() or is_absent(path))
+
+
+def read_scan(path: Path, *, series: int | str | None = None) -> Scan:
+    """Read one scan.
+
+    Args:
+        path: a volume file, a DICOM file with several frames, or a folder with the DICOM files of one series
+            (sub-folders and files of other kinds may lie in it).
+        series: which series, where a folder holds several: its number in the list that the error prints, or
+            its SeriesInstanceUID.
+
+    Returns:
+        The scan: HU as int16 where they are whole, else float32, in RAS+.
+
+    Raises:
+        UnreadableScan: no volume can be read, with the reason.
+    """
+    path = Path(path)
+    if not path.exists():
+        gone = "the link leads to no file" if path.is_symlink() else "there is no such file or folder"
+        raise UnreadableScan(f"{path}: {gone}.")
+    if path.is_file() and suffix_of(path) in LOADERS:
+        load, source = LOADERS[suffix_of(path)]
+        return Scan(_finish(load(path), str(path)), ScanFacts(patient="", source=source))
+    return read_series(dicom.choose(dicom.find_series(path), str(path), series), str(path))
+
+
+def read_series(series: dicom.Series, where: str) -> Scan:
+    """Read one DICOM series; ``where`` names it in errors."""
+    volume = _finish(dicom.load(series, where), where)
+    first = series.pictures[0]
+    facts = ScanFacts(
+        patient="",
+        source="dicom",
+        kernel=dicom.kernel_name(first.dataset),
+        slice_thickness_mm=first.thickness_mm,
+        tube_kv=dicom.tube_kv(series.pictures),
+        contrast=contrast_given({id(item.dataset): item.dataset for item in series.pictures}.values()),
+    )
+    return Scan(volume, facts, dicom.identity(series), dicom.identifiers(series))
+
+
+def _finish(loaded: Loaded, where: str) -> Volume:
+    array = loaded.array
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        lost = int(array.size - np.isfinite(array).sum())
+        raise UnreadableScan(f"{where}: {lost} voxels are not finite; mend them before the scan is used.")
+    array = fit_dtype(array)
+    _demand_hu(array, where)
+    volume = to_ras(array, loaded.affine)
+    array = volume.array if volume.array.flags.writeable else volume.array.copy()
+    np.maximum(array, AIR_HU, out=array)
+    for axis in range(3):
+        _clear_blank_planes(np.moveaxis(array, axis, 0), where)
+    return volume.with_array(array)
+
+
+def demand_possible(array: np.ndarray, where: str) -> None:
+    """Refuse values that no scanner gives.
+
+    Raises:
+        UnreadableScan: a value lies above `HIGHEST_HU`.
+    """
+    # Values that are no numbers are looked at where they matter: under a mask, or in a whole scan.
+    finite = np.isfinite(array) if array.dtype.kind == "f" else True
+    high = np.max(array, where=finite, initial=0)
+    if high > HIGHEST_HU:
+        raise UnreadableScan(
+            f"{where}: its values reach {high:g}, which is no HU: padding that the header does not declare, "
+            "or signed values that it declares unsigned. Export the scan again."
+        )
+
+
+def _demand_hu(array: np.ndarray, where: str) -> None:
+    low, high = array.min(), array.max()
+    if low == high:
+        raise UnreadableScan(f"{where}: every voxel is {low}; there is no picture in it.")
+    demand_possible(array, where)
+    if low >= 0 and high < 256 and np.unique(array[::2, ::2, ::2]).size <= MOST_LABELS:
+        raise UnreadableScan(
+            f"{where}: it holds labels from {low} to {high}, no HU; "
+            "a mask belongs to a scan (--heart, --calcium)."
+        )
+
+
+def _clear_blank_planes(planes: np.ndarray, where: str) -> None:
+    """Turn planes with a single value at both ends into air; ``planes`` is changed in place."""
+    samples = planes[:, ::7, ::7].reshape(len(planes), -1)
+    blank = (samples == samples[:, :1]).all(axis=1)
+    for index in np.flatnonzero(blank):
+        blank[index] = (planes[index] == planes[index, 0, 0]).all()
+    full = np.flatnonzero(~blank)
+    if not full.size:
+        raise UnreadableScan(f"{where}: every plane of it holds a single value; there is no picture in it.")
+    lost = np.flatnonzero(blank[full[0] : full[-1]]) + full[0]
+    if lost.size:
+        raise UnreadableScan(
+            f"{where}: {lost.size} slices inside the volume hold no data (first: {lost[0]}); export it whole."
+        )
+    planes[: full[0]] = AIR_HU
+    planes[full[-1] + 1 :] = AIR_HU

@@ -1,0 +1,29 @@
+"""What is known of a scan beside its voxels, and may be kept: no patient identifier."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanFacts:
+    """What is kept of a scan beside its voxels.
+
+    Attributes:
+        patient: pseudonym; scans of one person share it, and a split never parts them.
+        source: where the scan came from: ``phantom``, ``dicom``, ``nifti``, ``nrrd`` or ``mha``.
+        kernel: reconstruction kernel as the scanner names it, or empty.
+        slice_thickness_mm: nominal thickness, or None; slice *spacing* is in the volume's affine.
+        tube_kv: tube voltage in kV, or None.
+        contrast: True where the header says that a contrast agent was given into the blood, False where it
+            says that none was, None where its words do not decide.
+        flags: reasons to be careful, such as ``contrast``, ``not_hu``, ``no_heart_in_view``.
+    """
+
+    patient: str
+    source: str
+    kernel: str = ""
+    slice_thickness_mm: float | None = None
+    tube_kv: float | None = None
+    contrast: bool | None = None
+    flags: tuple[str, ...] = ()

@@ -1,1 +1,0 @@
-"""MLflow: what people look at. Everything here can be rebuilt from DVC's results."""

@@ -1,0 +1,1 @@
+"""The synthetic cohort: anatomy, lesions, scanner, and the simulated reader who annotates it."""

@@ -1,0 +1,226 @@
+"""One phantom's anatomy: everything drawn, nothing painted.
+
+The world is RAS+ in mm. Its origin lies in the middle of the chest (x, y), at the level of the middle of the
+heart (z); the lungs reach from about 150 mm above it to 120 mm below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from coronet.phantom.coronaries import Coronary, draw_coronaries
+from coronet.phantom.deformation import Pose, draw_pose
+from coronet.phantom.heart import (
+    AORTIC_VALVE,
+    LONG,
+    MITRAL_VALVE,
+    ROOT,
+    TRUNK,
+    Placement,
+    chambers,
+    place_heart,
+)
+from coronet.phantom.pericardium import kept_inside
+from coronet.phantom.random_draws import between
+from coronet.phantom.ranges import REALISTIC, WILD, Ranges, Traits, draw_traits
+from coronet.phantom.signed_distance import Vector, axis
+from coronet.phantom.skeleton import draw_bones
+from coronet.phantom.thorax import CAVITY_FRONT, CAVITY_Z
+from coronet.phantom.tubes import Tube
+from coronet.phantom.vessels import CARINA, HILA, airways, great_vessels, gullet, lung_tree
+
+__all__ = ["REALISTIC", "WILD", "Anatomy", "Coronary", "Ranges", "Tubes", "draw_anatomy"]
+
+TEXTURE = 24
+"""Edge of the block of random values that textures repeat."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tubes:
+    """Tubes by tissue, in the world.
+
+    Attributes:
+        vessels: great vessels.
+        airways: trachea and main bronchi, outer surface.
+        gullet: the oesophagus.
+        lung_vessels: those inside the lungs.
+        nodes: lymph nodes at the hila and under the carina.
+        lumps: nodules in the lungs.
+        ribs: bony ribs.
+        cartilages: costal cartilages.
+        bones: other bones but the spine.
+    """
+
+    vessels: tuple[Tube, ...]
+    airways: tuple[Tube, ...]
+    gullet: tuple[Tube, ...]
+    lung_vessels: tuple[Tube, ...]
+    nodes: tuple[Tube, ...]
+    lumps: tuple[Tube, ...]
+    ribs: tuple[Tube, ...]
+    cartilages: tuple[Tube, ...]
+    bones: tuple[Tube, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Anatomy:
+    """One phantom.
+
+    Attributes:
+        traits: sizes, angles and intensities.
+        pose: how the body lies in the world.
+        heart: how the heart lies in the body.
+        floor_z: body height of the heart's lowest point before the diaphragm flattens it.
+        top_z: world height of the heart mask's upper end, just below the pulmonary trunk's bifurcation.
+        coronaries: LM, LAD, LCX and RCA.
+        tubes: vessels, airways and bones.
+        texture: random values 0..1, float32 (24, 24, 24), from which textures are made.
+        landmarks: places in mm in the world: ``heart_centre``, ``carina``, ``hilum_left``, ``hilum_right``,
+            ``aortic_valve`` and ``mitral_valve`` with their ``_normal``, ``apex`` (3,); ``aorta_points``
+            (n, 3) from the valve to the belly, ``aorta_radius_mm`` (n,); ``sternum`` (n, 3) from below;
+            ``ribs`` (24, n, 3), right and left in turn, from the spine to the end of the bone;
+            ``cartilages`` (20, n, 3) from there to the breastbone; ``body_half_axes`` (3,) of the chest.
+    """
+
+    traits: Traits
+    pose: Pose
+    heart: Placement
+    floor_z: float
+    top_z: float
+    coronaries: tuple[Coronary, ...]
+    tubes: Tubes
+    texture: np.ndarray
+    landmarks: Mapping[str, np.ndarray]
+
+
+def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Anatomy:
+    """Draw a phantom.
+
+    Args:
+        rng: source of randomness; the same state gives the same phantom on every processor.
+        ranges: how far it may differ from an average adult.
+    """
+    traits = draw_traits(rng, ranges)
+    pose = draw_pose(rng, traits)
+    heart, floor_z = _fit_heart(traits)
+    tree = draw_coronaries(rng, traits)
+    vessels = great_vessels(rng, traits, heart)
+    pipes = airways(rng, heart)
+    throat = gullet(rng, traits, heart)
+    bones = draw_bones(rng, traits)
+    hila = {side: _body(heart, place) for side, place in HILA.items()}
+    branches = (*lung_tree(rng, traits, hila["right"], 1.0), *lung_tree(rng, traits, hila["left"], -1.0))
+    carina = _body(heart, CARINA)
+    nodes = tuple(_ball(rng, place, 16.0, (3.0, 7.0)) for place in (*hila.values(), carina, carina))
+    lumps = tuple(
+        _ball(rng, (between(rng, -110, 110), between(rng, -80, 60), between(rng, -70, 120)), 4.0, (2.0, 11.0))
+        for _ in range(int(traits.lumps))
+    )
+
+    def world(tubes: tuple[Tube, ...]) -> tuple[Tube, ...]:
+        return _moved(tubes, pose)
+
+    aorta = world((vessels["aorta"],))[0]
+    tubes = Tubes(
+        vessels=(aorta, *world(tuple(tube for name, tube in vessels.items() if name != "aorta"))),
+        airways=world(tuple(pipes.values())),
+        gullet=world((throat,)),
+        lung_vessels=world(branches),
+        nodes=world(nodes),
+        lumps=world(lumps),
+        ribs=world(bones.ribs),
+        cartilages=world(bones.cartilages),
+        bones=world(bones.others),
+    )
+    coronaries = tuple(
+        Coronary(
+            name, pose.to_world(kept_inside(heart.to_body(points), radius, traits, heart, floor_z)), radius
+        )
+        for name, (points, radius) in tree.items()
+    )
+    marks = {
+        "heart_centre": (0.0, 0.0, 0.0),
+        "carina": CARINA,
+        "hilum_left": HILA["left"],
+        "hilum_right": HILA["right"],
+        "aortic_valve": AORTIC_VALVE,
+        "mitral_valve": MITRAL_VALVE,
+        "apex": tuple(a + 44.0 * b for a, b in zip((-23.0, 9.0, -9.0), LONG, strict=True)),
+        "fork": TRUNK[-1],
+    }
+    places = pose.to_world(heart.to_body(np.asarray(list(marks.values()))))
+    landmarks = dict(zip(marks, places, strict=True))
+    for name, way in (
+        ("aortic_valve", tuple(b - a for a, b in zip(*ROOT[:2], strict=True))),
+        ("mitral_valve", LONG),
+    ):
+        ends = pose.to_world(
+            heart.to_body(
+                np.asarray([marks[name], [m + w for m, w in zip(marks[name], axis(way), strict=True)]])
+            )
+        )
+        landmarks[f"{name}_normal"] = np.asarray(axis(tuple(float(v) for v in ends[1] - ends[0])))
+    landmarks |= {
+        "aorta_points": aorta.points,
+        "aorta_radius_mm": aorta.radii,
+        "sternum": pose.to_world(bones.sternum),
+        "ribs": np.stack([tube.points for tube in tubes.ribs]),
+        "cartilages": np.stack([tube.points for tube in tubes.cartilages]),
+        "body_half_axes": np.asarray((150.0 * traits.width, 105.0 * traits.depth, 150.0 * traits.height)),
+    }
+    return Anatomy(
+        traits=traits,
+        pose=pose,
+        heart=heart,
+        floor_z=floor_z,
+        top_z=float(landmarks["fork"][2]) + traits.heart_top_mm * heart.scale,
+        coronaries=coronaries,
+        tubes=tubes,
+        texture=rng.random((TEXTURE, TEXTURE, TEXTURE)).astype(np.float32),
+        landmarks=landmarks,
+    )
+
+
+def _fit_heart(traits: Traits) -> tuple[Placement, float]:
+    """Place the heart so that its own outline, however turned, lies where the traits want it."""
+    level = traits.heart_rise_mm - 5.0
+    front = round(float(np.interp(level, CAVITY_Z, CAVITY_FRONT)), 6)
+    heart = place_heart(traits, front)
+    line = np.arange(-27, 28, dtype=np.float32) * np.float32(5.0)
+    x, y, z = line[None, None, :], line[None, :, None], line[:, None, None]
+    at = tuple(c + o for c, o in zip((x, y, z), heart.centre, strict=True))
+    sac = chambers(heart.to_heart(at), traits).pericardium < 0
+    fork = heart.to_body(np.asarray([TRUNK[-1]]))[0, 2] - heart.centre[2]
+    sac &= z < fork
+    where = np.argwhere(sac)[:, ::-1] * 5.0 - 135.0
+    low, high = where.min(axis=0), where.max(axis=0)
+    centre = (
+        -traits.heart_left_mm - float(low[0] + high[0]) / 2,
+        front - traits.heart_gap_mm - float(high[1]) - 2.5,
+        traits.heart_rise_mm - float(low[2] + high[2]) / 2,
+    )
+    return dataclasses.replace(heart, centre=centre), centre[2] + float(low[2]) - 2.5
+
+
+def _body(heart: Placement, point: Vector) -> Vector:
+    x, y, z = heart.to_body(np.asarray([point]))[0]
+    return float(x), float(y), float(z)
+
+
+def _ball(rng: np.random.Generator, place: Vector, spread: float, radii: tuple[float, float]) -> Tube:
+    middle = np.asarray([p + between(rng, -spread, spread) for p in place])
+    step = np.asarray([between(rng, -2.0, 2.0) for _ in range(3)])
+    radius = between(rng, *radii)
+    return Tube(np.stack([middle, middle + step]), np.asarray([radius, radius * between(rng, 0.6, 1.0)]))
+
+
+def _moved(tubes: tuple[Tube, ...], pose: Pose) -> tuple[Tube, ...]:
+    """Map all tubes from the body to the world in one go."""
+    if not tubes:
+        return ()
+    ends = np.cumsum([len(tube.points) for tube in tubes])[:-1]
+    parts = np.split(pose.to_world(np.concatenate([tube.points for tube in tubes])), ends)
+    return tuple(tube.moved(part) for tube, part in zip(tubes, parts, strict=True))

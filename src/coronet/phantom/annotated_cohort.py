@@ -1,0 +1,250 @@
+"""The demo cohort's masks: a simulated person's strokes on phantoms, and forests that fill in the rest.
+
+Every heart is drawn from its own lines. The first scans teach a forest what calcium is, with more clicks than
+the others get; on those the person clicks on a few things that it has drawn wrongly. What comes out is as
+imperfect as masks are; the exact ones become the reference that results are compared with.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coronet.annotation import calcium
+from coronet.annotation.candidates import find_candidates
+from coronet.annotation.forest import Forest, Samples
+from coronet.annotation.strokes import Strokes, write_strokes
+from coronet.dataset.cases import binding_path, mask_path, reference_path, scan_path
+from coronet.errors import InputError
+from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
+from coronet.fingerprint import hash_source
+from coronet.io.volume import pack_nifti, read_nifti
+from coronet.phantom import cohort
+from coronet.phantom.ground_truth_labels import Known, known_of
+from coronet.phantom.patients import Slot, Window, plan
+from coronet.phantom.reader_sessions import Lesson, corrected, grow_where_it_can, heart_looks, teach
+from coronet.process import worker_pool
+
+logger = logging.getLogger("coronet")
+
+TEACHERS = 12
+"""How many scans, from the first, teach the forest of calcium."""
+MODELS = ("heart", "calcium")
+
+
+def drawing_version() -> str:
+    """Hash of the source that draws masks and the phantoms under them."""
+    return hash_source(("annotation", "phantom", "io/volume"))
+
+
+def write_drawn_cohort(
+    data: Path,
+    *,
+    cases: int,
+    seed: int,
+    workers: int | None = None,
+    window: Window = Window(),
+    mix: bool = False,
+    pin: Path = Path("data.dvc"),
+) -> dict[str, bool]:
+    """Make a cohort of phantoms whose masks a simulated person and forests draw.
+
+    ``masks/`` holds what was drawn, ``masks/reference/`` the exact masks, ``annotations/`` the strokes and
+    what became of them. A case that is already whole and of the same seed and source is kept. The other
+    arguments are those of `coronet.phantom.cohort.write_cohort`.
+
+    Returns:
+        For ``ct`` and ``masks``, where ``pin`` pins them, whether they are as pinned.
+
+    Raises:
+        InputError: the folder holds cases that are not of this cohort.
+        Busy: another process writes to the cohort.
+    """
+    data, workers = Path(data), workers or os.cpu_count() or 1
+    cohort.write_cohort(data, cases=cases, seed=seed, workers=workers, window=window, mix=mix, exact=False)
+    slots = plan(seed, cases)
+    # a cohort too small to teach and be tested on is taught by all of it
+    key = {"version": drawing_version(), "seed": seed, "teachers": min(TEACHERS, cases)}
+    with exclusive(data / "annotations" / ".lock"):
+        for part in [*(data / "masks").rglob(".part-*"), *(data / "annotations").rglob(".part-*")]:
+            part.unlink()
+        missing = [slot for slot in slots if not is_drawn(data, slot.case_id, key)]
+        if len(missing) < len(slots):
+            logger.info("%d of %d phantoms have their masks already.", len(slots) - len(missing), len(slots))
+        if missing:
+            _draw(data, slots, missing, key, workers)
+    return cohort.check_pin(data, pin)
+
+
+def make_cohort(data: Path, *, masks: str, **more: Any) -> dict[str, bool]:
+    """Make a cohort of phantoms with ``exact`` masks or with such as a ``forest`` draws.
+
+    ``more`` are the arguments of `write_drawn_cohort`.
+
+    Raises:
+        InputError: there are no such masks, or the folder holds cases that are not of this cohort.
+    """
+    makers = {"exact": cohort.write_cohort, "forest": write_drawn_cohort}
+    if masks not in makers:
+        raise InputError(f"--masks {masks}: masks are exact or forest.")
+    return makers[masks](data, **more)
+
+
+def record_path(data: Path, case_id: str) -> Path:
+    """Where it is told how a case was drawn; written last, it says that the case's masks are whole."""
+    return Path(data) / "annotations" / case_id / "record.json"
+
+
+def is_drawn(data: Path, case_id: str, key: dict[str, Any]) -> bool:
+    """Whether a case's masks are there, as this source drew them on the scan that is there."""
+    path = record_path(data, case_id)
+    if not path.exists():
+        return False
+    record = read_json(path)
+    if record["key"] != key:
+        return False
+    return all(
+        (data / name).exists() and sha256_file(data / name) == digest
+        for name, digest in record["files"].items()
+    )
+
+
+def _draw(
+    data: Path, slots: tuple[Slot, ...], missing: list[Slot], key: dict[str, Any], workers: int
+) -> None:
+    seed, teachers = key["seed"], slots[: key["teachers"]]
+    with worker_pool(workers) as pool, _progress(len(teachers) + len(missing)) as advance:
+        try:
+            lessons = [pool.submit(_begin, data, slot, seed) for slot in teachers]
+            table = teach(begun.lesson for begun in _in_order(lessons, advance))
+            begun = {slot: job.result() for slot, job in zip(teachers, lessons, strict=True)}
+            jobs = [pool.submit(_finish, data, slot, key, table, begun.get(slot)) for slot in missing]
+            for job in concurrent.futures.as_completed(jobs):
+                job.result()
+                advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _in_order(jobs: list[concurrent.futures.Future], advance: Callable[[], None]) -> Iterable[_Begun]:
+    for job in jobs:
+        yield job.result()
+        advance()
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("masks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as progress:
+        bar = progress.add_task("masks", total=total)
+        yield lambda: progress.advance(bar)
+
+
+def _eyes(seed: int, slot: Slot) -> int:
+    """Seed of the person on one scan."""
+    return seed * 100_003 + slot.index
+
+
+@dataclasses.dataclass(frozen=True)
+class _Begun:
+    """A scan whose heart is drawn: its mask, packed; the strokes; the forest's out-of-bag score."""
+
+    lesson: Lesson
+    packed: bytes
+    strokes: Strokes
+    out_of_bag: float | None
+
+
+def _begin(data: Path, slot: Slot, seed: int) -> _Begun:
+    """Draw the heart of a scan and find the bright pieces in it."""
+    ct, eyes = read_nifti(scan_path(data, slot.case_id)), _eyes(seed, slot)
+    truth = {model: _exact(data, slot, model) for model in MODELS}
+    *_, (drawn, strokes) = heart_looks(ct, truth["heart"], case=slot.case_id, seed=eyes)
+    found = find_candidates(ct, drawn.mask)
+    known = _known(data, slot, truth["calcium"])
+    lesson = Lesson(slot.case_id, eyes, found, ct.shape, ct.affine, known)
+    packed = pack_nifti(ct.with_array(drawn.mask), level=cohort.PACKING)
+    return _Begun(lesson, packed, strokes, drawn.out_of_bag)
+
+
+def _exact(data: Path, slot: Slot, model: str) -> np.ndarray:
+    return read_nifti(cohort.exact_path(data, slot.case_id, model), np.uint8).array
+
+
+def _known(data: Path, slot: Slot, coronary: np.ndarray) -> Known:
+    return known_of(read_json(cohort.truth_path(data, slot.case_id)), coronary)
+
+
+def _finish(data: Path, slot: Slot, key: dict[str, Any], table: Samples, begun: _Begun | None) -> None:
+    """Draw the calcium of one case and write all of it; its record, written last, says that it is whole."""
+    begun = begun or _begin(data, slot, key["seed"])
+    lesson, grown = begun.lesson, _forest_of(table)
+    judged, clicks = corrected(lesson, grown)
+    mask = lesson.grid.with_array(calcium.coronary_mask(judged, lesson.shape))
+    _write(
+        data,
+        slot,
+        key,
+        masks={"heart": begun.packed, "calcium": pack_nifti(mask, level=cohort.PACKING)},
+        strokes={"heart": begun.strokes, "calcium": clicks},
+        out_of_bag={"heart": begun.out_of_bag, "calcium": None if grown is None else grown.out_of_bag},
+    )
+
+
+_grown_here: dict[bytes, Forest | None] = {}
+
+
+def _forest_of(table: Samples) -> Forest | None:
+    """The forest of what was taught, grown once a process."""
+    key = table.features.tobytes() + table.labels.tobytes()
+    if key not in _grown_here:
+        _grown_here.clear()
+        _grown_here[key] = grow_where_it_can(table)
+    return _grown_here[key]
+
+
+def _write(
+    data: Path,
+    slot: Slot,
+    key: dict[str, Any],
+    *,
+    masks: dict[str, bytes],
+    strokes: dict[str, Strokes | None],
+    out_of_bag: dict[str, float | None],
+) -> None:
+    name, record = slot.case_id, record_path(data, slot.case_id)
+    record.unlink(missing_ok=True)
+    written = []
+    for model in MODELS:
+        write_bytes(mask_path(data, name, model), masks[model])
+        write_bytes(reference_path(data, name, model), cohort.exact_path(data, name, model).read_bytes())
+        written += [mask_path(data, name, model), reference_path(data, name, model)]
+        path = record.with_name(f"{model}.json")
+        path.unlink(missing_ok=True)
+        if strokes[model] is not None:
+            write_strokes(path, strokes[model])
+            written.append(path)
+    write_json(binding_path(data, name), {"scan_sha256": sha256_file(scan_path(data, name))})
+    written += [binding_path(data, name), scan_path(data, name)]
+    write_json(
+        record,
+        {
+            "key": key,
+            "strokes": {model: len(said.strokes) if said else 0 for model, said in strokes.items()},
+            "out_of_bag": {
+                model: None if share is None else round(share, 4) for model, share in out_of_bag.items()
+            },
+            "files": {path.relative_to(data).as_posix(): sha256_file(path) for path in written},
+        },
+    )

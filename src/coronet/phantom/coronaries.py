@@ -1,0 +1,180 @@
+"""The coronary tree: curves that follow the grooves of the heart's surface, bedded in fat."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from coronet.phantom.heart import chambers
+from coronet.phantom.random_draws import between
+from coronet.phantom.ranges import Traits
+from coronet.phantom.signed_distance import Vector
+
+
+@dataclasses.dataclass(frozen=True)
+class Coronary:
+    """One coronary artery.
+
+    Attributes:
+        name: LM, LAD, LCX or RCA.
+        points_mm: centre line (n, 3) from the aorta outwards, about 1 mm apart.
+        radius_mm: lumen radius (n,).
+    """
+
+    name: str
+    points_mm: np.ndarray
+    radius_mm: np.ndarray
+
+
+COURSES: dict[str, tuple[tuple[Vector, ...], tuple[float, float]]] = {
+    "LM": (((-8.0, 0.0, 28.0), (-14.0, 3.0, 28.0), (-20.0, 7.0, 26.0)), (2.3, 2.1)),
+    "LAD": (
+        (
+            (-20.0, 7.0, 26.0),
+            (-28.0, 16.0, 24.0),
+            (-35.0, 28.0, 17.0),
+            (-41.0, 38.0, 6.0),
+            (-49.0, 46.0, -8.0),
+            (-58.0, 50.0, -22.0),
+            (-66.0, 48.0, -36.0),
+        ),
+        (1.9, 0.8),
+    ),
+    "LCX": (
+        (
+            (-20.0, 7.0, 26.0),
+            (-31.0, 0.0, 22.0),
+            (-42.0, -12.0, 14.0),
+            (-46.0, -22.0, 2.0),
+            (-42.0, -28.0, -10.0),
+            (-32.0, -30.0, -20.0),
+            (-20.0, -28.0, -26.0),
+        ),
+        (1.8, 0.8),
+    ),
+    "RCA": (
+        (
+            (10.0, 15.0, 28.0),
+            (18.0, 28.0, 26.0),
+            (27.0, 38.0, 16.0),
+            (33.0, 42.0, 0.0),
+            (34.0, 38.0, -18.0),
+            (30.0, 26.0, -36.0),
+            (20.0, 8.0, -44.0),
+            (6.0, -10.0, -42.0),
+            (-10.0, -12.0, -42.0),
+            (-26.0, 0.0, -46.0),
+            (-40.0, 14.0, -48.0),
+        ),
+        (2.0, 0.8),
+    ),
+}
+"""Way points in heart coordinates and the radius at both ends; the surface decides the exact place."""
+
+SETTLED = ("LM",)
+BED_MM = 1.6
+"""Gap between a vessel's wall and the muscle below it."""
+
+
+def draw_coronaries(rng: np.random.Generator, traits: Traits) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Draw the tree on a heart: points (n, 3) in heart coordinates and radii (n,) in mm, by name."""
+    tree = {}
+    size = between(rng, 0.85, 1.15)
+    for name, (course, (first, last)) in COURSES.items():
+        loose = 0.5 if name == "LM" else 2.5
+        points = np.asarray(course)
+        shift = (rng.random(points.shape) * 2 - 1) * loose
+        shift[0] = 0.0
+        if name == "LM":
+            shift[-1] = 0.0
+        reach = 1.0 if name == "LM" else between(rng, 0.8, 1.0)
+        line = spline(points + shift, 24)
+        line = line[: max(round(len(line) * reach), 4)]
+        share = np.arange(len(line)) / (len(line) - 1)
+        radius = (first + (last - first) * share) * size
+        if name not in SETTLED:
+            line = settle(line, radius, traits, tree["LM"][0][-1] if name in ("LAD", "LCX") else None)
+        tree[name] = (evenly(line, 1.0), None)
+        share = np.arange(len(tree[name][0])) / (len(tree[name][0]) - 1)
+        tree[name] = (tree[name][0], (first + (last - first) * share) * size)
+    return tree
+
+
+def settle(line: np.ndarray, radius: np.ndarray, traits: Traits, start: Vector | None) -> np.ndarray:
+    """Move a line so that it runs just outside the muscle, then smooth it.
+
+    Args:
+        line: (n, 3) in heart coordinates.
+        radius: (n,) of the vessel.
+        traits: the phantom's.
+        start: point that the line must begin at, or None.
+    """
+    ease = np.minimum(np.arange(len(line)) / 18.0, 1.0)
+    for _ in range(4):
+        for _ in range(4):
+            value, slope = _surface(line, traits)
+            wanted = radius + BED_MM
+            step = np.minimum(np.maximum((wanted - value) * ease, -4.0), 4.0)
+            line = line + slope * step[:, None]
+        line = smooth(line, 6)
+        if start is not None:
+            line = (
+                line
+                + (np.asarray(start) - line[0]) * np.maximum(1.0 - np.arange(len(line)) / 12.0, 0.0)[:, None]
+            )
+    return line
+
+
+def _surface(line: np.ndarray, traits: Traits) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the chambers and its unit gradient at points (n, 3)."""
+
+    def distance(points: np.ndarray) -> np.ndarray:
+        return chambers((points[:, 0], points[:, 1], points[:, 2]), traits).blood
+
+    value = distance(line)
+    slope = np.stack(
+        [distance(line + np.eye(3)[i] * 0.5) - distance(line - np.eye(3)[i] * 0.5) for i in range(3)], axis=1
+    )
+    size = np.sqrt(slope[:, 0] * slope[:, 0] + slope[:, 1] * slope[:, 1] + slope[:, 2] * slope[:, 2])
+    return value, slope / np.maximum(size, 1e-3)[:, None]
+
+
+def smooth(line: np.ndarray, rounds: int) -> np.ndarray:
+    """Average each inner point with its neighbours, again and again."""
+    for _ in range(rounds):
+        inner = line[:-2] * 0.25 + line[1:-1] * 0.5 + line[2:] * 0.25
+        line = np.concatenate([line[:1], inner, line[-1:]])
+    return line
+
+
+def spline(points: np.ndarray, parts: int) -> np.ndarray:
+    """Catmull–Rom curve through points (n, 3), each span cut into ``parts``."""
+    ends = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    t = (np.arange(parts) / parts)[:, None]
+    spans = []
+    for i in range(len(points) - 1):
+        a, b, c, d = ends[i : i + 4]
+        spans.append(
+            0.5
+            * (
+                2 * b
+                + (c - a) * t
+                + (2 * a - 5 * b + 4 * c - d) * t * t
+                + (3 * b - a - 3 * c + d) * t * t * t
+            )
+        )
+    return np.concatenate([*spans, points[-1:]])
+
+
+def evenly(line: np.ndarray, step_mm: float) -> np.ndarray:
+    """The same polyline with points ``step_mm`` apart."""
+    d = line[1:] - line[:-1]
+    length = np.sqrt(d[:, 0] * d[:, 0] + d[:, 1] * d[:, 1] + d[:, 2] * d[:, 2])
+    marks = [0.0]
+    for value in length:
+        marks.append(marks[-1] + float(value))
+    wanted = np.arange(max(round(marks[-1] / step_mm), 2) + 1) * (
+        marks[-1] / max(round(marks[-1] / step_mm), 2)
+    )
+    return np.stack([np.interp(wanted, marks, line[:, i]) for i in range(3)], axis=1)

@@ -1,0 +1,78 @@
+"""From the world to the body's own coordinates and back: rotation, size and elastic deformation.
+
+World and body coordinates are RAS+ in mm. The body's origin lies in the middle of the chest, at the level of
+the middle of the heart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from coronet.phantom.grid_field import Box, Field, Lattice, bspline
+from coronet.phantom.ranges import Traits
+from coronet.phantom.signed_distance import Coordinates, Vector, rotation
+
+CONTROL_MM = 64.0
+PITCH_MM = 12.0
+REACH: Box = ((-312.0, 312.0), (-264.0, 264.0), (-372.0, 312.0))
+"""Where the deformation is defined; beyond, it is that of the rim."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pose:
+    """How one body lies in the world.
+
+    Attributes:
+        matrix: three rows; body = matrix · world + displacement.
+        inverse: three rows of its inverse.
+        displacement: three fields (mm) over the world.
+    """
+
+    matrix: tuple[Vector, Vector, Vector]
+    inverse: tuple[Vector, Vector, Vector]
+    displacement: tuple[Field, Field, Field]
+
+    def to_body(self, lattice: Lattice) -> Coordinates:
+        """Body coordinates (x, y, z) of a lattice's nodes, float32 (z, y, x) each."""
+        x, y, z = lattice.coordinates()
+        lines = tuple(lattice.line(axis) for axis in range(3))
+        return tuple(
+            (x * row[0] + y * row[1]) + z * row[2] + field.on(lines)
+            for row, field in zip(self.matrix, self.displacement, strict=True)
+        )
+
+    def to_world(self, points: np.ndarray) -> np.ndarray:
+        """World coordinates (n, 3) of points given in body coordinates, by fixed-point iteration."""
+        body = np.asarray(points, np.float64)
+        world = _apply(self.inverse, body)
+        for _ in range(12):
+            shift = np.stack([field.at(world) for field in self.displacement], axis=1)
+            world = _apply(self.inverse, body - shift)
+        return world
+
+
+def _apply(matrix: tuple[Vector, Vector, Vector], points: np.ndarray) -> np.ndarray:
+    return np.stack(
+        [points[:, 0] * row[0] + points[:, 1] * row[1] + points[:, 2] * row[2] for row in matrix], axis=1
+    )
+
+
+def draw_pose(rng: np.random.Generator, traits: Traits) -> Pose:
+    """Draw the elastic part; rotation and size are traits."""
+    turn = rotation(traits.turn_deg, traits.tilt_deg, traits.lean_deg)
+    size = (traits.width, traits.depth, traits.height)
+    matrix = tuple(tuple(round(v / s, 9) for v in row) for row, s in zip(turn, size, strict=True))
+    inverse = tuple(tuple(round(turn[j][i] * size[j], 9) for j in range(3)) for i in range(3))
+    lattice = Lattice.over(REACH, PITCH_MM)
+    control = Lattice.over(REACH, CONTROL_MM)
+    first = tuple(f - 2 for f in control.first)
+    shape = tuple(control.size[axis] + 4 for axis in (2, 1, 0))
+    fields = []
+    for _ in range(3):
+        values = (rng.random(shape) * 2 - 1).astype(np.float32) * np.float32(traits.elastic_mm * 1.6)
+        for axis in range(3):
+            values = bspline(values, CONTROL_MM, first[axis], lattice, axis)
+        fields.append(Field(lattice, values.astype(np.float32)))
+    return Pose(matrix, inverse, tuple(fields))

@@ -1,0 +1,90 @@
+"""The calcium mask that an exact annotator would draw into a simulated scan."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from coronet.phantom.lesions import LABELS
+from coronet.phantom.scanner import Scanned, Trace
+
+THRESHOLD_HU = 130
+SUBSTANTIAL_HU = 40.0
+"""A voxel belongs to a plaque where the plaque itself, blurred, adds at least this much."""
+EVIDENT_HU = 80.0
+"""A plaque is seen where it adds at least this much and would pass the threshold without noise."""
+
+LEAST_VOXELS = 3
+"""Smaller pieces no reader would tell from noise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CalciumMask:
+    """What of the coronary plaques a scan shows.
+
+    Attributes:
+        labels: (x, y, z) uint8, 0 or the label of the vessel.
+        voxels: number of mask voxels of each coronary deposit, by name; 0 where it is too faint to show.
+    """
+
+    labels: np.ndarray
+    voxels: dict[str, int]
+
+
+def calcium_mask(scanned: Scanned) -> CalciumMask:
+    """Label the voxels at or above 130 HU that coronary plaques have raised.
+
+    A voxel counts where a plaque's own contribution is at least `SUBSTANTIAL_HU` and greater than that of
+    anything else, and where it is connected (26 neighbours) to a voxel in which the plaque is evident, in a
+    piece of at least `LEAST_VOXELS`.
+    """
+    import cc3d
+
+    hu = scanned.volume.array
+    labels = np.zeros(hu.shape, np.uint8, order="F")
+    traces = [trace for trace in scanned.traces if trace.deposit.kind == "coronary"]
+    voxels = {trace.deposit.name: 0 for trace in traces}
+    if not traces:
+        return CalciumMask(labels, voxels)
+    box = tuple(
+        slice(min(t.box[axis].start for t in traces), max(t.box[axis].stop for t in traces))
+        for axis in range(3)
+    )
+    shape = tuple(side.stop - side.start for side in box)
+    most, clean = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    owner, rival = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
+    for number, trace in enumerate(traces, start=1):
+        here = _within(trace.box, box)
+        more = trace.contribution > most[here]
+        most[here][more] = trace.contribution[more]
+        clean[here][more] = trace.clean[more]
+        owner[here][more] = number
+    for trace in scanned.traces:
+        if trace.deposit.kind != "coronary":
+            _raise(rival, trace, box)
+    bright = (hu[box] >= THRESHOLD_HU) & (most >= SUBSTANTIAL_HU) & (most > rival)
+    evident = bright & (most >= EVIDENT_HU) & (clean >= THRESHOLD_HU)
+    parts = cc3d.connected_components(bright, connectivity=26)
+    large = np.flatnonzero(np.bincount(parts.ravel()) >= LEAST_VOXELS)
+    kept = np.isin(parts, np.intersect1d(parts[evident], large)) & bright
+    counts = np.bincount(owner[kept], minlength=len(traces) + 1)
+    vessel = np.asarray([0, *(LABELS[trace.deposit.vessel] for trace in traces)], np.uint8)
+    labels[box] = np.where(kept, vessel[owner], np.uint8(0))
+    for number, trace in enumerate(traces, start=1):
+        voxels[trace.deposit.name] = int(counts[number])
+    return CalciumMask(labels, voxels)
+
+
+def _within(inner: tuple[slice, ...], outer: tuple[slice, ...]) -> tuple[slice, ...]:
+    return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True))
+
+
+def _raise(rival: np.ndarray, trace: Trace, box: tuple[slice, ...]) -> None:
+    """Note in ``rival`` (the values in ``box``) the contribution of a deposit that is no plaque."""
+    common = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(trace.box, box, strict=True)]
+    if any(a >= b for a, b in common):
+        return
+    there = tuple(slice(a - s.start, b - s.start) for (a, b), s in zip(common, box, strict=True))
+    own = tuple(slice(a - s.start, b - s.start) for (a, b), s in zip(common, trace.box, strict=True))
+    np.maximum(rival[there], trace.contribution[own], out=rival[there])

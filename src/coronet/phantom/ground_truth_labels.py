@@ -1,0 +1,80 @@
+"""What the truth of a phantom tells of its bright pieces."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from coronet.annotation.calcium import Judged
+
+KINDS = {
+    "coronary": "coronary",
+    "aortic_wall": "aorta",
+    "aortic_valve": "valve",
+    "mitral_annulus": "valve",
+    "rib_end": "bone",
+    "lead": "metal",
+    "sternal_wire": "metal",
+    "clip": "metal",
+    "stent": "metal",
+    "node": "other",
+    "pericardial_plate": "other",
+    "speck": "other",
+}
+"""What a person calls each kind of a phantom's deposits."""
+BONE_MM3 = 120.0
+"""A larger piece that no deposit explains is bone, as is one that goes on away from the heart; else noise."""
+BLOOMING = 4.0
+"""How many times its volume a deposit may seem to have."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What a phantom's truth tells of one scan.
+
+    Attributes:
+        coronary: exact calcium mask, shape of the scan.
+        deposits: of the truth file, ``lesions`` and ``confounders``: each has ``kind``, ``centre_mm`` and
+            ``volume_mm3``.
+    """
+
+    coronary: np.ndarray
+    deposits: tuple[Mapping[str, Any], ...]
+
+
+def known_of(truth: Mapping[str, Any], coronary: np.ndarray) -> Known:
+    """What the person may be asked about, from a truth file and the exact mask."""
+    return Known(coronary, (*truth["lesions"], *truth["confounders"]))
+
+
+def true_names(judged: Judged, known: Known) -> list[str]:
+    """What each piece is: coronary where most of it is, else what the nearest deposit is that explains it.
+
+    No deposit explains bone many times its size, however near it lies.
+    """
+    pieces = judged.candidates
+    own = np.bincount(pieces.labels.ravel(), minlength=pieces.count + 1)[1:]
+    inside = pieces.labels[known.coronary[pieces.box] > 0]
+    calcified = np.bincount(inside, minlength=pieces.count + 1)[1:]
+    others = [item for item in known.deposits if item["kind"] != "coronary"]
+    places = np.asarray([item["centre_mm"] for item in others], np.float64).reshape(-1, 3)
+    most = np.maximum(BONE_MM3, [BLOOMING * item["volume_mm3"] for item in others])
+    sides = np.stack([pieces.feature(name) for name in ("width_mm", "depth_mm", "height_mm")])
+    reach = 4.0 + sides.max(axis=0, initial=0) / 20
+    names = []
+    for at in range(pieces.count):
+        if 2 * calcified[at] > own[at]:
+            names.append("coronary")
+            continue
+        step = places - pieces.centre_mm[at]
+        gaps = np.sqrt(step[:, 0] ** 2 + step[:, 1] ** 2 + step[:, 2] ** 2)
+        gaps[pieces.volume_mm3[at] > most] = np.inf
+        if gaps.size and gaps.min() <= reach[at]:
+            names.append(KINDS.get(others[int(gaps.argmin())]["kind"], "other"))
+        else:
+            bony = pieces.volume_mm3[at] > BONE_MM3 or pieces.cut[at]
+            names.append("bone" if bony else "noise")
+    return names

@@ -1,0 +1,211 @@
+"""Phantom patients and their scans: who is scanned how often, and everything drawn for one case.
+
+Every draw comes from a generator of its own, keyed by (seed, patient or block, purpose), so a case can be
+made without those before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from coronet.io.scan_facts import ScanFacts
+from coronet.io.volume import Volume
+from coronet.phantom.acquisition_protocols import ScanSettings, draw_settings
+from coronet.phantom.confounders import draw_confounders
+from coronet.phantom.deposits import Deposit, true_volume_mm3
+from coronet.phantom.exact_masks import CalciumMask, calcium_mask
+from coronet.phantom.lesion_sites import find_sites
+from coronet.phantom.lesions import BLOCK, burden_of, draw_lesions, in_motion
+from coronet.phantom.random_draws import between, chance, generator
+from coronet.phantom.scanner import scan
+
+ANATOMY, LESIONS, CONFOUNDERS, BURDEN, ROUNDS, SETTINGS, NOISE, MOTION, GROWTH = range(1, 10)
+"""Purposes of the generators."""
+SECOND_ROUND = 1 / 8
+"""Share of the patients who are scanned twice."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """One case of a cohort before it is made.
+
+    Attributes:
+        index: 0 for the first case.
+        patient: 0 for the first patient.
+        round: 0, or 1 for a patient's second screening round.
+    """
+
+    index: int
+    patient: int
+    round: int
+
+    @property
+    def case_id(self) -> str:
+        """Such as ``phantom-0001``."""
+        return f"phantom-{self.index + 1:04d}"
+
+    @property
+    def patient_id(self) -> str:
+        """Such as ``phantom-p0001``."""
+        return f"phantom-p{self.patient + 1:04d}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """What part of the patient is scanned; the default is a whole chest as a scanner stores it.
+
+    Attributes:
+        matrix: voxels along x and y.
+        field_mm: field of view; drawn per scan where None.
+        below_mm: range in mm from which the distance of the lowest slice under the heart is drawn.
+        length_mm: range in mm from which the scan's length is drawn.
+    """
+
+    matrix: int = 512
+    field_mm: float | None = None
+    below_mm: tuple[float, float] = (35.0, 75.0)
+    length_mm: tuple[float, float] = (260.0, 305.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class PhantomCase:
+    """A case with its exact truth.
+
+    Attributes:
+        slot: which case of the cohort.
+        facts: what a scanner would have told.
+        ct: HU, int16.
+        heart: heart mask, uint8.
+        calcium: coronary calcium, uint8, labels by vessel.
+        truth: plain data for the truth file.
+    """
+
+    slot: Slot
+    facts: ScanFacts
+    ct: Volume
+    heart: Volume
+    calcium: Volume
+    truth: dict[str, Any]
+
+
+def plan(seed: int, cases: int) -> tuple[Slot, ...]:
+    """The first ``cases`` cases of the cohort of ``seed``; a longer plan begins with the shorter one."""
+    slots: list[Slot] = []
+    patient = 0
+    while len(slots) < cases:
+        scans = 2 if chance(generator(seed, patient, ROUNDS), SECOND_ROUND) else 1
+        first = len(slots)
+        slots.extend(Slot(first + number, patient, number) for number in range(scans))
+        patient += 1
+    return tuple(slots[:cases])
+
+
+def make_case(seed: int, index: int, *, window: Window = Window()) -> PhantomCase:
+    """Draw the case at ``index`` (0 for the first) of the cohort of ``seed``.
+
+    Args:
+        seed: of the cohort.
+        index: of the case.
+        window: what part of the patient is scanned.
+    """
+    return make_slot(seed, plan(seed, index + 1)[index], window=window)
+
+
+def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCase:
+    """Draw one planned case; see `make_case`."""
+    from coronet.phantom.anatomy import draw_anatomy
+    from coronet.phantom.rasterize import paint
+
+    def draw(purpose: int, *more: int) -> np.random.Generator:
+        return generator(seed, slot.patient, purpose, *more)
+
+    burden = burden_of(generator(seed, slot.patient // len(BLOCK), BURDEN), slot.patient % len(BLOCK))
+    anatomy = draw_anatomy(draw(ANATOMY))
+    sites = find_sites(anatomy)
+    growth = between(draw(GROWTH), 1.1, 1.6) if slot.round else 1.0
+    lesions = draw_lesions(draw(LESIONS), sites.vessels, burden=burden, growth=growth)
+    others = draw_confounders(draw(CONFOUNDERS), sites, diseased=burden != "none")
+    settings = _settings(draw(SETTINGS, slot.round), sites.heart_box_mm, sites.body_centre_mm, window)
+    tissue = paint(anatomy, settings.affine, settings.shape)
+    moving = (*in_motion(lesions, draw(MOTION, slot.round), settings.beat), *others)
+    scanned = scan(
+        tissue.hu,
+        moving,
+        settings,
+        heart_box=_voxel_box(sites.heart_box_mm, settings),
+        rng=draw(NOISE, slot.round),
+    )
+    calcium = calcium_mask(scanned)
+    heart = scanned.volume.with_array(tissue.heart.view(np.uint8))
+    facts = ScanFacts(
+        patient=slot.patient_id,
+        source="phantom",
+        kernel=settings.kernel.name,
+        slice_thickness_mm=settings.thickness_mm,
+        tube_kv=120.0,
+        contrast=False,
+    )
+    truth = {
+        "seed": seed,
+        "index": slot.index,
+        "patient": slot.patient_id,
+        "round": slot.round,
+        "burden": burden,
+        "heart_ml": round(int(np.count_nonzero(tissue.heart)) * heart.voxel_mm3 / 1000, 2),
+        "settings": _settings_facts(settings),
+        "lesions": [_lesion_facts(deposit, calcium) for deposit in lesions],
+        "confounders": [_deposit_facts(deposit) for deposit in others],
+        "anatomy": sites.numbers,
+    }
+    return PhantomCase(slot, facts, scanned.volume, heart, scanned.volume.with_array(calcium.labels), truth)
+
+
+def _settings(
+    rng: np.random.Generator,
+    heart_mm: tuple[np.ndarray, np.ndarray],
+    body_centre_mm: tuple[float, float],
+    window: Window,
+) -> ScanSettings:
+    low = float(heart_mm[0][2]) - between(rng, *window.below_mm)
+    return draw_settings(
+        rng,
+        centre_mm=body_centre_mm,
+        z_range_mm=(low, low + between(rng, *window.length_mm)),
+        matrix=window.matrix,
+        field_mm=window.field_mm,
+    )
+
+
+def _voxel_box(box_mm: tuple[np.ndarray, np.ndarray], settings: ScanSettings) -> tuple[slice, slice, slice]:
+    sides = []
+    for axis in range(3):
+        step, origin, size = settings.spacing_mm[axis], settings.origin_mm[axis], settings.shape[axis]
+        first = min(max(int((box_mm[0][axis] - origin) // step), 0), size - 1)
+        last = min(max(int((box_mm[1][axis] - origin) // step), first + 1), size)
+        sides.append(slice(first, last))
+    return tuple(sides)
+
+
+def _settings_facts(settings: ScanSettings) -> dict[str, Any]:
+    facts = dataclasses.asdict(settings)
+    return facts | {"kernel": settings.kernel.name}
+
+
+def _deposit_facts(deposit: Deposit) -> dict[str, Any]:
+    low, high = deposit.box_mm()
+    return {
+        "id": deposit.name,
+        "kind": deposit.kind,
+        "shape": deposit.shape,
+        "centre_mm": [round(float((a + b) / 2), 2) for a, b in zip(low, high, strict=True)],
+        "volume_mm3": true_volume_mm3(deposit),
+        "hu": round(float(deposit.hu.max()), 1),
+    }
+
+
+def _lesion_facts(deposit: Deposit, mask: CalciumMask) -> dict[str, Any]:
+    voxels = mask.voxels.get(deposit.name, 0)
+    return _deposit_facts(deposit) | {"vessel": deposit.vessel, "voxels": voxels, "visible": voxels > 0}

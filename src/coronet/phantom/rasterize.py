@@ -1,0 +1,280 @@
+"""From an anatomy to HU on any grid: noise-free tissue with soft edges, and the heart's exact mask."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from coronet.phantom.anatomy import TEXTURE, Anatomy
+from coronet.phantom.grid_field import Box, Field, Lattice
+from coronet.phantom.organ_distances import Fields, measure, pericardium
+from coronet.phantom.signed_distance import Coordinates
+from coronet.phantom.tubes import Laid, Tube, rods_of
+from coronet.phantom.vessels import AIRWAY_WALL_MM
+
+AIR_HU = -1000.0
+CHUNK_VOXELS = 400_000
+CORTEX_MM = 1.3
+SHEATH_MM = 2.0
+"""Fat around a coronary artery's wall."""
+SLACK_MM = 0.05
+"""More than rounding can move a surface."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tissue:
+    """A painted phantom.
+
+    Attributes:
+        hu: float32 (x, y, z), without noise; edges are as wide as a voxel.
+        heart: bool (x, y, z): all inside the pericardium up to the fork of the pulmonary trunk, as readers
+            draw it.
+    """
+
+    hu: np.ndarray
+    heart: np.ndarray
+
+
+@dataclasses.dataclass
+class _Slab:
+    """A few slices while they are painted: their place in the grid, positions (x), (y), (z), HU (z, y, x)."""
+
+    slices: slice
+    lines: Coordinates
+    hu: np.ndarray
+    edge_mm: float
+
+    def lay(self, field: Field, hu: float | np.ndarray, deeper_mm: float = 0.0) -> None:
+        """Paint the inside of a field, ``deeper_mm`` below its surface."""
+        found = self.find(field)
+        if found is not None:
+            sides, distance = found
+            distance += deeper_mm
+            self.blend(sides, distance, hu if np.ndim(hu) == 0 else hu[sides])
+
+    def find(self, field: Field) -> tuple[tuple[slice, slice, slice], np.ndarray] | None:
+        """The field's distances on the part of the slab that its lattice covers."""
+        sides = []
+        for axis in (2, 1, 0):
+            own = field.lattice.line(axis)
+            line = self.lines[axis]
+            sides.append(
+                slice(int(np.searchsorted(line, own[0])), int(np.searchsorted(line, own[-1], "right")))
+            )
+        if any(side.start >= side.stop for side in sides):
+            return None
+        z, y, x = sides
+        return (z, y, x), field.on((self.lines[0][x], self.lines[1][y], self.lines[2][z]))
+
+    def blend(self, sides: tuple[slice, slice, slice], distance: np.ndarray, hu: float | np.ndarray) -> None:
+        """Mix HU in by the share of each voxel that lies inside; ``distance`` is used up."""
+        share = self.share(distance)
+        part = self.hu[sides]
+        part += (hu - part) * share
+
+    def share(self, distance: np.ndarray) -> np.ndarray:
+        """Share of each voxel that lies inside, from the distance of its centre; in place."""
+        distance *= np.float32(-1.0 / self.edge_mm)
+        distance += np.float32(0.5)
+        return np.clip(distance, 0.0, 1.0, out=distance)
+
+    def inside(self, field: Field) -> np.ndarray:
+        """Share of each voxel that lies inside a field, 0 beyond its lattice."""
+        share = np.zeros_like(self.hu)
+        found = self.find(field)
+        if found is not None:
+            sides, distance = found
+            share[sides] = self.share(distance)
+        return share
+
+    def rods(self, rods: Laid, hu: float, within: np.ndarray | None = None) -> None:
+        """Paint rods, only where ``within`` (0..1) lets them."""
+        found = rods.between(self.slices.start, self.slices.stop)
+        if found is None:
+            return
+        sides, distance = found
+        share = self.share(distance)
+        if within is not None:
+            share *= within[sides]
+        part = self.hu[sides]
+        part += (hu - part) * share
+
+
+@dataclasses.dataclass(frozen=True)
+class _Grid:
+    """Where the voxels lie: positions (x), (y), (z), the width of a soft edge, and whether it is fine."""
+
+    lines: Coordinates
+    edge_mm: float
+    fine: bool
+
+    @classmethod
+    def of(cls, affine: np.ndarray, shape: tuple[int, int, int]) -> _Grid:
+        affine = np.asarray(affine, np.float64)
+        step = [float(affine[i, i]) for i in range(3)]
+        if min(step) <= 0 or np.any(affine[:3, :3] != np.diag(step)):
+            raise ValueError("phantoms are painted on axis-aligned RAS+ grids with positive spacing.")
+        lines = tuple(np.arange(n) * s + float(o) for n, s, o in zip(shape, step, affine[:3, 3], strict=True))
+        return cls(lines, (step[0] + step[1] + step[2]) / 3.0, min(step) < 2.0)
+
+    @property
+    def box(self) -> Box:
+        """Lowest and highest position along x, y, z."""
+        return tuple((float(line[0]), float(line[-1])) for line in self.lines)
+
+
+def paint(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> Tissue:
+    """Paint a phantom on a grid.
+
+    Args:
+        anatomy: from `draw_anatomy`.
+        affine: 4 × 4, voxel index to mm; the axes must be those of RAS+ with positive spacing.
+        shape: voxels (x, y, z).
+
+    Raises:
+        ValueError: the grid is turned or flipped.
+    """
+    grid = _Grid.of(affine, shape)
+    lines, edge = grid.lines, grid.edge_mm
+    fields = measure(anatomy, grid.box, fine=grid.fine)
+    painter = _Painter(anatomy, fields, lines, edge)
+    hu = np.empty(shape[::-1], np.float32)
+    heart = np.empty(shape[::-1], bool)
+    deep = max(1, CHUNK_VOXELS // (shape[0] * shape[1]))
+    for start in range(0, shape[2], deep):
+        part = slice(start, min(start + deep, shape[2]))
+        slab = _Slab(part, (lines[0], lines[1], lines[2][part]), hu[part], edge)
+        heart[part] = painter.paint(slab)
+    return Tissue(hu.transpose(2, 1, 0), heart.transpose(2, 1, 0))
+
+
+def heart_mask(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The heart's mask as `paint` gives it, without painting anything else."""
+    grid = _Grid.of(affine, shape)
+    slab = _Slab(slice(0, shape[2]), grid.lines, np.empty(shape[::-1], np.float32), grid.edge_mm)
+    share = slab.inside(pericardium(anatomy, grid.box, fine=grid.fine))
+    return _below_fork(share, anatomy, slab).transpose(2, 1, 0)
+
+
+def _below_fork(share: np.ndarray, anatomy: Anatomy, slab: _Slab) -> np.ndarray:
+    """The heart's mask out of the share of each voxel that lies in the sac."""
+    return (share > 0.5) & (slab.lines[2] < anatomy.top_z)[:, None, None]
+
+
+class _Painter:
+    """Paints one slab after another, from the outside inwards."""
+
+    def __init__(self, anatomy: Anatomy, fields: Fields, lines: Coordinates, edge_mm: float) -> None:
+        self.anatomy, self.fields = anatomy, fields
+
+        def laid(tubes: tuple[Tube, ...]) -> Laid:
+            # Half an edge outside the surface nothing is painted any more.
+            return Laid(rods_of(tubes, edge_mm / 2 + SLACK_MM), lines)
+
+        tubes = anatomy.tubes
+        self.lung_vessels = laid(tubes.lung_vessels)
+        self.airways = laid(tubes.airways)
+        self.lumen = laid(tuple(tube.narrowed(AIRWAY_WALL_MM) for tube in tubes.airways))
+        self.gullet = laid(tubes.gullet)
+        self.nodes = laid(tubes.nodes)
+        self.lumps = laid(tubes.lumps)
+        self.ribs = laid((*tubes.ribs, *tubes.bones))
+        self.marrow = laid(tuple(t.narrowed(CORTEX_MM) for t in (*tubes.ribs, *tubes.bones)))
+        self.cartilages = laid(tubes.cartilages)
+        arteries = tuple(_artery(c.points_mm, c.radius_mm) for c in anatomy.coronaries)
+        self.arteries = laid(arteries)
+        self.sheaths = laid(tuple(a.narrowed(-SHEATH_MM) for a in arteries))
+        self.grain = _texture(anatomy.texture, lines, 9.0)
+
+    def paint(self, slab: _Slab) -> np.ndarray:
+        """Fill the slab's HU and return its part of the heart's mask."""
+        traits, fields = self.anatomy.traits, self.fields
+        slab.hu[...] = AIR_HU
+        grain = self.grain.on(slab.lines)
+        slab.lay(fields.skin, 20.0)
+        slab.lay(fields.skin, traits.fat_hu, 1.8)
+        lean = np.minimum(np.maximum((grain - 0.66) * 7.0, 0.0), 0.8) * (traits.fat_hu - traits.muscle_hu)
+        slab.lay(fields.flesh, lean + np.float32(traits.muscle_hu))
+        slab.lay(fields.armpit, traits.fat_hu)
+        slab.lay(fields.cavity, traits.fat_hu)
+        self._belly(slab)
+        self._lungs(slab, grain)
+        slab.rods(self.nodes, traits.blood_hu - 4.0)
+        heart = self._heart(slab)
+        self._pipes(slab)
+        self._bones(slab)
+        slab.rods(self.sheaths, traits.fat_hu + 12.0, heart)
+        slab.rods(self.arteries, traits.blood_hu)
+        return _below_fork(heart, self.anatomy, slab)
+
+    def _belly(self, slab: _Slab) -> None:
+        traits, fields = self.anatomy.traits, self.fields
+        slab.lay(fields.belly, traits.muscle_hu)
+        slab.lay(fields.belly, traits.fat_hu, 2.5)
+        slab.lay(fields.liver, traits.liver_hu)
+        slab.lay(fields.spleen, traits.spleen_hu)
+        slab.lay(fields.stomach, traits.muscle_hu)
+        found = slab.find(fields.stomach)
+        if found is not None:
+            sides, distance = found
+            y = slab.lines[1][sides[1]]
+            gas_from = 14.0 + (1.0 - 2.0 * traits.stomach_gas) * 50.0 * traits.stomach
+            gas = (y > gas_from)[None, :, None] & np.ones(distance.shape, bool)
+            content = np.where(gas, np.float32(-960.0), np.float32(traits.muscle_hu - 22.0))
+            slab.blend(sides, distance + np.float32(3.5), content)
+
+    def _lungs(self, slab: _Slab, grain: np.ndarray) -> None:
+        traits, fields = self.anatomy.traits, self.fields
+        inside = slab.inside(fields.lungs)
+        slope = (slab.lines[1] * -0.35).astype(np.float32)[None, :, None]
+        air = (grain - 0.5) * 60.0 + slope + np.float32(traits.lung_hu)
+        slab.hu += (air - slab.hu) * inside
+        slab.rods(self.lung_vessels, traits.blood_hu - 5.0, inside)
+        slab.rods(self.lumps, 20.0, inside)
+        slab.lay(fields.effusion, 12.0)
+
+    def _heart(self, slab: _Slab) -> np.ndarray:
+        """Paint sac, fat, chambers and walls; return the share of each voxel inside the sac."""
+        traits, fields = self.anatomy.traits, self.fields
+        sac = np.zeros_like(slab.hu)
+        found = slab.find(fields.pericardium)
+        if found is not None:
+            sides, distance = found
+            slab.blend(sides, distance - np.float32(0.5), 0.0)
+            slab.blend(sides, distance + np.float32(0.6), traits.fat_hu + 8.0)
+            sac[sides] = slab.share(distance)
+        slab.lay(fields.vessels, traits.blood_hu)
+        slab.lay(fields.blood, traits.blood_hu + 1.0)
+        slab.lay(fields.ventricle, traits.blood_hu + traits.myocardium_lead_hu)
+        slab.lay(fields.ventricle_cavity, traits.blood_hu)
+        return sac
+
+    def _pipes(self, slab: _Slab) -> None:
+        traits = self.anatomy.traits
+        slab.rods(self.gullet, traits.muscle_hu - 18.0)
+        slab.rods(self.airways, traits.muscle_hu - 10.0)
+        slab.rods(self.lumen, -985.0)
+
+    def _bones(self, slab: _Slab) -> None:
+        traits, fields = self.anatomy.traits, self.fields
+        slab.rods(self.cartilages, traits.muscle_hu + 45.0)
+        slab.rods(self.ribs, traits.cortex_hu)
+        slab.rods(self.marrow, traits.marrow_hu)
+        slab.lay(fields.column, traits.muscle_hu + 25.0)
+        slab.lay(fields.bone, traits.cortex_hu)
+        slab.lay(fields.bone, traits.marrow_hu, CORTEX_MM)
+        slab.lay(fields.canal, 25.0)
+
+
+def _artery(points: np.ndarray, radius: np.ndarray) -> Tube:
+    """A coronary artery, coarser than its centre line."""
+    index = np.unique(np.append(np.arange(0, len(points), 3), len(points) - 1))
+    return Tube(points[index], radius[index])
+
+
+def _texture(values: np.ndarray, lines: Coordinates, pitch_mm: float) -> Field:
+    """Random values over a grid, repeated as often as needed."""
+    lattice = Lattice.over(tuple((float(line[0]), float(line[-1])) for line in lines), pitch_mm)
+    index = [(np.arange(lattice.size[axis]) + lattice.first[axis]) % TEXTURE for axis in range(3)]
+    return Field(lattice, values[np.ix_(index[2], index[1], index[0])])

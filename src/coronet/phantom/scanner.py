@@ -1,0 +1,200 @@
+"""The scanner: tissue and deposits in, HU as a low-dose CT would show them out.
+
+Order of events: slice profile, blur in plane, deposits with their partial volume, cupping and
+calibration, metal streaks, noise, twelve bits, padding outside the reconstruction circle. Arrays of a slice
+are (y, x) inside, so that memory is read in order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from coronet.imaging.filters import enhance, gaussian_taps, in_plane
+from coronet.io.volume import Volume
+from coronet.phantom import noise
+from coronet.phantom.acquisition_protocols import Kernel, ScanSettings
+from coronet.phantom.deposits import Deposit, Share, share_of_voxels
+from coronet.phantom.metal import add_stars, is_metal
+from coronet.phantom.table_top import draw_couch
+
+LOWEST_HU, HIGHEST_HU = -1024, 3071
+"""Twelve bits with the usual offset."""
+WIDE_BLUR_MM = 0.95
+"""Standard deviation of the blur that an edge-enhancing kernel takes away."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """What a scan shows of one deposit.
+
+    Attributes:
+        deposit: the deposit.
+        box: where in the scan.
+        contribution: (x, y, z) HU that the deposit adds there, blurred, without noise.
+        clean: (x, y, z) HU of everything there, blurred, without noise.
+    """
+
+    deposit: Deposit
+    box: tuple[slice, slice, slice]
+    contribution: np.ndarray
+    clean: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Scanned:
+    """A simulated scan.
+
+    Attributes:
+        volume: HU as int16, padding as stored.
+        traces: one for each deposit that lies in the scan.
+    """
+
+    volume: Volume
+    traces: tuple[Trace, ...]
+
+
+def point_spread(kernel: Kernel, pixel_mm: float) -> tuple[float, ...]:
+    """Half taps of the kernel's point spread along one in-plane axis."""
+    narrow = gaussian_taps(kernel.blur_mm / pixel_mm)
+    if not kernel.sharp:
+        return narrow
+    return enhance(narrow, gaussian_taps(WIDE_BLUR_MM / pixel_mm, reach=2.2), kernel.overshoot)
+
+
+def scan(
+    hu: np.ndarray,
+    deposits: Sequence[Deposit],
+    settings: ScanSettings,
+    *,
+    heart_box: tuple[slice, slice, slice],
+    rng: np.random.Generator,
+) -> Scanned:
+    """Simulate a scan.
+
+    Args:
+        hu: (x, y, z) float32 tissue without blur and noise, on the scan's grid.
+        deposits: calcium and metal that replaces tissue.
+        settings: the scanner's settings.
+        heart_box: where the heart lies; noise is set there.
+        rng: source of the noise.
+    """
+    pixel = settings.spacing_mm[0]
+    taps = point_spread(settings.kernel, pixel)
+    traces = _traces(hu, deposits, settings, taps)
+    metal = [trace.deposit for trace in traces if is_metal(trace.deposit)]
+    paths = noise.path_lengths(hu, pixel)
+    reference = _reference(paths, heart_box)
+    texture = noise.grain(settings.kernel.grain_mm, pixel)
+    profile = _profile(settings.thickness_mm / settings.spacing_mm[2])
+    streaks = noise.draw_streaks(rng, max(settings.shape[:2]), texture.fine)
+    link = min(0.15 + 0.5 * (settings.thickness_mm / settings.spacing_mm[2] - 1), 0.6)
+    fresh = float(np.sqrt(1 - link * link))
+    cupping = _cupping(settings)
+    couch = draw_couch(rng, hu, settings)
+    outside = _outside_circle(settings.shape[:2]) if settings.padding_hu is not None else None
+    out = np.empty(settings.shape[::-1], np.int16)
+    before = noise.white(rng, settings.shape[1::-1])
+    for k in range(settings.shape[2]):
+        plane = _slab(hu, k, profile)
+        if couch is not None:
+            np.maximum(plane, couch, out=plane)
+        plane = in_plane(plane, taps)
+        here = [trace for trace in traces if trace.box[2].start <= k < trace.box[2].stop]
+        for trace in here:
+            plane[trace.box[1], trace.box[0]] += trace.contribution[:, :, k - trace.box[2].start].T
+        for trace in here:
+            trace.clean[:, :, k - trace.box[2].start] = plane[trace.box[1], trace.box[0]].T
+        plane += cupping
+        add_stars(plane, metal, settings, k, rng)
+        now = noise.white(rng, settings.shape[1::-1])
+        mixed = now * np.float32(fresh) + before * np.float32(link)
+        before = now
+        variances = [
+            noise.relative_variance(
+                line[k], reference_mm=ref, modulation=settings.modulation, size=settings.shape[1 - axis]
+            )
+            for axis, (line, ref) in enumerate(zip((paths.across, paths.along), reference, strict=True))
+        ]
+        grain = noise.slice_noise(noise.textured(mixed, texture), *variances, streaks, rng)
+        grain *= np.float32(settings.noise_hu)
+        plane += grain
+        np.rint(plane, out=plane)
+        np.clip(plane, LOWEST_HU, HIGHEST_HU, out=plane)
+        out[k] = plane
+        if outside is not None:
+            out[k][outside] = settings.padding_hu
+    return Scanned(Volume(out.T, settings.affine), tuple(traces))
+
+
+def _traces(
+    hu: np.ndarray, deposits: Sequence[Deposit], settings: ScanSettings, taps: tuple[float, ...]
+) -> list[Trace]:
+    traces = []
+    for deposit in deposits:
+        share = share_of_voxels(
+            deposit, settings.affine, hu.shape, thickness_mm=settings.thickness_mm, margin=len(taps)
+        )
+        if share is not None:
+            traces.append(_trace(hu, deposit, share, taps))
+    return traces
+
+
+def _trace(hu: np.ndarray, deposit: Deposit, share: Share, taps: tuple[float, ...]) -> Trace:
+    tissue = hu[share.box]
+    contribution = in_plane(share.substance - share.filled * tissue, taps)
+    return Trace(deposit, share.box, contribution, np.zeros(contribution.shape, np.float32))
+
+
+def _profile(ratio: float) -> tuple[float, float]:
+    """Weights of a slice and of each neighbour for a rectangular profile ``ratio`` slice spacings wide."""
+    side = max(ratio - 1, 0.0) / 2
+    return 1 - 2 * side / max(ratio, 1.0), side / max(ratio, 1.0)
+
+
+def _slab(hu: np.ndarray, k: int, profile: tuple[float, float]) -> np.ndarray:
+    centre, side = profile
+    plane = np.ascontiguousarray(hu[:, :, k].T)
+    if side <= 0:
+        return plane
+    below, above = max(k - 1, 0), min(k + 1, hu.shape[2] - 1)
+    both = hu[:, :, below].T + hu[:, :, above].T
+    return plane * np.float32(centre) + both * np.float32(side)
+
+
+def _reference(paths: noise.Paths, heart_box: tuple[slice, slice, slice]) -> tuple[float, float]:
+    """Mean path lengths through the heart, along x and along y, in mm."""
+    means = []
+    for lines, box in ((paths.across, heart_box[1]), (paths.along, heart_box[0])):
+        values = [
+            value
+            for line in lines[heart_box[2]]
+            for value in line[
+                box.start // noise.STEP : max(box.stop // noise.STEP, box.start // noise.STEP + 1)
+            ]
+        ]
+        total = 0.0
+        for value in values:
+            total += value
+        means.append(total / len(values))
+    return means[0], means[1]
+
+
+def _cupping(settings: ScanSettings) -> np.ndarray:
+    """(y, x) HU: darker in the middle than at the rim, plus the calibration's error."""
+    columns, rows = settings.shape[:2]
+    x = (np.arange(columns) - (columns - 1) / 2) / (columns / 2)
+    y = (np.arange(rows) - (rows - 1) / 2) / (rows / 2)
+    squares = (y * y)[:, None] + x * x
+    bowl = np.minimum(squares, 1.0) * settings.cupping_hu - settings.cupping_hu / 2 + settings.offset_hu
+    return bowl.astype(np.float32)
+
+
+def _outside_circle(shape: tuple[int, int]) -> np.ndarray:
+    """(y, x) bool: outside the circle that fits the square."""
+    columns, rows = shape
+    x = np.arange(columns) * 2 - (columns - 1)
+    y = np.arange(rows) * 2 - (rows - 1)
+    return (y * y)[:, None] + x * x > min(columns, rows) ** 2

@@ -1,0 +1,347 @@
+"""A person who annotates a phantom, simulated: few strokes, a hand that shakes, eyes that overlook.
+
+The person sees the scan and what the forest has drawn into it. The truth decides what a stroke says and never
+where each voxel belongs: a stroke is a coarse line or one click. Every draw is seeded and every coordinate
+rounded to a tenth of a millimetre, so that strokes are the same on every processor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from coronet.annotation.calcium import NAMES, UNSAID, Judged, visibility
+from coronet.annotation.ray_surface import BEFORE_BACKGROUND_MM, BEHIND_HEART_MM
+from coronet.annotation.strokes import Stroke, Strokes
+from coronet.io.volume import Volume
+from coronet.phantom.ground_truth_labels import Known, true_names
+from coronet.phantom.random_draws import bell, between, chance, generator, turn
+
+HEART, CALCIUM = 1, 2
+"""Purposes of the generators."""
+
+INSIDE = 0.72
+"""How far out the line inside reaches, as a share of the way from the middle to the surface."""
+OUTSIDE_MM = (5.0, 12.0)
+"""How far from the surface the first lines outside run."""
+HEART_LOOKS, LINES_A_LOOK = 2, 3
+"""How often the person looks at a drawn heart, and how many lines correct it each time."""
+AXIAL = tuple(number / 10 + 0.05 for number in range(10))
+CORONAL = (0.2, 0.35, 0.5, 0.65, 0.8)
+"""Slices that the person looks through, as shares of the heart's height and depth."""
+APART_MM = 25.0
+"""Between the middles of two corrections of one look."""
+HAND_MM = 1.2
+"""Standard deviation of each point's error in each direction; never more than `HAND_MOST_MM`."""
+HAND_MOST_MM = 3.0
+RADIUS_MM = 1.0
+"""Of the pen."""
+
+MOST_CLICKS = 5
+TEACHING_CLICKS = 12
+"""Clicks that a person spends on a scan that the forest is taught with."""
+SURELY_SEEN = 2600.0
+"""A piece of this `visibility` is never overlooked."""
+MISTAKEN = {"valve": 0.05, "metal": 0.05, "aorta": 0.02, "noise": 0.05}
+"""How often a person takes a wrongly drawn piece of this kind for coronary."""
+MISTAKEN_MM3 = 600.0
+"""Nobody takes a larger piece for coronary, or one that goes on away from the heart: drawing warns of it."""
+
+
+def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
+    """Four lines to begin with: inside in an axial and a coronal slice, one below the heart and one above.
+
+    Args:
+        volume: the scan.
+        truth: heart mask, shape of ``volume``.
+        seed: of the person's choices and hand.
+    """
+    rng = generator(seed, HEART)
+    low, high = _ends(truth, 2)
+    z = low + round((high - low) * between(rng, 0.44, 0.56))
+    return Strokes("heart", (_inside(volume, truth[:, :, z] > 0, z, rng), *_coronal(volume, truth, rng)))
+
+
+def heart_corrections(
+    volume: Volume, truth: np.ndarray, drawn: np.ndarray, *, seed: int, look: int
+) -> tuple[Stroke, ...]:
+    """A line along each of the largest patches that the person sees drawn wrongly.
+
+    The person knows how far the surface keeps from strokes (`coronet.annotation.ray_surface`), and draws so
+    far from where they see the heart end.
+
+    Args:
+        volume: the scan.
+        truth: heart mask, shape of ``volume``.
+        drawn: what was drawn, same shape.
+        seed: of the person's hand.
+        look: 0 for the first look at the heart.
+
+    Returns:
+        At most `LINES_A_LOOK` lines.
+    """
+    rng = generator(seed, HEART, 1 + look)
+    lines: list[Stroke] = []
+    middles: list[np.ndarray] = []
+    for patch in _wrong_patches(volume, truth, drawn):
+        places = patch.along()
+        middle = np.asarray(places[1]) * volume.spacing_mm
+        if all(_length(middle - other) >= APART_MM for other in middles):
+            middles.append(middle)
+            lines.append(_hand(patch.label, places, volume, rng))
+        if len(lines) == LINES_A_LOOK:
+            break
+    return tuple(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Patch:
+    """Connected voxels of one slice that are drawn wrongly.
+
+    Attributes:
+        label: what they are.
+        axis: across the slice.
+        at: number of the slice.
+        exact: bool, the heart in the slice.
+        index: the voxels (n, 2) along the two other axes.
+        sides_mm: of a voxel along them.
+    """
+
+    label: str
+    axis: int
+    at: int
+    exact: np.ndarray
+    index: np.ndarray
+    sides_mm: tuple[float, float]
+
+    @property
+    def mm2(self) -> float:
+        return len(self.index) * self.sides_mm[0] * self.sides_mm[1]
+
+    def along(self) -> list[tuple[float, float, float]]:
+        """Three voxels of the scan along its longer side."""
+        low, high = self.index.min(axis=0), self.index.max(axis=0)
+        extent = (high - low) * self.sides_mm
+        longer = int(extent[1] > extent[0])
+        places = []
+        for share in (0.15, 0.5, 0.85):
+            want = int(low[longer]) + round(share * int(high[longer] - low[longer]))
+            across = np.sort(self.index[self.index[:, longer] == want, 1 - longer])
+            # a bent patch may have a gap there
+            across = across if across.size else np.sort(self.index[:, 1 - longer])
+            line = np.take(self.exact, want, longer)
+            flat = [float(want), self._beside(across, line, self.sides_mm[1 - longer])]
+            place = flat if longer == 0 else flat[::-1]
+            place.insert(self.axis, float(self.at))
+            places.append(tuple(place))
+        return places
+
+    def _beside(self, across: np.ndarray, line: np.ndarray, step_mm: float) -> float:
+        """Where to draw across a line of voxels: as far from the heart's end as the surface keeps."""
+        first, last = int(across[0]), int(across[-1])
+        below, above = (0 <= place < len(line) and bool(line[place]) for place in (first - 1, last + 1))
+        if below == above:
+            return int(across.sum()) / across.size
+        outside = self.label == "background"
+        apart = (BEFORE_BACKGROUND_MM if outside else BEHIND_HEART_MM) / step_mm
+        return first + apart if below == outside else last - apart
+
+
+def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list[_Patch]:
+    """The two largest of each kind in each slice that is looked at, the largest of all first."""
+    import cc3d
+
+    found = []
+    for axis, shares in ((2, AXIAL), (1, CORONAL)):
+        low, high = _ends(truth, axis)
+        sides = tuple(step for other, step in enumerate(volume.spacing_mm) if other != axis)
+        for share in shares:
+            at = low + round((high - low) * share)
+            exact, there = (mask[(slice(None),) * axis + (at,)] > 0 for mask in (truth, drawn))
+            for label, wrong in (("heart", exact & ~there), ("background", there & ~exact)):
+                parts = cc3d.connected_components(np.ascontiguousarray(wrong), connectivity=8)
+                size = np.bincount(parts.ravel())[1:]
+                for part in np.argsort(-size, kind="stable")[:2].tolist():
+                    found.append(_Patch(label, axis, at, exact, np.argwhere(parts == part + 1), sides))
+    return sorted(found, key=lambda patch: -patch.mm2)
+
+
+def _ends(mask: np.ndarray, axis: int) -> tuple[int, int]:
+    """First and last slice along an axis that holds something."""
+    filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+    return int(filled[0]), int(filled[-1])
+
+
+def _length(step: np.ndarray) -> float:
+    return math.sqrt(float(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]))
+
+
+def _inside(volume: Volume, mask: np.ndarray, z: int, rng: np.random.Generator) -> Stroke:
+    centre, radius = _polar(mask, volume.spacing_mm)
+    start = between(rng, 0.0, 360.0)
+    across = [
+        _around(centre, start + step, INSIDE * share * radius(start + step))
+        for step, share in ((0, 1), (80, 0.5), (170, 1))
+    ]
+    step_x, step_y, _ = volume.spacing_mm
+    return _hand("heart", [(x / step_x, y / step_y, z) for x, y in across], volume, rng, flat=True)
+
+
+def _coronal(volume: Volume, truth: np.ndarray, rng: np.random.Generator) -> list[Stroke]:
+    """One line from top to bottom inside, one below and one above."""
+    first, last = _ends(truth, 1)
+    y = int(first + (last - first) * between(rng, 0.4, 0.6))
+    plane = truth[:, y] > 0
+    columns = np.flatnonzero(plane.any(axis=1))
+    middle = int(columns[0] + (columns[-1] - columns[0]) * between(rng, 0.42, 0.58))
+    step_x, step_z = volume.spacing_mm[0], volume.spacing_mm[2]
+
+    def ends(column: int) -> tuple[int, int]:
+        seen = np.flatnonzero(plane[min(max(column, int(columns[0])), int(columns[-1]))])
+        return (int(seen[0]), int(seen[-1])) if seen.size else ends(middle)
+
+    low, high = ends(middle)
+    rim = 0.15 * (high - low)
+    inner = [(middle, y, low + rim), (middle, y, (low + high) / 2), (middle, y, high - rim)]
+    lines = [_hand("heart", inner, volume, rng)]
+    for side in (0, 1):
+        reach, apart = between(rng, 14.0, 22.0) / step_x, between(rng, *OUTSIDE_MM) / step_z
+        places = [round(middle + share * reach) for share in (-1, 0, 1)]
+        level = [ends(column)[side] + (apart if side else -apart) for column in places]
+        lines.append(
+            _hand("background", [(x, y, z) for x, z in zip(places, level, strict=True)], volume, rng)
+        )
+    return lines
+
+
+def _polar(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[tuple[float, float], Any]:
+    """Centre (mm from the first voxel) of a slice's mask, and its radius in mm at an angle in degrees."""
+    x, y = np.nonzero(mask)
+    centre = (int(x.sum()) / x.size * spacing_mm[0], int(y.sum()) / y.size * spacing_mm[1])
+
+    def radius(angle: float) -> float:
+        cos, sin = turn(angle)
+        marks = np.arange(1, 400) * 0.5
+        places = [
+            np.rint((middle + marks * part) / step).astype(int)
+            for middle, part, step in zip(centre, (cos, sin), spacing_mm, strict=False)
+        ]
+        within = np.logical_and.reduce(
+            [(place >= 0) & (place < size) for place, size in zip(places, mask.shape, strict=True)]
+        )
+        hit = np.flatnonzero(mask[places[0][within], places[1][within]])
+        return float(marks[within][hit[-1]]) if hit.size else 5.0
+
+    return centre, radius
+
+
+def _around(centre: tuple[float, float], angle: float, distance: float) -> tuple[float, float]:
+    cos, sin = turn(angle)
+    return centre[0] + distance * cos, centre[1] + distance * sin
+
+
+def _hand(
+    label: str,
+    places: Sequence[tuple[float, float, float]],
+    volume: Volume,
+    rng: np.random.Generator,
+    *,
+    flat: bool = False,
+) -> Stroke:
+    """A line through places (voxel indices) as a hand draws it, kept inside the scan."""
+    spacing, drawn = volume.spacing_mm, []
+    for place in places:
+        point = []
+        for axis in range(3):
+            error = bell(rng, 0.0, HAND_MM, -HAND_MOST_MM, HAND_MOST_MM)
+            still = flat and axis == 2
+            moved = place[axis] + (0.0 if still else error / spacing[axis])
+            point.append(min(max(moved, 1.0), volume.shape[axis] - 2.0))
+        drawn.append(_world(volume, point))
+    return Stroke(label, "line", tuple(drawn), RADIUS_MM)
+
+
+def _world(volume: Volume, place: Sequence[float]) -> tuple[float, float, float]:
+    affine = np.asarray(volume.affine, np.float64)
+    return tuple(
+        round(float(sum(affine[row, axis] * place[axis] for axis in range(3)) + affine[row, 3]), 1) + 0.0
+        for row in range(3)
+    )
+
+
+def calcium_strokes(
+    volume: Volume, judged: Judged, known: Known, *, seed: int, most: int = MOST_CLICKS, look: int = 0
+) -> Strokes | None:
+    """Clicks on what the forest drew wrongly, the most visible first.
+
+    A piece is overlooked the more often the smaller and fainter it is, and some kinds are now and then taken
+    for coronary (`MISTAKEN`). Nothing is clicked that is drawn as the person believes it to be. Who sees more
+    drawn flecks of noise than clicks are worth draws a box around them all, and clicks on the plaques in it.
+
+    Args:
+        volume: the scan.
+        judged: the pieces and what the forest holds them for.
+        known: the truth.
+        seed: of the person's eyes and hand.
+        most: clicks at most.
+        look: 0 for the first look at the scan; what is named already is not clicked again.
+
+    Returns:
+        The strokes; None where the person has nothing to correct.
+    """
+    rng = generator(seed, CALCIUM, look)
+    pieces = judged.candidates
+    if not pieces.count:
+        return None
+    truth = true_names(judged, known)
+    visible = visibility(pieces)
+    wrong, coronary = [], []
+    for at in np.argsort(-visible, kind="stable").tolist():
+        seen = chance(rng, visible[at] / SURELY_SEEN)
+        believed = truth[at]
+        plausible = pieces.volume_mm3[at] <= MISTAKEN_MM3 and not pieces.cut[at]
+        if chance(rng, MISTAKEN.get(believed, 0.0)) and plausible:
+            believed = "coronary"
+        if not seen or judged.said.piece[at] != UNSAID:
+            continue
+        if believed == "coronary":
+            coronary.append(at)
+        if (NAMES[judged.label[at]] == "coronary") != (believed == "coronary"):
+            wrong.append((at, believed))
+    flecks = [at for at, believed in wrong if believed == "noise"]
+    if len(flecks) > MOST_CLICKS:
+        return Strokes("calcium", _boxed(volume, judged, flecks, coronary, rng))
+    clicks = tuple(_click(volume, judged, at, believed, rng) for at, believed in wrong[:most])
+    return Strokes("calcium", clicks) if clicks else None
+
+
+def _boxed(
+    volume: Volume, judged: Judged, flecks: Sequence[int], coronary: Sequence[int], rng: np.random.Generator
+) -> tuple[Stroke, ...]:
+    """A box of noise around flecks, then a click on each coronary piece that it touches."""
+    pieces = judged.candidates
+    voxels = np.argwhere(np.isin(pieces.labels, np.asarray(flecks) + 1))
+    low, high = voxels.min(axis=0), voxels.max(axis=0)
+    inside = pieces.labels[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))]
+    corners = (_world_of(volume, judged, low - 0.5), _world_of(volume, judged, high + 0.5))
+    touched = [at for at in coronary if (inside == at + 1).any()]
+    clicks = (_click(volume, judged, at, "coronary", rng) for at in touched)
+    return (Stroke("noise", "box", corners), *clicks)
+
+
+def _click(volume: Volume, judged: Judged, at: int, label: str, rng: np.random.Generator) -> Stroke:
+    """A click on one of the voxels of a piece."""
+    pieces = judged.candidates
+    places = np.argwhere(pieces.labels == at + 1)
+    chosen = places[int(rng.integers(len(places)))]
+    return Stroke(label, "point", (_world_of(volume, judged, chosen),), 0.0)
+
+
+def _world_of(volume: Volume, judged: Judged, place: np.ndarray) -> tuple[float, float, float]:
+    """Where a place in the box of the pieces lies in the world."""
+    start = [side.start for side in judged.candidates.box]
+    return _world(volume, [a + b for a, b in zip(place, start, strict=True)])

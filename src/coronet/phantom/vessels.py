@@ -1,0 +1,210 @@
+"""Great vessels, airways and gullet, in body coordinates."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from coronet.phantom.coronaries import spline
+from coronet.phantom.heart import ROOT, ROOT_RADII, TRUNK, TRUNK_RADII, Placement
+from coronet.phantom.random_draws import between, chance
+from coronet.phantom.ranges import Traits
+from coronet.phantom.signed_distance import Vector, axis, cross
+from coronet.phantom.thorax import spine_centre
+from coronet.phantom.tubes import Tube
+
+SOFT = {
+    # name: way points in heart coordinates, radii
+    "superior_cava": (
+        ((30.0, -2.0, 10.0), (29.0, -2.0, 40.0), (27.0, 2.0, 78.0), (24.0, 4.0, 98.0)),
+        (10.0, 9.5, 9.0, 8.0),
+    ),
+    "right_vein": (((24.0, 4.0, 98.0), (32.0, -2.0, 125.0), (40.0, -10.0, 150.0)), (7.5, 7.0, 6.0)),
+    "left_vein": (
+        ((24.0, 4.0, 96.0), (0.0, 12.0, 104.0), (-32.0, 0.0, 128.0), (-42.0, -10.0, 150.0)),
+        (7.0, 6.5, 6.5, 6.0),
+    ),
+    "right_artery": (((4.0, -6.0, 108.0), (14.0, -14.0, 130.0), (26.0, -24.0, 160.0)), (6.5, 6.0, 5.0)),
+    "left_carotid": (((-8.0, -18.0, 110.0), (-14.0, -22.0, 135.0), (-20.0, -24.0, 168.0)), (4.5, 4.0, 4.0)),
+    "left_subclavian": (
+        ((-15.0, -32.0, 108.0), (-24.0, -40.0, 135.0), (-40.0, -40.0, 156.0)),
+        (5.5, 5.0, 5.0),
+    ),
+    "right_pulmonary": (
+        ((-20.0, 0.0, 58.0), (0.0, -19.0, 58.0), (26.0, -25.0, 54.0), (48.0, -28.0, 44.0)),
+        (12.0, 11.0, 10.5, 8.0),
+    ),
+    "left_pulmonary": (
+        ((-21.0, 2.0, 58.0), (-36.0, -20.0, 64.0), (-46.0, -38.0, 58.0), (-50.0, -42.0, 40.0)),
+        (12.0, 11.0, 9.5, 8.0),
+    ),
+    "right_upper_vein": (((24.0, -28.0, 20.0), (42.0, -24.0, 28.0), (56.0, -20.0, 40.0)), (8.0, 6.5, 4.5)),
+    "right_lower_vein": (((24.0, -34.0, 8.0), (44.0, -42.0, 2.0), (60.0, -52.0, -8.0)), (8.0, 6.5, 4.5)),
+    "left_upper_vein": (((-24.0, -26.0, 24.0), (-42.0, -22.0, 34.0), (-56.0, -16.0, 46.0)), (8.0, 6.5, 4.5)),
+    "left_lower_vein": (((-24.0, -36.0, 8.0), (-42.0, -44.0, 4.0), (-58.0, -54.0, -6.0)), (8.0, 6.5, 4.5)),
+}
+LOWER_CAVA = ((27.0, -10.0, -30.0), (25.0, -22.0, -62.0))
+AIRWAYS = {
+    "trachea": (((4.0, -42.0, 190.0), (4.0, -42.0, 130.0), (3.0, -42.0, 74.0)), (9.5, 9.5, 9.5)),
+    "right_bronchus": (
+        ((3.0, -42.0, 75.0), (22.0, -44.0, 60.0), (42.0, -44.0, 46.0), (56.0, -44.0, 24.0)),
+        (8.0, 7.5, 6.0, 4.0),
+    ),
+    "left_bronchus": (
+        ((3.0, -42.0, 75.0), (-20.0, -46.0, 56.0), (-40.0, -50.0, 42.0), (-54.0, -54.0, 20.0)),
+        (8.0, 7.0, 6.0, 4.0),
+    ),
+}
+AIRWAY_WALL_MM = 1.5
+CARINA = (3.0, -42.0, 70.0)
+HILA = {"left": (-50.0, -38.0, 44.0), "right": (52.0, -32.0, 42.0)}
+
+
+def tube_through(points: np.ndarray, radii: tuple[float, ...], parts: int = 5) -> Tube:
+    """A tube along a smooth curve through way points."""
+    line = spline(np.asarray(points, np.float64), parts)
+    marks = np.arange(len(line)) / parts
+    return Tube(line, np.interp(marks, np.arange(len(radii)), radii))
+
+
+def great_vessels(rng: np.random.Generator, traits: Traits, heart: Placement) -> dict[str, Tube]:
+    """Blood vessels by name, among them the aorta as one tube from the valve to the belly."""
+    tubes = {"aorta": _aorta(rng, traits, heart)}
+    for name, (points, radii) in SOFT.items():
+        moved = np.asarray(points) + _jitter(rng, len(points), 2.5)
+        width = heart.scale * between(rng, 0.88, 1.15)
+        tubes[name] = tube_through(heart.to_body(moved), tuple(r * width for r in radii))
+    body = heart.to_body(np.asarray(LOWER_CAVA))
+    low = body[-1]
+    spine_x, spine_y = spine_centre(-200.0, traits)
+    down = np.asarray(
+        [
+            low + np.asarray((-2.0, -12.0, -40.0)),
+            (spine_x + 20.0, spine_y + 28.0, -200.0),
+            (spine_x + 20.0, spine_y + 28.0, -300.0),
+        ]
+    )
+    tubes["inferior_cava"] = tube_through(
+        np.concatenate([body, down]), tuple(heart.scale * r for r in (12.0, 12.0, 12.0, 11.0, 11.0))
+    )
+    trunk = heart.to_body(np.asarray(TRUNK[1:]))
+    tubes["pulmonary_trunk"] = tube_through(trunk, tuple(heart.scale * r for r in TRUNK_RADII[1:]))
+    return tubes
+
+
+def _aorta(rng: np.random.Generator, traits: Traits, heart: Placement) -> Tube:
+    near = heart.to_body(np.asarray(ROOT))
+    arch = heart.to_body(
+        np.asarray(((19.0, 0.0, 76.0), (12.0, -10.0, 97.0), (-4.0, -26.0, 106.0))) + _jitter(rng, 3, 3.0)
+    )
+    top = float(arch[-1][2])
+    down = []
+    for drop, left in (
+        (12.0, 23.0),
+        (35.0, 27.0),
+        (70.0, 27.0),
+        (110.0, 24.0),
+        (150.0, 18.0),
+        (190.0, 12.0),
+        (260.0, 8.0),
+        (400.0, 6.0),
+    ):
+        x, y = spine_centre(top - drop, traits)
+        forward = (19.0 if drop < 100 else 27.0) * traits.vertebra
+        down.append((x - left + between(rng, -3.0, 3.0), y + forward, top - drop))
+    width = traits.aorta
+    radii = [r * heart.scale for r in ROOT_RADII] + [
+        r * width for r in (15.0, 14.5, 14.0, 13.5, 12.5, 12.0, 12.0, 11.5, 11.0, 10.5, 10.0)
+    ]
+    return tube_through(np.concatenate([near, arch, np.asarray(down)]), tuple(radii))
+
+
+def airways(rng: np.random.Generator, heart: Placement) -> dict[str, Tube]:
+    """Trachea and main bronchi by name; radii are those of the outer surface."""
+    width = between(rng, 0.85, 1.15)
+    return {
+        name: tube_through(heart.to_body(np.asarray(points)), tuple(r * width for r in radii))
+        for name, (points, radii) in AIRWAYS.items()
+    }
+
+
+def gullet(rng: np.random.Generator, traits: Traits, heart: Placement) -> Tube:
+    """The oesophagus, between trachea, heart and spine, down to the stomach."""
+    points = []
+    for z in (190.0, 130.0, 85.0, 50.0, 15.0, -25.0, -65.0):
+        x, y = spine_centre(z, traits)
+        left = 6.0 if z > 0 else 10.0
+        points.append(
+            (x - left + between(rng, -3.0, 3.0), y + 27.0 * traits.vertebra + between(rng, 0.0, 3.0), z)
+        )
+    points.append((points[-1][0] - 16.0, points[-1][1] + 18.0, -95.0))
+    radius = between(rng, 5.5, 8.5)
+    return tube_through(np.asarray(points), (radius,) * len(points))
+
+
+def _jitter(rng: np.random.Generator, count: int, size_mm: float) -> np.ndarray:
+    return (rng.random((count, 3)) * 2 - 1) * size_mm
+
+
+SHARE = 0.8
+"""Radius of a branch relative to its stem; Murray's law asks for 0.79."""
+
+
+def lung_tree(rng: np.random.Generator, traits: Traits, root: Vector, side: float) -> tuple[Tube, ...]:
+    """Arteries and veins of one lung, which fork from the hilum outwards.
+
+    Args:
+        rng: source of randomness.
+        traits: the phantom's.
+        root: the hilum, in body coordinates.
+        side: 1 for the right lung, -1 for the left.
+    """
+    tubes: list[Tube] = []
+    stems = (
+        (0.5, 0.1, 0.9), (0.7, 0.75, 0.35), (0.9, -0.2, 0.35), (0.8, 0.5, -0.35),
+        (0.75, -0.3, -0.7), (0.5, -0.55, -0.8), (0.35, -0.9, -0.1), (0.5, 0.2, -0.9), (0.5, -0.5, 0.75),
+    )  # fmt: skip
+    for x, y, z in stems:
+        way = axis(
+            (x * side + between(rng, -0.15, 0.15), y + between(rng, -0.2, 0.2), z + between(rng, -0.2, 0.2))
+        )
+        length, radius = between(rng, 26.0, 40.0), between(rng, 3.6, 5.4) * traits.lung_vessels
+        _grow(rng, tubes, start=root, way=way, length=length, radius=radius, depth=6)
+    return tuple(tubes)
+
+
+def _grow(
+    rng: np.random.Generator,
+    tubes: list[Tube],
+    *,
+    start: Vector,
+    way: Vector,
+    length: float,
+    radius: float,
+    depth: int,
+) -> None:
+    first = axis(tuple(w + between(rng, -0.18, 0.18) for w in way))
+    bend = axis(tuple(w + between(rng, -0.3, 0.3) for w in first))
+    middle = tuple(s + w * length * 0.5 for s, w in zip(start, first, strict=True))
+    end = tuple(m + w * length * 0.5 for m, w in zip(middle, bend, strict=True))
+    thin = radius * (SHARE + 0.08)
+    tubes.append(Tube(np.asarray([start, middle, end]), np.asarray([radius, (radius + thin) / 2, thin])))
+    if depth == 0 or radius < 0.45:
+        return
+    level = axis(cross(bend, (between(rng, -1, 1), between(rng, -1, 1), between(rng, -1, 1) + 0.01)))
+    for sign in (1.0, -1.0):
+        if depth < 4 and chance(rng, 0.2):
+            continue
+        spread = math.radians(between(rng, 14.0, 42.0))
+        cos, sin = round(math.cos(spread), 9), round(math.sin(spread), 9)
+        fork = axis(tuple(b * cos + v * sin * sign for b, v in zip(bend, level, strict=True)))
+        _grow(
+            rng,
+            tubes,
+            start=end,
+            way=fork,
+            length=length * between(rng, 0.68, 0.92),
+            radius=radius * SHARE,
+            depth=depth - 1,
+        )

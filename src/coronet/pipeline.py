@@ -1,0 +1,228 @@
+"""The stages that ``dvc.yaml`` runs: paths in, paths out, one function each.
+
+Every stage reads and writes only what ``dvc.yaml`` names for it. How long it took goes to
+``mlruns/timings.jsonl`` and not into a result, which must have the same bytes each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from coronet.config import MODELS, Params, load
+from coronet.errors import StageError
+from coronet.fingerprint import LEARNING_SOURCE, fingerprint, hash_tree
+from coronet.json_lines import append_line
+
+logger = logging.getLogger("coronet")
+DATA = Path("data")
+BUILD = Path("build")
+MLRUNS = Path(os.environ.get("DVC_ROOT", ".")) / "mlruns"
+TABLE = BUILD / "cases.csv"
+VALIDATION = BUILD / "validation"
+SPLIT = BUILD / "split.json"
+
+
+def run(name: str, model: str = "") -> None:
+    """Run one stage.
+
+    Raises:
+        StageError: there is no such stage, or ``model`` is missing or out of place.
+    """
+    whole = {"describe": describe, "validate": validate, "split": split, "score": score, "report": report}
+    each = {"prepare": prepare, "pretrain": pretrain, "train": train, "evaluate": evaluate}
+    if name not in whole and name not in each:
+        raise StageError(f"There is no stage «{name}»; `dvc stage list` names them.")
+    if (name in each) != (model in MODELS):
+        raise StageError(
+            f"`coronet stage {name}` takes {'heart or calcium' if name in each else 'no model'}."
+        )
+    with timed(f"{name}@{model}" if model else name):
+        if name in whole:
+            whole[name]()
+        else:
+            each[name](model)
+
+
+def describe() -> None:
+    """Write the case table."""
+    from coronet.dataset import case_table
+
+    with progress("describe") as advance:
+        case_table.write_table(TABLE, case_table.describe(DATA, workers=workers(), progress=advance))
+
+
+def validate() -> None:
+    """Write the validation report; raise `GateFailed` last."""
+    from coronet import validation as gate
+    from coronet.dataset import case_table
+
+    gate.check(gate.run(case_table.read_table(TABLE), params().validate, out=VALIDATION))
+
+
+def split() -> None:
+    """Write the split; raise `GateFailed` where it would leak."""
+    from coronet import validation as gate
+    from coronet.dataset import case_table
+    from coronet.dataset import split as parts
+
+    cases = case_table.read_table(TABLE)
+    made = parts.make_split(cases, params().split)
+    gate.check_leakage(cases, made, params().validate)
+    parts.write_split(SPLIT, made)
+
+
+def prepare(model: str) -> None:
+    """Write what the network sees of training and tuning patients."""
+    from coronet.dataset.cases import find_cases
+    from coronet.dataset.split import read_split
+    from coronet.preprocessing import prepared_store
+
+    with progress(f"prepare {model}") as advance:
+        prepared_store.prepare_model(
+            model,
+            find_cases(DATA),
+            read_split(SPLIT),
+            params(),
+            BUILD / model / "prepared",
+            workers=workers(),
+            progress=advance,
+        )
+
+
+def pretrain(model: str) -> None:
+    """Train the autoencoder on training patients, where the network starts from one."""
+    from coronet.dataset.split import read_split
+    from coronet.process import keep_memory
+    from coronet.training import pretrain as autoencoder
+
+    keep_memory()
+    chosen = params()
+    folder = BUILD / model
+    key = learning_key("pretrain", model, chosen, inputs=("prepared",))
+    autoencoder.pretrain_model(
+        model,
+        folder / "prepared",
+        read_split(SPLIT),
+        chosen,
+        folder / "pretrained",
+        work=MLRUNS / "work" / key,
+    )
+
+
+@contextlib.contextmanager
+def timed(stage: str) -> Iterator[None]:
+    """Append the seconds that ``stage`` takes to ``mlruns/timings.jsonl``."""
+    started = time.perf_counter()
+    yield
+    entry = {"stage": stage, "seconds": round(time.perf_counter() - started, 2)}
+    try:
+        append_line(MLRUNS / "timings.jsonl", entry)
+    except OSError as error:
+        # hours of training must not fail by it
+        logger.warning("the time of %s is not kept: %s", stage, error)
+
+
+@contextlib.contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, as a function of (done, in all); silent where it is no terminal."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def params() -> Params:
+    """``params.yaml`` of the project."""
+    return load(Path("params.yaml"))
+
+
+def workers() -> int:
+    """Processes that read scans side by side."""
+    return max(1, min(4, os.cpu_count() or 1))
+
+
+def learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, ...]) -> str:
+    """Fingerprint of a training; ``inputs`` are folders of ``build/<model>``, and the split is always one."""
+    hashes = {name: hash_tree(BUILD / model / name) for name in inputs}
+    return fingerprint(
+        f"{stage}@{model}",
+        params={"seed": chosen.seed, "model": chosen.model(model)},
+        inputs=hashes | {"split": hash_tree(SPLIT)},
+        source=LEARNING_SOURCE,
+    )
+
+
+def train(model: str) -> None:
+    """Train a network, or go on with a training that was broken off."""
+    from coronet.preprocessing.prepared_store import prepared_cases
+    from coronet.process import keep_memory
+    from coronet.tracking.tracker import tracking
+    from coronet.training import fit
+    from coronet.training.pretrain import ENCODER
+
+    keep_memory()
+    chosen = params()
+    folder = BUILD / model
+    key = learning_key("train", model, chosen, inputs=("prepared", "pretrained"))
+    work = MLRUNS / "work" / key
+    with tracking(model, fingerprint=key, params=chosen.model(model), project=Path(), work=work) as on_epoch:
+        fit.fit(
+            model,
+            folder / "prepared",
+            chosen.model(model),
+            train_cases=prepared_cases(folder / "prepared", "train"),
+            tune_cases=prepared_cases(folder / "prepared", "tune"),
+            seed=chosen.seed,
+            out=folder / "fit",
+            work=work,
+            pretrained=encoder if (encoder := folder / "pretrained" / ENCODER).exists() else None,
+            fingerprint=key,
+            on_epoch=on_epoch,
+        )
+
+
+def evaluate(model: str) -> None:
+    """Measure a network on the test patients' own grids."""
+    from coronet.dataset.split import read_split
+    from coronet.evaluation import segmentation as measure
+    from coronet.tracking import tracker
+
+    folder = BUILD / model
+    with progress(f"evaluate {model}") as advance:
+        measure.evaluate_model(
+            model, DATA, read_split(SPLIT), folder / "fit", folder / "evaluation", progress=advance
+        )
+    tracker.tell_evaluation(model, project=Path(), mlruns=MLRUNS)
+
+
+def score() -> None:
+    """Take test patients from scan to score."""
+    from coronet.dataset.split import read_split
+    from coronet.evaluation import cohort
+
+    with progress("score") as advance:
+        cohort.score_cohort(
+            DATA,
+            read_split(SPLIT),
+            heart_fit=BUILD / "heart" / "fit",
+            calcium_fit=BUILD / "calcium" / "fit",
+            out=BUILD / "scores",
+            params=params(),
+            progress=advance,
+        )
+
+
+def report() -> None:
+    """Write the cohort's page."""
+    from coronet.report import cohort_page
+
+    cohort_page.write_report(BUILD, DATA, BUILD / "report", params())

@@ -1,0 +1,1 @@
+"""Registered models: versions, the promotion gate, the promotion log, rollback and model cards."""

@@ -1,0 +1,133 @@
+"""What a model does on the test patients, measured anew by the code of the stages evaluate and score."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coronet.config import Params
+from coronet.evaluation.cohort import METRICS, CaseScore, score_cohort
+from coronet.evaluation.segmentation import evaluate_model
+from coronet.files import read_json
+from coronet.networks.factory import WEIGHTS
+from coronet.networks.quality import (
+    Evaluation,
+    ScoreEvaluation,
+    evaluation_of,
+    network_figures,
+    score_evaluation_of,
+    score_figures,
+)
+
+if TYPE_CHECKING:
+    from coronet.dataset.split import Split
+
+DICE, FALSE_MM3, SCORE = "dice", "false_mm3", "score"
+"""Figures that are compared patient by patient; see `Evidence.patients`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What was measured of one model.
+
+    Attributes:
+        figures: by name as in ``params.yaml`` under ``gate``; None where the test patients do not tell.
+        patients: of each compared figure, the value by patient, a mean over the patient's scans; a
+            patient goes by the name of the first test case. ``dice`` is of patients whose mask holds
+            something; ``false_mm3`` (mm³) of scans without calcium; ``score`` is the absolute error of
+            log(1 + Agatston score) of all.
+        cases: how many scans were measured.
+        evaluation: the network by itself, as a version carries it.
+        scores: with its companion, from scan to score.
+    """
+
+    figures: Mapping[str, float | None]
+    patients: Mapping[str, Mapping[str, float]]
+    cases: int
+    evaluation: Evaluation | None = None
+    scores: ScoreEvaluation | None = None
+
+
+def measure(
+    model: str,
+    data: Path,
+    split: Split,
+    *,
+    fits: Mapping[str, Path],
+    params: Params,
+) -> Evidence:
+    """Measure a model on the test patients, alone and in the whole path with its companion.
+
+    Args:
+        model: ``heart`` or ``calcium``.
+        data: the cohort's folder.
+        split: tells the test patients.
+        fits: folder of the network of ``heart`` and ``calcium``; that of ``model`` is judged.
+        params: protocol and risk groups of the score.
+    """
+    with tempfile.TemporaryDirectory(prefix="coronet-gate-") as name:
+        folder = Path(name)
+        metrics = evaluate_model(model, data, split, fits[model], folder / "evaluation")
+        with (folder / "evaluation" / "cases.csv").open(newline="", encoding="utf-8") as lines:
+            cases = list(csv.DictReader(lines))
+        seconds: list[float] = []
+        scores = score_cohort(
+            data,
+            split,
+            heart_fit=fits["heart"],
+            calcium_fit=fits["calcium"],
+            out=folder / "scores",
+            params=params,
+            with_drawn=False,
+            tell_seconds=seconds.append,
+        )
+        together = read_json(folder / "scores" / METRICS)
+    costs = {
+        "seconds": statistics.median(seconds),
+        "megabytes": (fits[model] / WEIGHTS).stat().st_size / 1e6,
+    }
+    return Evidence(
+        figures=network_figures(model, metrics) | score_figures(together) | costs,
+        patients=_by_patient(model, cases, scores, name_patients(split)),
+        cases=len(cases),
+        evaluation=evaluation_of(model, metrics),
+        scores=score_evaluation_of(together),
+    )
+
+
+def name_patients(split: Split) -> dict[str, str]:
+    """By test case the first test case of its patient: a name for the patient that tells nothing else."""
+    first: dict[str, str] = {}
+    tested = [member for member in split.members if member.part == "test"]
+    return {member.case: first.setdefault(member.patient, member.case) for member in tested}
+
+
+def _by_patient(
+    model: str,
+    cases: Iterable[Mapping[str, str]],
+    scores: Iterable[CaseScore],
+    patient_of: Mapping[str, str],
+) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, list[float]]] = {DICE: defaultdict(list), SCORE: defaultdict(list)}
+    if model == "calcium":
+        found[FALSE_MM3] = defaultdict(list)
+    for case in cases:
+        patient = patient_of[case["case"]]
+        if float(case["true_mm3"]) > 0:
+            found[DICE][patient].append(float(case["dice"]))
+        elif model == "calcium":
+            found[FALSE_MM3][patient].append(float(case["predicted_mm3"]))
+    for score in scores:
+        error = abs(math.log1p(score.predicted_agatston) - math.log1p(score.reference_agatston))
+        found[SCORE][patient_of[score.case]].append(error)
+    return {
+        figure: {patient: statistics.fmean(values) for patient, values in sorted(of.items())}
+        for figure, of in found.items()
+    }

@@ -1,0 +1,198 @@
+"""The gate: may this version be champion? Lineage first, then both measured anew on the same patients."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coronet.config import MODELS, GateParams, Params
+from coronet.config.floors import Floor, floors_lowered, floors_not_asked, gate_floors
+from coronet.errors import LedgerError, PromotionError
+from coronet.evaluation.paired_tests import Comparison, compare
+from coronet.files import write_json, write_text
+from coronet.registry import promotion_log, versions
+from coronet.registry.candidate_evaluation import DICE, FALSE_MM3, SCORE, Evidence, measure
+from coronet.registry.lineage_checks import Carried, check_origin, check_weights, unpack
+from coronet.registry.promotion_log import PROMOTED, REJECTED, UNDECIDED, Entry
+from coronet.registry.test_patients import check_apart, pick_split
+from coronet.registry.verdict import REJECT, WORDS, Check, Verdict, decide, floor_sentences
+from coronet.registry.verdict_picture import draw_verdict
+from coronet.registry.versions import CHALLENGER, CHAMPION, Version
+from coronet.tracking import mlflow_client
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from coronet.dataset.split import Split
+
+logger = logging.getLogger("coronet")
+VERDICT_JSON, VERDICT_PICTURE, VERDICT_TEXT = "verdict.json", "verdict.png", "verdict.txt"
+
+
+def judge(project: Path, candidate: Version, champion: Version | None, params: Params) -> Verdict:
+    """Judge a version.
+
+    Nothing is measured where the lineage does not hold. Where there is no champion, floors alone decide.
+
+    Args:
+        project: the project's folder; its data must be those that the candidate was made of.
+        candidate: what shall become champion.
+        champion: what it is compared with, or None for the first.
+        params: what is asked for, and the protocol of the score.
+
+    Raises:
+        PromotionError: there is no network of the other model to run the whole path with, or champion and
+            candidate cannot be measured on the same unseen patients.
+        LedgerError: the champion's or the companion's bytes are lost.
+    """
+    project = Path(project)
+    entries = promotion_log.read(project)
+    with tempfile.TemporaryDirectory(prefix="coronet-gate-") as name:
+        folder = Path(name)
+        with mlflow_client.opened(project / "mlruns") as client:
+            other, alias = _companion(client, candidate.model)
+            try:
+                new = unpack(client, project, candidate, folder / "candidate")
+            except LedgerError as error:
+                lost = Check(
+                    f"{candidate.model}/{candidate.number}: bytes", False, str(error), "as registered"
+                )
+                return _lost(candidate, champion, lost)
+            companion = unpack(client, project, other, folder / "companion")
+            old = unpack(client, project, champion, folder / "champion") if champion else None
+        sides = [side for side in (new, old, companion) if side is not None]
+        checks = [check for side in sides for check in check_weights(side, entries, judged=side is new)]
+        checks += check_origin(new, project)
+        evidence: Evidence | None = None
+        comparisons: tuple[Comparison, ...] = ()
+        patients, found = 0, ""
+        if all(check.ok for check in checks):
+            split = pick_split(new, old, companion, shared=params.gate.test_patients == "shared")
+            check_apart(sides, split)
+            patients = len(split.patients("test"))
+            found = hashlib.sha256("\n".join(split.cases("test")).encode()).hexdigest()
+            evidence = _measure(new, companion, project, split, params)
+            checks += check_floors(evidence, params.gate, candidate.model)
+            if old is not None:
+                before = _measure(old, companion, project, split, params)
+                comparisons = compare_all(before, evidence, params.gate, candidate.model)
+                if not comparisons:
+                    checks.append(Check("comparison", None, f"no patient has {WORDS[DICE]}"))
+    answer, reasons = decide(checks, comparisons, params.gate)
+    not_asked = floors_not_asked(params.gate, candidate.model)
+    lowered = floors_lowered(params.gate, candidate.model)
+    spared = floor_sentences(not_asked, lowered, evidence.figures if evidence else {})
+    return Verdict(
+        answer=answer,
+        reasons=(*reasons, *spared),
+        model=candidate.model,
+        version=candidate.number,
+        champion=champion.number if champion else None,
+        companion=f"{companion.name} ({alias})",
+        patients=patients,
+        test_sha256=found,
+        trial=_trial(entries, candidate, found),
+        checks=tuple(checks),
+        comparisons=comparisons,
+        challenger=evidence,
+        not_asked=not_asked,
+        lowered=lowered,
+    )
+
+
+def write_verdict(folder: Path, verdict: Verdict) -> None:
+    """Write the verdict as JSON, as a picture and as a table."""
+    write_json(folder / VERDICT_JSON, verdict.to_json())
+    write_text(folder / VERDICT_TEXT, verdict.text())
+    draw_verdict(folder / VERDICT_PICTURE, verdict)
+
+
+def check_floors(evidence: Evidence, gate: GateParams, model: str) -> tuple[Check, ...]:
+    """Ask for what ``params.yaml`` asks for; what no test patient tells is unknown."""
+    return tuple(
+        _floor(floor, evidence.figures[floor.name])
+        for floor in gate_floors(gate, model)
+        if floor.limit is not None
+    )
+
+
+def compare_all(
+    champion: Evidence, challenger: Evidence, gate: GateParams, model: str
+) -> tuple[Comparison, ...]:
+    """Compare by patient: Dice decides, then what guards; empty where Dice cannot be compared."""
+    margins = {DICE: gate.heart.dice_margin, SCORE: gate.score_margin}
+    if model == "calcium":
+        own = {DICE: gate.calcium.dice_margin, FALSE_MM3: gate.calcium.false_mm3_margin}
+        margins = own | {SCORE: gate.score_margin}
+    if not challenger.patients[DICE]:
+        return ()
+    return tuple(
+        compare(
+            name,
+            champion.patients[name],
+            challenger.patients[name],
+            margin=margin,
+            level=gate.level,
+            resamples=gate.resamples,
+            higher_is_better=name == DICE,
+        )
+        for name, margin in margins.items()
+        if challenger.patients[name]
+    )
+
+
+def _floor(floor: Floor, value: float | None) -> Check:
+    found = "no test patient tells" if value is None else f"{value:.4g}"
+    return Check(WORDS[floor.name], floor.holds(value), found, floor.text)
+
+
+def _companion(client: MlflowClient, model: str) -> tuple[Version, str]:
+    """The other model's champion, else its challenger, and which it is."""
+    other = next(name for name in MODELS if name != model)
+    for alias in (CHAMPION, CHALLENGER):
+        if (found := versions.find(client, other, alias)) is not None:
+            return found, alias
+    raise PromotionError(
+        f"{model} is judged on the whole path from scan to score, which needs a {other} network too, and "
+        f"none is registered; `coronet register {other}` first."
+    )
+
+
+def _measure(side: Carried, companion: Carried, project: Path, split: Split, params: Params) -> Evidence:
+    model, other = side.version.model, companion.version.model
+    logger.info("measuring %s with %s on the test patients", side.name, companion.name)
+    fits: Mapping[str, Path] = {model: side.fit, other: companion.fit}
+    return measure(model, project / "data", split, fits=fits, params=params)
+
+
+def _lost(candidate: Version, champion: Version | None, check: Check) -> Verdict:
+    return Verdict(
+        answer=REJECT,
+        reasons=(check.found,),
+        model=candidate.model,
+        version=candidate.number,
+        champion=champion.number if champion else None,
+        companion="",
+        patients=0,
+        test_sha256="",
+        trial=0,
+        checks=(check,),
+        comparisons=(),
+        challenger=None,
+    )
+
+
+def _trial(entries: tuple[Entry, ...], candidate: Version, test_sha256: str) -> int:
+    """How many versions have been judged on these patients, this one included."""
+    tried = {
+        entry.version
+        for entry in entries
+        if entry.model == candidate.model
+        and entry.kind in (PROMOTED, REJECTED, UNDECIDED)
+        and entry.details.get("verdict", {}).get("test_sha256") == test_sha256
+    }
+    return len(tried | {candidate.number}) if test_sha256 else 0

@@ -1,0 +1,102 @@
+"""One version's way back to code, parameters, data and people, and how it is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from coronet.registry.promotion_log import PROMOTED, Entry
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A parameter; ``default`` is None where the file does not have it."""
+
+    key: str
+    value: Any
+    default: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """One version's way back.
+
+    Attributes:
+        name: such as ``heart/3``.
+        aliases: that it bears now.
+        fingerprint: of the training.
+        weights_sha256: of the weights.
+        commit: that it was registered from.
+        changed: files that differed from the commit.
+        patch: what differed, for ``git apply``; empty where nothing did.
+        since: parameters that differ from ``params.yaml`` as it is now.
+        uncommitted: parameters that differ from ``params.yaml`` at the commit.
+        data: DVC's md5 by path.
+        validation: what the report says, and its hash.
+        split: how many scans are in each part, and DVC's md5.
+        figures: of the stage evaluate, when it was registered.
+        moves: lines of the log about it: judged, promoted, rolled back.
+        rebuild: commands that make it again.
+        missing: what could not be found, a sentence each.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    fingerprint: str
+    weights_sha256: str
+    commit: str
+    changed: tuple[str, ...]
+    patch: str
+    since: tuple[Difference, ...]
+    uncommitted: tuple[Difference, ...]
+    data: Mapping[str, str]
+    validation: Mapping[str, Any]
+    split: Mapping[str, Any]
+    figures: Mapping[str, float]
+    moves: tuple[Entry, ...]
+    rebuild: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """As text."""
+        named = f" ({', '.join(self.aliases)})" if self.aliases else ""
+        dirty = f" with {len(self.changed)} files changed: {', '.join(self.changed)}" if self.changed else ""
+        facts = {
+            "fingerprint": self.fingerprint,
+            "weights": self.weights_sha256,
+            "commit": f"{self.commit or 'none'}{dirty}",
+            **{path: md5 for path, md5 in self.data.items()},
+            "validation": told(self.validation),
+            "split": told(self.split),
+            "figures": told(self.figures) or "not evaluated when it was registered",
+        }
+        found = [f"{self.name}{named}", *(f"  {key:<12} {value}" for key, value in facts.items())]
+        for title, items in (
+            ("not as params.yaml is now", self.since),
+            ("not as params.yaml was at the commit", self.uncommitted),
+        ):
+            found += [f"  {title}:"] if items else []
+            found += [f"    {item.key}: {item.value} (there {item.default})" for item in items]
+        found += ["  parameters as params.yaml has them now"] if not self.since and not self.missing else []
+        found += [f"  {entry.time}  {self._move(entry)}" for entry in self.moves]
+        found += [f"  {sentence}" for sentence in self.missing]
+        return [*found, "  to make it again:", *(f"    {command}" for command in self.rebuild)]
+
+    def _move(self, entry: Entry) -> str:
+        """A line of the log from this version's side."""
+        details = entry.details
+        word = f", by the word of {details['approved_by']}" if details.get("approved_by") else ""
+        said = (details.get("reason"), *details.get("verdict", {}).get("reasons", ()))
+        reasons = " ".join(filter(None, said)) or "no reason given"
+        if f"{entry.model}/{entry.version}" == self.name:
+            return f"{entry.kind.replace('_', ' ')}{word}: {reasons}"
+        other = f"{entry.model}/{entry.version}"
+        return f"{'followed by' if entry.kind == PROMOTED else 'rolled back to'} {other}{word}: {reasons}"
+
+
+def told(facts: Mapping[str, Any]) -> str:
+    """Names and values in one line."""
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()
+    )

@@ -1,0 +1,201 @@
+"""Is a version what it says it is: weights, training, data and split, hashed again."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coronet.dataset.split import Split, read_split
+from coronet.errors import CoronetError, LedgerError
+from coronet.files import read_json, sha256_file
+from coronet.fingerprint import dvc_md5
+from coronet.networks.factory import SPEC, WEIGHTS
+from coronet.registry import aliases, versions
+from coronet.registry.promotion_log import Entry
+from coronet.registry.reference_output import GOLDEN, difference
+from coronet.registry.verdict import Check
+from coronet.registry.versions import Version
+from coronet.tracking.dvc_lock import LOCK, Lock, fetch_file, read_lock
+from coronet.tracking.run_contents import params_sha256
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger("coronet")
+SPLIT = "build/split.json"
+DATA = ("data/ct", "data/masks")
+
+
+@dataclasses.dataclass(frozen=True)
+class Carried:
+    """What a version brings with it.
+
+    Attributes:
+        version: which.
+        fit: folder of ``weights.safetensors`` and ``model.json``.
+        lock: DVC's lock of its training.
+        golden: the answer on the golden volume when it was registered.
+        split: who trained, tuned and tested it; None where DVC no longer holds it.
+    """
+
+    version: Version
+    fit: Path
+    lock: Lock
+    golden: Mapping[str, Any]
+    split: Split | None
+
+    @property
+    def name(self) -> str:
+        """Such as ``heart/3``."""
+        return f"{self.version.model}/{self.version.number}"
+
+
+def unpack(client: MlflowClient, project: Path, version: Version, to: Path) -> Carried:
+    """Bring what a version carries into the folder ``to``.
+
+    Raises:
+        LedgerError: its bytes are lost, or are not those that were registered.
+    """
+    to.mkdir(parents=True, exist_ok=True)
+    fit = versions.fetch(client, version, to / "fit")
+    golden = read_json(versions.download(client, version, GOLDEN, to))
+    lock = _lock(client, project, version, to)
+    return Carried(version, fit, lock, golden, _split(project, lock))
+
+
+def check_weights(carried: Carried, entries: Iterable[Entry], *, judged: bool = True) -> tuple[Check, ...]:
+    """Whether the weights are those of the log, of their training, and still answer as they did.
+
+    Args:
+        carried: the version.
+        entries: of the promotion log.
+        judged: it is this version that is judged. What does not hold of another one is no fault of the
+            judged one's, but then nothing is known.
+    """
+    version = carried.version
+    line = aliases.registered(entries, version.model, version.number)
+    told = line.details.get("weights_sha256", "") if line else "no line"
+    found = sha256_file(carried.fit / WEIGHTS)
+    description = read_json(carried.fit / SPEC)
+    trained = (description["fingerprint"], params_sha256(description["params"]))
+    wanted = (version.fingerprint, version.tags.get("params_sha256", ""))
+    checks = (
+        _same(f"{carried.name}: weights in the log", told, found),
+        _same(f"{carried.name}: weights of the version", version.weights_sha256, found),
+        _same(f"{carried.name}: training and its parameters", " ".join(wanted), " ".join(trained)),
+        _golden(carried),
+        _learned_split(carried),
+    )
+    if judged:
+        return checks
+    return tuple(dataclasses.replace(check, ok=check.ok or None) for check in checks)
+
+
+def check_origin(carried: Carried, project: Path) -> tuple[Check, ...]:
+    """Whether the data, the validation and the split are those that the version was made of."""
+    model, tags, lock = carried.version.model, carried.version.tags, carried.lock
+    checks = [
+        _same(
+            f"{carried.name}: dvc.lock of the training",
+            tags.get("dvc_lock_sha256", ""),
+            lock.sha256(f"train@{model}"),
+        ),
+        _same(
+            f"{carried.name}: result of the training",
+            lock.output(f"train@{model}", f"build/{model}/fit"),
+            tags.get("fit_md5", ""),
+        ),
+    ]
+    for path in DATA:
+        wanted = lock.input(f"prepare@{model}", path)
+        checks.append(_same(f"{carried.name}: {path}", wanted, dvc_md5(project / path)))
+    return (*checks, _validation(carried, project))
+
+
+def _same(name: str, wanted: str, found: str) -> Check:
+    ok = bool(wanted) and wanted == found
+    return Check(name, ok, _short(found) or "nothing", _short(wanted) or "a recorded hash")
+
+
+def _short(text: str) -> str:
+    return " ".join(word[:12] for word in text.split())
+
+
+def _golden(carried: Carried) -> Check:
+    name = f"{carried.name}: answer on the golden volume"
+    wanted = f"within {carried.golden.get('tolerance')} of the registered one"
+    try:
+        off = difference(carried.fit, carried.golden)
+    except CoronetError as error:
+        # the folder is a temporary one and tells nothing
+        return Check(name, False, str(error).replace(str(carried.fit), carried.name), wanted)
+    return Check(name, off <= carried.golden["tolerance"], f"off by {off:.2g}", wanted)
+
+
+def _learned_split(carried: Carried) -> Check:
+    """Data were prepared and the network was trained by one split."""
+    lock, model = carried.lock, carried.version.model
+    made = lock.output("split", SPLIT)
+    used = {lock.input(f"{stage}@{model}", SPLIT) for stage in ("prepare", "train")}
+    return Check(
+        f"{carried.name}: split of the training",
+        bool(made) and used == {made},
+        _short(" ".join(sorted(used))) or "nothing",
+        _short(made) or "a recorded hash",
+    )
+
+
+def _validation(carried: Carried, project: Path) -> Check:
+    """The report must have passed, be the one recorded, and be of the table of the very data."""
+    lock, model = carried.lock, carried.version.model
+    name = f"{carried.name}: data validation"
+    path = project / "build" / "validation" / "report.json"
+    if not path.exists():
+        return Check(name, False, "no build/validation/report.json", "`dvc repro validate`")
+    wrong = [
+        what
+        for what, holds in {
+            "it failed": read_json(path)["ok"] is True,
+            "it is not the report of the training": sha256_file(path)
+            == carried.version.tags.get("validation_sha256"),
+            "its table is of other data": all(
+                lock.input("describe", data) == lock.input(f"prepare@{model}", data) != "" for data in DATA
+            ),
+            "it is of another table": lock.input("validate", "build/cases.csv")
+            == lock.output("describe", "build/cases.csv")
+            != "",
+            "the split is of another report": lock.input("split", "build/validation")
+            == lock.output("validate", "build/validation")
+            != "",
+        }.items()
+        if not holds
+    ]
+    return Check(name, not wrong, "; ".join(wrong) or "passed", "passed for this data")
+
+
+def _lock(client: MlflowClient, project: Path, version: Version, to: Path) -> Lock:
+    """The lock that the version carries; one rebuilt from the log may only find it as the project's."""
+    try:
+        versions.download(client, version, LOCK, to)
+    except LedgerError:
+        present = read_lock(project)
+        same = present.sha256(f"train@{version.model}") == version.tags.get("dvc_lock_sha256")
+        return present if same else Lock({})
+    return read_lock(to)
+
+
+def _split(project: Path, lock: Lock) -> Split | None:
+    """The split by its hash: that of ``build/``, or the one that DVC's cache or remote holds."""
+    wanted = lock.output("split", SPLIT)
+    if not wanted:
+        return None
+    if dvc_md5(project / SPLIT) == wanted:
+        return read_split(project / SPLIT)
+    path = fetch_file(project, wanted)
+    if path is None:
+        logger.warning("DVC does not hold %s of the md5 %s", SPLIT, wanted)
+        return None
+    return read_split(path)

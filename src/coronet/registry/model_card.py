@@ -1,0 +1,147 @@
+"""Model cards, written from facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from coronet.config.floors import NETWORK_FLOORS
+from coronet.networks.quality import network_figures
+from coronet.report.notices import missed_floors
+
+LEARNS = {
+    "heart": "the heart in a chest CT without contrast agent",
+    "calcium": "coronary calcium in and beside a heart whose mask is known",
+}
+NOT_A_DEVICE = (
+    "**Not a medical device.** Not to be used to diagnose, to treat, or to decide about any person."
+)
+PHANTOM = (
+    "**Learned from synthetic phantoms.** The figures below show that the machinery works; they say nothing "
+    "about patients."
+)
+
+
+def model_card(
+    model: str,
+    description: Mapping[str, Any],
+    *,
+    metrics: Mapping[str, Any] | None,
+    tags: Mapping[str, str],
+    changed: tuple[str, ...] = (),
+) -> str:
+    """The card of a ``heart`` or ``calcium`` version.
+
+    Args:
+        model: which.
+        description: ``model.json``.
+        metrics: ``metrics.json`` of the evaluation, or None where there is none.
+        tags: lineage.
+        changed: files that differed from the commit.
+    """
+    cases = description["cases"]
+    params = description["params"]
+    sources = ", ".join(f"{count} × {source}" for source, count in sorted(cases.items())) or "not recorded"
+    lines = [f"# {model}", "", NOT_A_DEVICE, ""]
+    lines += [statement(cases), ""]
+    lines += [
+        "## Intended use",
+        f"Research: to find {LEARNS[model]}, as one step towards an Agatston score in Coronet. Input are "
+        f"Hounsfield units on a grid of {_sizes(params['input']['spacing_mm'])} mm, shape (n, 1, x, y, z) in "
+        "RAS+; output are probabilities on the same grid.",
+        "",
+        "## Network",
+        f"`{params['network']['encoder']}` encoder, channels {params['network']['channels']}, "
+        f"{params['network']['activation']}, window {_sizes(params['input']['shape'])} voxels; a voxel "
+        f"belongs to the mask from a probability of {params['threshold']:g}.",
+        "",
+        "## Data",
+        f"Training cases: {sources}. Patients of the test part were not opened before evaluation.",
+        *[f"- `{key}`: `{tags[key]}`" for key in ("data_ct_md5", "data_masks_md5") if key in tags],
+        "",
+        "## Figures",
+        *_figures(model, metrics),
+        "",
+        "## Limits",
+        "- Scans with contrast agent, gated or not, other tube voltages than 120 kV and slices thicker than "
+        "those it learned from were not tested.",
+        "- A false voxel costs little in Dice and much in a score; look at the masks.",
+        *(["- Phantoms lack stents, valves, pacemakers and motion."] if cases.get("phantom") else []),
+        *(["- Few test cases: every figure has a wide interval."] if _count(metrics) < 30 else []),
+        "",
+        "## Origin",
+        *[f"- `{key}`: `{value}`" for key, value in sorted(tags.items()) if "." not in key],
+    ]
+    if changed:
+        names = ", ".join(f"`{name}`" for name in changed)
+        lines += ["", f"**Registered from code that was not committed**: {names}; see `uncommitted.patch`."]
+    lines += ["", "## Licence", "Code and weights: Apache-2.0. The data have licences of their own.", ""]
+    return "\n".join(lines)
+
+
+def pair_card(numbers: Mapping[str, int], *, tags: Mapping[str, str], cases: Mapping[str, int]) -> str:
+    """The card of a ``coronet`` version: a heart and a calcium network that score a scan together."""
+    parts = [f"- {name}: version {number}" for name, number in sorted(numbers.items())]
+    origin = [f"- `{key}`: `{value}`" for key, value in sorted(tags.items())]
+    return "\n".join(
+        [
+            *("# coronet", "", NOT_A_DEVICE, "", statement(cases), ""),
+            "## Intended use",
+            "Research: takes the path of a chest CT without contrast agent and gives its Agatston score with "
+            "lesions, intervals and what to beware of (`score_json`, see docs/scoring.md). It reads any path "
+            "that it is given, so serve it on the loopback address only.",
+            *("", "## Networks", *parts, "", "Their own cards tell their figures and limits."),
+            *("", "## Origin", *origin),
+            *("", "## Licence", "Code and weights: Apache-2.0. The data have licences of their own.", ""),
+        ]
+    )
+
+
+def statement(cases: Mapping[str, int]) -> str:
+    """What the training data mean for whoever reads the figures."""
+    if cases.get("phantom"):
+        real = sum(count for source, count in cases.items() if source != "phantom")
+        return PHANTOM if not real else f"{PHANTOM} {real} of its cases were real scans."
+    if not sum(cases.values()):
+        return "It is not recorded what this network learned from."
+    return "Learned from real scans; no figure below is a promise for other scanners or patients."
+
+
+def _figures(model: str, metrics: Mapping[str, Any] | None) -> list[str]:
+    if metrics is None:
+        return ["Not evaluated yet."]
+    found = [f"{metrics['cases']} {metrics.get('part', 'test')} cases."]
+    if model == "heart":
+        rows = {"Dice": metrics["dice"], "IoU": metrics["iou"]}
+    else:
+        # a case's own F1 is its Dice; the F1 that the gate judges is that of all voxels
+        rows = {"Dice": metrics["f1"], "IoU": metrics["iou"]}
+        pooled, lesions = metrics["pooled"], metrics["lesions"]
+        found.append(f"F1 of all voxels: {_number(pooled['f1'])}; IoU: {_number(pooled['iou'])}.")
+        found.append(
+            f"Lesions found: {lesions['found']} of {lesions['true']}; false: {lesions['false']} "
+            f"({_number(lesions['false_per_scan'])} a scan)."
+        )
+        free = metrics["calcium_free"]
+        found.append(
+            f"Cases without calcium answered by an empty mask: {free['answered_empty']} of {free['cases']}."
+        )
+    if missed := missed_floors(NETWORK_FLOORS[model], network_figures(model, metrics)):
+        found = [f"**Below the default floors of the gate**: {', '.join(missed)}.", "", *found]
+    found += ["", "| per case | mean | median | lowest | cases |", "|---|---|---|---|---|"]
+    for name, row in rows.items():
+        cells = " | ".join(_number(row[key]) for key in ("mean", "median", "lowest"))
+        found.append(f"| {name} | {cells} | {row['cases']} |")
+    return found
+
+
+def _count(metrics: Mapping[str, Any] | None) -> int:
+    return int(metrics["cases"]) if metrics else 0
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _sizes(values: Any) -> str:
+    return " × ".join(f"{value:g}" for value in values)

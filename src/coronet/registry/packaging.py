@@ -1,0 +1,161 @@
+"""A version's folder: what MLflow loads without a pickle, and everything that tells where it comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+import coronet
+from coronet.files import sha256_file, write_bytes, write_json, write_text
+from coronet.networks.quality import QUALITY, ModelQuality
+from coronet.registry.reference_output import GOLDEN, golden_facts, golden_volume
+
+CARD, PATCH = "model-card.md", "uncommitted.patch"
+HERE = Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Papers:
+    """What lies beside the weights.
+
+    Attributes:
+        card: Markdown.
+        lock: ``dvc.lock`` as it was; empty where there was none.
+        params: ``params.yaml`` as it was.
+        patch: what differed from the commit; empty where nothing did.
+        quality: what was reached on test scans, and the gate's verdict.
+    """
+
+    card: str
+    lock: bytes = b""
+    params: bytes = b""
+    patch: str = ""
+    quality: ModelQuality = dataclasses.field(default_factory=ModelQuality)
+
+
+def build_network_folder(fit: Path, out: Path, *, papers: Papers) -> Path:
+    """Write the folder of a ``heart`` or ``calcium`` version.
+
+    Args:
+        fit: holds ``weights.safetensors`` and ``model.json``.
+        out: a folder that does not yet exist.
+        papers: what lies beside the weights.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    from coronet.networks.factory import WEIGHTS, load_model, network_stride
+
+    params = load_model(fit).params
+    side = network_stride(params.network)
+    example = golden_volume((2 * side,) * 3)[None, None]
+    # written by hand, since a signature of the arrays themselves would fix the number of scans and voxels
+    shape = (-1, 1, -1, -1, -1)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("float32"), shape)]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), shape)]),
+    )
+    with tempfile.TemporaryDirectory() as staging:
+        copy_model(fit, Path(staging) / "fit")
+        weights = sha256_file(fit / WEIGHTS)
+        write_json(Path(staging) / "fit" / QUALITY, papers.quality.to_json(weights))
+        _save(out, HERE / "network_model.py", {"fit": Path(staging) / "fit"}, signature, example)
+    write_json(out / GOLDEN, golden_facts(fit))
+    _write_papers(out, papers)
+    return out
+
+
+def build_pair_folder(heart: Path, calcium: Path, out: Path, *, papers: Papers, example: str) -> Path:
+    """Write the folder of a ``coronet`` version.
+
+    Args:
+        heart: holds the heart network.
+        calcium: holds the calcium network.
+        out: a folder that does not yet exist.
+        papers: what lies beside the weights.
+        example: a path that shows what an input looks like; it is not opened.
+    """
+    import pandas
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    signature = ModelSignature(
+        inputs=Schema([ColSpec("string", "scan")]),
+        outputs=Schema(
+            [ColSpec("double", "agatston"), ColSpec("string", "statement"), ColSpec("string", "score_json")]
+        ),
+    )
+    with tempfile.TemporaryDirectory() as staging:
+        folders = {"heart": Path(staging) / "heart", "calcium": Path(staging) / "calcium"}
+        copy_model(heart, folders["heart"])
+        copy_model(calcium, folders["calcium"])
+        frame = pandas.DataFrame({"scan": [example]})
+        _save(out, HERE / "scan_model.py", folders, signature, frame)
+    _write_papers(out, papers)
+    return out
+
+
+def copy_model(fit: Path, out: Path) -> None:
+    """Copy weights, specification and what is known of their quality, and nothing else."""
+    from coronet.networks.factory import SPEC, WEIGHTS
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, SPEC, QUALITY):
+        # older versions carry no quality
+        if name != QUALITY or (fit / name).exists():
+            shutil.copyfile(fit / name, out / name)
+
+
+def requirements() -> list[str]:
+    """Every direct dependency of the project at the version that is installed here."""
+    pinned = []
+    for line in importlib.metadata.requires("coronet") or ():
+        if "extra ==" in line:
+            continue
+        name = re.match(r"[A-Za-z0-9._-]+", line).group()
+        # a local part such as +cpu names a build that other machines do not find
+        pinned.append(f"{name}=={importlib.metadata.version(name).partition('+')[0]}")
+    return sorted(pinned)
+
+
+def _save(out: Path, script: Path, artifacts: Mapping[str, Path], signature: object, example: object) -> None:
+    import mlflow.pyfunc
+
+    mlflow.pyfunc.save_model(
+        str(out),
+        python_model=str(script),
+        artifacts={name: str(path) for name, path in artifacts.items()},
+        code_paths=[str(Path(coronet.__file__).parent)],
+        signature=signature,
+        input_example=example,
+        pip_requirements=requirements(),
+    )
+    _forget_places(out / "MLmodel", script.name)
+
+
+def _forget_places(path: Path, script: str) -> None:
+    """Take out of ``MLmodel`` where things lay on this machine; loading reads the names alone."""
+    import yaml
+
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    flavour = content["flavors"]["python_function"]
+    flavour["model_code_path"] = script
+    for artifact in flavour["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    write_text(path, yaml.safe_dump(content, sort_keys=True))
+
+
+def _write_papers(out: Path, papers: Papers) -> None:
+    write_text(out / CARD, papers.card)
+    for name, content in (("dvc.lock", papers.lock), ("params.yaml", papers.params)):
+        if content:
+            write_bytes(out / name, content)
+    if papers.patch:
+        write_bytes(out / PATCH, papers.patch.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,81 @@
+"""The patients on whom versions are compared: test patients from whom none of them learned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from coronet.dataset.split import Split
+from coronet.errors import PromotionError
+from coronet.registry.lineage_checks import Carried
+
+
+def pick_split(candidate: Carried, champion: Carried | None, companion: Carried, *, shared: bool) -> Split:
+    """The split on whose test patients everything is measured.
+
+    Args:
+        candidate: its split is the one that counts.
+        champion: must have been tested on the same cases.
+        companion: runs with both.
+        shared: take those who test in all their splits, where these differ.
+
+    Raises:
+        PromotionError: candidate and champion have other test patients, or there is none in common; or a
+            split is not known any more.
+    """
+    split = split_of(candidate)
+    tested = set(split.cases("test"))
+    if shared:
+        for side in (champion, companion):
+            tested &= set(split_of(side).cases("test")) if side else tested
+        if not tested:
+            raise PromotionError(
+                f"No scan tests in the split of {candidate.name} and in those it is compared and run with; "
+                "train them on today's split and register them."
+            )
+        kept = [member for member in split.members if member.part != "test" or member.case in tested]
+        return dataclasses.replace(split, members=tuple(kept))
+    old = tested if champion is None else set(split_of(champion).cases("test"))
+    if old != tested:
+        raise PromotionError(
+            f"{candidate.name} and {champion.name} have other test patients: {len(old & tested)} scans test "
+            f"in both, {len(tested - old)} only in the first, {len(old - tested)} only in the second. Train "
+            "the champion's parameters on today's split, or set gate.test_patients to shared."
+        )
+    return split
+
+
+def check_apart(sides: Iterable[Carried], split: Split) -> None:
+    """Refuse test patients that anything learned from.
+
+    Args:
+        sides: all that are run on the test patients.
+        split: tells the test patients.
+
+    Raises:
+        PromotionError: names the version and a case.
+    """
+    for side in sides:
+        own = split_of(side)
+        learned = {*own.patients("train"), *own.patients("tune")}
+        met = [item.case for item in split.members if item.part == "test" and item.patient in learned]
+        if met:
+            raise PromotionError(
+                f"{side.name} learned from patients who test ({len(met)} scans, such as {met[0]}); it cannot "
+                f"be measured on them; train on today's split (`dvc repro train@{side.version.model}`) and "
+                "register that, or set gate.test_patients to shared."
+            )
+
+
+def split_of(side: Carried) -> Split:
+    """The split that a version was trained with.
+
+    Raises:
+        PromotionError: nobody holds it any more.
+    """
+    if side.split is None:
+        raise PromotionError(
+            f"{side.name}: DVC no longer holds the split it was trained with, so nobody knows whom it "
+            "learned from; `dvc pull` may bring it."
+        )
+    return side.split

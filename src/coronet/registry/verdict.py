@@ -1,0 +1,261 @@
+"""The gate's answer, what it rests on, and how both are told: as a table, as JSON and as a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from coronet.config import GateParams
+from coronet.config.floors import WORDS as FIGURES
+from coronet.config.floors import Floor, counted
+from coronet.evaluation.paired_tests import ALIKE, BETTER, NOT_WORSE, OPEN, WORSE, Comparison
+from coronet.fingerprint import canonical
+from coronet.networks.quality import GateVerdict
+from coronet.registry.candidate_evaluation import Evidence
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PROMOTE, REJECT, UNDECIDED = "PROMOTE", "REJECT", "INSUFFICIENT EVIDENCE"
+WORDS = FIGURES | {"score": "error of log(1 + score)"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One thing that must hold; ``ok`` is None where it cannot be known."""
+
+    name: str
+    ok: bool | None
+    found: str
+    wanted: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the gate says of a version.
+
+    Attributes:
+        answer: `PROMOTE`, `REJECT` or `UNDECIDED`.
+        reasons: sentences that the answer rests on.
+        model: ``heart`` or ``calcium``.
+        version: number of the version that is judged.
+        champion: number of the champion it is compared with; None where there is none.
+        companion: version of the other model with which the whole path was run, such as
+            ``calcium/2 (champion)``; empty where nothing was run.
+        patients: how many test patients there are.
+        test_sha256: of their cases' names.
+        trial: which one it is of the versions tried on these patients, from 1.
+        checks: lineage and floors, in the order they were asked.
+        comparisons: with the champion; the first decides, the others guard.
+        challenger: what was measured; None where a check of the lineage failed before.
+        not_asked: default floors that ``params.yaml`` switches off.
+        lowered: default floors of which ``params.yaml`` asks for less.
+    """
+
+    answer: str
+    reasons: tuple[str, ...]
+    model: str
+    version: int
+    champion: int | None
+    companion: str
+    patients: int
+    test_sha256: str
+    trial: int
+    checks: tuple[Check, ...]
+    comparisons: tuple[Comparison, ...]
+    challenger: Evidence | None
+    not_asked: tuple[Floor, ...] = ()
+    lowered: tuple[Floor, ...] = ()
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the answer is `PROMOTE`."""
+        return self.answer == PROMOTE
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, patient by patient."""
+        return canonical(self)
+
+    def summary(self) -> dict[str, Any]:
+        """Its figures without the single patients, short enough for a line of the log."""
+        short = ("name", "finding", "mean", "median", "low", "high", "p", "margin", "level")
+        return canonical(
+            {
+                "answer": self.answer,
+                "reasons": self.reasons,
+                "compared_with": self.champion or 0,
+                "companion": self.companion,
+                "patients": self.patients,
+                "test_sha256": self.test_sha256,
+                "trial": self.trial,
+                "failed": [check.name for check in self.checks if check.ok is False],
+                "unknown": [check.name for check in self.checks if check.ok is None],
+                "not_asked": [floor.name for floor in self.not_asked],
+                "lowered": [floor.name for floor in self.lowered],
+                "figures": dict(self.challenger.figures) if self.challenger else {},
+                "comparisons": [
+                    {key: getattr(item, key) for key in short} | {"pairs": len(item.patients)}
+                    for item in self.comparisons
+                ],
+            }
+        )
+
+    def tables(self) -> tuple[Table, ...]:
+        """For a terminal: what must hold, then the comparison where there is one."""
+        from rich.table import Table
+
+        title = f"{self.model}/{self.version}: {self.headline}"
+        checks = Table("check", "", "found", "wanted", title=title, title_justify="left")
+        for check in self.checks:
+            mark = {True: "ok", False: "FAILED", None: "unknown"}[check.ok]
+            checks.add_row(check.name, mark, check.found, check.wanted)
+        for floor in self.not_asked:
+            found = _figure(self.challenger.figures.get(floor.name) if self.challenger else None)
+            checks.add_row(WORDS[floor.name], "not asked", found, f"default: {floor.text}")
+        if not self.comparisons:
+            return (checks,)
+        pairs = Table(
+            *("compared by patient", "patients", "gain", "interval", "p", "margin", "finding"),
+            title=f"against {self.model}/{self.champion}; above zero is a gain",
+            title_justify="left",
+        )
+        for item in self.comparisons:
+            ends = "–" if item.low is None else f"{item.low:+.4g} … {item.high:+.4g}"
+            pairs.add_row(
+                WORDS[item.name],
+                str(len(item.patients)),
+                f"{item.mean:+.4g}",
+                ends,
+                f"{item.p:.3g}",
+                f"{item.margin:g}",
+                item.finding,
+            )
+        return checks, pairs
+
+    @property
+    def headline(self) -> str:
+        """The answer, and how many default floors it was spared: ``PROMOTE, 5 floors were not asked``."""
+        spared = [f"{counted(len(self.not_asked))} not asked"] if self.not_asked else []
+        spared += [f"{counted(len(self.lowered))} asked for less"] if self.lowered else []
+        return ", ".join([self.answer, *spared])
+
+    @property
+    def gate_verdict(self) -> GateVerdict:
+        """What a version carries of it."""
+        return GateVerdict(
+            answer=self.answer,
+            reasons=self.reasons,
+            patients=self.patients,
+            not_asked=tuple(floor.name for floor in self.not_asked),
+            lowered=tuple(floor.name for floor in self.lowered),
+        )
+
+    def text(self) -> str:
+        """The tables and the reasons as plain text."""
+        import io
+
+        from rich.console import Console
+
+        stream = io.StringIO()
+        console = Console(file=stream, width=110)
+        for table in self.tables():
+            console.print(table)
+        for reason in self.reasons:
+            console.print(reason, markup=False, highlight=False)
+        return stream.getvalue()
+
+
+def decide(
+    checks: Sequence[Check], comparisons: Sequence[Comparison], params: GateParams
+) -> tuple[str, tuple[str, ...]]:
+    """The answer, and the sentences it rests on.
+
+    A failed check or a guard that is shown to be worse by more than its margin rejects. What cannot be known
+    cannot promote. Where there is a champion the first comparison decides; every step must hold for
+    PROMOTE, so that no level is divided among them.
+
+    Args:
+        checks: lineage and floors.
+        comparisons: the one that decides, then those that guard; empty for a first champion.
+        params: what is demanded.
+    """
+    failed = [f"{check.name}: {check.found}, wanted {check.wanted}." for check in checks if check.ok is False]
+    unknown = [
+        f"{check.name}: {check.found}, wanted {check.wanted}; so nothing is known."
+        for check in checks
+        if check.ok is None
+    ]
+    for guard in comparisons[1:]:
+        if guard.finding == WORSE and -guard.mean > guard.margin:
+            failed.append(_sentence(guard))
+    decisive = comparisons[0] if comparisons else None
+    if decisive and decisive.finding == WORSE:
+        failed.append(_sentence(decisive))
+    if decisive and decisive.finding == ALIKE and params.demand == "better":
+        failed.append(_sentence(decisive))
+    if failed:
+        return REJECT, tuple(failed)
+    wanted = (BETTER,) if params.demand == "better" else (BETTER, ALIKE, NOT_WORSE)
+    if decisive and decisive.finding not in wanted:
+        return UNDECIDED, (_sentence(decisive), _needed(decisive, params.demand), *unknown)
+    if unknown:
+        return UNDECIDED, tuple(unknown)
+    return PROMOTE, (_sentence(decisive) if decisive else "All that is asked of a first champion holds.",)
+
+
+def floor_sentences(
+    not_asked: Sequence[Floor], lowered: Sequence[Floor], figures: Mapping[str, float | None]
+) -> tuple[str, ...]:
+    """What ``params.yaml`` spares a version; nothing where it asks for all default floors.
+
+    Args:
+        not_asked: default floors that are switched off.
+        lowered: default floors of which less is asked.
+        figures: what was measured, by name of the floor.
+    """
+
+    def listed(floors: Sequence[Floor]) -> str:
+        return ", ".join(
+            f"{WORDS[floor.name]} {_figure(figures.get(floor.name))} (default {floor.text})"
+            for floor in floors
+        )
+
+    found = []
+    if not_asked:
+        found.append(f"{counted(len(not_asked))} not asked: {listed(not_asked)}.")
+    if lowered:
+        found.append(f"{counted(len(lowered))} asked for less than the default: {listed(lowered)}.")
+    return tuple(found)
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"
+
+
+def _sentence(item: Comparison) -> str:
+    meaning = {
+        BETTER: "the challenger is better",
+        WORSE: "the challenger is worse",
+        ALIKE: f"the two are alike: neither a loss nor a gain of {item.margin:g} is left",
+        NOT_WORSE: f"no loss of {item.margin:g} is left, but a gain is not shown either",
+        OPEN: "nothing is shown",
+    }[item.finding]
+    ends = "" if item.low is None else f" ({1 - item.level:.0%} interval {item.low:+.4g} … {item.high:+.4g})"
+    return (
+        f"{WORDS[item.name]} of {len(item.patients)} patients, mean gain {item.mean:+.4g}{ends}, "
+        f"p = {item.p:.3g}: {meaning}."
+    )
+
+
+def _needed(item: Comparison, demand: str) -> str:
+    pairs = len(item.patients)
+    if item.smallest_p > item.level:
+        return (
+            f"{pairs} patients cannot give a p below {item.smallest_p:g}; it takes at least "
+            f"{item.least_patients} in the test part to show anything at {item.level:g}."
+        )
+    if demand != "better" or item.wanted_patients is None:
+        return "More test patients would tell; what is seen does not say how many."
+    wanted = max(item.wanted_patients, pairs + 1)
+    return f"If the gain seen here is the true one, about {wanted} test patients would show it."

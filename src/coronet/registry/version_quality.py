@@ -1,0 +1,130 @@
+"""How good a version is, where the registry keeps it, and how it comes to a score."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coronet.errors import InputError, LedgerError
+from coronet.files import write_json
+from coronet.networks.factory import LoadedModel, load_model
+from coronet.networks.quality import QUALITY, GateVerdict, ModelQuality, gate_verdict, read_quality
+from coronet.registry import promotion_log, versions
+from coronet.registry.promotion_log import PROMOTED, REJECTED, UNDECIDED
+from coronet.registry.verdict import Verdict
+from coronet.registry.versions import LOST, PACKAGE, PAIR, Version
+
+if TYPE_CHECKING:
+    import torch
+    from mlflow import MlflowClient
+
+logger = logging.getLogger("coronet")
+
+
+def load_scoring_model(
+    where: str, *, part: str, project: Path = Path(), device: torch.device | None = None
+) -> LoadedModel:
+    """A network to score with, and all that is known of how good it is.
+
+    Args:
+        where: a folder, or the URI of a registered version; see `coronet.registry.versions.resolve`.
+        part: ``heart`` or ``calcium``.
+        project: the folder of ``mlruns``, for a URI.
+        device: where the network shall lie.
+
+    Raises:
+        InputError: the URI is not understood, there is no such version, or the model is damaged.
+        StageError: the folder holds no model.
+        LedgerError: MLflow is away, or the bytes are lost.
+    """
+    folder = versions.resolve(where, project, part=part)
+    model = load_model(folder, device=device)
+    if model.quality.gate is not None:
+        return model
+    # A training in build/ may have been registered and judged: its project's log knows it by the weights.
+    homes = (Path(project), *folder.resolve().parents[2:3])
+    found = next(filter(None, (logged_verdict(home, part, model.sha256) for home in homes)), None)
+    return dataclasses.replace(model, quality=dataclasses.replace(model.quality, gate=found))
+
+
+def logged_verdict(project: Path, model: str, weights_sha256: str) -> GateVerdict | None:
+    """The last verdict about these weights in a project's promotion log; None where there is none."""
+    try:
+        entries = promotion_log.read(project)
+    except InputError as error:
+        logger.warning("%s So what the gate said of these networks is not known.", error)
+        return None
+    for entry in reversed(entries):
+        verdict = entry.details.get("verdict")
+        same = (entry.model, entry.details.get("weights_sha256")) == (model, weights_sha256)
+        if verdict and same and entry.kind in (PROMOTED, REJECTED, UNDECIDED):
+            return gate_verdict(
+                answer=verdict["answer"],
+                reasons=verdict["reasons"],
+                patients=verdict["patients"],
+                not_asked=verdict.get("not_asked"),
+                lowered=verdict.get("lowered"),
+            )
+    return None
+
+
+def record_verdict(client: MlflowClient, version: Version, verdict: Verdict) -> None:
+    """Write what the gate measured and said beside a version's weights, in each package that has them.
+
+    Args:
+        client: of the ledger, held.
+        version: that was judged.
+        verdict: of the gate.
+    """
+    measured, before = verdict.challenger, _carried(client, version)
+    quality = ModelQuality(
+        evaluation=(measured and measured.evaluation) or before.evaluation,
+        scores=(measured and measured.scores) or before.scores,
+        gate=verdict.gate_verdict,
+    )
+    _write(client, version, quality)
+
+
+def record_evaluation(client: MlflowClient, version: Version, found: ModelQuality) -> None:
+    """Give a version the evaluation that was made after it was registered.
+
+    Args:
+        client: of the ledger, held.
+        version: that may lack it.
+        found: what is recorded now of its weights.
+    """
+    before = _carried(client, version)
+    quality = dataclasses.replace(
+        before, evaluation=before.evaluation or found.evaluation, scores=before.scores or found.scores
+    )
+    if quality != before:
+        _write(client, version, quality)
+
+
+def _carried(client: MlflowClient, version: Version) -> ModelQuality:
+    """What a version carries; nothing where it was registered without."""
+    with tempfile.TemporaryDirectory(prefix="coronet-quality-") as folder:
+        try:
+            found = versions.download(client, version, f"artifacts/fit/{QUALITY}", Path(folder))
+        except LedgerError:
+            return ModelQuality()
+        return read_quality(found.parent, version.model, version.weights_sha256)
+
+
+def _write(client: MlflowClient, version: Version, quality: ModelQuality) -> None:
+    """Write ``quality.json`` into a version's package and into those of the pairs that it is part of."""
+    with tempfile.TemporaryDirectory(prefix="coronet-quality-") as name:
+        path = Path(name) / QUALITY
+        write_json(path, quality.to_json(version.weights_sha256))
+        _upload(client, version, "fit", path)
+        for pair in versions.versions(client, PAIR):
+            if pair.tags.get(f"{version.model}_version") == str(version.number):
+                _upload(client, pair, version.model, path)
+
+
+def _upload(client: MlflowClient, version: Version, part: str, path: Path) -> None:
+    if version.tags.get(LOST) != "true":
+        client.log_artifact(version.run_id, str(path), f"{PACKAGE}/artifacts/{part}")

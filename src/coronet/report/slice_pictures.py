@@ -1,0 +1,227 @@
+"""Pictures of a scan as a radiologist looks at it, with outlines drawn over them.
+
+Axial slices are viewed from the feet and coronal projections from the front, so the patient's right is on
+the picture's left; sagittal projections are viewed from the patient's left, so the front is on the picture's
+left. The head is up. Pictures are measured in millimetres, whatever the voxels are: the grey image is
+resampled to square pixels, and outlines are vectors over it.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from coronet.dataset.mask_pieces import box_around
+from coronet.io.volume import Volume
+
+MEDIASTINUM = (-160.0, 240.0)
+"""Window 400, level 40, in HU."""
+PROJECTION = (-100.0, 700.0)
+"""A wider window, so that calcium in a maximum projection is not lost in bone."""
+PIXEL_MM = 0.55
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """One closed region of one kind, such as ``heart``; ``path`` is SVG path data in mm of its picture."""
+
+    kind: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """A short text at a place in a picture, in mm from its upper left corner."""
+
+    text: str
+    x_mm: float
+    y_mm: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A grey image and what is drawn over it.
+
+    Attributes:
+        title: what is seen, such as ``axial, slice 62``.
+        width_mm: horizontal extent.
+        height_mm: vertical extent.
+        image: data URI of a JPEG that fills the picture.
+        outlines: regions, drawn in this order.
+        marks: texts, drawn last.
+        sides: letters at the left and the right edge.
+    """
+
+    title: str
+    width_mm: float
+    height_mm: float
+    image: str
+    outlines: tuple[Outline, ...]
+    marks: tuple[Mark, ...]
+    sides: tuple[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """How an RAS+ array lies on the screen: the axis one looks through and the two that are seen.
+
+    In each of the three views both seen axes end at the picture's upper left corner.
+    """
+
+    name: str
+    through: int
+    across: int
+    down: int
+    sides: tuple[str, str]
+
+    def rows(self, plane: np.ndarray) -> np.ndarray:
+        """Turn a plane indexed by (across, down) into rows from above, each from the left."""
+        return plane.T[::-1, ::-1]
+
+
+AXIAL = View("axial", through=2, across=0, down=1, sides=("R", "L"))
+CORONAL = View("coronal", through=1, across=0, down=2, sides=("R", "L"))
+SAGITTAL = View("sagittal", through=0, across=1, down=2, sides=("A", "P"))
+
+
+def axial(
+    ct: Volume,
+    index: int,
+    *,
+    masks: Mapping[str, np.ndarray],
+    box: Box | None = None,
+    marks: Sequence[tuple[str, tuple[float, float, float]]] = (),
+) -> Picture:
+    """One axial slice in the mediastinal window.
+
+    Args:
+        ct: the scan, in HU.
+        index: slice, counted from the feet.
+        masks: boolean arrays on the scan's grid by kind; outlined in this order.
+        box: the part to show; all by default.
+        marks: texts with voxel coordinates (x, y, z).
+    """
+    box = box or whole(ct.shape)
+    plane = ct.array[box[0], box[1], index]
+    cuts = {kind: mask[box[0], box[1], index] for kind, mask in masks.items()}
+    title = f"axial, slice {index + 1}"
+    return _picture(AXIAL, plane, cuts, ct=ct, box=box, window=MEDIASTINUM, title=title, marks=marks)
+
+
+def projection(ct: Volume, view: View, *, masks: Mapping[str, np.ndarray], slab: Box, box: Box) -> Picture:
+    """Maximum projection of the slab along the line of sight.
+
+    Args:
+        ct: the scan, in HU.
+        view: ``CORONAL`` or ``SAGITTAL``.
+        masks: boolean arrays on the scan's grid by kind; their shadows are outlined in this order.
+        slab: what is projected along the line of sight; its other two axes are ignored.
+        box: the part to show across the line of sight.
+    """
+    seen = tuple(slab[axis] if axis == view.through else box[axis] for axis in range(3))
+    plane = ct.array[seen].max(axis=view.through)
+    cuts = {kind: mask[seen].any(axis=view.through) for kind, mask in masks.items()}
+    depth = (seen[view.through].stop - seen[view.through].start) * ct.spacing_mm[view.through]
+    title = f"{view.name}, maximum over {depth:.0f} mm"
+    return _picture(view, plane, cuts, ct=ct, box=seen, window=PROJECTION, title=title, marks=())
+
+
+def whole(shape: Sequence[int]) -> Box:
+    """The box of a whole array."""
+    return tuple(slice(0, size) for size in shape)
+
+
+def box_with_margin(mask: np.ndarray, spacing_mm: Sequence[float], *, margin_mm: float) -> Box:
+    """The mask's bounding box, widened by ``margin_mm`` within the array; all of it where it is empty."""
+    if not mask.any():
+        return whole(mask.shape)
+    margins = [round(margin_mm / spacing) for spacing in spacing_mm]
+    return tuple(
+        slice(max(0, side.start - margin), min(size, side.stop + margin))
+        for side, margin, size in zip(box_around(mask), margins, mask.shape, strict=True)
+    )
+
+
+def telling_slices(weight: np.ndarray, heart: np.ndarray, *, count: int, apart: int) -> tuple[int, ...]:
+    """Axial slices worth looking at, from the feet up.
+
+    Args:
+        weight: one number per slice, zero where there is nothing to see; the heaviest come first.
+        heart: boolean mask; where too few slices have weight, levels spread over it fill up.
+        count: how many slices at most.
+        apart: least distance of two slices.
+    """
+    chosen: list[int] = []
+
+    def take(candidates: Sequence[int]) -> None:
+        for index in candidates:
+            if len(chosen) < count and all(abs(index - other) >= apart for other in chosen):
+                chosen.append(int(index))
+
+    order = np.argsort(-weight, kind="stable")
+    take([index for index in order if weight[index] > 0])
+    filled = np.flatnonzero(heart.any(axis=(0, 1)))
+    levels = filled if filled.size else np.arange(heart.shape[2])
+    take([levels[round((len(levels) - 1) * share)] for share in (0.6, 0.4, 0.8, 0.2)])
+    return tuple(sorted(chosen))
+
+
+def _picture(
+    view: View,
+    plane: np.ndarray,
+    cuts: Mapping[str, np.ndarray],
+    *,
+    ct: Volume,
+    box: Box,
+    window: tuple[float, float],
+    title: str,
+    marks: Sequence[tuple[str, tuple[float, float, float]]],
+) -> Picture:
+    across_mm, down_mm = ct.spacing_mm[view.across], ct.spacing_mm[view.down]
+    width, height = plane.shape[0] * across_mm, plane.shape[1] * down_mm
+    outlines = tuple(
+        Outline(kind, path)
+        for kind, cut in cuts.items()
+        if (path := _path(view.rows(cut), across_mm=across_mm, down_mm=down_mm))
+    )
+    placed = []
+    for text, voxel in marks:
+        x = (voxel[view.across] - box[view.across].start + 0.5) * across_mm
+        y = (voxel[view.down] - box[view.down].start + 0.5) * down_mm
+        placed.append(Mark(text, round(width - x, 2), round(height - y, 2)))
+    image = _jpeg(view.rows(plane), window, (width, height))
+    return Picture(title, round(width, 2), round(height, 2), image, outlines, tuple(placed), view.sides)
+
+
+def _jpeg(rows: np.ndarray, window: tuple[float, float], extent_mm: tuple[float, float]) -> str:
+    """Resample to square pixels before windowing, so that edges keep their HU; then pack as a data URI."""
+    from PIL import Image
+
+    size = tuple(max(1, round(extent / PIXEL_MM)) for extent in extent_mm)
+    coarse = Image.fromarray(np.ascontiguousarray(rows, dtype=np.float32))
+    fine = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC))
+    low, high = window
+    scaled = np.clip((fine - low) / (high - low), 0, 1) * 255
+    packed = io.BytesIO()
+    Image.fromarray(scaled.round().astype(np.uint8)).save(packed, "JPEG", quality=84, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
+
+
+def _path(rows: np.ndarray, *, across_mm: float, down_mm: float) -> str:
+    """SVG path along the border of a boolean image, in mm; empty where the image is empty."""
+    from skimage.measure import approximate_polygon, find_contours
+
+    if not rows.any():
+        return ""
+    padded = np.pad(rows.astype(np.float32), 1)
+    pieces = []
+    for contour in find_contours(padded, 0.5):
+        points = approximate_polygon((contour - 0.5) * (down_mm, across_mm), tolerance=0.12)
+        pieces.append("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in points[:-1]) + "Z")
+    return "".join(pieces)

@@ -1,0 +1,1 @@
+"""From masks to scores: protocols, Agatston and other scores, lesions, risk groups, uncertainty."""

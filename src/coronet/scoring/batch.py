@@ -1,0 +1,301 @@
+"""Scores of a folder of scans, three at a time; what cannot be scored is recorded with the reason.
+
+The results are one folder a scan, named by a keyed hash of its voxels, and ``scores.csv`` with one row a
+scan. Nothing in them names a file or a patient. Which file was which scan is in ``.sources.jsonl``, which its
+owner alone can read; by it a second run passes over what is done without opening it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import hmac
+import json
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from coronet.dataset.pseudonyms import content_digest, load_key
+from coronet.dataset.scan_folder import ANONYMOUS, Entry, Journal, Source, find_entries, find_sources
+from coronet.errors import CoronetError, InputError
+from coronet.files import exclusive, read_json, replacing_folder, write_json, write_text
+from coronet.io.reader import Scan
+from coronet.networks.factory import LoadedModel
+from coronet.process import sharing_cores
+from coronet.scoring.batch_table import BatchRow, row_of, to_csv
+from coronet.scoring.model_statement import ModelStatement, state_models
+from coronet.scoring.predicted_masks import origin_of
+from coronet.scoring.protocol import PROTOCOLS, Protocol
+from coronet.scoring.risk_groups import find_groups
+from coronet.scoring.score_scan import SCORE, ScanScore, score_scan, write_scan_score
+
+logger = logging.getLogger("coronet")
+
+TABLE, SETTINGS, SOURCES = "scores.csv", "settings.json", ".sources.jsonl"
+MOST_STARTS = 3
+"""Runs that one scan may end, by using up the memory for instance, before it is passed over."""
+LANES = 3
+"""Scans in memory at once: one is read or written while the networks of others run. More gain little."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """How the scans of a batch are scored; see `coronet.scoring.score_scan.score_scan`."""
+
+    heart_model: LoadedModel
+    calcium_model: LoadedModel
+    protocol: Protocol = PROTOCOLS["coronet"]
+    method: str = "agatston"
+    calibration_factor: float | None = None
+    force: bool = False
+
+    def __call__(self, scan: Scan) -> ScanScore:
+        """Score one scan."""
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return score_scan(scan, **options)
+
+    @property
+    def statement(self) -> ModelStatement:
+        """What the networks are worth, whatever the scan."""
+        return state_models({"heart": origin_of(self.heart_model), "calcium": origin_of(self.calcium_model)})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a score depends on, beside its scan."""
+        return {
+            "heart_sha256": self.heart_model.sha256,
+            "calcium_sha256": self.calcium_model.sha256,
+            "protocol": self.protocol.name,
+            "method": self.method,
+            "calibration_factor": self.calibration_factor,
+            "force": self.force,
+        }
+
+    @property
+    def key(self) -> str:
+        """Ten digits that differ where the settings do."""
+        text = json.dumps(self.settings, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchResult:
+    """Scores of a folder.
+
+    Attributes:
+        statement: what the networks are worth, to be read before the scores.
+        rows: one a scan, sorted by name.
+        scored_now: how many scans were scored by this run.
+    """
+
+    statement: ModelStatement
+    rows: tuple[BatchRow, ...]
+    scored_now: int
+
+    @property
+    def refused(self) -> tuple[BatchRow, ...]:
+        """Rows without a score."""
+        return tuple(row for row in self.rows if row.reason)
+
+    @property
+    def learned_from(self) -> tuple[BatchRow, ...]:
+        """Rows of scans that a network had in its training."""
+        return tuple(row for row in self.rows if row.in_training)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "statement": self.statement.text,
+            "cautions": list(self.statement.cautions),
+            "learned_from": len(self.learned_from),
+            "scored_now": self.scored_now,
+            "rows": [dataclasses.asdict(row) for row in self.rows],
+        }
+
+
+def score_folder(
+    folder: Path,
+    out: Path,
+    *,
+    scorer: Scorer,
+    write: Callable[[Path, ScanScore], None] = write_scan_score,
+    groups: str = "paper",
+    again: bool = False,
+    quiet_s: float = 0.0,
+    lanes: int = LANES,
+    progress: Callable[[int, int], None] | None = None,
+) -> BatchResult:
+    """Score every scan of a folder.
+
+    Args:
+        folder: volume files and folders of DICOM series; see `coronet.dataset.scan_folder`.
+        out: results; made where it is absent, gone on with where it is not.
+        scorer: networks and rules. A folder of results belongs to one.
+        write: writes the files of a score, ``score.json`` among them, into a folder.
+        groups: preset of the risk groups in the table.
+        again: try those scans once more that could not be scored.
+        quiet_s: leave for a later run what was changed less than so many seconds ago; it may not be whole.
+        lanes: scans in memory at once. One that was begun when an earlier run was killed is alone in it.
+        progress: called with (files or sub-folders done, in all).
+
+    Raises:
+        InputError: nothing is in ``folder``, ``out`` lies in it, or ``out`` holds scores by another scorer.
+        Busy: another process writes to ``out``.
+    """
+    folder, out = Path(folder), Path(out)
+    preset = find_groups(groups).name
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{out} lies in the folder that is to be scored; choose another --out.")
+    entries = [item for item in find_entries(folder) if time.time() - item.changed >= quiet_s]
+    with exclusive(out / ".lock"):
+        _settle(out, scorer)
+        journal, key = Journal(out / SOURCES), load_key(out)
+        claims: dict[str, threading.Lock] = {}
+
+        def take(entry: Entry) -> int:
+            return _take(entry, out, journal, key, claims=claims, scorer=scorer, write=write, again=again)
+
+        try:
+            scored = 0
+            for done, count in enumerate(_in_lanes(take, entries, journal, lanes), 1):
+                scored += count
+                if progress:
+                    progress(done, len(entries))
+        finally:
+            # A run that is stopped leaves a table of what it has.
+            rows = _rows(out, entries, journal, preset)
+            write_text(out / TABLE, to_csv(rows))
+    return BatchResult(scorer.statement, rows, scored)
+
+
+def _settle(out: Path, scorer: Scorer) -> None:
+    """Bind ``out`` to its settings, and remove what a kill has left half-written."""
+    path = out / SETTINGS
+    if not path.exists():
+        write_json(path, scorer.settings)
+    elif (there := read_json(path)) != scorer.settings:
+        differing = ", ".join(key for key, value in scorer.settings.items() if there.get(key) != value)
+        raise InputError(f"{out} holds scores by other settings ({differing}); choose another --out.")
+    for part in out.glob(".part-*"):
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+def _in_lanes(
+    take: Callable[[Entry], int], entries: Sequence[Entry], journal: Journal, lanes: int
+) -> Iterator[int]:
+    """What ``take`` returns of each entry as they end, ``lanes`` of them at work at a time.
+
+    Entries that an earlier run was killed over come last and one by one, so that none is blamed for another.
+    """
+    suspects = [entry for entry in entries if any(known.starts for known in journal.records(entry).values())]
+    with sharing_cores(lanes), ThreadPoolExecutor(lanes) as pool:
+        try:
+            others = [pool.submit(take, entry) for entry in entries if entry not in suspects]
+            yield from (ended.result() for ended in as_completed(others))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    yield from map(take, suspects)
+
+
+def _take(
+    entry: Entry,
+    out: Path,
+    journal: Journal,
+    key: bytes,
+    *,
+    claims: dict[str, threading.Lock],
+    scorer: Scorer,
+    write: Callable[[Path, ScanScore], None],
+    again: bool,
+) -> int:
+    """Score the scans of an entry that are not done; returns how many were scored now."""
+
+    def done(label: str) -> bool:
+        known = journal.record(entry, label)
+        return bool(known.scan) and (not again if known.reason else (out / known.scan / SCORE).exists())
+
+    if journal.is_whole(entry) and all(map(done, journal.records(entry))):
+        return 0
+    scored = 0
+    for source in find_sources(entry):
+        if done(source.label):
+            continue
+        unread = f"unread-{_digest(f'{entry.name}/{source.label}', key)[:10]}"
+        if journal.record(entry, source.label).starts >= MOST_STARTS and not again:
+            reason = f"{MOST_STARTS} runs ended while it was scored, maybe for want of memory."
+            journal.end(entry, source.label, unread, reason=reason)
+            continue
+        journal.begin(entry, source.label)
+        try:
+            scan, reason, new = _score(
+                source, out, unread=unread, key=key, claims=claims, scorer=scorer, write=write
+            )
+        except BaseException:
+            # The disk is full, or somebody stops the run: nothing to blame the scan for.
+            journal.leave(entry, source.label)
+            raise
+        journal.end(entry, source.label, scan, reason=reason)
+        scored += new
+        if reason:
+            logger.warning("%s: %s", scan, reason)
+    journal.close(entry)
+    return scored
+
+
+def _score(
+    source: Source,
+    out: Path,
+    *,
+    unread: str,
+    key: bytes,
+    claims: dict[str, threading.Lock],
+    scorer: Scorer,
+    write: Callable[[Path, ScanScore], None],
+) -> tuple[str, str, bool]:
+    """Name of the scan, the reason where it has no score, and whether it was scored now."""
+    name = unread
+    with contextlib.ExitStack() as claimed:
+        try:
+            scan = source.read()
+            name = f"scan-{content_digest(scan.volume, key)[:10]}"
+            # The same scan may lie in the folder twice.
+            claimed.enter_context(claims.setdefault(name, threading.Lock()))
+            if (out / name / SCORE).exists():
+                return name, "", False
+            scored = scorer(scan)
+        except CoronetError as error:
+            return name, _without(str(error), source.names), False
+        except Exception as error:
+            # Files from anywhere can break any parser; the others must not wait for it. The text may hold a
+            # name.
+            return name, f"{type(error).__name__} while it was read or scored.", False
+        with replacing_folder(out / name) as part:
+            write(part, scored)
+    return name, "", True
+
+
+def _without(text: str, names: Sequence[str]) -> str:
+    for name in sorted(names, key=len, reverse=True):
+        text = text.replace(name, ANONYMOUS)
+    return text
+
+
+def _digest(text: str, key: bytes) -> str:
+    return hmac.new(key, b"source\0" + text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
+
+
+def _rows(out: Path, entries: Sequence[Entry], journal: Journal, preset: str) -> tuple[BatchRow, ...]:
+    found = {}
+    for entry in entries:
+        for known in journal.records(entry).values():
+            if known.reason:
+                found.setdefault(known.scan, BatchRow(known.scan, reason=known.reason))
+            elif (out / known.scan / SCORE).exists():
+                found[known.scan] = row_of(known.scan, read_json(out / known.scan / SCORE), preset)
+    return tuple(found[name] for name in sorted(found))

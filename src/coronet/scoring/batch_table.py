@@ -1,0 +1,92 @@
+"""The table of a batch: one row a scan."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from coronet.config import MODELS
+from coronet.scoring.model_statement import LEARNED
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchRow:
+    """One scan of a batch; figures are None where there is no score.
+
+    Attributes:
+        scan: ``scan-`` and ten digits of the keyed hash of its voxels, which names its folder of results;
+            where no voxels could be read, ``unread-`` and ten digits of the keyed hash of where it lies.
+        agatston: score.
+        volume_mm3: of calcium.
+        group: risk group.
+        low: the lowest score of its interval.
+        high: the highest.
+        flags: reasons to be careful, divided by spaces.
+        learned_from: which network had this scan in its training, such as ``heart=train calcium=tune``, and
+            ``heart=unknown`` where that is not recorded.
+        models: cautions about the networks themselves, of `coronet.scoring.model_statement`, divided by
+            spaces.
+        reason: why there is no score; it names no file.
+    """
+
+    scan: str
+    agatston: float | None = None
+    volume_mm3: float | None = None
+    group: str = ""
+    low: float | None = None
+    high: float | None = None
+    flags: str = ""
+    learned_from: str = ""
+    models: str = ""
+    reason: str = ""
+
+    @property
+    def in_training(self) -> bool:
+        """Whether a network had this scan among those it learned from or was chosen by."""
+        return "=train" in self.learned_from or "=tune" in self.learned_from
+
+    def line(self) -> str:
+        """One line for the terminal: the score with its interval and group, or why there is none."""
+        result = self.reason or f"{self.agatston:.1f} ({self.low:.1f} … {self.high:.1f}), group {self.group}"
+        learned = "; learned from this scan" if self.in_training else ""
+        return f"{self.scan}: {result}{learned}{f'; beware: {self.flags}' if self.flags else ''}"
+
+
+def row_of(scan: str, answer: Mapping[str, Any], preset: str) -> BatchRow:
+    """The row of a scan whose ``score.json`` is ``answer``, with its risk group by ``preset``."""
+    scores, interval = answer["scores"], answer["intervals"]
+    return BatchRow(
+        scan=scan,
+        agatston=round(scores["agatston"], 3),
+        volume_mm3=round(scores["volume_mm3"], 3),
+        group=answer["groups"][preset],
+        low=round(interval["low"], 3),
+        high=round(interval["high"], 3),
+        flags=" ".join(answer["input"]["flags"]),
+        learned_from=" ".join(_learned_from(answer["models"])),
+        models=" ".join(item for item in answer["models"].get("cautions", ("unknown",)) if item != LEARNED),
+    )
+
+
+def _learned_from(models: Mapping[str, Any]) -> Iterator[str]:
+    for name in MODELS:
+        part = models[name].get("scan_part")
+        if part != "none":
+            yield f"{name}={part or 'unknown'}"
+
+
+def to_csv(rows: Sequence[BatchRow]) -> str:
+    """A line of names and one a row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in dataclasses.fields(BatchRow)])
+    writer.writerows(_cells(rows))
+    return text.getvalue()
+
+
+def _cells(rows: Sequence[BatchRow]) -> Iterator[list[Any]]:
+    for row in rows:
+        yield ["" if value is None else value for value in dataclasses.astuple(row)]

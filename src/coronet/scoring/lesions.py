@@ -1,0 +1,113 @@
+"""A calcium mask as a list of lesions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from coronet.io.volume import Volume
+from coronet.scoring.counted_voxels import Calcium
+from coronet.scoring.methods import agatston_of_parts, highest
+from coronet.scoring.protocol import Protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesion:
+    """One connected calcification.
+
+    Attributes:
+        number: from 1, highest Agatston score first.
+        voxels: that count.
+        volume_mm3: of them.
+        peak_hu: highest HU.
+        mean_hu: of the voxels that count.
+        weight: of the highest HU; slices of the lesion may have a lower one in the Agatston score.
+        agatston: the lesion's share of the score; 0 where all its parts are too small.
+        mass_mg: None without a calibration factor.
+        centre_mm: mean position of its voxels, RAS+.
+        centre_voxel: the same as an index (x, y, z), not rounded.
+        slices: first and last index along z.
+        vessel: where most of its voxels lie; None where the mask has no vessel labels.
+        vessels: Agatston score by vessel, each part shared out by voxels; empty without vessel labels.
+    """
+
+    number: int
+    voxels: int
+    volume_mm3: float
+    peak_hu: float
+    mean_hu: float
+    weight: float
+    agatston: float
+    mass_mg: float | None
+    centre_mm: tuple[float, float, float]
+    centre_voxel: tuple[float, float, float]
+    slices: tuple[int, int]
+    vessel: str | None
+    vessels: Mapping[str, float]
+
+
+def list_lesions(
+    calcium: Calcium,
+    ct: Volume,
+    protocol: Protocol,
+    *,
+    calibration_factor: float | None = None,
+    vessels: Mapping[int, str] | None = None,
+    slice_thickness_mm: float | None = None,
+) -> tuple[Lesion, ...]:
+    """Describe every lesion, highest score first, then largest, then lowest in the body.
+
+    Args:
+        calcium: the voxels of ``ct`` that count.
+        ct: the scan, for positions.
+        protocol: weights and sizes.
+        calibration_factor: mg/(mm³·HU), or None for no mass.
+        vessels: name of each label, where labels are vessels.
+        slice_thickness_mm: nominal, for protocols that ask for it.
+    """
+    count = calcium.lesions
+    if not count:
+        return ()
+    parts = agatston_of_parts(calcium, protocol, slice_thickness_mm=slice_thickness_mm)
+    of_voxel = (parts / np.bincount(calcium.part))[calcium.part]
+    voxels = np.bincount(calcium.lesion)
+    peak = highest(calcium.hu, calcium.lesion, count)
+    weight = protocol.weight(peak)
+    total_hu = np.bincount(calcium.lesion, weights=calcium.hu)
+    score = np.bincount(calcium.lesion, weights=of_voxel)
+    centre = (
+        np.stack([np.bincount(calcium.lesion, weights=axis) for axis in calcium.index.T], 1) / voxels[:, None]
+    )
+    centre_mm = centre @ ct.affine[:3, :3].T + ct.affine[:3, 3]
+    last = highest(calcium.index[:, 2], calcium.lesion, count)
+    first = -highest(-calcium.index[:, 2], calcium.lesion, count)
+    shares = {
+        name: (
+            np.bincount(calcium.lesion, weights=calcium.label == value, minlength=count),
+            np.bincount(calcium.lesion, weights=of_voxel * (calcium.label == value), minlength=count),
+        )
+        for value, name in (vessels or {}).items()
+    }
+    # Rounding before sorting keeps the order from hanging on the last bit of a sum.
+    keys = np.round(np.stack([*centre_mm.T, -voxels, -score]), 6)
+    mg = None if calibration_factor is None else calibration_factor * calcium.grid.voxel_mm3
+    return tuple(
+        Lesion(
+            number=number,
+            voxels=int(voxels[at]),
+            volume_mm3=float(voxels[at] * calcium.grid.voxel_mm3),
+            peak_hu=float(peak[at]),
+            mean_hu=float(total_hu[at] / voxels[at]),
+            weight=float(weight[at]),
+            agatston=float(score[at]),
+            mass_mg=None if mg is None else float(mg * total_hu[at]),
+            centre_mm=tuple(float(value) for value in centre_mm[at]),
+            centre_voxel=tuple(float(value) for value in centre[at]),
+            slices=(int(first[at]), int(last[at])),
+            vessel=max(shares, key=lambda name: shares[name][0][at]) if shares else None,
+            vessels={name: float(values[at]) for name, (size, values) in shares.items() if size[at]},
+        )
+        for number, at in enumerate(np.lexsort(keys), start=1)
+    )

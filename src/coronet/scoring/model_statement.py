@@ -1,0 +1,191 @@
+"""What a score is worth: what its networks learned from, what they reached, what the gate said of them.
+
+It is printed before the score. Networks are judged by the default floors of `coronet.config.floors`, since
+those of ``params.yaml`` may have been lowered or switched off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from coronet.config.floors import NETWORK_FLOORS, SCORE_FLOORS, WORDS, Floor, counted
+from coronet.networks.quality import Evaluation, GateVerdict, ScoreEvaluation
+
+if TYPE_CHECKING:
+    from coronet.scoring.predicted_masks import ModelOrigin
+
+LEARNED, PHANTOM, ORIGIN_UNKNOWN = "learned_from_this_scan", "learned_from_phantoms", "origin_not_recorded"
+BELOW, REJECTED, UNMEASURED = "below_default_floors", "rejected_by_gate", "never_measured"
+ON_PHANTOMS, IN_PART, NOT_ASKED = "measured_on_phantoms", "measured_in_part", "floors_not_asked"
+TITLES = {
+    LEARNED: "The networks were trained on this scan: its score does not show how good they are.",
+    PHANTOM: "Learned from synthetic phantoms: this score must not be believed on patients.",
+    ORIGIN_UNKNOWN: "What the networks learned from is not recorded: this score must not be believed.",
+    BELOW: "Not to be relied on: the networks are below the default floors of the gate.",
+    REJECTED: "Not to be relied on: the gate rejected the networks.",
+    UNMEASURED: "Not to be relied on: how good the networks are was never measured.",
+    ON_PHANTOMS: "Not to be relied on: the networks were measured on phantoms only.",
+    IN_PART: "Not to be relied on: how good the networks are was measured in part only.",
+}
+"""By caution, gravest first: the sentence above a score that its networks do not deserve."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelStatement:
+    """What must be read before a score.
+
+    Attributes:
+        cautions: keys of `TITLES`, gravest first, then maybe `NOT_ASKED`.
+        sentences: of the scan where it was learned from, of each network, and of both together.
+    """
+
+    cautions: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The gravest caution as a sentence; empty where the networks deserve their score."""
+        return next((TITLES[caution] for caution in self.cautions if caution in TITLES), "")
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """What stands below the title: of phantoms, where it is another caution that gave the title."""
+        origins = (TITLES[caution] for caution in (PHANTOM, ORIGIN_UNKNOWN) if caution in self.cautions)
+        return (*(text for text in origins if text != self.title), *self.sentences)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The title, where there is one, and the facts."""
+        return tuple(filter(None, (self.title, *self.facts)))
+
+    @property
+    def text(self) -> str:
+        """All of it in one paragraph."""
+        return " ".join(self.lines)
+
+
+def state_models(
+    models: Mapping[str, ModelOrigin], parts: Mapping[str, str | None] | None = None
+) -> ModelStatement:
+    """Say what the networks ``heart`` and ``calcium`` are worth.
+
+    Args:
+        models: where the weights come from.
+        parts: in which part of each network's cases the scan was: ``train``, ``tune``, ``none``, or None
+            where that is not recorded. Without it no scan is spoken of.
+    """
+    parts = parts or {}
+    origins, scores = tuple(models.values()), find_scores(models)
+    measured = [item for item in (scores, *(origin.evaluation for origin in origins)) if item]
+    gates = [origin.gate for origin in origins if origin.gate]
+    found = {
+        LEARNED: any(part in ("train", "tune") for part in parts.values()),
+        PHANTOM: any(origin.trained_on == "phantom" for origin in origins),
+        ORIGIN_UNKNOWN: any(origin.trained_on == "unknown" for origin in origins),
+        BELOW: any(origin.below_floors for origin in origins) or bool(scores and scores.below(SCORE_FLOORS)),
+        REJECTED: any(gate.answer == "REJECT" for gate in gates),
+        UNMEASURED: len(measured) < len(origins) + 1,
+        ON_PHANTOMS: any(item.only_phantoms for item in measured),
+        IN_PART: any(origin.unknown_floors for origin in origins)
+        or bool(scores and scores.unknown(SCORE_FLOORS)),
+        NOT_ASKED: any(gate.not_asked or gate.lowered for gate in gates),
+    }
+    sentences = (
+        *_about_scan(parts),
+        *(_about_network(name, origin) for name, origin in models.items()),
+        _about_scores(scores),
+    )
+    return ModelStatement(tuple(caution for caution, holds in found.items() if holds), sentences)
+
+
+def find_scores(models: Mapping[str, ModelOrigin]) -> ScoreEvaluation | None:
+    """What these very networks reached together, where that was measured."""
+    weights = {name: origin.weights_sha256 for name, origin in models.items()}
+    found = (origin.quality.scores for origin in models.values())
+    return next((item for item in found if item and dict(item.weights) == weights), None)
+
+
+def _about_scan(parts: Mapping[str, str | None]) -> tuple[str, ...]:
+    def named(part: str | None) -> str:
+        names = [name for name, found in parts.items() if found == part]
+        return f"The {' and the '.join(names)} network{'s' if len(names) > 1 else ''}" if names else ""
+
+    found = []
+    if learned := named("train"):
+        found.append(f"{learned} learned from this very scan.")
+    if tuned := named("tune"):
+        found.append(f"{tuned} kept the weights that did best on the tuning scans, and this is one of them.")
+    if unknown := named(None):
+        found.append(f"{unknown} may have learned from this scan: which scans were used is not recorded.")
+    return tuple(found)
+
+
+def _about_network(name: str, origin: ModelOrigin) -> str:
+    learned = _counts(origin.cases)
+    facts = [f"learned from {learned}" if learned else "what it learned from is not recorded"]
+    if origin.evaluation is None:
+        facts.append("how good it is was never measured")
+    else:
+        facts.append(_measured(origin.evaluation, NETWORK_FLOORS[name]))
+    return f"{name.capitalize()} network: {'; '.join(facts)}. {_about_gate(origin.gate)}"
+
+
+def _about_scores(scores: ScoreEvaluation | None) -> str:
+    if scores is None:
+        return "From scan to score: how good both networks are together was never measured."
+    return f"From scan to score: {_measured(scores, SCORE_FLOORS)}."
+
+
+def _measured(item: Evaluation, floors: Sequence[Floor]) -> str:
+    """Such as ``on 3 test scans F1 0.063, 2 of 17 lesions found; below the default floors of the gate``."""
+    words = [_figure(item, floor) for floor in floors if item.figures.get(floor.name) is not None]
+    tested = f"on {_counts(item.sources, kind='test ') or f'{item.scans} test scans'}: {', '.join(words)}"
+    facts = [tested.removesuffix(": ")]
+    if below := item.below(floors):
+        asked = ", ".join(f"{WORDS[floor.name]} {floor.text}" for floor in below)
+        facts.append(f"below the default floors of the gate ({asked})")
+    if unknown := item.unknown(floors):
+        facts.append(f"not measured: {', '.join(WORDS[floor.name] for floor in unknown)}")
+    if not below and not unknown:
+        facts.append("the default floors of the gate hold")
+    return "; ".join(facts)
+
+
+def _figure(item: Evaluation, floor: Floor) -> str:
+    value = item.figures[floor.name]
+    if floor.name == "lesion_sensitivity" and item.lesions is not None:
+        return f"{item.lesions_found} of {item.lesions} lesions found"
+    return {
+        "dice": f"Dice {value:.3f}",
+        "f1": f"F1 {value:.3f}",
+        "lesion_sensitivity": f"{value:.0%} of the lesions found",
+        "false_mm3": f"{value:.1f} mm³ found in calcium-free scans",
+        "score_error": f"mean error of the score {value:.1f}",
+        "kappa": f"linear κ of the risk groups {value:.3f}",
+    }[floor.name]
+
+
+def _about_gate(gate: GateVerdict | None) -> str:
+    if gate is None:
+        return "Gate: not judged."
+    facts = [f"Gate: {gate.answer}"]
+    if gate.not_asked is None:
+        facts.append("which floors were asked is not recorded")
+    elif gate.not_asked:
+        facts.append(f"{counted(len(gate.not_asked))} not asked")
+    if gate.lowered:
+        facts.append(f"{counted(len(gate.lowered))} asked for less than the default")
+    return f"{', '.join(facts)}."
+
+
+def _counts(sources: Mapping[str, int], *, kind: str = "") -> str:
+    """Such as ``8 scans and 64 phantoms``; empty where nothing is recorded."""
+    phantoms = sources.get("phantom", 0)
+    scans = sum(sources.values()) - phantoms
+    return " and ".join(
+        f"{count} {kind}{noun}{'' if count == 1 else 's'}"
+        for count, noun in ((scans, "scan"), (phantoms, "phantom"))
+        if count
+    )

@@ -1,0 +1,153 @@
+"""Heart and calcium masks of a scan, as the networks draw them on its own grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from coronet.config.floors import NETWORK_FLOORS, Floor
+from coronet.errors import InputError, UnsuitableScan
+from coronet.fingerprint import canonical
+from coronet.inference.predict import calcium_voxels, heart_mask, predict_calcium, predict_heart
+from coronet.io.volume import Volume
+from coronet.networks.factory import LoadedModel
+from coronet.networks.quality import Evaluation, GateVerdict, ModelQuality
+from coronet.scoring.uncertainty import THRESHOLDS
+
+
+@dataclasses.dataclass(frozen=True)
+class Masks:
+    """What the networks found; every array has the scan's shape (x, y, z).
+
+    Attributes:
+        heart: bool.
+        calcium: bool; voxels below 130 HU never belong to it.
+        certainty: float32; the highest of `THRESHOLDS` at which a voxel would still be calcium, else 0.
+    """
+
+    heart: np.ndarray
+    calcium: np.ndarray
+    certainty: np.ndarray
+
+
+def find_masks(
+    ct: Volume,
+    heart_model: LoadedModel,
+    calcium_model: LoadedModel,
+    *,
+    check: Callable[[np.ndarray], None] | None = None,
+) -> Masks:
+    """Find the heart, then the calcium in and beside it.
+
+    Args:
+        ct: HU, RAS+.
+        heart_model: finds the heart.
+        calcium_model: finds calcium around it.
+        check: called with the heart mask before calcium is looked for; what it raises ends the search.
+
+    Raises:
+        UnsuitableScan: no heart was found.
+        InputError: a model is of the other kind.
+    """
+    for kind, model in (("heart", heart_model), ("calcium", calcium_model)):
+        if model.spec.model != kind:
+            raise InputError(
+                f"The model that must find the {kind} was trained to find the {model.spec.model}."
+            )
+    heart = heart_mask(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
+    if check:
+        check(heart)
+    if not heart.any():
+        raise UnsuitableScan("The heart network found no heart in this scan, so there is nothing to score.")
+    probability = predict_calcium(ct, heart, calcium_model)
+    levels = np.array(sorted(THRESHOLDS), dtype=np.float32)
+    place, (kept, *cut) = calcium_voxels(probability, ct, (calcium_model.params.threshold, *levels))
+    calcium = np.zeros(ct.shape, dtype=bool, order="F")
+    calcium[place] = kept
+    certainty = np.zeros(ct.shape, dtype=np.float32, order="F")
+    certainty[place] = (np.stack(cut) * levels[:, None]).max(axis=0)
+    return Masks(heart, calcium, certainty)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOrigin:
+    """Which weights drew a mask, and what they learned from.
+
+    Attributes:
+        fingerprint: of the training, or empty.
+        weights_sha256: of the weights' bytes.
+        cases: how many cases it learned from, by source.
+        data_sha256: of the index of the prepared cases it learned from, or empty.
+        encoder: of the network.
+        threshold: probability from which a voxel counts.
+        model: ``heart`` or ``calcium``.
+        quality: what is recorded of how good it is.
+    """
+
+    fingerprint: str
+    weights_sha256: str
+    cases: Mapping[str, int]
+    data_sha256: str
+    encoder: str
+    threshold: float
+    model: str
+    quality: ModelQuality
+
+    @property
+    def trained_on(self) -> str:
+        """``phantom``, ``real``, ``phantom and real``, or ``unknown`` where nothing is recorded."""
+        sources = [source for source, count in self.cases.items() if count]
+        kinds = {"phantom" if source == "phantom" else "real" for source in sources}
+        return " and ".join(sorted(kinds)) or "unknown"
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """What the network reached by itself on its own test scans."""
+        return self.quality.evaluation
+
+    @property
+    def gate(self) -> GateVerdict | None:
+        """The gate's last verdict."""
+        return self.quality.gate
+
+    @property
+    def below_floors(self) -> tuple[Floor, ...]:
+        """Default floors that it misses."""
+        return self.evaluation.below(NETWORK_FLOORS[self.model]) if self.evaluation else ()
+
+    @property
+    def unknown_floors(self) -> tuple[Floor, ...]:
+        """Default floors of which its test scans tell nothing."""
+        return self.evaluation.unknown(NETWORK_FLOORS[self.model]) if self.evaluation else ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``score.json``."""
+        floors = NETWORK_FLOORS[self.model]
+        return {
+            "trained_on": self.trained_on,
+            "cases": dict(self.cases),
+            "evaluation": self.evaluation.to_json(floors) if self.evaluation else None,
+            "gate": canonical(self.gate) if self.gate else None,
+            "fingerprint": self.fingerprint,
+            "weights_sha256": self.weights_sha256,
+            "data_sha256": self.data_sha256,
+            "encoder": self.encoder,
+            "threshold": self.threshold,
+        }
+
+
+def origin_of(model: LoadedModel) -> ModelOrigin:
+    """Where a model's weights come from."""
+    return ModelOrigin(
+        fingerprint=model.spec.fingerprint,
+        weights_sha256=model.sha256,
+        cases=dict(model.spec.cases),
+        data_sha256=model.spec.data_sha256,
+        encoder=model.params.network.encoder,
+        threshold=model.params.threshold,
+        model=model.spec.model,
+        quality=model.quality,
+    )

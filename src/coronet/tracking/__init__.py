@@ -1,0 +1,1 @@
+"""MLflow tracking: training runs, study runs, datasets and where artifacts are."""

@@ -1,0 +1,133 @@
+"""Where MLflow keeps its runs and models, and the one way to a client of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coronet.errors import Busy, LedgerError
+from coronet.files import sqlite_url
+from coronet.process import check_port
+from coronet.tracking import artifact_locations
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # a server that is away is given up after seconds, not after minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
+LOCK_SECONDS = 120
+"""How long a second process waits for the first: opening a fresh database from two at once corrupts it."""
+_opened_last: list[str] = []
+
+
+def tracking_uri(mlruns: Path) -> str:
+    """``MLFLOW_TRACKING_URI`` where it is set, else the SQLite database under ``mlruns``."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(Path(mlruns) / artifact_locations.DATABASE)
+
+
+@contextlib.contextmanager
+def opened(mlruns: Path, *, seconds: float = LOCK_SECONDS, checked: bool = True) -> Iterator[MlflowClient]:
+    """A client of the ledger, held by one process at a time; a thread that holds it may open it again.
+
+    Args:
+        mlruns: the folder of the ledger.
+        seconds: how long to wait for another process.
+        checked: whether to check where artifacts lie; see `coronet.tracking.artifact_locations`.
+
+    Raises:
+        Busy: another process held it all the while.
+        LedgerError: MLflow cannot be reached, or its artifacts are in a folder that is absent.
+    """
+    import filelock
+
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    import requests
+    import sqlalchemy
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    mlruns = Path(mlruns).resolve()
+    mlruns.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(mlruns / ".ledger.lock", is_singleton=True)
+    try:
+        lock.acquire(timeout=seconds)
+    except filelock.Timeout as error:
+        raise Busy(f"{mlruns} is in use by another process since {seconds:g} s; wait for it.") from error
+    try:
+        uri = tracking_uri(mlruns)
+        _forget_other_ledger(uri)
+        if checked:
+            artifact_locations.check_locations(uri, mlruns)
+        yield MlflowClient(tracking_uri=uri)
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException) as error:
+        where = re.sub(r"//[^/@]*@", "//", tracking_uri(mlruns))
+        reason = " ".join(str(error).split())[:300]
+        raise LedgerError(f"MLflow ({where}) failed: {reason}. Is MLFLOW_TRACKING_URI right?") from error
+    finally:
+        lock.release()
+
+
+def _forget_other_ledger(uri: str) -> None:
+    """Drop what MLflow remembers of another ledger that this process has opened.
+
+    It keeps places of artifacts by the id of the run, and a copy of a project has the same runs.
+    """
+    from mlflow.tracking._tracking_service import utils
+
+    if _opened_last and _opened_last != [uri]:
+        utils._artifact_repos_cache.clear()
+    _opened_last[:] = [uri]
+
+
+def experiment_id(client: MlflowClient, name: str, mlruns: Path) -> str:
+    """The experiment's id; a new one keeps its artifacts under ``mlruns/artifacts`` unless a server does."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    local = not tracking_uri(mlruns).startswith("http")
+    place = artifact_locations.artifact_location(mlruns, name) if local else None
+    return client.create_experiment(name, artifact_location=place)
+
+
+def relocate(mlruns: Path) -> tuple[Path, ...]:
+    """Let a database of several projects lead to the artifacts in ``mlruns``; returns where it led to.
+
+    Raises:
+        LedgerError: MLflow is a server, or cannot be reached.
+    """
+    with opened(mlruns, checked=False):
+        return artifact_locations.relocate(tracking_uri(mlruns), Path(mlruns))
+
+
+def serve(mlruns: Path, *, port: int) -> None:
+    """Run MLflow's pages on 127.0.0.1 until they are stopped.
+
+    Raises:
+        Busy: another program listens on the port; MLflow itself would end with exit code 0.
+    """
+    import sys
+
+    check_port(port)
+    with opened(mlruns) as client:
+        client.search_experiments(max_results=1)
+    environment = os.environ | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    command = [
+        *(sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", "1", "--backend-store-uri", tracking_uri(mlruns)),
+    ]
+    # in place of this process, so that whoever ends it ends the pages
+    os.execve(sys.executable, command, environment)

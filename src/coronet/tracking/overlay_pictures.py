@@ -1,0 +1,111 @@
+"""Pictures of the test cases a model does worst on, as files that MLflow shows."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coronet.errors import CoronetError
+from coronet.files import read_json, replacing_folder, sha256_file
+from coronet.tracking.dvc_lock import Lock
+
+if TYPE_CHECKING:
+    from coronet.report.slice_pictures import Picture
+
+logger = logging.getLogger("coronet")
+WORST = 3
+"""Cases pictured of each model."""
+STYLE = (
+    "path{fill:none;stroke-width:.8;fill-rule:evenodd}.heart{stroke:#57d3e6}.hit{stroke:#4bdc82}"
+    ".false{stroke:#ff5a52}.missed{stroke:#6aa2ff}.truth{stroke:#fff;stroke-width:.5;stroke-dasharray:2 2}"
+    "text{fill:#fff;font:7px sans-serif}"
+)
+
+
+def draw_worst(project: Path, model: str, lock: Lock, out: Path, *, fit_md5: str) -> Path | None:
+    """Draw the model's worst test cases, unless they are drawn already.
+
+    White dashes are the reference, cyan the heart, green found, red false and blue missed calcium.
+
+    Args:
+        project: the project's folder; scans, masks and scores are read.
+        model: the heart's worst are those of lowest Dice, calcium's those with the worst score.
+        lock: tells whether the masks in ``build/scores`` are this model's.
+        out: folder of the pictures, one per case and view.
+        fit_md5: DVC's md5 of the model.
+
+    Returns:
+        ``out``, or None where the scores or the scans are absent, or of other models.
+    """
+    scores = Path(project) / "build" / "scores"
+    if not (scores / "scores.csv").exists() or lock.input("score", f"build/{model}/fit") != fit_md5:
+        return None
+    key = hashlib.sha256(f"{fit_md5} {sha256_file(scores / 'scores.csv')}".encode()).hexdigest()
+    if (out / ".key").exists() and (out / ".key").read_text(encoding="utf-8") == key:
+        return out
+    try:
+        drawn = {name: _pictures(Path(project), model, name) for name in _worst_names(model, scores)}
+    except CoronetError as error:
+        logger.info("no pictures of %s's worst cases: %s", model, error)
+        return None
+    with replacing_folder(out) as part:
+        for rank, (name, pictures) in enumerate(drawn.items(), start=1):
+            for picture in pictures:
+                title = picture.title.split(",")[0]
+                number = "".join(letter for letter in picture.title if letter.isdigit())
+                path = part / f"worst-{rank}_{name}_{title}{number if title == 'axial' else ''}.svg"
+                path.write_text(to_svg(picture, caption=f"{name}, {picture.title}"), encoding="utf-8")
+        (part / ".key").write_text(key, encoding="utf-8")
+    return out
+
+
+def _worst_names(model: str, scores: Path) -> list[str]:
+    from coronet.evaluation.cohort import read_scores, worst_first
+
+    rows = read_scores(scores / "scores.csv")
+    if model == "heart":
+        known = [row for row in rows if row.heart_dice is not None]
+        ordered = sorted(known, key=lambda row: (row.heart_dice, row.case))
+    else:
+        ordered = worst_first(rows, read_json(scores / "metrics.json")["groups"]["names"])
+    return [row.case for row in ordered[:WORST]]
+
+
+def _pictures(project: Path, model: str, name: str) -> tuple[Picture, ...]:
+    from coronet.dataset.cases import find_case, find_reference
+    from coronet.io.volume import read_nifti
+    from coronet.report.case_views import compare, pictures_of
+
+    case = find_case(project / "data", name)
+    found = project / "build" / "scores" / "masks"
+    ct = read_nifti(case.ct)
+    heart = read_nifti(found / f"{name}_heart.nii.gz", np.uint8).array > 0
+    if model == "calcium":
+        predicted = read_nifti(found / f"{name}_calcium.nii.gz", np.uint8).array
+        reference = read_nifti(find_reference(case, "calcium").path, np.uint8).array
+        return pictures_of(ct, heart, calcium=compare(predicted, reference))
+    truth = read_nifti(find_reference(case, "heart").path, np.uint8).array > 0
+    differing = {"truth": truth, "false": heart & ~truth, "missed": truth & ~heart}
+    return pictures_of(ct, heart, calcium=differing)
+
+
+def to_svg(picture: Picture, *, caption: str) -> str:
+    """One picture as an SVG file that needs nothing beside it."""
+    size = f'width="{picture.width_mm}" height="{picture.height_mm}"'
+    outlines = "".join(f'<path class="{item.kind}" d="{item.path}"/>' for item in picture.outlines)
+    left, right = picture.sides
+    middle = picture.height_mm / 2
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {picture.width_mm} {picture.height_mm}" '
+        f'width="{picture.width_mm * 4:.0f}" height="{picture.height_mm * 4:.0f}">'
+        f"<title>{html.escape(caption)}</title><style>{STYLE}</style>"
+        f'<image href="{picture.image}" {size} preserveAspectRatio="none"/>{outlines}'
+        f'<text x="3" y="{middle}">{left}</text>'
+        f'<text x="{picture.width_mm - 3}" y="{middle}" text-anchor="end">{right}</text>'
+        f'<text x="3" y="9">{html.escape(caption)}</text></svg>\n'
+    )

@@ -1,0 +1,251 @@
+"""What a training's run holds, gathered from its results; the same whoever writes it and when."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import numbers
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from coronet.files import read_json, sha256_file
+from coronet.fingerprint import canonical, dvc_md5, fingerprint
+from coronet.json_lines import read_lines
+from coronet.tracking.dvc_lock import Lock, data_hashes
+
+TRAINING, PRETRAINING, PAIR = "training", "pretraining", "pair"
+BY_CASE = {"f1": "dice", "iou": "iou"}
+"""What an evaluation of calcium has for each case, and what a run calls it."""
+PARAM_LENGTH = 6000
+"""What MLflow takes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """The content of one run.
+
+    Attributes:
+        model: ``heart``, ``calcium`` or ``coronet``; it names the experiment.
+        kind: `TRAINING`, `PRETRAINING` or `PAIR`.
+        fingerprint: finds the run.
+        params: dotted name and value.
+        tags: lineage; git's are not among them, since they belong to the moment.
+        history: (metric, epoch, value) of every epoch.
+        figures: final metrics on test patients.
+        tables: rows per case by artifact path.
+        files: what is shown, by artifact path.
+        dataset: DVC's md5 by path, and what else is known of the data.
+    """
+
+    model: str
+    kind: str
+    fingerprint: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    history: tuple[tuple[str, int, float], ...]
+    figures: Mapping[str, float]
+    tables: Mapping[str, tuple[Mapping[str, Any], ...]]
+    files: Mapping[str, Path]
+    dataset: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Hash of all of it; a run that carries it is whole."""
+        content = dataclasses.asdict(self) | {
+            "files": {name: sha256_file(path) for name, path in self.files.items()}
+        }
+        return hashlib.sha256(json.dumps(canonical(content), sort_keys=True).encode()).hexdigest()
+
+
+def training_record(
+    model: str,
+    fit: Path,
+    *,
+    tags: Mapping[str, str],
+    evaluation: Path | None = None,
+    pictures: Path | None = None,
+) -> Record:
+    """Gather a training.
+
+    Args:
+        model: ``heart`` or ``calcium``.
+        fit: what the stage ``train`` wrote.
+        tags: lineage, as `lineage` gives it.
+        evaluation: what the stage ``evaluate`` wrote of this very training.
+        pictures: folder of overlays.
+    """
+    description = read_json(fit / "model.json")
+    shown = {f"fit/{path.name}": path for path in _files(fit) if path.suffix != ".safetensors"}
+    figures: dict[str, float] = {
+        f"fit/{key}": value for key, value in _numbers(read_json(fit / "metrics.json"))
+    }
+    tables = {}
+    if evaluation is not None:
+        figures |= {f"test/{key}": value for key, value in _numbers(_named(evaluation / "metrics.json"))}
+        tables["evaluation/cases.json"] = read_cases(evaluation / "cases.csv")
+        shown |= {f"evaluation/{path.name}": path for path in _files(evaluation)}
+    if pictures is not None:
+        shown |= {f"pictures/{path.name}": path for path in _files(pictures)}
+    return Record(
+        model=model,
+        kind=TRAINING,
+        fingerprint=description["fingerprint"],
+        params=text_params(description["params"]),
+        tags=dict(tags),
+        history=tuple(read_history(fit / "history.jsonl")),
+        figures=figures,
+        tables=tables,
+        files=shown,
+        dataset=_dataset(tags, description["cases"]),
+    )
+
+
+def _named(metrics: Path) -> dict[str, Any]:
+    """Figures of an evaluation under the names of a run.
+
+    F1 and IoU of a calcium network are those that the gate judges, pooled over all voxels. A case's own F1
+    is its Dice, whose mean is kinder, since every case counts alike however little calcium it has.
+    """
+    found = read_json(metrics)
+    if "pooled" not in found:
+        return found
+    pooled, by_case = found.pop("pooled"), {f"case_{to}": found.pop(key) for key, to in BY_CASE.items()}
+    return found | pooled | by_case
+
+
+def pretraining_record(model: str, pretrained: Path, *, tags: Mapping[str, str], lock: Lock) -> Record:
+    """Gather the training of an autoencoder; it is named by what came of it."""
+    metrics = read_json(pretrained / "metrics.json")
+    raw = lock.stages.get(f"pretrain@{model}", {}).get("params", {}).get("params.yaml", {})
+    encoder = sha256_file(pretrained / "encoder.safetensors")
+    inherited = {
+        key: value
+        for key, value in tags.items()
+        if key in ("data_ct_md5", "data_masks_md5", "validation_sha256")
+    }
+    return Record(
+        model=model,
+        kind=PRETRAINING,
+        fingerprint=fingerprint(f"pretrain@{model}", params={}, inputs={"encoder": encoder}, source=()),
+        params=text_params({key.rpartition(f".{model}.")[2]: value for key, value in raw.items()}),
+        tags=inherited | {"weights_sha256": encoder},
+        history=tuple(read_history(pretrained / "history.jsonl")),
+        figures={f"fit/{key}": value for key, value in _numbers(metrics)},
+        tables={},
+        files={f"fit/{path.name}": path for path in _files(pretrained) if path.suffix != ".safetensors"},
+        dataset=_dataset(tags, {"cases": len(metrics["cases"])}),
+    )
+
+
+def pair_fingerprint(parts: Mapping[str, tuple[str, str]]) -> str:
+    """What names a pair of networks: by model, the training's fingerprint and the hash of its weights."""
+    text = " ".join(f"{model} {' '.join(parts[model])}" for model in sorted(parts, reverse=True))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def scores_record(build: Path, *, tags: Mapping[str, str]) -> Record:
+    """Gather what the heart and the calcium network in ``build`` reach together, from scan to score."""
+    scores, page = build / "scores", build / "report" / "index.html"
+    parts, sources = {}, {}
+    for model in ("heart", "calcium"):
+        description = read_json(build / model / "fit" / "model.json")
+        parts[model] = (description["fingerprint"], description["weights_sha256"])
+        sources |= description["cases"]
+    hashes = {key: tags[key] for key in ("data_ct_md5", "data_masks_md5") if key in tags}
+    shown = {f"scores/{path.name}": path for path in _files(scores)}
+    return Record(
+        model="coronet",
+        kind=PAIR,
+        fingerprint=pair_fingerprint(parts),
+        params={},
+        tags=hashes | {f"{model}_fingerprint": part[0] for model, part in parts.items()},
+        history=(),
+        figures={f"score/{key}": value for key, value in _numbers(read_json(scores / "metrics.json"))},
+        tables={"scores/cases.json": read_cases(scores / "scores.csv")},
+        files=shown | ({"report/index.html": page} if page.exists() else {}),
+        dataset=_dataset(tags, sources),
+    )
+
+
+def lineage(project: Path, model: str, lock: Lock) -> dict[str, str]:
+    """Tags that lead from a training to its bytes: hashes of data, lock, parameters, validation, weights.
+
+    ``dvc_lock_sha256`` is of the entries that lead to the training and ``params_sha256`` of the training's
+    own parameters, so that neither moves when something else does.
+    """
+    folder = Path(project) / "build" / model
+    tags = {f"{name.replace('/', '_')}_md5": md5 for name, md5 in data_hashes(project, lock, model).items()}
+    report = Path(project) / "build" / "validation" / "report.json"
+    if report.exists():
+        tags["validation_sha256"] = sha256_file(report)
+    fit = folder / "fit"
+    if (fit / "model.json").exists():
+        tags["params_sha256"] = params_sha256(read_json(fit / "model.json")["params"])
+        tags["weights_sha256"] = sha256_file(fit / "weights.safetensors")
+        tags["fit_md5"] = dvc_md5(fit)
+        # DVC writes its lock when the stage has ended; until then the lock is that of the training before
+        if lock.output(f"train@{model}", f"build/{model}/fit") == tags["fit_md5"]:
+            tags["dvc_lock_sha256"] = lock.sha256(f"train@{model}")
+    return {key: value for key, value in tags.items() if value}
+
+
+def params_sha256(params: Any) -> str:
+    """Hash of a training's resolved parameters."""
+    return hashlib.sha256(json.dumps(canonical(params), sort_keys=True).encode()).hexdigest()
+
+
+def text_params(params: Any) -> dict[str, str]:
+    """Parameters under dotted names, as MLflow keeps them."""
+    return {key: str(value)[:PARAM_LENGTH] for key, value in flatten(canonical(params))}
+
+
+def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested mappings under dotted keys; lists stay whole."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from flatten(item, f"{prefix}{key}.")
+    else:
+        yield prefix.removesuffix("."), canonical(value)
+
+
+def read_history(path: Path) -> Iterator[tuple[str, int, float]]:
+    """Metric, epoch and value out of ``history.jsonl``."""
+    for entry in read_lines(path, keys=("epoch",), whole=True):
+        yield from epoch_metrics(entry)
+
+
+def epoch_metrics(entry: Mapping[str, Any]) -> Iterator[tuple[str, int, float]]:
+    """Metric, epoch and value of one epoch."""
+    for key, value in _numbers({key: value for key, value in entry.items() if key != "epoch"}):
+        yield key, int(entry["epoch"]), value
+
+
+def read_cases(path: Path) -> tuple[dict[str, Any], ...]:
+    """Rows of ``cases.csv``; numbers as numbers, and None where nothing was measured."""
+    with path.open(newline="", encoding="utf-8") as lines:
+        return tuple({key: _cell(value) for key, value in row.items()} for row in csv.DictReader(lines))
+
+
+def _cell(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text or None
+
+
+def _numbers(value: Any) -> Iterator[tuple[str, float]]:
+    for key, item in flatten(value):
+        if isinstance(item, numbers.Real) and not isinstance(item, bool):
+            yield key, float(item)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+
+
+def _dataset(tags: Mapping[str, str], cases: Mapping[str, int]) -> dict[str, Any]:
+    hashes = {"data/ct": tags.get("data_ct_md5", ""), "data/masks": tags.get("data_masks_md5", "")}
+    return {"hashes": {path: md5 for path, md5 in hashes.items() if md5}, "cases": dict(cases)}

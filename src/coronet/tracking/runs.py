@@ -1,0 +1,274 @@
+"""One MLflow run for every training, found by its fingerprint, streamed or rebuilt from DVC's results."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coronet.config import MODELS
+from coronet.files import read_json
+from coronet.fingerprint import dvc_md5
+from coronet.json_lines import read_lines
+from coronet.tracking import mlflow_client
+from coronet.tracking.dvc_lock import Lock, read_lock
+from coronet.tracking.git_state import read_code
+from coronet.tracking.overlay_pictures import draw_worst
+from coronet.tracking.run_contents import (
+    PRETRAINING,
+    TRAINING,
+    Record,
+    lineage,
+    pretraining_record,
+    scores_record,
+    training_record,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+logger = logging.getLogger("coronet")
+CONTENT, KIND = "coronet.content", "coronet.kind"
+BATCH = 900
+"""Metrics a request; MLflow takes 1000 at most."""
+TAG_BATCH = 90
+SYSTEM = "system.jsonl"
+"""In the work folder of a training: what the machine did meanwhile, a line a sample."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Synced:
+    """A training's run: ``created`` is False where the ledger had it already, whole."""
+
+    model: str
+    fingerprint: str
+    run_id: str
+    created: bool
+    kind: str = TRAINING
+
+
+def sync(project: Path = Path(), *, models: Iterable[str] = MODELS) -> tuple[Synced, ...]:
+    """Write everything that the ledger lacks: runs from ``build/``, then versions from the promotion log.
+
+    Args:
+        project: the folder of ``dvc.yaml``; results are read from ``build``, the ledger is in ``mlruns``.
+        models: whose runs to write.
+    """
+    from coronet.registry import rebuild
+
+    project = Path(project)
+    with mlflow_client.opened(project / "mlruns") as client:
+        synced = sync_runs(client, project, models=models)
+        return (*synced, *rebuild.restore(client, project))
+
+
+def sync_runs(
+    client: MlflowClient, project: Path, *, models: Iterable[str], evaluated: bool = False
+) -> tuple[Synced, ...]:
+    """Write the runs that the ledger lacks of the results in ``build/``.
+
+    Args:
+        client: of the ledger, held.
+        project: the folder of ``dvc.yaml``.
+        models: whose runs to write.
+        evaluated: the evaluation has just been made of the very training that is there, which DVC's lock
+            does not yet tell.
+    """
+    lock = read_lock(project)
+    found: list[Synced] = []
+    for model in models:
+        for record in _records(project, model, lock, evaluated=evaluated):
+            found.append(ensure_run(client, record, project))
+    if not evaluated and _is_scored(project, lock):
+        tags = lineage(project, "calcium", lock)
+        found.append(ensure_run(client, scores_record(project / "build", tags=tags), project))
+    return tuple(found)
+
+
+def _records(project: Path, model: str, lock: Lock, *, evaluated: bool) -> Iterable[Record]:
+    folder = project / "build" / model
+    tags = lineage(project, model, lock)
+    if (folder / "pretrained" / "encoder.safetensors").exists():
+        yield pretraining_record(model, folder / "pretrained", tags=tags, lock=lock)
+    if not (folder / "fit" / "model.json").exists():
+        return
+    fingerprint = read_json(folder / "fit" / "model.json")["fingerprint"]
+    pictures = project / "mlruns" / "work" / fingerprint / "pictures"
+    yield training_record(
+        model,
+        folder / "fit",
+        tags=tags,
+        evaluation=folder / "evaluation" if evaluated or _is_evaluated(folder, model, lock, tags) else None,
+        pictures=draw_worst(project, model, lock, pictures, fit_md5=tags["fit_md5"]),
+    )
+
+
+def _is_evaluated(folder: Path, model: str, lock: Lock, tags: Mapping[str, str]) -> bool:
+    """Whether ``evaluation`` is of the training beside it, as far as DVC's lock knows."""
+    measured = lock.input(f"evaluate@{model}", f"build/{model}/fit")
+    return (folder / "evaluation" / "metrics.json").exists() and measured in ("", tags["fit_md5"])
+
+
+def _is_scored(project: Path, lock: Lock) -> bool:
+    """Whether ``build/scores`` is of the two trainings that are there, as far as DVC's lock knows."""
+    if not (project / "build" / "scores" / "metrics.json").exists():
+        return False
+    fits = {f"build/{model}/fit": project / "build" / model / "fit" for model in MODELS}
+    return all(
+        (fit / "model.json").exists() and lock.input("score", path) in ("", dvc_md5(fit))
+        for path, fit in fits.items()
+    )
+
+
+def ensure_run(
+    client: MlflowClient, record: Record, project: Path, *, code: Mapping[str, str] | None = None
+) -> Synced:
+    """Make sure that one whole run of this record exists.
+
+    A run that was streamed is completed; one whose curve is another is removed and written anew.
+
+    Args:
+        client: of the ledger, held.
+        record: the content.
+        project: the folder of ``mlruns``.
+        code: ``git_commit`` and ``git_dirty``; by default those of the working tree.
+    """
+    experiment = mlflow_client.experiment_id(client, record.model, project / "mlruns")
+    runs = find_runs(client, experiment, record.fingerprint, kind=record.kind)
+    whole = [run for run in runs if run.data.tags.get(CONTENT) == record.digest]
+    if whole:
+        kept = whole[0]
+    else:
+        history = set(record.history)
+        kept = next((run for run in runs if _streamed(client, run, record) <= history), None)
+    for run in runs:
+        if kept is None or run.info.run_id != kept.info.run_id:
+            client.delete_run(run.info.run_id)
+    if whole:
+        lacks = not _holds_artifacts(client, kept.info.run_id, record)
+        if lacks:
+            _write_artifacts(client, kept.info.run_id, record)
+        return Synced(record.model, record.fingerprint, kept.info.run_id, created=lacks, kind=record.kind)
+    begun = kept or create_run(client, experiment, record, code or code_tags(project))
+    _complete(client, begun, record, project)
+    return Synced(record.model, record.fingerprint, begun.info.run_id, created=True, kind=record.kind)
+
+
+def find_runs(client: MlflowClient, experiment: str, fingerprint: str, *, kind: str = TRAINING) -> list[Run]:
+    """Runs of one training; there is at most one, unless several machines wrote at once."""
+    found = client.search_runs([experiment], f"tags.fingerprint = '{fingerprint}'")
+    return [run for run in found if run.data.tags.get(KIND, TRAINING) == kind]
+
+
+def create_run(
+    client: MlflowClient, experiment: str, record: Record, code: Mapping[str, str], **tags: str
+) -> Run:
+    """Begin a run with its parameters, its tags and its dataset."""
+    title = f"{record.model}-autoencoder" if record.kind == PRETRAINING else record.model
+    return client.create_run(
+        experiment,
+        run_name=f"{title}-{record.fingerprint[:8]}",
+        tags={"fingerprint": record.fingerprint, KIND: record.kind, **record.tags, **code, **tags},
+    )
+
+
+def write_params(client: MlflowClient, run: Run, params: Mapping[str, str]) -> None:
+    """Write the parameters that the run lacks."""
+    from mlflow.entities import Param
+
+    lacking = [Param(key, value) for key, value in params.items() if key not in run.data.params]
+    for start in range(0, len(lacking), TAG_BATCH):
+        client.log_batch(run.info.run_id, params=lacking[start : start + TAG_BATCH])
+
+
+def write_metrics(client: MlflowClient, run_id: str, metrics: Iterable[tuple[str, int, float, int]]) -> None:
+    """Write (metric, step, value, milliseconds since 1970) in batches."""
+    from mlflow.entities import Metric
+
+    lacking = [Metric(key, value, timestamp=moment, step=step) for key, step, value, moment in metrics]
+    for start in range(0, len(lacking), BATCH):
+        client.log_batch(run_id, metrics=lacking[start : start + BATCH])
+
+
+def code_tags(project: Path) -> dict[str, str]:
+    """Commit of the working tree, and whether it differs from it."""
+    code = read_code(project)
+    if code.reason:
+        logger.warning("the run is written without a commit: %s", code.reason)
+    return {"git_commit": code.commit, "git_dirty": str(code.dirty).lower()}
+
+
+def system_samples(work: Path) -> list[tuple[str, int, float, int]]:
+    """What the machine did during a training, out of its work folder; nothing where that is gone."""
+    samples = []
+    for entry in read_lines(work / SYSTEM, keys=("time", "step", "metrics")):
+        for key, value in entry["metrics"].items():
+            samples.append((key, entry["step"], value, entry["time"]))
+    return samples
+
+
+def _streamed(client: MlflowClient, run: Run, record: Record) -> set[tuple[str, int, float]]:
+    keys = {key for key, _, _ in record.history} & set(run.data.metrics)
+    return {
+        (metric.key, metric.step, metric.value)
+        for key in keys
+        for metric in client.get_metric_history(run.info.run_id, key)
+    }
+
+
+def _complete(client: MlflowClient, run: Run, record: Record, project: Path) -> None:
+    """Write what the run lacks, its mark of wholeness last."""
+    from mlflow.entities import RunTag
+
+    from coronet.tracking.dataset import dataset_input
+
+    run_id, now = run.info.run_id, int(time.time() * 1000)
+    present = _streamed(client, run, record)
+    write_params(client, run, record.params)
+    lacking = [(*item, item[1]) for item in record.history if item not in present]
+    known = run.data.metrics
+    lacking += [(key, 0, value, now) for key, value in record.figures.items() if known.get(key) != value]
+    if not any(key.startswith("system/") for key in known):
+        lacking += system_samples(project / "mlruns" / "work" / record.fingerprint)
+    write_metrics(client, run_id, lacking)
+    if not run.inputs.dataset_inputs and record.dataset["hashes"]:
+        client.log_inputs(run_id, datasets=[dataset_input(record.dataset)])
+    _write_artifacts(client, run_id, record)
+    tags = {**record.tags, CONTENT: record.digest}
+    if record.tables:
+        tables = [{"path": path, "type": "table"} for path in record.tables]
+        tags["mlflow.loggedArtifacts"] = json.dumps(tables)
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    if run.info.status != "FINISHED":
+        client.set_terminated(run_id)
+
+
+def _holds_artifacts(client: MlflowClient, run_id: str, record: Record) -> bool:
+    """Whether no file of a run is gone; a folder of artifacts can be lost while the database is kept."""
+    wanted = {*record.files, *record.tables}
+    folders = {path.rpartition("/")[0] for path in wanted}
+    return wanted <= {item.path for folder in folders for item in client.list_artifacts(run_id, folder)}
+
+
+def _write_artifacts(client: MlflowClient, run_id: str, record: Record) -> None:
+    for path, source in record.files.items():
+        client.log_artifact(run_id, str(source), path.rpartition("/")[0])
+    with tempfile.TemporaryDirectory() as folder:
+        for path, rows in record.tables.items():
+            # not client.log_table, which would add the rows to those of an earlier evaluation
+            name = Path(folder) / Path(path).name
+            name.write_text(json.dumps(table_content(rows)), encoding="utf-8")
+            client.log_artifact(run_id, str(name), path.rpartition("/")[0])
+
+
+def table_content(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A table as MLflow's pages and ``mlflow.load_table`` read it."""
+    rows = list(rows)
+    columns = list(rows[0]) if rows else []
+    return {"columns": columns, "data": [[row[name] for name in columns] for row in rows]}

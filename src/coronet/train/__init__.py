@@ -1,1 +1,0 @@
-"""Losses, metrics, the training loop and its checkpoints, prediction and evaluation."""

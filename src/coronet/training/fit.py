@@ -1,0 +1,277 @@
+"""Training one model: the function behind the stage ``train`` and behind every search trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from coronet import files
+from coronet.config import ModelParams
+from coronet.errors import StageError
+from coronet.imaging.mask_metrics import DECISIVE, LesionMatch, Overlap, match_lesions, overlap, summarise
+from coronet.inference.devices import pick_device
+from coronet.inference.predict import BATCH, answer_windows, probabilities
+from coronet.io.volume import CALCIUM_HU
+from coronet.networks.factory import LEARNING_PARTS, SPEC, WEIGHTS, ModelSpec, build_network, save_model
+from coronet.preprocessing.prepared_store import PreparedCase, load_prepared, prepared_scans, prepared_sources
+from coronet.training import checkpoint
+from coronet.training.learning_curves import draw_curves
+from coronet.training.losses import segmentation_loss
+from coronet.training.sampling import Thing, WindowSampler
+from coronet.training.trainer import OnEpoch, Outcome, train
+
+logger = logging.getLogger("coronet")
+HISTORY, METRICS, CURVES = "history.jsonl", "metrics.json", "curves.png"
+CERTAIN = 128
+"""A target of at least this, out of 255, counts as true."""
+FOCUSED_OF = 4
+"""One in so many of the things that were judged comes into focus."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """What a training gave.
+
+    Attributes:
+        folder: holds ``weights.safetensors``, ``model.json``, ``history.jsonl``, ``metrics.json`` and
+            ``curves.png``.
+        metric: the name of what decided: one of `coronet.imaging.mask_metrics.DECISIVE`.
+        best: its best value on the tune cases.
+        best_epoch: the epoch of the weights kept, counted from 1.
+        epochs: how many were trained.
+    """
+
+    folder: Path
+    metric: str
+    best: float
+    best_epoch: int
+    epochs: int
+
+
+class SegmentationLearner:
+    """Windows of the training cases, the published loss, and the metric on the tune cases."""
+
+    def __init__(
+        self,
+        model: str,
+        params: ModelParams,
+        *,
+        train_cases: Sequence[PreparedCase],
+        tune_cases: Sequence[PreparedCase],
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.metric = DECISIVE[model]
+        self._model, self._params, self._device = model, params, device
+        self._sampler = WindowSampler(train_cases, params, seed=seed, device=device)
+        self._tune = tuple(tune_cases)
+        self._loss = segmentation_loss(params.loss)
+
+    @property
+    def focus(self) -> tuple[Thing, ...]:
+        """What this epoch meets more often."""
+        return self._sampler.focus
+
+    def begin_epoch(self, epoch: int, module: nn.Module) -> None:
+        """Ask about bright things, so that the epoch meets those more often that are taken for calcium."""
+        things = self._sampler.candidates(epoch, self._params.sampling.judged if epoch else 0)
+        order = np.argsort(-self._believe(module, things), kind="stable")
+        self._sampler.focus = tuple(things[number] for number in order[: len(things) // FOCUSED_OF])
+
+    def _believe(self, module: nn.Module, things: Sequence[Thing]) -> np.ndarray:
+        """Mean probability inside of each thing."""
+        means: list[float] = []
+        for start in range(0, len(things), BATCH):
+            windows, places = zip(*map(self._sampler.view, things[start : start + BATCH]), strict=True)
+            with torch.inference_mode():
+                answers = answer_windows(module, torch.stack(windows), device=self._device)[:, 0].cpu()
+            means += [float(answer[place].mean()) for answer, place in zip(answers, places, strict=True)]
+        return np.asarray(means)
+
+    def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and targets (n, 1, x, y, z) of one step."""
+        return self._sampler.batch(epoch, step)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The published loss of logits and targets."""
+        return self._loss(outputs, targets)
+
+    def measure(self, module: nn.Module, loss: float) -> dict[str, float]:
+        """The metric over the tune cases on the network's grid.
+
+        The heart's is the mean Dice of the cases. Calcium's is the F1 of all lesions pooled, since many cases
+        hold none; what is found in those cases lowers it. Only voxels of at least 130 HU count.
+        """
+        masks = [self._masks(module, case) for case in self._tune]
+        counts = [overlap(truth, predicted) for truth, predicted in masks]
+        if self._model == "heart":
+            return {self.metric: summarise(count.dice for count in counts).mean or 0.0}
+        pooled = sum(counts, Overlap(0, 0, 0))
+        lesions = sum((match_lesions(*pair) for pair in masks), LesionMatch(0, 0, 0, 0))
+        return {
+            self.metric: lesions.f1 if lesions.f1 is not None else 1.0,
+            "f1": pooled.f1 if pooled.f1 is not None else 1.0,
+            "false_voxels": float(pooled.predicted_only),
+            "missed_voxels": float(pooled.true_only),
+        }
+
+    def _masks(self, module: nn.Module, case: PreparedCase) -> tuple[np.ndarray, np.ndarray]:
+        """What the case's mask and the network say, on the network's grid."""
+        seen = case.within(self._params.input.margin_mm)
+        if self._model == "calcium":
+            # only bright voxels count, so windows without any need no answer
+            seen = dataclasses.replace(seen, region=seen.region & (seen.hu >= CALCIUM_HU))
+        answer = probabilities(module, seen, self._params.input, device=self._device, overlap=0.0)
+        predicted, truth = answer >= self._params.threshold, case.target >= CERTAIN
+        if self._model == "calcium":
+            bright = seen.hu >= CALCIUM_HU
+            predicted, truth = predicted & bright, truth & bright
+        return truth, predicted
+
+
+def fit(
+    model: str,
+    prepared: Path,
+    params: ModelParams,
+    *,
+    train_cases: Sequence[str],
+    tune_cases: Sequence[str],
+    seed: int,
+    out: Path,
+    work: Path,
+    pretrained: Path | None = None,
+    start: Path | None = None,
+    fingerprint: str = "",
+    on_epoch: OnEpoch | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> FitResult:
+    """Train a model, or go on with a training that was broken off.
+
+    Args:
+        model: ``heart`` or ``calcium``.
+        prepared: what `coronet.preprocessing.prepared_store.prepare_model` wrote; only the cases named are
+            opened.
+        params: the model's parameters.
+        train_cases: ids to learn from.
+        tune_cases: ids to choose the best epoch by.
+        seed: of first weights and samples.
+        out: folder of the results; replaced as a whole at the end.
+        work: folder of the checkpoints, for this run alone. A finished one gives its result at once.
+        pretrained: an autoencoder's encoder, for ``network.encoder: autoencoder``.
+        start: folder of a trained model of the same network, to go on from.
+        fingerprint: kept in ``model.json``.
+        on_epoch: called with (epoch, what was measured) after every epoch; may raise to give up.
+        stop: asked after every epoch; true ends the training with what is best so far.
+
+    Raises:
+        StageError: no cases, cases of both parts, or a work folder of another run.
+        Busy: another process trains in ``work``.
+    """
+    _check_cases(train_cases, tune_cases)
+    if pretrained is not None and params.network.encoder != "autoencoder":
+        raise StageError(
+            f"network.encoder is «{params.network.encoder}»; a pretrained encoder is for «autoencoder» alone."
+        )
+    work = Path(work)
+    data_sha256 = files.sha256_file(Path(prepared) / "index.json")
+    with files.exclusive(work / "lock"):
+        checkpoint.claim(
+            work,
+            {
+                "model": model,
+                "params": params,
+                "train_cases": list(train_cases),
+                "tune_cases": list(tune_cases),
+                "seed": seed,
+                "prepared": data_sha256,
+                "pretrained": files.sha256_file(pretrained) if pretrained else None,
+                "start": files.sha256_file(start / WEIGHTS) if start else None,
+            },
+        )
+        device = pick_device()
+        module = build_network(
+            params.network,
+            shape=params.input.shape,
+            seed=seed,
+            pretrained=pretrained,
+            start=start / WEIGHTS if start else None,
+        )
+        learner = SegmentationLearner(
+            model,
+            params,
+            train_cases=load_prepared(prepared, train_cases, params.input),
+            tune_cases=load_prepared(prepared, tune_cases, params.input),
+            seed=seed,
+            device=device,
+        )
+        outcome = train(
+            module,
+            learner,
+            params.optimiser,
+            seed=seed,
+            work=work,
+            device=device,
+            title=model,
+            on_epoch=on_epoch,
+            stop=stop,
+        )
+        module.load_state_dict(outcome.weights)
+        sources = prepared_sources(prepared, train_cases)
+        scans = _scans(prepared, train_cases, tune_cases, start)
+        spec = ModelSpec(model, params, fingerprint, sources, data_sha256, scans)
+        _write(out, module, spec, outcome, learner.metric)
+    return FitResult(Path(out), learner.metric, outcome.best, outcome.best_epoch, len(outcome.history))
+
+
+def _scans(
+    prepared: Path, train_cases: Sequence[str], tune_cases: Sequence[str], start: Path | None
+) -> Mapping[str, Sequence[str]] | None:
+    """Hashes of the scans that shaped the weights, those of ``start`` too; None where it names none."""
+    used = {
+        part: set(prepared_scans(prepared, cases))
+        for part, cases in zip(LEARNING_PARTS, (train_cases, tune_cases), strict=True)
+    }
+    if start is not None:
+        before = files.read_json(start / SPEC).get("scans")
+        if before is None:
+            return None
+        for part in LEARNING_PARTS:
+            used[part] |= set(before[part])
+    return {part: sorted(scans) for part, scans in used.items()}
+
+
+def _check_cases(train_cases: Sequence[str], tune_cases: Sequence[str]) -> None:
+    if not train_cases or not tune_cases:
+        raise StageError("Training needs at least one train case and one tune case.")
+    shared = sorted(set(train_cases) & set(tune_cases))
+    if shared:
+        raise StageError(f"{shared[0]} is among both the train cases and the tune cases.")
+
+
+def _write(out: Path, module: nn.Module, spec: ModelSpec, outcome: Outcome, metric: str) -> None:
+    with files.replacing_folder(out) as folder:
+        save_model(folder, module, spec)
+        write_history(folder / HISTORY, outcome.history)
+        files.write_json(
+            folder / METRICS,
+            {
+                "metric": metric,
+                f"tune_{metric}": outcome.best,
+                "best_epoch": outcome.best_epoch,
+                "epochs": len(outcome.history),
+                "parameters": sum(parameter.numel() for parameter in module.parameters()),
+            },
+        )
+        draw_curves(folder / CURVES, outcome.history, metric=metric, title=spec.model)
+
+
+def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write one JSON object a line, one line an epoch."""
+    files.write_text(path, "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in history))

@@ -1,0 +1,257 @@
+"""The training loop: epochs, the plateau rule, early stopping, and going on where it was broken off.
+
+Nothing is drawn from a generator that has a state. A step's samples come from (seed, epoch, step), and so
+does the seed of torch's own generator, which some encoders use. So a checkpoint after an epoch, weights and
+optimiser together, decides everything that follows.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from coronet.config import OptimiserParams
+from coronet.errors import StageError
+from coronet.inference.devices import determinism, precision
+from coronet.training import checkpoint
+from coronet.training.checkpoint import Checkpoint
+from coronet.training.progress import EpochProgress
+
+logger = logging.getLogger("coronet")
+OnEpoch = Callable[[int, Mapping[str, float]], None]
+
+
+class Learner(Protocol):
+    """What the loop trains."""
+
+    metric: str
+    """The value of `measure` that decides; higher is better."""
+
+    def begin_epoch(self, epoch: int, module: nn.Module) -> None:
+        """Look at the network, in evaluation mode, before an epoch (0 for the first) is drawn."""
+
+    def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of one step."""
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """A scalar to be made small."""
+
+    def measure(self, module: nn.Module, loss: float) -> dict[str, float]:
+        """How good the network is after an epoch whose mean loss was ``loss``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a training.
+
+    Attributes:
+        weights: the best state by the metric.
+        best_epoch: when it was reached, counted from 1.
+        best: the metric then.
+        history: one mapping per epoch.
+    """
+
+    weights: Mapping[str, torch.Tensor]
+    best_epoch: int
+    best: float
+    history: tuple[Mapping[str, float], ...]
+
+
+class _Training:
+    """Everything that changes while training goes on."""
+
+    def __init__(self, module: nn.Module, params: OptimiserParams) -> None:
+        self.params = params
+        self.module = module
+        self.average = copy.deepcopy(module) if params.averaging else module
+        self.optimiser = torch.optim.Adam(module.parameters(), lr=params.learning_rate, fused=True)
+        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimiser, mode="max", factor=params.plateau_factor, patience=params.plateau_patience
+        )
+        self.steps = 0
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, torch.Tensor] = {}
+        self.best_epoch, self.best_value = 0, float("-inf")
+
+    @property
+    def finished(self) -> bool:
+        epochs = len(self.history)
+        return epochs >= self.params.epochs or epochs - self.best_epoch >= self.params.stop_patience > 0
+
+    def update_average(self) -> None:
+        """Move the averaged weights towards the present ones; quickly at first, when those are still poor."""
+        if self.average is self.module:
+            return
+        decay = min(self.params.averaging, (1 + self.steps) / (10 + self.steps))
+        present = self.module.state_dict()
+        with torch.no_grad():
+            for name, value in self.average.state_dict().items():
+                if value.is_floating_point():
+                    value.lerp_(present[name], 1 - decay)
+                else:
+                    value.copy_(present[name])
+
+    def close_epoch(self, loss: float, measured: Mapping[str, float], metric: str) -> dict[str, float]:
+        value = measured[metric]
+        self.plateau.step(value)
+        entry = {
+            "epoch": len(self.history) + 1,
+            "loss": loss,
+            **measured,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+        }
+        self.history.append(entry)
+        if value > self.best_value:
+            self.best_value, self.best_epoch = value, len(self.history)
+            self.best = {name: tensor.clone() for name, tensor in self.average.state_dict().items()}
+        return entry
+
+    def to_checkpoint(self) -> Checkpoint:
+        tensors = {f"module/{name}": value for name, value in self.module.state_dict().items()}
+        if self.average is not self.module:
+            tensors |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        adam = self.optimiser.state_dict()
+        for number, slots in adam["state"].items():
+            tensors |= {f"adam/{number}/{name}": torch.as_tensor(value) for name, value in slots.items()}
+        plateau = self.plateau
+        return Checkpoint(
+            tensors,
+            {
+                "history": self.history,
+                "steps": self.steps,
+                "best_epoch": self.best_epoch,
+                "best_value": self.best_value,
+                "learning_rate": self.optimiser.param_groups[0]["lr"],
+                "plateau": {"best": plateau.best, "num_bad_epochs": plateau.num_bad_epochs},
+            },
+        )
+
+    def restore(self, saved: Checkpoint) -> None:
+        parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "average": {}, "best": {}, "adam": {}}
+        for name, value in saved.tensors.items():
+            kind, _, rest = name.partition("/")
+            parts[kind][rest] = value
+        self.module.load_state_dict(parts["module"])
+        if self.average is not self.module:
+            self.average.load_state_dict(parts["average"])
+        device = next(self.module.parameters()).device
+        self.best = {name: value.to(device) for name, value in parts["best"].items()}
+        adam = self.optimiser.state_dict()
+        adam["state"] = {}
+        parameters = list(self.module.parameters())
+        for name, value in parts["adam"].items():
+            number, _, slot = name.partition("/")
+            # the fused step takes numbers as they lie in memory, so layouts must agree
+            laid = value if slot == "step" else torch.empty_like(parameters[int(number)]).copy_(value)
+            adam["state"].setdefault(int(number), {})[slot] = laid
+        self.optimiser.load_state_dict(adam)
+        state = saved.state
+        for group in self.optimiser.param_groups:
+            group["lr"] = state["learning_rate"]
+        self.plateau.best = state["plateau"]["best"]
+        self.plateau.num_bad_epochs = state["plateau"]["num_bad_epochs"]
+        self.history = [dict(entry) for entry in state["history"]]
+        self.steps = state["steps"]
+        self.best_epoch, self.best_value = state["best_epoch"], state["best_value"]
+
+
+def train(
+    module: nn.Module,
+    learner: Learner,
+    params: OptimiserParams,
+    *,
+    seed: int,
+    work: Path,
+    device: torch.device,
+    title: str,
+    on_epoch: OnEpoch | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Outcome:
+    """Train until the epochs are used up, the metric stands still, or ``stop`` says so.
+
+    Args:
+        module: the network; on return it is trained, though not with the best weights.
+        learner: samples, loss and metric.
+        params: epochs, steps, learning rate, patience.
+        seed: of torch's own generator, for encoders that drop connections at random.
+        work: folder of the checkpoints; what is there is gone on with.
+        device: where to train.
+        title: what a progress bar calls it.
+        on_epoch: called with (epoch, what was measured) after the checkpoint; may raise to give up.
+        stop: asked after every epoch.
+
+    Raises:
+        StageError: the loss is no longer a number.
+    """
+    module = module.to(device, memory_format=torch.channels_last_3d)
+    training = _Training(module, params)
+    saved = checkpoint.latest(work)
+    if saved is not None:
+        training.restore(saved)
+        logger.info("%s: going on after epoch %d", title, len(training.history))
+    steps = max(1, params.patches_per_epoch // params.batch_size)
+    with determinism(device), EpochProgress(title, params.epochs, steps) as progress:
+        progress.resume(training.history)
+        while not training.finished:
+            started = time.monotonic()
+            epoch = len(training.history)
+            training.average.eval()
+            learner.begin_epoch(epoch, training.average)
+            loss = _epoch(
+                training, learner, epoch=epoch, steps=steps, seed=seed, device=device, tick=progress.step
+            )
+            training.average.eval()
+            measured = learner.measure(training.average, loss)
+            entry = training.close_epoch(loss, measured, learner.metric)
+            checkpoint.save(work, epoch + 1, training.to_checkpoint())
+            progress.epoch(entry, learner.metric, time.monotonic() - started)
+            if on_epoch:
+                on_epoch(epoch + 1, entry)
+            if stop and stop():
+                break
+    return Outcome(training.best, training.best_epoch, training.best_value, tuple(training.history))
+
+
+def _epoch(
+    training: _Training,
+    learner: Learner,
+    *,
+    epoch: int,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    tick: Callable[[], Any],
+) -> float:
+    training.module.train()
+    losses = []
+    for step in range(steps):
+        torch.manual_seed(int(np.random.SeedSequence([seed, epoch, step]).generate_state(1)[0]))
+        inputs, targets = learner.batch(epoch, step)
+        inputs = inputs.to(device, memory_format=torch.channels_last_3d)
+        with precision(device):
+            outputs = training.module(inputs)
+        loss = learner.loss(outputs, targets.to(device))
+        training.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        training.optimiser.step()
+        training.steps += 1
+        training.update_average()
+        losses.append(loss.detach())
+        tick()
+    # read once: every reading would let a GPU wait for the processor
+    mean = float(torch.stack(losses).double().mean())
+    if not np.isfinite(mean):
+        raise StageError(
+            f"The loss of epoch {epoch + 1} is not a number; try a lower optimiser.learning_rate."
+        )
+    return mean

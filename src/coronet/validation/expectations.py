@@ -1,0 +1,98 @@
+"""Every rule about scans and cohort, and the columns they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from coronet.config import ValidateParams
+from coronet.dataset.case_measures import CALCIUM_LABELS, HEART_LABELS
+from coronet.dataset.case_table import left_out
+from coronet.dataset.mask_pieces import Piece, read_pieces
+from coronet.validation.image_rules import geometry_rules, intensity_rules
+from coronet.validation.mask_rules import calcium_rules, heart_rules
+from coronet.validation.rule import Rule
+
+if TYPE_CHECKING:
+    import pandas
+
+
+MOST_NAMED = 3
+"""Pieces whose places stand in a message."""
+
+
+def rules(params: ValidateParams) -> tuple[Rule, ...]:
+    """Every rule about single scans and about the cohort; those about the split are in `leakage`."""
+    return (
+        *geometry_rules(params),
+        *intensity_rules(params),
+        *heart_rules(params),
+        *calcium_rules(params),
+        _enough_patients(params),
+    )
+
+
+def prepare(table: pandas.DataFrame, params: ValidateParams) -> pandas.DataFrame:
+    """The case table with the derived columns that rules ask for, emptied where a rule does not apply."""
+    import pandas
+
+    frame = table.copy()
+    in_plane = frame[["spacing_x_mm", "spacing_y_mm"]]
+    frame["in_plane_skew"] = (in_plane.max(axis=1) - in_plane.min(axis=1)) / in_plane.max(axis=1)
+    recorded = frame["recorded_flags"].str.split()
+    not_hu = recorded.map(lambda flags: "not_hu" in flags)
+    contrast = frame["flags"].str.split().map(lambda flags: "contrast" in flags)
+    frame["lowest_hu"] = frame["hu_min"].mask(not_hu)
+    frame["highest_hu"] = frame["hu_max"].mask(not_hu)
+    frame["air"] = frame["air_hu"].mask(not_hu)
+    frame["soft_tissue"] = frame["soft_tissue_hu"].mask(not_hu)
+    frame["heart_filled"] = (frame["heart_ml"] > 0).astype("boolean").mask(frame["heart_ml"].isna())
+    frame["heart_volume"] = frame["heart_ml"].mask(frame["heart_ml"] == 0)
+    frame["heart_median"] = frame["heart_hu"].mask(contrast | not_hu)
+    frame["heart_air"] = frame["heart_air_share"].mask(not_hu)
+    for model, allowed in (("heart", HEART_LABELS), ("calcium", CALCIUM_LABELS)):
+        strange = frame[f"{model}_labels"].map(lambda text, allowed=allowed: _strange(text, allowed))
+        frame[f"{model}_strange"] = strange.mask(~frame[f"{model}_integer"].fillna(False).astype(bool))
+    frame["dense_share"] = frame["calcium_dense_share"].mask(not_hu)
+    frame["faint"] = frame["faint_lesions"].mask(not_hu)
+    near, largest = params.calcium_near_heart_mm, params.calcium_body_mm3
+    pieces = [read_pieces(text) for text in frame["doubtful_pieces"]]
+    far = [[piece for piece in some if piece.far_mm > near] for some in pieces]
+    # a lesion that is far from the heart is not listed twice
+    bony = [[piece for piece in some if piece.far_mm <= near and piece.body_mm3 > largest] for some in pieces]
+    frame["far_pieces"] = [_pieces(some, "far from the heart", "far_mm", "mm") for some in far]
+    frame["bone_pieces"] = [_pieces(some, "in bone-like bodies", "body_mm3", "mm³") for some in bony]
+    frame["bony"] = pandas.Series(map(len, bony), frame.index, "Int64").mask(
+        ~frame["has_calcium"] | contrast | not_hu
+    )
+    out = left_out(table)
+    frame["training_patient"] = frame["patient"].where(~frame["case"].isin(out)).astype(pandas.StringDtype())
+    return frame
+
+
+def _strange(labels: str, allowed: tuple[int, ...]) -> str:
+    names = {str(label) for label in allowed}
+    return " ".join(label for label in labels.split() if label not in names)
+
+
+def _pieces(pieces: Sequence[Piece], where: str, measure: str, unit: str) -> str:
+    """Number, volume and places of pieces, those with the largest measure first."""
+    ordered = sorted(pieces, key=lambda piece: -getattr(piece, measure))
+    shown = []
+    for piece in ordered[:MOST_NAMED]:
+        place = ", ".join(f"{value:g}" for value in piece.centre_mm)
+        shown.append(f"{getattr(piece, measure):.10g} {unit} at ({place}) mm")
+    more = [f"{len(ordered) - len(shown)} more"] if len(ordered) > len(shown) else []
+    lesions = "1 calcium lesion" if len(ordered) == 1 else f"{len(ordered)} calcium lesions"
+    return f"{lesions} ({sum(piece.mm3 for piece in ordered):.1f} mm³) {where}: {', '.join([*shown, *more])}"
+
+
+def _enough_patients(params: ValidateParams) -> Rule:
+    return Rule(
+        "enough-patients",
+        "training_patient",
+        f"At least {params.least_patients} patients have a fit scan with both masks.",
+        f"too few patients: {{count}} of at least {params.least_patients} have a fit scan with both masks",
+        "add scans with masks (`coronet cohort add`) or phantoms (`coronet cohort phantom`)",
+        patients=params.least_patients,
+    )

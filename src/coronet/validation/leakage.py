@@ -1,0 +1,146 @@
+"""What must hold between scans: no copies, no patient in two parts, nothing learned from a test patient."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from coronet.config import ValidateParams
+from coronet.dataset.case_table import left_out, read_alike
+from coronet.dataset.split import Split
+from coronet.errors import GateFailed
+from coronet.validation.rule import Rule
+
+if TYPE_CHECKING:
+    import pandas
+
+SAME_PATIENT = "if it is one person, give both the same patient in ct/CASE.json; else remove one"
+
+
+def rules(*, with_split: bool) -> tuple[Rule, ...]:
+    """Rules about pairs of scans; those about parts are only there where there is a split."""
+    always = (
+        Rule(
+            "no-duplicates",
+            "same_voxels",
+            "No two scans hold the same voxels.",
+            "holds the same voxels as {same_voxels}",
+            "remove one of them",
+            allowed=("",),
+        ),
+        Rule(
+            "no-copies",
+            "copies",
+            "No scan is a turned, bent, blurred, mirrored or re-scaled copy of another patient's.",
+            "is a copy of {copies} under another patient's name",
+            SAME_PATIENT,
+            allowed=("",),
+        ),
+    )
+    parts = (
+        Rule(
+            "patient-in-one-part",
+            "patient_parts",
+            "Every patient is in one part of the split.",
+            "its patient is in more than one part: {patient_parts}",
+            "make the split again: `dvc repro --force split`",
+            allowed=("train", "tune", "test"),
+        ),
+        Rule(
+            "copies-in-one-part",
+            "copies_elsewhere",
+            "No part of the split holds a copy of another part's scan.",
+            "is a copy of {copies_elsewhere}, which is in another part of the split",
+            f"{SAME_PATIENT}; then make the split again: `dvc repro --force split`",
+            allowed=("",),
+        ),
+        Rule(
+            "split-is-current",
+            "split_state",
+            "The split holds the cases of the table, each with its patient.",
+            "{split_state}",
+            "make the split again: `dvc repro --force split`",
+            allowed=("",),
+        ),
+    )
+    return (*always, *parts) if with_split else always
+
+
+def prepare(table: pandas.DataFrame, params: ValidateParams, split: Split | None) -> pandas.DataFrame:
+    """Columns that `rules` ask for, to be joined to the case table row by row."""
+    import pandas
+
+    copies = {
+        row.case: [
+            case for case, distance in read_alike(row.alike).items() if distance < params.copy_distance
+        ]
+        for row in table.itertuples()
+    }
+    by_content = table.groupby("content")["case"].agg(list).to_dict()
+    columns = pandas.DataFrame(index=table.index)
+    columns["same_voxels"] = [
+        ", ".join(case for case in by_content[row.content] if case != row.case) for row in table.itertuples()
+    ]
+    columns["copies"] = [", ".join(copies[case]) for case in table["case"]]
+    if split is None:
+        return columns
+    part = {member.case: member.part for member in split.members}
+    patient_parts = defaultdict(set)
+    for row in table.itertuples():
+        if row.case in part:
+            patient_parts[row.patient].add(part[row.case])
+    columns["patient_parts"] = [
+        " ".join(sorted(patient_parts[row.patient])) if row.case in part else None
+        for row in table.itertuples()
+    ]
+    alike = {
+        row.case: [*copies[row.case], *(case for case in by_content[row.content] if case != row.case)]
+        for row in table.itertuples()
+    }
+    columns["copies_elsewhere"] = [
+        ", ".join(sorted({other for other in alike[case] if part.get(other, part[case]) != part[case]}))
+        if case in part
+        else None
+        for case in table["case"]
+    ]
+    columns["split_state"] = _split_states(table, split)
+    return columns
+
+
+def check_parts(split: Split, used: Iterable[str], *, parts: tuple[str, ...] = ("train",)) -> None:
+    """Refuse to fit anything on a case outside of ``parts``.
+
+    Raises:
+        GateFailed: a case of ``used``, or another scan of its patient, is in another part or in none.
+    """
+    allowed = {case for part in parts for case in split.cases(part)}
+    strange = sorted(set(used) - allowed)
+    if strange:
+        raise GateFailed(
+            f"{', '.join(strange)}: not in {' or '.join(parts)}, so nothing may be learned from it; "
+            "take the cases from build/split.json."
+        )
+    kept = {person for part in set(split.parts) - set(parts) for person in split.patients(part)}
+    shared = sorted({person for part in parts for person in split.patients(part)} & kept)
+    if shared:
+        raise GateFailed(
+            f"patient {', '.join(shared)} is in {' or '.join(parts)} and in another part; "
+            "make the split again: `dvc repro --force split`."
+        )
+
+
+def _split_states(table: pandas.DataFrame, split: Split) -> list[str]:
+    patients = {member.case: member.patient for member in split.members}
+    out = left_out(table)
+    states = []
+    for row in table.itertuples():
+        if row.case in patients and row.case in out:
+            states.append(f"is in the split though it {out[row.case]}")
+        elif row.case in patients and patients[row.case] != row.patient:
+            states.append("has another patient in the split than in the table")
+        elif row.case not in patients and row.case not in out:
+            states.append("is missing from the split")
+        else:
+            states.append("")
+    return states

@@ -1,0 +1,324 @@
+"""Bright pieces around a heart: what is found and described, and how strokes overrule a forest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from coronet.annotation import calcium
+from coronet.annotation.calcium import CORONARY, NAMES, OTHER
+from coronet.annotation.candidate_features import FEATURES
+from coronet.annotation.candidates import find_candidates
+from coronet.annotation.draft_mask import Tally
+from coronet.annotation.forest import Samples, join
+from coronet.annotation.strokes import Marks, Stroke, Strokes
+from coronet.errors import InputError
+from coronet.io.volume import Volume, grid_affine
+
+ORIGIN = (-40.0, -40.0, 10.0)
+STEP = (1.0, 1.0, 2.0)
+PLAQUE, WALL, BONE = (35, 40, 20), (50, 40, 20), (40, 40, 36)
+"""Places of pieces, as voxels; the bone is long and reaches out of the heart."""
+
+
+def scan(*, noise: int = 8, seed: int = 0) -> tuple[Volume, np.ndarray]:
+    """A ball of a heart in fat, with three bright pieces and a speck of two voxels."""
+    rng = np.random.default_rng(seed)
+    x, y, z = np.meshgrid(*(np.arange(80), np.arange(80), np.arange(40)), indexing="ij")
+    heart = ((x - 40) ** 2 + (y - 40) ** 2 + (2 * (z - 20)) ** 2 < 25**2).astype(np.uint8)
+    hu = np.where(heart > 0, 40, -90) + rng.integers(-noise, noise + 1, heart.shape)
+    hu[34:37, 39:42, 19:22] = 400
+    hu[49:52, 39:41, 19:22] = 350
+    hu[40, 10:70, 36] = 600
+    hu[30, 30:32, 18] = 200
+    return Volume(hu.astype(np.int16), grid_affine(STEP, ORIGIN)), heart
+
+
+def world(place: tuple[int, int, int]) -> tuple[float, float, float]:
+    return tuple(start + step * at for start, step, at in zip(ORIGIN, STEP, place, strict=True))
+
+
+def click(label: str, place: tuple[int, int, int]) -> Stroke:
+    return Stroke(label, "point", (world(place),), 0.0)
+
+
+def said(*strokes: Stroke) -> Strokes:
+    return Strokes("calcium", strokes)
+
+
+def mask_of(drawn, place: tuple[int, int, int]) -> bool:
+    return bool(drawn.mask[place])
+
+
+@pytest.fixture(scope="module")
+def taught() -> Samples:
+    """Plaques on the one side, walls on the other, of six scans."""
+    tables = []
+    for seed in range(6):
+        ct, heart = scan(seed=seed + 1)
+        found = find_candidates(ct, heart)
+        strokes = said(click("coronary", PLAQUE), click("aorta", WALL), click("bone", BONE))
+        judged = calcium.judge(found, calcium.hear(found, strokes, ct), forest=None)
+        tables.append(calcium.samples_of(judged, f"case-{seed}"))
+    return join(tables)
+
+
+def test_pieces_are_found_near_the_heart_and_only_there():
+    ct, heart = scan()
+    found = find_candidates(ct, heart)
+    assert found.count == 3
+    labels = np.zeros(ct.shape, int)
+    labels[found.box] = found.labels
+    assert labels[PLAQUE] and labels[WALL] and labels[BONE]
+    assert len({labels[PLAQUE], labels[WALL], labels[BONE]}) == 3
+    assert not labels[30, 30, 18], "two voxels are noise"
+    assert not labels[40, 10, 36], "far from the heart nothing is looked for"
+    assert (ct.array[labels > 0] >= 130).all()
+    assert find_candidates(ct, heart, margin_mm=60.0).volume_mm3.max() == pytest.approx(120.0)
+
+
+def test_features_tell_size_peak_and_place():
+    ct, heart = scan()
+    found = find_candidates(ct, heart)
+    at = int(found.labels[tuple(p - side.start for p, side in zip(PLAQUE, found.box, strict=True))]) - 1
+    assert found.features.dtype == np.int16 and found.features.shape == (3, len(FEATURES))
+    assert found.volume_mm3[at] == pytest.approx(27 * 2.0)
+    assert found.feature("peak_hu")[at] == 400
+    assert found.feature("width_mm")[at] == 30 and found.feature("height_mm")[at] == 60
+    assert found.centre_mm[at] == pytest.approx(world(PLAQUE))
+    # five of 25 millimetres off the middle
+    assert 170 <= found.feature("under_surface_mm")[at] <= 225
+    assert found.feature("fat_2.5")[at] == 0 and found.feature("mean_hu_2.5")[at] == pytest.approx(40, abs=3)
+    far = find_candidates(Volume(ct.array, grid_affine(STEP, (500.0, 0.0, 0.0))), heart)
+    assert np.array_equal(far.features, found.features), "where the scan lies in the world tells nothing"
+
+
+def test_a_forest_tells_new_scans_and_a_click_overrules_it(taught):
+    ct, heart = scan(seed=77)
+    drawn = calcium.draw_calcium(ct, heart, None, prior=taught)
+    assert mask_of(drawn, PLAQUE) and not mask_of(drawn, WALL) and not mask_of(drawn, BONE)
+    assert drawn.mask.sum() == 27
+    strokes = said(click("valve", PLAQUE), click("coronary", WALL))
+    corrected = calcium.draw_calcium(ct, heart, strokes, prior=taught)
+    assert not mask_of(corrected, PLAQUE) and mask_of(corrected, WALL)
+    assert corrected.probability[WALL] == 100 and corrected.uncertainty[WALL] == 0
+    named = dict(zip(*np.unique(corrected.samples.labels, return_counts=True), strict=True))
+    assert named[NAMES.index("valve")] == 1 and named[CORONARY] == 1
+
+
+def test_the_later_stroke_holds_and_marks_say_the_same(taught):
+    ct, heart = scan()
+    found = find_candidates(ct, heart)
+    both = said(click("coronary", WALL), click("aorta", WALL))
+    assert NAMES.index("aorta") in calcium.hear(found, both, ct).piece
+    assert CORONARY not in calcium.hear(found, both, ct).piece
+    marks = Marks(np.array([PLAQUE], np.int32), np.array([CORONARY + 1], np.uint8), NAMES)
+    assert np.array_equal(
+        calcium.hear(found, marks, ct).piece, calcium.hear(found, said(click("coronary", PLAQUE)), ct).piece
+    )
+
+
+def test_a_box_cuts_a_piece(taught):
+    ct, heart = scan(seed=9)
+    low, high = world((30, 30, 10)), world((34, 50, 30))
+    drawn = calcium.draw_calcium(ct, heart, said(Stroke("bone", "box", (low, high))), prior=taught)
+    assert not drawn.mask[34].any() and drawn.mask[35:37].sum() == 18
+    whole = said(Stroke("bone", "box", (world((30, 30, 10)), world((40, 50, 30)))))
+    assert not calcium.draw_calcium(ct, heart, whole, prior=taught).mask[30:40].any()
+
+
+EMPTY = (40, 40, 12)
+"""A place in the heart where nothing is bright."""
+
+
+@pytest.mark.parametrize("label", NAMES)
+def test_a_stroke_of_any_label_that_touches_nothing_is_named(taught, caplog, label):
+    ct, heart = scan()
+    strokes = said(click("bone", BONE), click(label, EMPTY))
+    drawn = calcium.draw_calcium(ct, heart, strokes, prior=taught)
+    assert f"stroke 2 ({label}, point at {list(world(EMPTY))} mm) touches no bright piece" in caplog.text
+    assert "130 HU" in caplog.text and "stroke 1" not in caplog.text
+    assert drawn.tally.missed == 1
+
+
+def test_a_painted_spot_that_touches_nothing_is_named(taught, caplog):
+    ct, heart = scan()
+    places, labels = [PLAQUE, EMPTY, WALL], [CORONARY + 1, CORONARY + 1, NAMES.index("aorta") + 1]
+    marks = Marks(np.array(places, np.int32), np.array(labels, np.uint8), NAMES)
+    drawn = calcium.draw_calcium(ct, heart, marks, prior=taught)
+    x, y, z = world(EMPTY)
+    assert f"the painted spot of coronary at ({x:g}, {y:g}, {z:g}) mm touches no bright piece" in caplog.text
+    assert drawn.tally.missed == 1
+
+
+def test_a_stroke_that_later_ones_overrule_is_named(taught, caplog):
+    ct, heart = scan()
+    box = Stroke("noise", "box", (world((20, 20, 4)), world((60, 60, 34))))
+    calcium.draw_calcium(ct, heart, said(click("coronary", WALL), click("aorta", WALL)), prior=taught)
+    assert "stroke 1 (coronary" in caplog.text and "does not hold" in caplog.text
+    caplog.clear()
+    calcium.draw_calcium(ct, heart, said(box, click("coronary", PLAQUE)), prior=taught)
+    assert "does not hold" not in caplog.text
+    with pytest.raises(InputError, match=r"stroke 1 \(coronary.* does not hold.*\"none\": true"):
+        calcium.draw_calcium(ct, heart, said(click("coronary", PLAQUE), box), prior=taught)
+
+
+def test_without_other_scans_what_no_stroke_names_is_not_drawn():
+    ct, heart = scan()
+    drawn = calcium.draw_calcium(ct, heart, said(click("coronary", PLAQUE)))
+    assert mask_of(drawn, PLAQUE) and drawn.mask.sum() == 27
+    assert drawn.forest is None
+    assert drawn.tally == Tally(pieces=1, mm3=54.0, unseen=0, unseen_at_mm=(), left_out=2, missed=0)
+
+
+@pytest.mark.parametrize(
+    ("strokes", "words"),
+    [
+        (said(click("bone", BONE)), "they say bone.*other scans' strokes teach nothing"),
+        (said(click("bone", BONE), click("aorta", WALL)), "they say aorta, bone"),
+        (said(click("coronary", EMPTY)), r"stroke 1 \(coronary.*touches no bright piece"),
+        (None, "strokes teach nothing"),
+    ],
+    ids=["one kind", "two kinds that are rare", "nothing but a miss", "no strokes"],
+)
+def test_where_nothing_tells_coronary_calcium_it_is_said_what_strokes_name(strokes, words):
+    ct, heart = scan()
+    with pytest.raises(InputError, match=words):
+        calcium.draw_calcium(ct, heart, strokes)
+
+
+def test_a_library_without_coronary_calcium_names_its_kinds(taught):
+    bones = np.flatnonzero(taught.labels != CORONARY)[:4]
+    few = Samples(taught.features[bones], taught.labels[bones], taught.cases[bones], FEATURES, NAMES)
+    ct, heart = scan()
+    with pytest.raises(InputError, match="strokes teach 2 aorta, 2 bone in 2 scans; at least 5 coronary"):
+        calcium.draw_calcium(ct, heart, said(click("bone", BONE)), prior=few)
+    with pytest.raises(InputError, match="The strokes teach only 2 aorta, 2 bone in 2 scans"):
+        calcium.grow(few)
+
+
+def test_a_heart_mask_that_does_not_fit_is_refused():
+    ct, heart = scan()
+    with pytest.raises(InputError, match="shape"):
+        calcium.draw_calcium(ct, heart[1:], said(click("coronary", PLAQUE)))
+    with pytest.raises(InputError, match="empty"):
+        calcium.draw_calcium(ct, np.zeros_like(heart), said(click("coronary", PLAQUE)))
+
+
+def test_no_calcium_overrules_the_forest_and_teaches(taught):
+    ct, heart = scan(seed=77)
+    assert calcium.draw_calcium(ct, heart, None, prior=taught).mask.any()
+    for strokes in (Strokes("calcium", (), none=True), Strokes("calcium", (click("bone", BONE),), none=True)):
+        drawn = calcium.draw_calcium(ct, heart, strokes, prior=taught)
+        assert not drawn.mask.any() and not drawn.probability.any() and not drawn.uncertainty.any()
+        assert len(drawn.samples.labels) == 3 and CORONARY not in drawn.samples.labels
+        assert calcium.draw_calcium(ct, heart, strokes).mask.sum() == 0
+
+
+@pytest.mark.parametrize("away", [0, 3, 7], ids=["in the heart", "beside it", "away from it"])
+def test_what_no_stroke_names_is_drawn_near_the_heart_only(taught, caplog, away):
+    """By a forest that takes everything for coronary: a plaque, and one that goes on outwards as bones do."""
+    ct, heart = scan()
+    dark = np.minimum(ct.array, 100)
+    y = int(np.flatnonzero(heart[40, :, 20])[-1]) + away
+    dark[39:42, y - 1 : y + 1, 19:22] = 500
+    all_coronary = dataclasses.replace(taught, labels=np.full_like(taught.labels, CORONARY))
+    unlike = dataclasses.replace(taught, features=np.full_like(taught.features, -32_000))
+    every = join([all_coronary, unlike])
+    drawn = calcium.draw_calcium(Volume(dark, ct.affine), heart, None, prior=every)
+    assert mask_of(drawn, (40, y, 20)) == (away < 7)
+    dark[40, y : y + 20, 20] = 500
+    bone = Volume(dark, ct.affine)
+    assert not calcium.draw_calcium(bone, heart, None, prior=every).mask.any(), "it goes on outside"
+    clicked = calcium.draw_calcium(bone, heart, said(click("coronary", (40, y, 20))), prior=every)
+    assert mask_of(clicked, (40, y, 20)), "what is named is drawn"
+    assert "stroke 1 (coronary" in caplog.text and "as bones do" in caplog.text
+
+
+def test_what_was_never_looked_at_is_counted(taught):
+    ct, heart = scan(seed=77)
+    tally = calcium.draw_calcium(ct, heart, said(click("coronary", WALL)), prior=taught).tally
+    assert (tally.pieces, tally.mm3, tally.unseen, tally.left_out, tally.missed) == (2, 90.0, 1, 1, 0)
+    assert tally.unseen_at_mm == (world(PLAQUE),)
+
+
+def test_a_scan_without_bright_pieces_has_an_empty_mask(taught):
+    ct, heart = scan()
+    dark = Volume(np.minimum(ct.array, 100), ct.affine)
+    drawn = calcium.draw_calcium(dark, heart, None, prior=taught)
+    assert not drawn.mask.any() and drawn.mask.shape == ct.shape and not len(drawn.samples.labels)
+
+
+def test_specks_that_nobody_checked_do_not_teach_that_they_are_coronary(taught):
+    ct, heart = scan()
+    hu = ct.array.copy()
+    hu[55, 45:48, 20] = 140
+    found = find_candidates(Volume(hu, ct.affine), heart)
+    judged = calcium.judge(found, calcium.hear(found, None, ct), forest=calcium.grow(taught))
+    every = np.full(found.count, CORONARY, np.uint8)
+    table = calcium.samples_of(calcium.Judged(found, judged.said, judged.probability, every, None), "x")
+    assert found.count == 4 and len(table.labels) == 3
+
+
+def test_a_box_around_a_thousand_flecks_does_not_drown_what_else_is_taught(taught):
+    ct, heart = scan()
+    hu = ct.array.copy()
+    for level in range(12, 28, 4):
+        for x, z in ((22, level), (22, level + 1), (23, level)):
+            flecks = hu[x : x + 36 : 3, 24:56:2, z]
+            np.maximum(flecks, 170, out=flecks)
+    found = find_candidates(Volume(hu, ct.affine), heart)
+    box = Stroke("noise", "box", (world((10, 10, 4)), world((70, 70, 35))))
+    heard = calcium.hear(found, said(box, click("coronary", PLAQUE)), ct)
+    table = calcium.samples_of(calcium.judge(found, heard, forest=calcium.grow(taught)), "x")
+    assert (heard.piece == NAMES.index("noise")).sum() > 400
+    assert len(table.labels) <= 2 * calcium.TEACHES + calcium.ASIDE
+    assert CORONARY in table.labels
+
+
+def test_rare_kinds_are_learned_as_other(taught):
+    few = Samples(taught.features, taught.labels.copy(), taught.cases, FEATURES, NAMES)
+    bones = np.flatnonzero(few.labels == NAMES.index("bone"))
+    few.labels[bones[2:]] = OTHER
+    chances = calcium.grow(few).probability(few.features)
+    assert not chances[:, NAMES.index("bone")].any() and chances[bones, OTHER].min() > 0.5
+
+
+DRAW = """
+import hashlib, sys
+sys.path.insert(0, sys.argv[1])
+from test_calcium import scan
+from coronet.annotate.candidates import find_candidates
+ct, heart = scan(noise=98, seed=5)
+found = find_candidates(ct, heart)
+print(found.count, hashlib.sha256(found.features.tobytes() + found.labels.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_features_are_the_same_at_every_level_of_dispatch():
+    levels = list(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
+    plain = {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(levels),
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA",
+    }
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", DRAW, os.path.dirname(__file__)],
+            env=os.environ | settings,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for settings in ({}, plain)
+    ]
+    ct, heart = scan(noise=98, seed=5)
+    found = find_candidates(ct, heart)
+    digest = hashlib.sha256(found.features.tobytes() + found.labels.tobytes()).hexdigest()
+    assert told == [f"{found.count} {digest}\n"] * 2 and found.count > 20

@@ -1,0 +1,183 @@
+"""`coronet annotate draw --target calcium`: what it refuses at once, prints, and learns from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from coronet.annotation.annotated_cases import places
+from coronet.cli import app
+from coronet.dataset.cases import mask_path, scan_path, write_facts
+from coronet.errors import InputError
+from coronet.files import write_json
+from coronet.io.scan_facts import ScanFacts
+from coronet.io.volume import Volume, grid_affine, read_nifti, write_nifti
+from coronet.scoring.agatston import score_mask
+
+CASES = ("c0", "c1", "c2", "c3")
+HEAD = {"format": "coronet strokes 1", "target": "calcium"}
+PLAQUE, SECOND, WALL, BONE = (15, 20, 10), (16, 26, 10), (25, 20, 10), (20, 20, 18)
+"""Places of bright pieces, as voxels."""
+
+
+def scan(*, seed: int) -> tuple[Volume, np.ndarray]:
+    """A ball of a heart in fat with four bright pieces."""
+    rng = np.random.default_rng(seed)
+    x, y, z = np.meshgrid(*map(np.arange, (40, 40, 22)), indexing="ij")
+    heart = ((x - 20) ** 2 + (y - 20) ** 2 + (z - 10) ** 2 < 12**2).astype(np.uint8)
+    hu = np.where(heart > 0, 40, -90) + rng.integers(-8, 9, heart.shape)
+    hu[14:17, 19:22, 9:12] = 400
+    hu[15:18, 25:28, 9:12] = 380
+    hu[24:27, 19:21, 9:12] = 350
+    hu[20, 14:26, 18] = 600
+    return Volume(hu.astype(np.int16), grid_affine((2.0, 2.0, 2.0), (-40.0, -40.0, 30.0))), heart
+
+
+def stroke(label: str, place: tuple[int, int, int]) -> dict:
+    x, y, z = (2.0 * at + start for at, start in zip(place, (-40, -40, 30), strict=True))
+    return {"kind": "point", "label": label, "points_mm": [[x, y, z]]}
+
+
+CORONARY, OTHER, AORTA, BONES = (
+    stroke(label, place)
+    for label, place in (("coronary", PLAQUE), ("coronary", SECOND), ("aorta", WALL), ("bone", BONE))
+)
+ALL = {"strokes": [CORONARY, OTHER, AORTA, BONES]}
+NOISE = {"kind": "box", "label": "noise", "points_mm": [[-60, -60, 0], [60, 60, 90]]}
+FAR = {**CORONARY, "points_mm": [[900, 0, 50]]}
+HEART = {"kind": "line", "label": "heart", "points_mm": [[0, 0, 900], [0, 0, 910]]}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four cases with heart masks."""
+    for seed, case in enumerate(CASES):
+        ct, heart = scan(seed=seed)
+        write_facts(tmp_path / "data", case, ScanFacts(patient=case, source="phantom"))
+        write_nifti(mask_path(tmp_path / "data", case, "heart"), ct.with_array(heart))
+        write_nifti(scan_path(tmp_path / "data", case), ct)
+    return tmp_path / "data"
+
+
+def run(data: Path, *words: str):
+    return CliRunner().invoke(app, ["annotate", *words, "--target", "calcium", "--data", str(data)])
+
+
+def draw(data: Path, case: str, content: dict, *more: str):
+    path = data.parent / "strokes.json"
+    path.write_text(json.dumps(HEAD | content))
+    return run(data, "draw", case, "--strokes", str(path), *more)
+
+
+def mask(data: Path, case: str) -> np.ndarray:
+    return read_nifti(places(data, case, "calcium").mask).array
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"strokes": []}, '"none": true'),
+        (
+            {"strokes": [{"kind": "box", "label": "noise", "points_mm": [[-60, -60, 0], [60, 60, 90]]}]},
+            "they say noise",
+        ),
+        ({"strokes": [AORTA, BONES]}, "they say aorta, bone"),
+        ({"none": True, "strokes": [CORONARY]}, "stroke 1 (coronary"),
+        ({"strokes": [CORONARY, FAR]}, "stroke 2 (coronary"),
+        ({"strokes": [{**CORONARY, "label": "Coronary"}]}, "is none of coronary"),
+        ({"strokes": [{**CORONARY, "kind": "box"}]}, "a box has 2 points"),
+        (
+            {"target": "heart", "strokes": [{**CORONARY, "label": "heart"}]},
+            "heart mask, not the calcium mask",
+        ),
+    ],
+    ids=["empty", "noise alone", "no coronary", "contradiction", "outside", "label", "open box", "target"],
+)
+def test_a_wrong_stroke_file_is_refused_before_anything_is_computed(data, monkeypatch, content, words):
+    def compute(*_args, **_more):
+        raise AssertionError("it was computed")
+
+    monkeypatch.setattr("coronet.annotation.calcium.find_candidates", compute)
+    done = draw(data, "c0", content)
+    assert isinstance(done.exception, InputError) and words in str(done.exception), done
+    assert not (data / "annotations").exists() and not mask_path(data, "c0", "calcium").exists()
+
+
+def test_none_draws_an_empty_mask(data):
+    done = draw(data, "c0", {"none": True}, "--json")
+    record = json.loads(done.stdout)
+    assert done.exit_code == 0 and not mask(data, "c0").any()
+    assert record["strokes"] == {"none": 1} and record["agatston"] == 0
+    assert record["tally"]["pieces"] == 0 and record["tally"]["left_out"] == 4
+    kept = places(data, "c0", "calcium").strokes
+    assert json.loads(kept.read_text()) == HEAD | {"none": True}
+    assert (
+        "calcium of 0 pieces (0 never looked at), 0.0 mm³, Agatston score 0.0"
+        in draw(data, "c0", {"none": True}).output
+    )
+
+
+def test_what_is_drawn_is_printed_with_what_was_never_looked_at(data):
+    ct, _ = scan(seed=0)
+    score = score_mask(ct, np.isin(ct.array, (380, 400))).scores.agatston
+    done = draw(data, "c0", ALL)
+    sizes = f"c0: calcium of 2 pieces (0 never looked at), 432.0 mm³, Agatston score {score:.1f}"
+    assert f"{sizes}; learned from no other scan; only what strokes name is drawn" in done.output
+    for case in CASES[1:]:
+        done = draw(data, case, ALL)
+    assert "learned from 3 other scans, out-of-bag" in done.output
+    done = draw(data, "c0", {"strokes": [CORONARY, BONES]})
+    assert "2 pieces (1 never looked at), 432.0 mm³" in done.output and "at (-8, 12, 50) mm" in done.output
+    assert "bright pieces left out, as no stroke names them: 1\n" in done.output
+
+
+def test_the_mask_does_not_depend_on_whether_fit_ran_before(data):
+    for case in CASES[:3]:
+        assert draw(data, case, ALL).exit_code == 0
+    some = {"strokes": [CORONARY, BONES]}
+    assert draw(data, "c3", some).exit_code == 0
+    before = places(data, "c3", "calcium").mask.read_bytes()
+    assert mask(data, "c3")[SECOND] and run(data, "fit").exit_code == 0
+    assert draw(data, "c3", some).exit_code == 0
+    assert places(data, "c3", "calcium").mask.read_bytes() == before
+    done = run(data, "apply", "c3", "--json")
+    assert json.loads(done.stdout)[0]["taught_by"] == 3 and mask(data, "c3")[PLAQUE]
+    assert "learned from no other scan; only" in draw(data, "c3", some, "--alone").output
+    assert not mask(data, "c3")[SECOND]
+
+
+def test_too_few_scans_teach_nothing_that_no_stroke_names(data):
+    for case in CASES[:2]:
+        draw(data, case, ALL)
+    assert "in 2 scans; at least 5 coronary pieces" in run(data, "apply", "c3").output
+    done = draw(data, "c2", {"strokes": [CORONARY]})
+    assert "1 piece (0 never looked at)" in done.output
+    assert "learned from 2 other scans; only what strokes name is drawn" in done.output
+
+
+def test_stroke_files_of_the_demo_beside_it_are_no_annotations(data):
+    write_json(data / "annotations" / "c1" / "calcium.json", HEAD | {"strokes": [BONES]})
+    assert draw(data, "c0", {"strokes": [CORONARY]}).exit_code == 0
+    assert run(data, "suggest").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"target": "heart", "strokes": [HEART]}, "outside the scan"),
+        ({"target": "calcium", "strokes": [CORONARY]}, "no heart mask"),
+    ],
+    ids=["strokes outside", "calcium without a heart"],
+)
+def test_a_scan_that_is_no_case_is_not_added_in_vain(data, tmp_path, content, words):
+    write_nifti(tmp_path / "new.nii.gz", scan(seed=9)[0])
+    before = {path for path in data.rglob("*") if path.name != ".salt"}
+    write_json(tmp_path / "strokes.json", HEAD | content)
+    words_given = f"annotate draw {tmp_path}/new.nii.gz --target {content['target']} --data {data}"
+    done = CliRunner().invoke(app, [*words_given.split(), "--strokes", str(tmp_path / "strokes.json")])
+    assert isinstance(done.exception, InputError) and words in str(done.exception), done
+    assert {path for path in data.rglob("*") if path.name != ".salt"} == before

@@ -1,0 +1,318 @@
+"""Aliases move as the log says, whatever kills the process in between, and whoever promotes at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coronet.dataset.cases import scan_path
+from coronet.errors import InputError, LedgerError, PromotionError
+from coronet.files import sha256_file
+from coronet.io.content_hash import content_sha256
+from coronet.io.volume import read_nifti
+from coronet.registry import aliases as standing
+from coronet.registry import check, promotion, promotion_log, versions
+from coronet.registry.version_quality import load_scoring_model
+from coronet.tracking import mlflow_client
+
+
+def aliases(small, model: str = "heart") -> dict[str, int]:
+    """As MLflow has them."""
+    with mlflow_client.opened(small.folder / "mlruns") as client:
+        return versions.aliases(client, model)
+
+
+def kinds(small, model: str = "heart") -> list[tuple[str, int]]:
+    """What the log tells of a model."""
+    return [(entry.kind, entry.version) for entry in promotion_log.read(small.folder) if entry.model == model]
+
+
+def agree(small) -> bool:
+    """Whether log and MLflow tell the same and the chain holds."""
+    found = check.audit(small.folder)
+    return found.ok and not found.unfinished
+
+
+@pytest.fixture(scope="module")
+def promoted_project(grown_project, copied, tmp_path_factory) -> Path:
+    """``heart/2`` is champion and ``heart/1`` the previous one."""
+    small = copied(grown_project, tmp_path_factory.mktemp("promoted") / "project")
+    assert promotion.promote("heart", small.folder, approved_by=" Zoë  Doe ").moved
+    return small.folder
+
+
+@pytest.fixture
+def promoted(promoted_project, copied, tmp_path):
+    """The test's own copy."""
+    return copied(promoted_project, tmp_path / "project")
+
+
+def test_the_first_champion_needs_the_word_and_the_floors(small):
+    with pytest.raises(PromotionError, match="heart has no champion yet; `coronet promote heart --first`"):
+        promotion.promote("heart", small.folder)
+    assert kinds(small) == [("registered", 1)]
+    done = promotion.promote("heart", small.folder, first=True)
+    assert (done.moved, done.champion, done.previous) == (True, 1, None)
+    assert aliases(small) == {"champion": 1}
+    assert kinds(small) == [("registered", 1), ("intent", 1), ("promoted", 1)]
+    assert agree(small)
+    with pytest.raises(PromotionError, match="no challenger; heart/1 is champion"):
+        promotion.promote("heart", small.folder)
+
+
+def test_the_evidence_lies_with_the_run_and_its_figures_in_the_log(promoted, tmp_path):
+    entry = promotion_log.read(promoted.folder)[-1]
+    assert entry.kind == "promoted"
+    assert entry.details["approved_by"] == "Zoë Doe"
+    verdict = entry.details["verdict"]
+    assert verdict["figures"]["dice"] > 0.9
+    assert verdict["comparisons"][0]["finding"] == "better"
+    assert verdict["companion"] == "calcium/1 (champion)"
+    with mlflow_client.opened(promoted.folder / "mlruns") as client:
+        run = versions.find(client, "heart", "champion").run_id
+        folder = Path(client.download_artifacts(run, entry.details["evidence"], str(tmp_path)))
+    assert sorted(path.name for path in folder.iterdir()) == ["verdict.json", "verdict.png", "verdict.txt"]
+    assert sha256_file(folder / "verdict.json") == entry.details["verdict_sha256"]
+    lines = (promoted.folder / "promotions.jsonl").read_text()
+    assert "ball-" not in lines
+    assert str(promoted.folder) not in lines
+
+
+def test_a_version_carries_what_it_reached_and_what_the_gate_said(promoted):
+    uris = ("models:/heart@champion", "models:/coronet@champion", str(promoted.folder / "build/heart/fit"))
+    carried, paired, built = (
+        load_scoring_model(uri, part="heart", project=promoted.folder).quality for uri in uris
+    )
+    assert carried == paired
+    assert built.gate == carried.gate
+    assert (carried.gate.answer, carried.gate.patients) == ("PROMOTE", 8)
+    assert (carried.gate.not_asked, carried.gate.lowered) == (("score_error", "kappa"), ("dice",))
+    assert "2 floors were not asked: error of the score" in " ".join(carried.gate.reasons)
+    assert carried.evaluation.scans == 8 and carried.evaluation.figures["dice"] > 0.9
+    calcium = load_scoring_model("models:/calcium@champion", part="calcium", project=promoted.folder)
+    heart = load_scoring_model(uris[0], part="heart", project=promoted.folder)
+    assert carried.scores.weights == {"heart": heart.sha256, "calcium": calcium.sha256}
+    scans = [read_nifti(scan_path(promoted.folder / "data", f"ball-0{number}")) for number in (1, 5, 7)]
+    assert [heart.spec.part_of(content_sha256(ct)) for ct in scans] == ["train", "tune", "none"]
+
+
+def test_what_is_not_promoted_moves_nothing_and_is_told(grown):
+    grown.change(megabytes=0.001)
+    done = promotion.promote("heart", grown.folder)
+    assert (done.moved, done.champion) == (False, 1)
+    assert done.verdict.answer == "REJECT"
+    assert aliases(grown) == {"champion": 1, "challenger": 2}
+    assert kinds(grown)[-1] == ("rejected", 2)
+    rejected = load_scoring_model("models:/heart@challenger", part="heart", project=grown.folder)
+    assert rejected.quality.gate.answer == "REJECT"
+    grown.change(megabytes=None)
+    assert promotion.promote("heart", grown.folder).verdict.trial == 2
+
+
+def test_first_is_for_the_first(grown):
+    with pytest.raises(PromotionError, match="heart/1 is one"):
+        promotion.promote("heart", grown.folder, first=True)
+
+
+def test_the_same_weights_again_are_nothing_to_promote(grown):
+    grown.train("heart", epochs=1, stop_patience=99)
+    assert versions.register("heart", grown.folder).version.number == 3
+    with pytest.raises(PromotionError, match="heart/3 has the very weights of the champion heart/1"):
+        promotion.promote("heart", grown.folder)
+
+
+def test_a_word_that_is_required_must_be_given(grown):
+    grown.change(approval="required")
+    with pytest.raises(PromotionError, match="--approve-by"):
+        promotion.promote("heart", grown.folder)
+    asked = []
+    refused = promotion.promote("heart", grown.folder, approve=lambda verdict: asked.append(verdict.answer))
+    assert asked == ["PROMOTE"]
+    assert (refused.moved, refused.entry.kind) == (False, "rejected")
+    assert refused.entry.details["reason"] == "nobody approved it"
+    allowed = promotion.promote("heart", grown.folder, approve=lambda verdict: "Zoë")
+    assert allowed.moved
+    assert allowed.entry.details["approved_by"] == "Zoë"
+
+
+def test_rollback_there_and_back(promoted):
+    assert aliases(promoted) == {"champion": 2, "previous": 1}
+    back = promotion.rollback("heart", promoted.folder, reason="looks odd", approved_by="Zoë")
+    assert (back.champion, back.previous) == (1, 2)
+    assert aliases(promoted) == {"champion": 1, "previous": 2}
+    assert promotion.rollback("heart", promoted.folder).champion == 2
+    assert aliases(promoted) == {"champion": 2, "previous": 1}
+    told = promotion.history("heart", promoted.folder)
+    assert [entry.kind for entry in told][-4:] == ["intent", "rolled_back"] * 2
+    assert told[-3].details["reason"] == "looks odd"
+    assert agree(promoted)
+    with pytest.raises(PromotionError, match="calcium has no previous champion"):
+        promotion.rollback("calcium", promoted.folder)
+
+
+def test_the_pair_follows_its_champions(promoted):
+    def parts() -> tuple[str, str]:
+        with mlflow_client.opened(promoted.folder / "mlruns") as client:
+            tags = versions.find(client, "coronet", "champion").tags
+        return tags["heart_version"], tags["calcium_version"]
+
+    assert parts() == ("2", "1")
+    promotion.rollback("heart", promoted.folder)
+    assert parts() == ("1", "1")
+
+
+def test_a_previous_champion_whose_weights_are_spoilt_does_not_come_back(promoted):
+    with mlflow_client.opened(promoted.folder / "mlruns") as client:
+        run = versions.find(client, "heart", "previous").run_id
+    for path in (promoted.folder / "mlruns" / "artifacts" / "heart" / run).rglob("weights.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    before = promotion_log.read(promoted.folder)
+    with pytest.raises(LedgerError):
+        promotion.rollback("heart", promoted.folder)
+    assert promotion_log.read(promoted.folder) == before
+    assert aliases(promoted) == {"champion": 2, "previous": 1}
+
+
+def test_an_alias_moved_by_hand_is_found_and_mended(grown):
+    with mlflow_client.opened(grown.folder / "mlruns") as client:
+        client.set_registered_model_alias("heart", "champion", "2")
+    found = check.audit(grown.folder)
+    assert not found.ok
+    assert found.drift == ("MLflow's champion of heart is heart/2, the log's is heart/1.",)
+    with pytest.raises(PromotionError, match="MLflow's champion of heart is heart/2"):
+        promotion.promote("heart", grown.folder)
+    assert check.audit(grown.folder, mend=True).ok
+    assert aliases(grown)["champion"] == 1
+
+
+def test_half_a_line_does_not_stop_a_rollback(promoted):
+    with (promoted.folder / "promotions.jsonl").open("a") as lines:
+        lines.write('{"details":{"appr')
+    assert not check.audit(promoted.folder).ok
+    assert promotion.rollback("heart", promoted.folder).moved
+    assert [entry.kind for entry in promotion_log.read(promoted.folder)][-3:] == [
+        "mended",
+        "intent",
+        "rolled_back",
+    ]
+    assert agree(promoted)
+
+
+def test_a_damaged_log_stops_the_promotion(grown):
+    path = grown.folder / "promotions.jsonl"
+    path.write_text(path.read_text().replace("PROMOTE", "promote"))
+    with pytest.raises(InputError, match="was edited"):
+        promotion.promote("heart", grown.folder)
+    assert aliases(grown) == {"champion": 1, "challenger": 2}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from coronet.ledger import log, promotion
+
+steps = int(sys.argv[3])
+
+
+def counted(function):
+    def call(*arguments, **options):
+        global steps
+        steps -= 1
+        if steps == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **options)
+
+    return call
+
+
+log.append = counted(log.append)
+for name in ("set_registered_model_alias", "delete_registered_model_alias"):
+    setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
+getattr(promotion, sys.argv[1])("heart", Path(sys.argv[2]))
+"""
+
+
+def kill(verb: str, project: Path, step: int) -> None:
+    """Run a verb in a process that is killed just before its ``step``-th write."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, verb, str(project), str(step)], check=False, env=os.environ
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_a_rollback_killed_anywhere_is_finished_by_the_next_verb(promoted, step):
+    kill("rollback", promoted.folder, step)
+    unfinished = check.audit(promoted.folder).unfinished
+    if step == 1:
+        assert unfinished == ()
+        assert aliases(promoted) == {"champion": 2, "previous": 1}
+    else:
+        assert unfinished == ("heart",)
+        last = promotion.history("heart", promoted.folder)[-1]
+        assert (last.kind, last.version, last.details["finished_later"]) == ("rolled_back", 1, True)
+        assert aliases(promoted) == {"champion": 1, "previous": 2}
+    assert agree(promoted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 3, 4, 5])
+def test_a_promotion_killed_anywhere_is_finished_by_the_next_verb(grown, step):
+    kill("promote", grown.folder, step)
+    assert check.audit(grown.folder).unfinished == ("heart",)
+    assert promotion.finish(grown.folder, "heart").details["verdict"]["answer"] == "PROMOTE"
+    assert aliases(grown) == {"champion": 2, "previous": 1}
+    assert kinds(grown)[-2:] == [("intent", 2), ("promoted", 2)]
+    assert promotion.finish(grown.folder, "heart") is None
+    assert agree(grown)
+
+
+@pytest.mark.slow
+def test_promoters_at_once_take_turns(grown, coronet):
+    command = [Path(sys.executable).parent / "coronet", "promote", "heart", "--json"]
+    both = [
+        subprocess.Popen(command, cwd=grown.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = sorted((*process.communicate(timeout=600), process.returncode) for process in both)
+    assert sorted(code for _, _, code in said) == [0, 2], said
+    answers = [json.loads(out) for out, _, code in said if code == 0]
+    assert answers[0]["champion"] == 2
+    assert "There is no challenger; heart/2 is champion" in next(
+        error for _, error, code in said if code == 2
+    )
+    assert kinds(grown).count(("promoted", 2)) == 1
+    assert agree(grown)
+
+
+@pytest.mark.slow
+def test_verbs_say_it_by_text_and_exit_code(grown, coronet):
+    grown.change(megabytes=0.001)
+    rejected = coronet(grown.folder, "promote", "heart")
+    assert rejected.returncode == 1, rejected.stderr
+    assert "REJECT" in rejected.stdout
+    grown.change(megabytes=None)
+    assert coronet(grown.folder, "promote", "heart", "--approve-by", "Zoë").returncode == 0
+    back = coronet(grown.folder, "rollback", "heart", "--reason", "looks odd", "--json")
+    assert json.loads(back.stdout)["champion"] == 1
+    history = coronet(grown.folder, "history", "heart", "--json")
+    assert [line["event"]["kind"] for line in json.loads(history.stdout)][-2:] == ["intent", "rolled_back"]
+    assert "looks odd" in coronet(grown.folder, "history", "heart").stdout
+    assert json.loads(coronet(grown.folder, "ledger", "verify", "--json").stdout)["ok"]
+    path = grown.folder / "promotions.jsonl"
+    path.write_text(path.read_text().replace("looks odd", "looks fine"))
+    broken = coronet(grown.folder, "ledger", "verify")
+    assert broken.returncode == 2
+    assert "was edited" in broken.stdout
+    told = standing.aliases(promotion_log.read(grown.folder), "heart")
+    assert told == {"champion": 1, "previous": 2}

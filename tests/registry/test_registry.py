@@ -1,0 +1,264 @@
+"""Versions: made once, told to git, loaded without a pickle, and brought back."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+
+from coronet.errors import InputError, LedgerError, StageError
+from coronet.files import sha256_file
+from coronet.networks.factory import load_model
+from coronet.registry import promotion_log, reference_output, versions
+from coronet.tracking import mlflow_client, runs
+
+
+def without_ledger(project: Path, name: str) -> Path:
+    """A copy without ``mlruns``; in its old place MLflow would go on with the database it still has open."""
+    copy = project.parent / name
+    shutil.copytree(project, copy, ignore=shutil.ignore_patterns("mlruns"), symlinks=True)
+    return copy
+
+
+def test_register_makes_a_version_once_and_tells_the_log(tiny, helpers):
+    made = versions.register("heart", tiny)
+    assert made.created and made.version.number == 1 and made.version.fingerprint == "h" + "1" * 63
+    assert made.version.weights_sha256 == sha256_file(tiny / "build/heart/fit/weights.safetensors")
+    again = versions.register("heart", tiny)
+    assert not again.created and again.version == made.version
+    entries = promotion_log.read(tiny)
+    assert [(item.kind, item.model, item.version) for item in entries] == [("registered", "heart", 1)]
+    assert entries[0].details["weights_sha256"] == made.version.weights_sha256
+    assert entries[0].details["git_commit"] == helpers.git(tiny, "rev-parse", "HEAD").strip()
+    with mlflow_client.opened(tiny / "mlruns") as client:
+        assert versions.aliases(client, "heart") == {"challenger": 1}
+        assert versions.find(client, "heart", "challenger") == versions.find(client, "heart", "1")
+        assert versions.find(client, "heart", "champion") is None
+
+
+def test_what_a_version_holds(tiny, helpers, tmp_path):
+    version = versions.register("heart", tiny).version
+    with mlflow_client.opened(tiny / "mlruns") as client:
+        folder = versions.download(client, version, "", tmp_path / "all")
+        fit = versions.fetch(client, version, tmp_path / "fit")
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert not {name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".bin"))}
+    assert names >= {
+        "MLmodel",
+        "artifacts/fit/weights.safetensors",
+        "artifacts/fit/model.json",
+        "code/coronet/networks/builder.py",
+        "dvc.lock",
+        "golden.json",
+        "input_example.json",
+        "model-card.md",
+        "params.yaml",
+    }
+    assert (
+        str(tiny) not in (folder / "MLmodel").read_text() and "/tmp" not in (folder / "MLmodel").read_text()
+    )
+    card = (folder / "model-card.md").read_text()
+    for words in (
+        *("Not a medical device", "synthetic phantoms", "0.500", "Apache-2.0", version.fingerprint),
+        "Below the default floors of the gate**: Dice 0.5 (wanted at least 0.9)",
+    ):
+        assert words in card
+    assert reference_output.matches(fit, folder / "golden.json")
+    assert reference_output.golden_output(fit).shape == load_model(fit).params.input.shape
+
+    other = helpers.write_fit(tiny, "heart", fingerprint="other", seed=1)
+    assert not reference_output.matches(other, folder / "golden.json")
+
+
+def test_pyfunc_gives_what_the_network_gives(tiny, monkeypatch):
+    import mlflow
+
+    version = versions.register("heart", tiny).version
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_client.tracking_uri(tiny / "mlruns"))
+    loaded = mlflow.pyfunc.load_model(f"models:/heart/{version.number}")
+    volumes = np.stack([reference_output.golden_volume((20, 18, 16))[None]] * 2)
+    answer = loaded.predict(volumes)
+    network = load_model(tiny / "build/heart/fit")
+    assert answer.shape == volumes.shape
+    np.testing.assert_allclose(answer, reference_output.network_output(volumes, network), atol=1e-6)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="float64"):
+        loaded.predict(volumes.astype(np.float64))
+
+
+@pytest.mark.parametrize(("model", "other"), [("heart", "calcium"), ("calcium", "heart")])
+def test_promoting_one_model_without_the_other_names_what_is_missing(tiny, coronet, model, other):
+    versions.register(model, tiny)
+    before = (tiny / promotion_log.LOG).read_bytes()
+    for arguments in ((model, "--first"), (other, "--first")):
+        done = coronet(tiny, "promote", *arguments, "--json")
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert f"`coronet register {other}`" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert (tiny / promotion_log.LOG).read_bytes() == before
+    with mlflow_client.opened(tiny / "mlruns") as client:
+        assert versions.aliases(client, model) == {"challenger": 1}
+
+
+def test_registering_and_loading_warn_of_nothing(tiny, coronet, monkeypatch):
+    for model in ("heart", "calcium"):
+        done = coronet(tiny, "register", model)
+        assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_client.tracking_uri(tiny / "mlruns"))
+    load = (
+        "import mlflow, sys\nfor name in sys.argv[1:]: mlflow.pyfunc.load_model(f'models:/{name}@challenger')"
+    )
+    command = [sys.executable, "-c", load, "heart", "coronet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Warning" not in done.stderr
+
+
+def test_uncommitted_code_is_refused_or_kept(tiny, helpers, tmp_path):
+    (tiny / "dvc.lock").write_text((tiny / "dvc.lock").read_text() + "\n")
+    assert versions.register("heart", tiny).created, "a lock of one's own is no obstacle"
+
+    (tiny / "src").mkdir()
+    (tiny / "src" / "new.py").write_text("VALUE = 1\n")
+    (tiny / "dvc.yaml").write_text(helpers.graph + "# changed\n")
+    with pytest.raises(InputError, match=r"dvc\.yaml, src/new\.py.*--allow-dirty"):
+        versions.register("calcium", tiny)
+    version = versions.register("calcium", tiny, allow_dirty=True).version
+    assert version.tags["dirty"] == "true"
+    with mlflow_client.opened(tiny / "mlruns") as client:
+        patch = versions.download(client, version, "uncommitted.patch", tmp_path).resolve()
+    helpers.git(tiny, "checkout", "-q", "dvc.yaml")
+    (tiny / "src" / "new.py").unlink()
+    helpers.git(tiny, "apply", str(patch))
+    assert (tiny / "src" / "new.py").read_text() == "VALUE = 1\n"
+    assert (tiny / "dvc.yaml").read_text().endswith("# changed\n")
+
+
+def test_training_that_does_not_fit_is_refused(tiny, helpers):
+    with pytest.raises(InputError, match="liver"):
+        versions.register("liver", tiny)
+    text = (tiny / "params.yaml").read_text()
+    (tiny / "params.yaml").write_text(text.replace("threshold: 0.5", "threshold: 0.6"))
+    with pytest.raises(StageError, match="other parameters"):
+        versions.register("heart", tiny, allow_dirty=True)
+    (tiny / "params.yaml").write_text(text)
+    helpers.write_fit(tiny, "heart", fingerprint="swapped", seed=3)
+    with pytest.raises(StageError, match=r"dvc\.lock"):
+        versions.register("heart", tiny)
+    weights = tiny / "build/calcium/fit/weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(StageError, match="model.json"):
+        versions.register("calcium", tiny)
+    assert not promotion_log.read(tiny)
+
+
+def test_resolve_verifies_and_names_what_is_there(tiny):
+    version = versions.register("heart", tiny).version
+    place = versions.resolve("models:/heart@challenger", tiny)
+    assert load_model(place).sha256 == version.weights_sha256
+    assert versions.resolve("models:/heart/1", tiny) == place
+    assert versions.resolve("build/heart/fit", tiny) == Path("build/heart/fit")
+    for uri in ("models:/heart@champion", "models:/heart/2", "models:/heart", "models:/../etc@x"):
+        with pytest.raises(InputError, match="heart|understood"):
+            versions.resolve(uri, tiny)
+    shutil.rmtree(place)
+    stored = next((tiny / "mlruns" / "artifacts").rglob("artifacts/fit/weights.safetensors"))
+    stored.write_bytes(stored.read_bytes()[:-1] + b"x")
+    with pytest.raises(LedgerError, match="not those that were registered"):
+        versions.resolve("models:/heart/1", tiny)
+
+
+@pytest.mark.slow
+def test_registry_is_rebuilt_after_the_ledger_is_deleted(tiny, helpers, content, caplog):
+    for model in ("heart", "calcium"):
+        versions.register(model, tiny)
+    with mlflow_client.opened(tiny / "mlruns") as client:
+        for model in ("heart", "calcium"):
+            versions.set_alias(client, model, "champion", 1)
+            versions.drop_alias(client, model, "challenger")
+            promotion_log.append(tiny, promotion_log.Event(promotion_log.PROMOTED, model, 1))
+    runs.sync(tiny)
+    helpers.write_fit(tiny, "heart", fingerprint="h" + "2" * 63, seed=2)
+    helpers.write_evaluation(tiny, "heart", value=0.75)
+    helpers.dvc_commit(tiny)
+    versions.register("heart", tiny)
+    before = content(tiny)
+    assert before["aliases"]["heart"] == {"champion": 1, "challenger": 2}
+    assert before["aliases"]["coronet"]["champion"] == 1
+
+    rebuilt = without_ledger(tiny, "rebuilt")
+    runs.sync(rebuilt)
+    after = content(rebuilt)
+    assert after == before
+    assert {item.created for item in runs.sync(rebuilt)} == {False}
+    assert (rebuilt / promotion_log.LOG).read_bytes() == (tiny / promotion_log.LOG).read_bytes()
+
+    forgetful = without_ledger(tiny, "forgetful")
+    lost = dict(promotion_log.read(tiny)[0].details)["fit_md5"]
+    cached = forgetful / ".dvc" / "cache" / "files" / "md5" / lost[:2]
+    cached.rename(tmp := forgetful / "elsewhere")
+    caplog.clear()
+    runs.sync(forgetful)
+    assert "heart version 1" in caplog.text and lost in caplog.text
+    after = content(forgetful)
+    assert after["aliases"]["heart"] == before["aliases"]["heart"]
+    assert {number: version[:2] for number, version in after["versions"]["heart"].items()} == {
+        number: version[:2] for number, version in before["versions"]["heart"].items()
+    }
+    with pytest.raises(LedgerError, match="lost"):
+        versions.resolve("models:/heart/1", forgetful)
+    assert versions.resolve("models:/heart/2", forgetful).exists()
+
+    tmp.rename(cached)
+    runs.sync(forgetful)
+    assert versions.resolve("models:/heart/1", forgetful).exists()
+    assert content(forgetful)["versions"] == before["versions"]
+
+
+def test_pair_scores_a_scan_by_its_path(tiny, monkeypatch):
+    import mlflow
+
+    for model in ("heart", "calcium"):
+        versions.register(model, tiny)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_client.tracking_uri(tiny / "mlruns"))
+    loaded = mlflow.pyfunc.load_model("models:/coronet@challenger")
+    assert loaded.metadata.signature.inputs.to_dict()[0]["name"] == "scan"
+    for part in ("heart", "calcium"):
+        place = versions.resolve("models:/coronet@challenger", tiny, part=part)
+        assert sha256_file(place / "weights.safetensors") == sha256_file(
+            tiny / f"build/{part}/fit/weights.safetensors"
+        )
+    with pytest.raises(InputError, match="absent"):
+        loaded.predict(pandas.DataFrame({"scan": [str(tiny / "absent.nii.gz")]}))
+
+
+def register_in_a_process(project: Path) -> None:
+    versions.register("heart", project)
+
+
+@pytest.mark.slow
+def test_two_registrations_at_once_make_one_version(tiny):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=register_in_a_process, args=(tiny,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(promotion_log.read(tiny)) == 1 and not promotion_log.verify(tiny)
+    with mlflow_client.opened(tiny / "mlruns") as client:
+        assert [item.number for item in versions.versions(client, "heart")] == [1]
+
+
+def test_card_is_honest_about_what_is_not_known(bare):
+    from coronet.registry.model_card import model_card
+
+    description = json.loads((bare / "build/heart/fit/model.json").read_text())
+    card = model_card("heart", description | {"cases": {}}, metrics=None, tags={})
+    assert "not recorded" in card and "Not evaluated" in card and "Not a medical device" in card

@@ -1,0 +1,149 @@
+"""A project that is moved or copied keeps its champions, and has no part in the folder it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coronet.config import MODELS
+from coronet.files import sha256_file
+from coronet.registry import promotion_log, versions
+from coronet.tracking import mlflow_client, runs
+
+RESOLVE = """
+import sys
+from coronet import terminal
+from coronet.ledger import registry
+def resolve():
+    for part in ("heart", "calcium"):
+        print(registry.resolve(f"models:/{part}@champion", part=part))
+        registry.resolve("models:/coronet@champion", part=part)
+sys.exit(terminal.run(resolve))
+"""
+"""What `coronet score --model models:/coronet@champion` does before it reads a scan."""
+
+
+@pytest.fixture(scope="module")
+def champions(templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two champions, to be copied or moved; its folder's name has a space in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        folder = tmp_path_factory.mktemp("moved") / "a project"
+        shutil.copytree(templates / "tiny", folder, symlinks=True)
+        for model in MODELS:
+            versions.register(model, folder)
+        with mlflow_client.opened(folder / "mlruns") as client:
+            for model in MODELS:
+                versions.set_alias(client, model, "champion", 1)
+                versions.drop_alias(client, model, "challenger")
+                promotion_log.append(folder, promotion_log.Event(promotion_log.PROMOTED, model, 1))
+        runs.sync(folder)
+    shutil.rmtree(folder / "mlruns" / "work", ignore_errors=True)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def resolve(project: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, since MLflow keeps open what it has opened once."""
+    return subprocess.run(
+        [sys.executable, "-c", RESOLVE],
+        cwd=project,
+        env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def check_champions(project: Path, **environment: str) -> None:
+    done = resolve(project, **environment)
+    assert done.returncode == 0, done.stderr
+    for model, place in zip(MODELS, done.stdout.splitlines(), strict=True):
+        weights = sha256_file(project / place / "weights.safetensors")
+        assert weights == sha256_file(project / f"build/{model}/fit/weights.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["copy", "d ü/a project", "a project.2"])
+def test_a_copy_uses_its_own_artifacts_and_leaves_the_original_alone(champions, coronet, name, tmp_path):
+    copy = tmp_path / name
+    copy.parent.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-a", str(champions), str(copy)], check=True)
+    before = contents(champions)
+    hidden = champions.with_name("hidden")
+    champions.rename(hidden)
+    try:
+        check_champions(copy)
+    finally:
+        hidden.rename(champions)
+    shutil.rmtree(copy / "mlruns" / "work")
+    check_champions(copy)
+    assert coronet(copy, "ledger", "sync").returncode == 0
+    with mlflow_client.opened(copy / "mlruns") as client:
+        run = versions.find(client, "heart", "champion").run_id
+        client.log_text(run, "of the copy", "note.txt")
+    assert contents(champions) == before
+    assert [path.name for path in (copy / "mlruns").rglob("note.txt")] == ["note.txt"]
+
+
+@pytest.mark.slow
+def test_a_moved_project_keeps_its_champions(champions, coronet, tmp_path):
+    first = tmp_path / "first"
+    subprocess.run(["cp", "-a", str(champions), str(first)], check=True)
+    check_champions(first)
+    second = tmp_path / "below" / "second"
+    second.parent.mkdir()
+    first.rename(second)
+    shutil.rmtree(second / "mlruns" / "work")
+    check_champions(second)
+    assert coronet(second, "why", "heart@champion").returncode == 0
+    assert not first.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["artifacts", "artifacts/heart", "artifacts/coronet"])
+def test_artifacts_that_are_gone_come_back_by_the_advised_command(champions, coronet, lost, tmp_path):
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-a", str(champions), str(copy)], check=True)
+    shutil.rmtree(copy / "mlruns" / lost)
+    if lost != "artifacts/coronet":  # the parts of a pair are those of the two other models
+        done = resolve(copy)
+        assert done.returncode == 2 and "`coronet ledger sync`" in done.stderr
+    assert coronet(copy, "ledger", "sync").returncode == 0
+    check_champions(copy)
+    pair = {path.name for path in (copy / "mlruns/artifacts/coronet").glob("*/artifacts/model/artifacts/*")}
+    assert pair == set(MODELS)
+    pictures = {path.name for path in (copy / "mlruns" / "artifacts" / "heart").rglob("*.png")}
+    assert pictures == {path.name for path in (champions / "mlruns" / "artifacts" / "heart").rglob("*.png")}
+
+
+@pytest.mark.slow
+def test_a_database_of_its_own_place_says_what_to_do_after_a_move(champions, coronet, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    subprocess.run(["cp", "-a", str(champions), str(first)], check=True)
+    check_champions(first)
+    shared = tmp_path / "ledger.db"
+    (first / "mlruns" / "mlflow.db").rename(shared)
+    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{shared}"}
+    first.rename(second)
+    shutil.rmtree(second / "mlruns" / "work")
+    done = resolve(second, **environment)
+    assert done.returncode == 2 and "`coronet ledger relocate`" in done.stderr and str(first) in done.stderr
+    moved = coronet(second, "ledger", "relocate", **environment)
+    assert moved.returncode == 0 and str(first) in moved.stdout
+    check_champions(second, **environment)
+    assert not first.exists()
+    assert "there" in coronet(second, "ledger", "relocate", **environment).stdout
