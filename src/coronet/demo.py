@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from coronet.registry.versions import Version
 
 logger = logging.getLogger("coronet")
-SEARCHED = "heart"
+_SEARCHED = "heart"
 """The model that the demo's small study is of."""
-TRIALS = 4
+_TRIALS = 4
 """Enough to see a study; too few to find better parameters."""
 
 
@@ -67,7 +67,7 @@ def _search() -> None:
     from coronet.search import study
 
     with timed("search"):
-        study.search(SEARCHED, trials=TRIALS)
+        study.search(_SEARCHED, trials=_TRIALS)
 
 
 def _register(model: str) -> Version | None:

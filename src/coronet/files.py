@@ -18,10 +18,10 @@ from typing import Any
 
 from coronet.errors import Busy, InputError
 
-PART = ".part-"
+_PART = ".part-"
 """How the names of files and folders begin that are still being written."""
 
-DEBRIS = (f"{PART}*", "._*", ".DS_Store", "[Tt]humbs.db", "[Dd]esktop.ini", "__MACOSX")
+_DEBRIS = (f"{_PART}*", "._*", ".DS_Store", "[Tt]humbs.db", "[Dd]esktop.ini", "__MACOSX")
 """Names that are no part of a folder's content: what a killed process left, and what file managers add.
 ``.dvcignore`` lists the same, so that DVC's hash of a folder and ours agree."""
 
@@ -53,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PART, suffix="".join(path.suffixes[-2:]))
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PART, suffix="".join(path.suffixes[-2:]))
     os.close(handle)
     part = Path(name)
     try:
@@ -91,7 +91,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path`` that takes its place on success."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=PART))
+    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=_PART))
     try:
         yield part
         part.chmod(0o755)
@@ -114,7 +114,7 @@ def filling(folder: Path) -> Iterator[Path]:
     """
     folder = Path(folder)
     home = next(item for item in (folder, *folder.absolute().parents) if item.is_dir())
-    part = Path(tempfile.mkdtemp(dir=home, prefix=PART))
+    part = Path(tempfile.mkdtemp(dir=home, prefix=_PART))
     try:
         yield part
         made = sorted(part.iterdir())
@@ -151,12 +151,12 @@ def check_writable(folder: Path) -> None:
 
 
 def is_debris(name: str) -> bool:
-    """Whether a file or folder name matches `DEBRIS`."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in DEBRIS)
+    """Whether a file or folder name matches `_DEBRIS`."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _DEBRIS)
 
 
 def content_files(folder: Path) -> list[Path]:
-    """Regular files of a folder and its sub-folders without `DEBRIS`, sorted by path."""
+    """Regular files of a folder and its sub-folders without `_DEBRIS`, sorted by path."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -166,7 +166,7 @@ def content_files(folder: Path) -> list[Path]:
 
 def remove_abandoned(folder: Path) -> None:
     """Remove temporary files that a killed process left in ``folder``; files still being written stay."""
-    for part in folder.glob(f"{PART}*"):
+    for part in folder.glob(f"{_PART}*"):
         with contextlib.suppress(OSError):
             if part.is_file() and time.time() - part.stat().st_mtime > ABANDONED_S:
                 part.unlink()

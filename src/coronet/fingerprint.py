@@ -12,7 +12,7 @@ from typing import Any
 import coronet
 from coronet.files import content_files, md5_file, sha256_file
 
-SCHEMA = 1
+_SCHEMA = 1
 """Raised when the meaning of a result changes in a way that neither parameters nor source show."""
 
 LEARNING_SOURCE = ("training", "networks", "preprocessing", "inference", "imaging")
@@ -85,7 +85,7 @@ def fingerprint(stage: str, *, params: Any, inputs: Mapping[str, str], source: I
         "params": canonical(params),
         "inputs": canonical(inputs),
         "source": hash_source(source),
-        "schema": SCHEMA,
+        "schema": _SCHEMA,
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -22,9 +22,9 @@ logger = logging.getLogger("coronet")
 DATA = Path("data")
 BUILD = Path("build")
 MLRUNS = Path(os.environ.get("DVC_ROOT", ".")) / "mlruns"
-TABLE = BUILD / "cases.csv"
-VALIDATION = BUILD / "validation"
-SPLIT = BUILD / "split.json"
+_TABLE = BUILD / "cases.csv"
+_VALIDATION = BUILD / "validation"
+_SPLIT = BUILD / "split.json"
 
 
 def run(name: str, model: str = "") -> None:
@@ -53,7 +53,7 @@ def describe() -> None:
     from coronet.dataset import case_table
 
     with progress("describe") as advance:
-        case_table.write_table(TABLE, case_table.describe(DATA, workers=workers(), progress=advance))
+        case_table.write_table(_TABLE, case_table.describe(DATA, workers=workers(), progress=advance))
 
 
 def validate() -> None:
@@ -61,7 +61,7 @@ def validate() -> None:
     from coronet import validation as gate
     from coronet.dataset import case_table
 
-    gate.check(gate.run(case_table.read_table(TABLE), params().validate, out=VALIDATION))
+    gate.check(gate.run(case_table.read_table(_TABLE), params().validate, out=_VALIDATION))
 
 
 def split() -> None:
@@ -70,10 +70,10 @@ def split() -> None:
     from coronet.dataset import case_table
     from coronet.dataset import split as parts
 
-    cases = case_table.read_table(TABLE)
+    cases = case_table.read_table(_TABLE)
     made = parts.make_split(cases, params().split)
     gate.check_leakage(cases, made, params().validate)
-    parts.write_split(SPLIT, made)
+    parts.write_split(_SPLIT, made)
 
 
 def prepare(model: str) -> None:
@@ -86,7 +86,7 @@ def prepare(model: str) -> None:
         prepared_store.prepare_model(
             model,
             find_cases(DATA),
-            read_split(SPLIT),
+            read_split(_SPLIT),
             params(),
             BUILD / model / "prepared",
             workers=workers(),
@@ -107,7 +107,7 @@ def pretrain(model: str) -> None:
     autoencoder.pretrain_model(
         model,
         folder / "prepared",
-        read_split(SPLIT),
+        read_split(_SPLIT),
         chosen,
         folder / "pretrained",
         work=MLRUNS / "work" / key,
@@ -156,7 +156,7 @@ def learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, .
     return fingerprint(
         f"{stage}@{model}",
         params={"seed": chosen.seed, "model": chosen.model(model)},
-        inputs=hashes | {"split": hash_tree(SPLIT)},
+        inputs=hashes | {"split": hash_tree(_SPLIT)},
         source=LEARNING_SOURCE,
     )
 
@@ -199,7 +199,7 @@ def evaluate(model: str) -> None:
     folder = BUILD / model
     with progress(f"evaluate {model}") as advance:
         measure.evaluate_model(
-            model, DATA, read_split(SPLIT), folder / "fit", folder / "evaluation", progress=advance
+            model, DATA, read_split(_SPLIT), folder / "fit", folder / "evaluation", progress=advance
         )
     tracker.tell_evaluation(model, project=Path(), mlruns=MLRUNS)
 
@@ -212,7 +212,7 @@ def score() -> None:
     with progress("score") as advance:
         cohort.score_cohort(
             DATA,
-            read_split(SPLIT),
+            read_split(_SPLIT),
             heart_fit=BUILD / "heart" / "fit",
             calcium_fit=BUILD / "calcium" / "fit",
             out=BUILD / "scores",

@@ -15,9 +15,9 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 
 from coronet.errors import Busy, InputError
 
-PARENT_DEATH_SIGNAL = 1
+_PARENT_DEATH_SIGNAL = 1
 """Of prctl(2): be told of the parent's end."""
-MOST_MAPPINGS, MAPPED_FROM, TRIM_THRESHOLD = -4, -3, -1
+_MOST_MAPPINGS, _MAPPED_FROM, _TRIM_THRESHOLD = -4, -3, -1
 """Of mallopt(3): how many blocks may have pages of their own, from how many bytes on they have, and how much
 free memory is kept."""
 
@@ -33,7 +33,7 @@ def end_with_parent(parent: int | None = None) -> None:
     """
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -69,12 +69,12 @@ def keep_memory() -> None:
     Every step makes and frees the same hundreds of megabytes. To get them from the system as zeroed pages
     each time takes up to a fifth of a step. glibc only; elsewhere it does nothing.
     """
-    _tune_malloc({MOST_MAPPINGS: 0, TRIM_THRESHOLD: 2**30})
+    _tune_malloc({_MOST_MAPPINGS: 0, _TRIM_THRESHOLD: 2**30})
 
 
 def keep_window_memory() -> None:
     """The same for a window's features alone; for scoring, where whole scans are still given back."""
-    _tune_malloc({MAPPED_FROM: 2**25, TRIM_THRESHOLD: 2**26})
+    _tune_malloc({_MAPPED_FROM: 2**25, _TRIM_THRESHOLD: 2**26})
 
 
 def _tune_malloc(options: Mapping[int, int]) -> None:

@@ -16,17 +16,17 @@ from coronet.errors import CoronetError
 from coronet.files import NO_SPACE
 from coronet.text import without_accents
 
-FALLBACK = "coronet-fallback"
-"""Name of the handler that `use_any_encoding` gives to both streams."""
-ASCII = "coronet_ascii"
+_FALLBACK = "coronet-fallback"
+"""Name of the handler that `_use_any_encoding` gives to both streams."""
+_ASCII = "coronet_ascii"
 """Name of the codec that it gives to streams that take nothing but ASCII."""
 TRACEBACK = "CORONET_TRACEBACK"
 """Environment variable: any value lets the traceback of a failure through, for developers."""
-FAILED, INTERRUPTED = 2, 130
-OUTPUT = "standard output"
-WRITERS = ("echo", "_write_buffer", "_flush_output")
+_FAILED, _INTERRUPTED = 2, 130
+_OUTPUT = "standard output"
+_WRITERS = ("echo", "_write_buffer", "_flush_output")
 """Functions of typer, of rich and of this module that write to standard output."""
-PLAIN = {
+_PLAIN = {
     **{"«": '"', "»": '"', "„": '"', "“": '"', "”": '"', "‘": "'", "’": "'"},
     **{"–": "-", "—": "-", "−": "-", "·": "*", "•": "*", "…": "...", "→": "->", "←": "<-", "×": "x"},
     **{"±": "+/-", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "°": " deg", "µ": "u", "μ": "u", "⁻": "-"},
@@ -34,7 +34,7 @@ PLAIN = {
     **{"ß": "ss", "æ": "ae", "ø": "o", "ł": "l", "\N{NO-BREAK SPACE}": " ", "\N{THIN SPACE}": " "},
 }
 """What stands for a character that the output's encoding lacks; letters with accents lose them."""
-ADVICE = {
+_ADVICE = {
     errno.ENOSPC: "Make room and run the command again.",
     errno.EDQUOT: "Make room and run the command again.",
     errno.EFBIG: "Write to a file system without this limit, or raise `ulimit -f`.",
@@ -48,11 +48,11 @@ ADVICE = {
     errno.EMFILE: "Raise `ulimit -n` and run the command again.",
     errno.EADDRINUSE: "Choose another with --port.",
 }
-MEMORY = "there is not enough memory. End other programs, or use a machine with more."
-RUST_ERROR = re.compile(r"\bOs \{ code: (\d+)")
+_MEMORY = "there is not enough memory. End other programs, or use a machine with more."
+_RUST_ERROR = re.compile(r"\bOs \{ code: (\d+)")
 """How libraries in Rust, such as safetensors, name an error of the system."""
-SQLITE_ERRORS = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
-SQLITE_ERRORS += ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CORRUPT", "SQLITE_NOTADB")
+_SQLITE_ERRORS = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
+_SQLITE_ERRORS += ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CORRUPT", "SQLITE_NOTADB")
 """Beginnings of SQLite's names for errors that the place of the file causes, and not a statement."""
 
 
@@ -66,7 +66,7 @@ def run(command: Callable[[], object]) -> int:
     Args:
         command: returns an exit code or None, or raises SystemExit.
     """
-    use_any_encoding()
+    _use_any_encoding()
     try:
         try:
             code = command()
@@ -78,17 +78,17 @@ def run(command: Callable[[], object]) -> int:
         _flush_output()
     except KeyboardInterrupt:
         _close_output()
-        return INTERRUPTED
+        return _INTERRUPTED
     except Exception as error:
         reason = explain(error)
         if reason is None or os.environ.get(TRACEBACK):
             raise
         _close_output()
-        print_error(reason)
-        return FAILED
+        _print_error(reason)
+        return _FAILED
     if isinstance(code, str):
-        print_error(code)
-        return FAILED
+        _print_error(code)
+        return _FAILED
     return code if isinstance(code, int) else 0
 
 
@@ -97,7 +97,7 @@ def _flush_output() -> None:
         sys.stdout.flush()
 
 
-def print_error(reason: str) -> None:
+def _print_error(reason: str) -> None:
     """Print ``coronet: reason`` on standard error, as long as anything reads it."""
     with contextlib.suppress(OSError):
         if sys.stderr is not None:
@@ -111,17 +111,17 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     for cause in _causes(error):
         if isinstance(cause, MemoryError):
-            return MEMORY
+            return _MEMORY
         if isinstance(cause, BrokenPipeError) and cause.filename is None:
             return "the output was closed before all of it was written."
         if isinstance(cause, UnicodeEncodeError) and cause.reason == "surrogates not allowed":
             return "a name holds bytes that are no UTF-8; rename the file or folder."
         if isinstance(cause, OSError) and cause.errno:
-            place = cause.filename or (OUTPUT if _is_output(cause) else None)
+            place = cause.filename or (_OUTPUT if _is_output(cause) else None)
             return _explain_os(cause.errno, cause.strerror, place)
-        if str(getattr(cause, "sqlite_errorname", "")).startswith(SQLITE_ERRORS):
+        if str(getattr(cause, "sqlite_errorname", "")).startswith(_SQLITE_ERRORS):
             return f"a database under mlruns/ cannot be used: {cause}."
-        if found := RUST_ERROR.search(str(cause)):
+        if found := _RUST_ERROR.search(str(cause)):
             return _explain_os(int(found[1]), None, None)
     return None
 
@@ -129,25 +129,25 @@ def explain(error: BaseException) -> str | None:
 def lacks_space(error: BaseException) -> bool:
     """Whether a disk or a quota is full, as far as the error and what it came from tell."""
     for cause in _causes(error):
-        found = RUST_ERROR.search(str(cause))
+        found = _RUST_ERROR.search(str(cause))
         if (int(found[1]) if found else getattr(cause, "errno", None)) in NO_SPACE:
             return True
     return False
 
 
-def use_any_encoding() -> None:
+def _use_any_encoding() -> None:
     """Let standard output and error print what comes close where their encoding lacks a character."""
-    codecs.register_error(FALLBACK, _replace)
+    codecs.register_error(_FALLBACK, _replace)
     codecs.register(_find_codec)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # typer takes ASCII for an oversight and writes UTF-8 all the same, unless it has another name
             only_ascii = codecs.lookup(stream.encoding).name == "ascii"
-            stream.reconfigure(encoding=ASCII if only_ascii else None, errors=FALLBACK)
+            stream.reconfigure(encoding=_ASCII if only_ascii else None, errors=_FALLBACK)
 
 
 def _find_codec(name: str) -> codecs.CodecInfo | None:
-    if name != ASCII:
+    if name != _ASCII:
         return None
     ascii_codec = codecs.lookup("ascii")
     return codecs.CodecInfo(
@@ -155,7 +155,7 @@ def _find_codec(name: str) -> codecs.CodecInfo | None:
         ascii_codec.decode,
         incrementalencoder=ascii_codec.incrementalencoder,
         incrementaldecoder=ascii_codec.incrementaldecoder,
-        name=ASCII,
+        name=_ASCII,
     )
 
 
@@ -166,8 +166,8 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 
 def _plain(character: str) -> str:
-    if character in PLAIN:
-        return PLAIN[character]
+    if character in _PLAIN:
+        return _PLAIN[character]
     if "\udc80" <= character <= "\udcff":
         # a byte of a file name that is no UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
@@ -192,12 +192,12 @@ def _explain_os(number: int, text: str | None, filename: object) -> str:
     place = ""
     if isinstance(filename, str | bytes | os.PathLike):
         place = f"{os.fsdecode(filename)}: "
-    return f"{place}{reason}. {ADVICE.get(number, '')}".rstrip()
+    return f"{place}{reason}. {_ADVICE.get(number, '')}".rstrip()
 
 
 def _is_output(error: BaseException) -> bool:
     """Whether it was raised while standard output was written; such an error names no file."""
-    return any(frame.f_code.co_name in WRITERS for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code.co_name in _WRITERS for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _close_output() -> None:

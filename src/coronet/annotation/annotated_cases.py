@@ -107,7 +107,7 @@ def annotate(
         raise InputError(f"{case}: {scan} is absent; `coronet cohort add` brings scans into the cohort.")
     heart_mask = None if target == "heart" else _heart_of(data, case)
     read = None if strokes is None else check_stroke_file(strokes, target=target)
-    prior = taught_by_others(data, target, case) if use_library else None
+    prior = _taught_by_others(data, target, case) if use_library else None
     if strokes is None and prior is None:
         raise InputError(
             f"{case}: no other scan has {target} strokes to learn from; draw some with "
@@ -153,7 +153,7 @@ def check_replaceable(where: Places, case: str, target: str, *, replace: bool) -
         )
 
 
-def taught_by_others(data: Path, target: Target, case: str) -> Samples | None:
+def _taught_by_others(data: Path, target: Target, case: str) -> Samples | None:
     """The rows of all other scans that carry strokes; None where there are none.
 
     A case's own old strokes are left out, so that they do not speak against its new ones.
@@ -161,12 +161,12 @@ def taught_by_others(data: Path, target: Target, case: str) -> Samples | None:
     Raises:
         InputError: their rows are absent or do not fit together.
     """
-    tables = [load_samples(path) for record, path in annotated(data, target) if record.case != case]
+    tables = [load_samples(path) for record, path in _annotated(data, target) if record.case != case]
     tables = [table for table in tables if len(table.labels)]
     return join(tables) if tables else None
 
 
-def hash_samples(samples: Samples) -> str:
+def _hash_samples(samples: Samples) -> str:
     """Hash of a table's rows."""
     digest = hashlib.sha256(samples.features.tobytes() + samples.labels.tobytes())
     digest.update("\n".join((*samples.feature_names, *samples.label_names, *samples.cases)).encode())
@@ -188,7 +188,7 @@ def _write(
     """Everything beside the mask first, the mask, and the record last: it vouches for the mask's bytes."""
     write_nifti(where.probability, volume.with_array(drawn.probability))
     write_nifti(where.uncertainty, volume.with_array(drawn.uncertainty))
-    kept = keep_strokes(where, said, volume)
+    kept = _keep_strokes(where, said, volume)
     save_samples(where.samples, drawn.samples)
     marks = None if said is None else mark(said, volume)
     write_bytes(where.picture, sheet(volume, drawn.mask, marks, uncertainty=drawn.uncertainty))
@@ -203,14 +203,14 @@ def _write(
         strokes=said,
         strokes_sha256=None if kept is None else sha256_file(kept),
         prior=prior,
-        prior_sha256=None if prior is None else hash_samples(prior),
+        prior_sha256=None if prior is None else _hash_samples(prior),
         agatston=agatston,
     )
     write_record(where.record, record)
     return record
 
 
-def keep_strokes(where: Places, said: Strokes | Marks | None, volume: Volume) -> Path | None:
+def _keep_strokes(where: Places, said: Strokes | Marks | None, volume: Volume) -> Path | None:
     """Keep the strokes beside the record, as JSON or as a sparse label volume without a name of its own."""
     for path in (where.strokes, where.label_strokes):
         path.unlink(missing_ok=True)
@@ -230,7 +230,7 @@ def drawn_cases(data: Path, target: Target) -> tuple[Record, ...]:
     return tuple(record for record in map(find_record, paths) if record is not None)
 
 
-def annotated(data: Path, target: Target) -> Iterator[tuple[Record, Path]]:
+def _annotated(data: Path, target: Target) -> Iterator[tuple[Record, Path]]:
     """Records and tables of the scans that a person has stroked, sorted by case."""
     for record in drawn_cases(data, target):
         if record.strokes_sha256 is not None:
@@ -246,7 +246,7 @@ def fit_library(data: Path, target: Target) -> tuple[Forest, int]:
     Raises:
         InputError: no scan is annotated, or their rows do not fit together.
     """
-    samples = taught_by_others(data, target, "")
+    samples = _taught_by_others(data, target, "")
     if samples is None:
         raise InputError(
             f"No scan under {data}/annotations has {target} strokes; begin with `coronet annotate draw`."
@@ -260,7 +260,7 @@ def fit_library(data: Path, target: Target) -> tuple[Forest, int]:
             "rows": len(samples.labels),
             "out_of_bag": round(forest.out_of_bag, 4),
             "forest": dataclasses.asdict(forest.settings),
-            "samples_sha256": hash_samples(samples),
+            "samples_sha256": _hash_samples(samples),
             "importances": {
                 name: round(float(value), 4)
                 for name, value in zip(forest.feature_names, forest.importances, strict=True)

@@ -16,9 +16,9 @@ from scipy import ndimage
 from coronet.annotation.block_grid import Body, Coarse
 from coronet.imaging.filters import gaussian_taps
 
-SCALES_MM = (5.0, 10.0)
-WIDE_MM = (12.0, 24.0)
-FAR_MM = 150
+_SCALES_MM = (5.0, 10.0)
+_WIDE_MM = (12.0, 24.0)
+_FAR_MM = 150
 """Distances are counted up to here."""
 
 
@@ -67,7 +67,7 @@ def blur(values: np.ndarray, width_mm: float, spacing_mm: tuple[float, float, fl
 def _appearance(blocks: Coarse, keep: Callable[[str, np.ndarray], None]) -> None:
     keep("hu", blocks.soft)
     keep("spread", blocks.spread)
-    for width in SCALES_MM:
+    for width in _SCALES_MM:
         smooth = blur(blocks.soft, width, blocks.spacing_mm)
         keep(f"hu {width:g} mm", smooth)
         slopes = [_slope(smooth, axis, blocks.spacing_mm[axis]) for axis in range(3)]
@@ -93,7 +93,7 @@ def _squares(*parts: np.ndarray) -> np.ndarray:
 
 
 def _surroundings(blocks: Coarse, body: Body, keep: Callable[[str, np.ndarray], None]) -> None:
-    for width in WIDE_MM:
+    for width in _WIDE_MM:
         keep(f"lung around {width:g} mm", 1000 * blur(body.lungs, width, blocks.spacing_mm))
         keep(f"hu {width:g} mm", blur(blocks.soft, width, blocks.spacing_mm))
     depth = _distance(body.lungs, blocks)
@@ -109,11 +109,11 @@ def _surroundings(blocks: Coarse, body: Body, keep: Callable[[str, np.ndarray], 
 
 
 def _distance(things: np.ndarray, blocks: Coarse) -> np.ndarray:
-    """Distance in mm to the nearest of ``things``, float32, up to `FAR_MM`."""
+    """Distance in mm to the nearest of ``things``, float32, up to `_FAR_MM`."""
     if not things.any():
-        return np.full(things.shape, FAR_MM, np.float32)
+        return np.full(things.shape, _FAR_MM, np.float32)
     found = ndimage.distance_transform_edt(~things, sampling=blocks.spacing_mm)
-    return np.minimum(found, FAR_MM).astype(np.float32)
+    return np.minimum(found, _FAR_MM).astype(np.float32)
 
 
 def _run(things: np.ndarray, axis: int, step_mm: float) -> np.ndarray:
@@ -121,7 +121,7 @@ def _run(things: np.ndarray, axis: int, step_mm: float) -> np.ndarray:
     shape = [-1 if i == axis else 1 for i in range(3)]
     place = np.arange(things.shape[axis], dtype=np.int32).reshape(shape)
     last = np.maximum.accumulate(np.where(things, place, np.int32(-10_000)), axis=axis)
-    return np.minimum((place - last) * np.float32(step_mm), FAR_MM)
+    return np.minimum((place - last) * np.float32(step_mm), _FAR_MM)
 
 
 def _place(blocks: Coarse, body: Body, where: np.ndarray, keep: Callable[[str, np.ndarray], None]) -> None:

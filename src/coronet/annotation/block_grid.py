@@ -13,12 +13,12 @@ from scipy import ndimage
 
 from coronet.io.volume import Volume
 
-BLOCK_MM = 4.0
-SOFT_HU = (-200, 300)
-AIR_BELOW_HU = -500
-TISSUE_FROM_HU = -300
-LEAST_LUNG_ML = 150
-MARGIN_MM = 60.0
+_BLOCK_MM = 4.0
+_SOFT_HU = (-200, 300)
+_AIR_BELOW_HU = -500
+_TISSUE_FROM_HU = -300
+_LEAST_LUNG_ML = 150
+_MARGIN_MM = 60.0
 """Around strokes that say heart."""
 
 
@@ -31,7 +31,7 @@ class Coarse:
         spacing_mm: of the blocks.
         shape: of the scan.
         hu: float32 means (x, y, z) of the whole range.
-        soft: float32 means after clipping to `SOFT_HU`.
+        soft: float32 means after clipping to `_SOFT_HU`.
         spread: float32 standard deviations within a block after that clipping, HU.
         first: which block of the scan the first one here is.
     """
@@ -66,7 +66,7 @@ class Body:
 
     Attributes:
         body: the patient with lungs.
-        lungs: air inside, in pieces of at least `LEAST_LUNG_ML`.
+        lungs: air inside, in pieces of at least `_LEAST_LUNG_ML`.
         tissue: of the body, neither air nor lung: where a heart can be.
         body_at: for x, y, z the blocks below which 2, 50 and 98 per cent of the body lie.
         lungs_at: the same of the lungs, or of the body where there are no lungs.
@@ -90,7 +90,7 @@ class Body:
         return Body(self.body[box], self.lungs[box], self.tissue[box], **moved)
 
 
-def coarse(volume: Volume, *, block_mm: float = BLOCK_MM) -> Coarse:
+def coarse(volume: Volume, *, block_mm: float = _BLOCK_MM) -> Coarse:
     """The scan in blocks of about ``block_mm``."""
     spacing = volume.spacing_mm
     factor = tuple(max(1, round(block_mm / step)) for step in spacing)
@@ -100,7 +100,7 @@ def coarse(volume: Volume, *, block_mm: float = BLOCK_MM) -> Coarse:
     for level in range(size[2]):
         slab = volume.array[:, :, level * factor[2] : (level + 1) * factor[2]].T
         slab = (slab if slab.dtype == np.int16 else np.rint(slab)).astype(np.int32)
-        clipped = np.clip(slab, *SOFT_HU)
+        clipped = np.clip(slab, *_SOFT_HU)
         count = _sums(np.ones(slab.shape[1:], np.int32), factor) * len(slab)
         means["hu"][:, :, level] = _sums(np.clip(slab, -1024, 3000).sum(axis=0), factor) / count
         total, squares = _sums(clipped.sum(axis=0), factor), _sums((clipped * clipped).sum(axis=0), factor)
@@ -120,7 +120,7 @@ def find_body(blocks: Coarse) -> Body:
     """Body and lungs; where there are no lungs in view, ``lungs`` is empty."""
     plane = np.zeros((3, 3, 3), bool)
     plane[:, 1, 1] = plane[1, :, 1] = True
-    solid = blocks.hu >= TISSUE_FROM_HU
+    solid = blocks.hu >= _TISSUE_FROM_HU
     parts, count = ndimage.label(solid)
     if count:
         solid = parts == 1 + np.argmax(np.bincount(parts.ravel(), minlength=count + 1)[1:])
@@ -130,11 +130,11 @@ def find_body(blocks: Coarse) -> Body:
         rim[edge.ravel()] = True
     rim[0] = False
     body = solid | ~rim[holes]
-    air = body & (blocks.hu < AIR_BELOW_HU)
+    air = body & (blocks.hu < _AIR_BELOW_HU)
     parts, count = ndimage.label(air)
     litres = np.bincount(parts.ravel(), minlength=count + 1) * _block_ml(blocks)
     litres[0] = 0
-    lungs = (litres >= LEAST_LUNG_ML)[parts]
+    lungs = (litres >= _LEAST_LUNG_ML)[parts]
     body_at = tuple(_quantiles(body, axis) for axis in range(3))
     lungs_at = tuple(_quantiles(lungs, axis) for axis in range(3)) if lungs.any() else body_at
     return Body(body, lungs, body & ~air, body_at, lungs_at)
@@ -143,7 +143,7 @@ def find_body(blocks: Coarse) -> Body:
 def chest_box(blocks: Coarse, body: Body, wanted: np.ndarray) -> tuple[slice, slice, slice]:
     """The blocks between which a heart lies: those of the lungs, and of ``wanted`` (n, 3) with a margin."""
     box = []
-    margin = [round(MARGIN_MM / step) for step in blocks.spacing_mm]
+    margin = [round(_MARGIN_MM / step) for step in blocks.spacing_mm]
     for axis, (low, _, high) in enumerate(body.lungs_at):
         ends = [low - 2, high + 2, *(wanted[:, axis] - margin[axis]), *(wanted[:, axis] + margin[axis])]
         box.append(slice(max(int(min(ends)), 0), min(int(max(ends)) + 1, blocks.hu.shape[axis])))

@@ -18,22 +18,22 @@ from coronet.io.volume import Volume
 
 logger = logging.getLogger("coronet")
 
-THRESHOLD = 0.55
+_THRESHOLD = 0.55
 """A piece is coronary from this probability on."""
-TREES, LEAF = 100, 2
-MOST_NAMED = 5
+_TREES, _LEAF = 100, 2
+_MOST_NAMED = 5
 """Strokes and places that stand in messages."""
-RARE = 5
+_RARE = 5
 """Kinds with fewer pieces than this in a table are learned as «other»."""
-LEAST_SCANS = 3
-"""What no stroke names is drawn once so many other scans teach `RARE` coronary pieces and as many others."""
-WEIGHT = 4
+_LEAST_SCANS = 3
+"""What no stroke names is drawn once so many other scans teach `_RARE` coronary pieces and as many others."""
+_WEIGHT = 4
 """In a teaching scan, pieces that strokes name count as so many of the library's."""
 TEACHES, ASIDE = 60, 100
 """Of the pieces that nobody named so many of a scan teach: the most visible, and of the rest every nth."""
-PLAIN = 1000.0
+_PLAIN = 1000.0
 """A piece drawn as coronary teaches so, unnamed, from this `visibility` on: nobody checks specks."""
-NEAR_MM = 5.0
+_NEAR_MM = 5.0
 """A piece that no stroke names is drawn only where it lies at most so far outside the heart, on average."""
 
 
@@ -69,7 +69,7 @@ def draw_calcium(
 
     The forest is grown from other scans alone: strokes overrule it here, and teach it for the next scans. A
     few clicks of one scan, learned at once, would make it find too much in that scan. So where other scans
-    teach too little (`tells`), what no stroke names is not drawn.
+    teach too little (`_tells`), what no stroke names is not drawn.
 
     Args:
         ct: HU, RAS+.
@@ -91,22 +91,22 @@ def draw_calcium(
         check_features(prior, FEATURES)
     found = find_candidates(ct, heart)
     said = hear(found, strokes, ct)
-    judged = judge(found, said, forest=grow(prior, seed=seed) if tells(prior) else None)
+    judged = judge(found, said, forest=grow(prior, seed=seed) if _tells(prior) else None)
     for faults in (said.missed, said.overruled, said.bony):
-        for fault in faults[:MOST_NAMED]:
+        for fault in faults[:_MOST_NAMED]:
             logger.warning("%s.", fault)
-        if len(faults) > MOST_NAMED:
-            logger.warning("So it is with %d more strokes.", len(faults) - MOST_NAMED)
-    drawn = paint(judged, ct, case=case)
-    if names_coronary(strokes) and not drawn.mask.any():
-        faults = "; ".join((*said.missed, *said.overruled)[:MOST_NAMED])
+        if len(faults) > _MOST_NAMED:
+            logger.warning("So it is with %d more strokes.", len(faults) - _MOST_NAMED)
+    drawn = _paint(judged, ct, case=case)
+    if _names_coronary(strokes) and not drawn.mask.any():
+        faults = "; ".join((*said.missed, *said.overruled)[:_MOST_NAMED])
         raise InputError(
             f"Strokes say coronary, and no coronary calcium is left: {faults}. Correct them; {SAY_NONE}."
         )
     return drawn
 
 
-def names_coronary(strokes: Strokes | Marks | None) -> bool:
+def _names_coronary(strokes: Strokes | Marks | None) -> bool:
     """Whether any stroke says coronary."""
     if isinstance(strokes, Strokes):
         return any(stroke.label == "coronary" for stroke in strokes.strokes)
@@ -118,13 +118,13 @@ def check_enough(strokes: Strokes | Marks | None, prior: Samples | None) -> None
 
     Raises:
         InputError: strokes name no coronary calcium and do not say that there is none, and other scans do not
-            teach enough (`tells`).
+            teach enough (`_tells`).
     """
-    if names_coronary(strokes) or tells(prior) or (isinstance(strokes, Strokes) and strokes.none):
+    if _names_coronary(strokes) or _tells(prior) or (isinstance(strokes, Strokes) and strokes.none):
         return
     needed = (
-        f"other scans' strokes teach {_kinds(prior)}; at least {RARE} coronary pieces and {RARE} others in "
-        f"{LEAST_SCANS} scans are needed to draw what no stroke names"
+        f"other scans' strokes teach {_kinds(prior)}; at least {_RARE} coronary pieces and {_RARE} others in "
+        f"{_LEAST_SCANS} scans are needed to draw what no stroke names"
     )
     if strokes is None:
         raise InputError(f"Cannot draw calcium without strokes: {needed} (`coronet annotate draw`).")
@@ -134,12 +134,14 @@ def check_enough(strokes: Strokes | Marks | None, prior: Samples | None) -> None
     )
 
 
-def tells(table: Samples | None) -> bool:
+def _tells(table: Samples | None) -> bool:
     """Whether a table teaches enough to draw what no stroke names."""
     if table is None:
         return False
     coronary = int((table.labels == CORONARY).sum())
-    return min(coronary, len(table.labels) - coronary) >= RARE and len(np.unique(table.cases)) >= LEAST_SCANS
+    return (
+        min(coronary, len(table.labels) - coronary) >= _RARE and len(np.unique(table.cases)) >= _LEAST_SCANS
+    )
 
 
 def _kinds(table: Samples | None) -> str:
@@ -161,9 +163,9 @@ def grow(table: Samples, *, seed: int = 0) -> Forest:
     if not can_grow(table):
         raise InputError(
             f"The strokes teach only {_kinds(table)}; a forest needs coronary pieces and others, or at least "
-            f"{RARE} pieces of each of two kinds."
+            f"{_RARE} pieces of each of two kinds."
         )
-    return fit(dataclasses.replace(table, labels=_learnable(table)), seed=seed, trees=TREES, leaf=LEAF)
+    return fit(dataclasses.replace(table, labels=_learnable(table)), seed=seed, trees=_TREES, leaf=_LEAF)
 
 
 def can_grow(table: Samples) -> bool:
@@ -174,7 +176,7 @@ def can_grow(table: Samples) -> bool:
 def _learnable(table: Samples) -> np.ndarray:
     """Labels with kinds that are too rare to learn taken together as ``other``."""
     counts = np.bincount(table.labels, minlength=len(NAMES))
-    rare = (counts < RARE) & (np.arange(len(NAMES)) != CORONARY)
+    rare = (counts < _RARE) & (np.arange(len(NAMES)) != CORONARY)
     return np.where(rare[table.labels], OTHER, table.labels).astype(np.uint8)
 
 
@@ -192,7 +194,7 @@ def _own(found: Candidates, said: Said, case: str) -> Samples:
 
 def table_of(found: Candidates, said: Said, prior: Samples) -> Samples:
     """What to learn from: the library and, with more weight, this scan."""
-    return join([prior, *[_own(found, said, "")] * WEIGHT])
+    return join([prior, *[_own(found, said, "")] * _WEIGHT])
 
 
 def judge(found: Candidates, said: Said, *, forest: Forest | None) -> Judged:
@@ -207,7 +209,7 @@ def judge(found: Candidates, said: Said, *, forest: Forest | None) -> Judged:
         probability[:, OTHER] = 1
     elif count:
         probability = forest.probability(found.features, workers=1)
-    far = (found.feature("under_surface_mm") < -10 * NEAR_MM) | found.cut
+    far = (found.feature("under_surface_mm") < -10 * _NEAR_MM) | found.cut
     probability[far | said.none, CORONARY] = 0
     named = said.piece != UNSAID
     probability[named] = 0
@@ -215,7 +217,7 @@ def judge(found: Candidates, said: Said, *, forest: Forest | None) -> Judged:
     rest = probability.copy()
     rest[:, CORONARY] = 0
     kind = np.where(rest.any(axis=1), rest.argmax(axis=1), OTHER)
-    label = np.where(probability[:, CORONARY] >= THRESHOLD, CORONARY, kind).astype(np.uint8)
+    label = np.where(probability[:, CORONARY] >= _THRESHOLD, CORONARY, kind).astype(np.uint8)
     return Judged(found, said, probability, label, forest)
 
 
@@ -230,7 +232,7 @@ def coronary_mask(judged: Judged, shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
-def paint(judged: Judged, ct: Volume, *, case: str = "") -> Drawn:
+def _paint(judged: Judged, ct: Volume, *, case: str = "") -> Drawn:
     """Masks and maps of what was judged."""
     found = judged.candidates
 
@@ -248,11 +250,11 @@ def paint(judged: Judged, ct: Volume, *, case: str = "") -> Drawn:
 
     mask = coronary_mask(judged, ct.shape)
     return Drawn(
-        mask, maps, samples_of(judged, case), judged.forest, tally_of(judged, mask, voxel_mm3=ct.voxel_mm3)
+        mask, maps, samples_of(judged, case), judged.forest, _tally_of(judged, mask, voxel_mm3=ct.voxel_mm3)
     )
 
 
-def tally_of(judged: Judged, mask: np.ndarray, *, voxel_mm3: float) -> Tally:
+def _tally_of(judged: Judged, mask: np.ndarray, *, voxel_mm3: float) -> Tally:
     """Count what was drawn, and what of it no stroke names."""
     import cc3d
 
@@ -269,7 +271,7 @@ def tally_of(judged: Judged, mask: np.ndarray, *, voxel_mm3: float) -> Tally:
         mm3=round(int(np.count_nonzero(inner)) * voxel_mm3, 1),
         unseen=len(unseen),
         unseen_at_mm=tuple(
-            tuple(round(float(value), 1) for value in found.centre_mm[at]) for at in unseen[:MOST_NAMED]
+            tuple(round(float(value), 1) for value in found.centre_mm[at]) for at in unseen[:_MOST_NAMED]
         ),
         left_out=int((unnamed & ~drawn).sum()),
         missed=len(judged.said.missed),
@@ -283,7 +285,7 @@ def samples_of(judged: Judged, case: str) -> Samples:
     """
     found, named = judged.candidates, judged.said.piece != UNSAID
     visible = visibility(found)
-    unsure = ~named & (judged.label == CORONARY) & (visible < PLAIN)
+    unsure = ~named & (judged.label == CORONARY) & (visible < _PLAIN)
     order = np.lexsort((-visible, ~named, unsure))[: found.count - int(unsure.sum())]
     # a box may name thousands
     first = min(int(named.sum()), TEACHES) + TEACHES

@@ -13,17 +13,17 @@ import numpy as np
 
 from coronet.io.volume import CALCIUM_HU
 
-NEAR_MM = (2.5, 7.0, 20.0)
+_NEAR_MM = (2.5, 7.0, 20.0)
 """How far around a piece's box its surroundings are looked at."""
-FAT_HU = (-150, -30)
-LUNG_HU = -400
-METAL_HU = 1500
-SHADOW_HU = (-400, -150)
+_FAT_HU = (-150, -30)
+_LUNG_HU = -400
+_METAL_HU = 1500
+_SHADOW_HU = (-400, -150)
 """Darker than fat and no lung: the undershoot beside metal."""
-LARGE_MM3 = 8.0
+_LARGE_MM3 = 8.0
 FAR_MM = 99.0
 
-SURROUNDINGS = ("mean_hu", "deviation_hu", "fat", "lung", "bright", "metal", "shadow")
+_SURROUNDINGS = ("mean_hu", "deviation_hu", "fat", "lung", "bright", "metal", "shadow")
 FEATURES = (
     "voxels",
     "volume_mm3",
@@ -44,7 +44,7 @@ FEATURES = (
     "under_surface_most_mm",
     "to_lung_mm",
     "at_edge",
-    *(f"{name}_{distance:g}" for distance in NEAR_MM for name in SURROUNDINGS),
+    *(f"{name}_{distance:g}" for distance in _NEAR_MM for name in _SURROUNDINGS),
     "contrast",
     "noise_hu",
     "slice_spacing_mm",
@@ -145,7 +145,7 @@ def describe_pieces(
     noise = _noise(hu, inside)
     features |= _surroundings(hu, low, high, pieces, spacing_mm)
     features |= {
-        "contrast": 10 * (features["peak_hu"] - features[f"mean_hu_{NEAR_MM[0]:g}"]) / max(noise, 1.0),
+        "contrast": 10 * (features["peak_hu"] - features[f"mean_hu_{_NEAR_MM[0]:g}"]) / max(noise, 1.0),
         "noise_hu": np.full(len(count), 10 * noise),
         "slice_spacing_mm": np.full(len(count), 100 * spacing_mm[2]),
         "pixel_mm": np.full(len(count), 100 * spacing_mm[0]),
@@ -192,7 +192,7 @@ def _to_lung(
     """Least distance of a piece from lung, in tenths of a millimetre."""
     from scipy import ndimage
 
-    air = hu[:: steps[0], :: steps[1], :: steps[2]] < LUNG_HU
+    air = hu[:: steps[0], :: steps[1], :: steps[2]] < _LUNG_HU
     air = ndimage.binary_opening(air, iterations=1)
     if not air.any():
         return np.full(len(pieces.counts), 10 * FAR_MM)
@@ -214,21 +214,21 @@ def _surroundings(
     hu: np.ndarray, low: np.ndarray, high: np.ndarray, pieces: Pieces, spacing_mm: tuple[float, ...]
 ) -> dict[str, np.ndarray]:
     """What lies in boxes around a piece, the piece itself left out; shares are thousandths."""
-    clipped = np.clip(hu, -1000, METAL_HU)
+    clipped = np.clip(hu, -1000, _METAL_HU)
     # squares are of tenths, so that their sum over a box stays below 2³¹
     rough = clipped.astype(np.int32) // 10
     fields = {
-        "hu": (clipped, np.clip(pieces.hu, -1000, METAL_HU)),
-        "rough": (rough, np.clip(pieces.hu, -1000, METAL_HU) // 10),
-        "square": (rough * rough, (np.clip(pieces.hu, -1000, METAL_HU) // 10) ** 2),
-        "fat": ((hu >= FAT_HU[0]) & (hu <= FAT_HU[1]), None),
-        "lung": (hu < LUNG_HU, None),
+        "hu": (clipped, np.clip(pieces.hu, -1000, _METAL_HU)),
+        "rough": (rough, np.clip(pieces.hu, -1000, _METAL_HU) // 10),
+        "square": (rough * rough, (np.clip(pieces.hu, -1000, _METAL_HU) // 10) ** 2),
+        "fat": ((hu >= _FAT_HU[0]) & (hu <= _FAT_HU[1]), None),
+        "lung": (hu < _LUNG_HU, None),
         "bright": (hu >= CALCIUM_HU, np.ones_like(pieces.hu)),
-        "metal": (hu >= METAL_HU, pieces.hu >= METAL_HU),
-        "shadow": ((hu >= SHADOW_HU[0]) & (hu < SHADOW_HU[1]), None),
+        "metal": (hu >= _METAL_HU, pieces.hu >= _METAL_HU),
+        "shadow": ((hu >= _SHADOW_HU[0]) & (hu < _SHADOW_HU[1]), None),
     }
     boxes = []
-    for distance in NEAR_MM:
+    for distance in _NEAR_MM:
         rim = np.asarray([math.ceil(distance / step) for step in spacing_mm])
         boxes.append((np.maximum(low - rim, 0), np.minimum(high + rim + 1, hu.shape)))
     sums: dict[tuple[str, int], np.ndarray] = {}
@@ -238,12 +238,12 @@ def _surroundings(
             inner = 0 if own is None else pieces.sum(own)
             sums[name, number] = _box_sums(running, first, last) - inner
     found = {}
-    for number, (distance, (first, last)) in enumerate(zip(NEAR_MM, boxes, strict=True)):
+    for number, (distance, (first, last)) in enumerate(zip(_NEAR_MM, boxes, strict=True)):
         voxels = np.maximum((last - first).prod(axis=1) - pieces.counts, 1)
         mean = {name: sums[name, number] / voxels for name in fields}
         values = {name: 1000 * mean[name] for name in ("fat", "lung", "bright", "metal", "shadow")}
         values |= {"mean_hu": mean["hu"], "deviation_hu": 10 * _deviation(mean["square"], mean["rough"])}
-        found |= {f"{name}_{distance:g}": values[name] for name in SURROUNDINGS}
+        found |= {f"{name}_{distance:g}": values[name] for name in _SURROUNDINGS}
     return found
 
 
@@ -268,7 +268,7 @@ def _box_sums(running: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.nd
 
 def _company(centre_mm: np.ndarray, volume_mm3: np.ndarray) -> dict[str, np.ndarray]:
     """How near other large pieces are: plaques follow each other along a vessel, noise does not."""
-    large = np.flatnonzero(volume_mm3 >= LARGE_MM3)
+    large = np.flatnonzero(volume_mm3 >= _LARGE_MM3)
     nearest = np.full(len(centre_mm), FAR_MM)
     near = np.zeros(len(centre_mm))
     held = np.zeros(len(centre_mm))

@@ -13,11 +13,11 @@ from coronet.io.volume import CALCIUM_HU, Volume
 
 MARGIN_MM = 8.0
 """How far from the drawn heart pieces are looked for: a drawn surface is a few millimetres off."""
-VIEW_MM = 16.0
+_VIEW_MM = 16.0
 """How far around the heart the scan is looked at for what surrounds a piece."""
 LEAST_VOXELS = 3
 """Smaller pieces no reader would tell from noise."""
-COARSE_MM = 2.0
+_COARSE_MM = 2.0
 """Distances are measured on about this grid."""
 Box = tuple[slice, slice, slice]
 
@@ -74,7 +74,7 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
     hu = np.ascontiguousarray(ct.array[view])
     hu = hu if hu.dtype == np.int16 else np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
     inside = heart[view] > 0
-    steps = tuple(max(1, math.floor(COARSE_MM / step)) for step in ct.spacing_mm)
+    steps = tuple(max(1, math.floor(_COARSE_MM / step)) for step in ct.spacing_mm)
     outside_mm = _outside_mm(inside, steps, ct.spacing_mm)
     dense = hu >= CALCIUM_HU
     bright = dense & (_fine(outside_mm, steps, hu.shape) <= margin_mm)
@@ -124,7 +124,7 @@ def _view(heart: np.ndarray, spacing_mm: tuple[float, ...]) -> Box:
         seen = np.flatnonzero(heart.any(axis=others))
         if not seen.size:
             raise InputError("The heart mask is empty; `coronet annotate heart` draws one.")
-        rim = math.ceil(VIEW_MM / spacing_mm[axis])
+        rim = math.ceil(_VIEW_MM / spacing_mm[axis])
         found.append(slice(max(int(seen[0]) - rim, 0), min(int(seen[-1]) + rim + 1, heart.shape[axis])))
     return tuple(found)
 

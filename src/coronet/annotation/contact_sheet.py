@@ -13,12 +13,12 @@ from coronet.io.volume import Volume
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-WINDOW_HU = (-160.0, 240.0)
-PIXEL_MM = 0.7
-MARGIN_MM = 35.0
-COLUMNS, ROWS = 4, 3
-OUTLINE = (255, 210, 0)
-COLOURS = (
+_WINDOW_HU = (-160.0, 240.0)
+_PIXEL_MM = 0.7
+_MARGIN_MM = 35.0
+_COLUMNS, _ROWS = 4, 3
+_OUTLINE = (255, 210, 0)
+_COLOURS = (
     (60, 230, 90),
     (80, 190, 255),
     (255, 90, 90),
@@ -46,12 +46,12 @@ def sheet(volume: Volume, mask: np.ndarray, marks: Marks | None, *, uncertainty:
     depth = np.flatnonzero(mask.any(axis=(0, 1))) if mask.any() else np.arange(volume.shape[2])
     low, high = int(depth[0]), int(depth[-1])
     edge = max(1, round(6 / volume.spacing_mm[2]))
-    chosen = np.linspace(max(low - edge, 0), min(high + edge, volume.shape[2] - 1), COLUMNS * ROWS)
+    chosen = np.linspace(max(low - edge, 0), min(high + edge, volume.shape[2] - 1), _COLUMNS * _ROWS)
     tiles = [_tile(volume, mask, marks, uncertainty, box=box, z=round(float(z))) for z in chosen]
     width, height = tiles[0].size
-    page = Images.new("RGB", (width * COLUMNS, height * ROWS))
+    page = Images.new("RGB", (width * _COLUMNS, height * _ROWS))
     for number, tile in enumerate(tiles):
-        page.paste(tile, (width * (number % COLUMNS), height * (number // COLUMNS)))
+        page.paste(tile, (width * (number % _COLUMNS), height * (number // _COLUMNS)))
     stream = io.BytesIO()
     page.save(stream, "PNG")
     return stream.getvalue()
@@ -61,7 +61,7 @@ def _box(volume: Volume, mask: np.ndarray) -> tuple[slice, slice]:
     sides = []
     for axis in (0, 1):
         seen = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
-        wide = round(MARGIN_MM / volume.spacing_mm[axis])
+        wide = round(_MARGIN_MM / volume.spacing_mm[axis])
         low, high = (int(seen[0]), int(seen[-1])) if seen.size else (0, volume.shape[axis] - 1)
         sides.append(slice(max(low - wide, 0), min(high + wide + 1, volume.shape[axis])))
     return sides[0], sides[1]
@@ -80,7 +80,7 @@ def _tile(
     from PIL import ImageDraw
 
     size = tuple(
-        max(1, round((side.stop - side.start) * step / PIXEL_MM))
+        max(1, round((side.stop - side.start) * step / _PIXEL_MM))
         for side, step in zip(box, volume.spacing_mm, strict=False)
     )
 
@@ -88,7 +88,7 @@ def _tile(
         # x runs to the right of the patient, so it runs to the left here; y runs to the front, here up.
         return np.asarray(Images.fromarray(np.ascontiguousarray(plane[::-1, ::-1].T)).resize(size, kind))
 
-    low, high = WINDOW_HU
+    low, high = _WINDOW_HU
     grey = np.clip((volume.array[(*box, z)].astype(np.float32) - low) * (255 / (high - low)), 0, 255)
     smooth, sharp = Images.Resampling.BILINEAR, Images.Resampling.NEAREST
     colour = np.repeat(turned(grey.astype(np.uint8), smooth)[:, :, None], 3, axis=2)
@@ -97,14 +97,14 @@ def _tile(
     inside = turned((mask[(*box, z)] > 0).astype(np.uint8), sharp) > 0
     rim = inside.copy()
     rim[1:-1, 1:-1] &= ~(inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:])
-    colour[rim] = OUTLINE
+    colour[rim] = _OUTLINE
     if marks is not None:
         said = np.zeros(volume.shape[:2], np.uint8)
         here = marks.index[:, 2] == z
         said[marks.index[here, 0], marks.index[here, 1]] = marks.label[here]
         strokes = turned(said[box], sharp)
         for label in range(1, len(marks.names) + 1):
-            colour[strokes == label] = COLOURS[(label - 1) % len(COLOURS)]
+            colour[strokes == label] = _COLOURS[(label - 1) % len(_COLOURS)]
     tile = Images.fromarray(colour)
     ImageDraw.Draw(tile).text((4, 2), f"slice {z}", fill=(255, 255, 255))
     return tile

@@ -18,12 +18,12 @@ from coronet.errors import InputError
 from coronet.files import replacing
 from coronet.process import own_cores
 
-TREES = 60
-LEAF = 3
-ONE = 1 << 16
+_TREES = 60
+_LEAF = 3
+_ONE = 1 << 16
 """A leaf's share of a class is kept in 65,536ths."""
-ROWS = 65_536
-OTHER_FEATURES = (
+_ROWS = 65_536
+_OTHER_FEATURES = (
     "The annotated scans were drawn with different features; draw the older ones again "
     "(`coronet annotate draw --alone --replace`)."
 )
@@ -57,8 +57,8 @@ class Samples:
 class Settings:
     """How a forest is grown: ``trees`` with at least ``leaf`` samples a leaf, from ``seed``."""
 
-    trees: int = TREES
-    leaf: int = LEAF
+    trees: int = _TREES
+    leaf: int = _LEAF
     seed: int = 0
 
 
@@ -88,18 +88,18 @@ class Forest:
         out = np.zeros((len(features), len(self.label_names)), np.float32)
 
         def answer(start: int) -> None:
-            block = np.ascontiguousarray(features[start : start + ROWS], dtype=np.float32)
+            block = np.ascontiguousarray(features[start : start + _ROWS], dtype=np.float32)
             total = np.zeros((len(block), len(self.label_names)), np.int32)
             for tree, leaves in self.trees:
                 total += leaves[tree.apply(block)]
-            out[start : start + ROWS] = total.astype(np.float32) / np.float32(ONE * len(self.trees))
+            out[start : start + _ROWS] = total.astype(np.float32) / np.float32(_ONE * len(self.trees))
 
         with ThreadPoolExecutor(workers or own_cores()) as pool:
-            list(pool.map(answer, range(0, len(features), ROWS)))
+            list(pool.map(answer, range(0, len(features), _ROWS)))
         return out
 
 
-def fit(samples: Samples, *, seed: int = 0, trees: int = TREES, leaf: int = LEAF) -> Forest:
+def fit(samples: Samples, *, seed: int = 0, trees: int = _TREES, leaf: int = _LEAF) -> Forest:
     """Grow a forest.
 
     Classes weigh alike, however many rows each has. The result depends on the table and the settings alone.
@@ -136,7 +136,7 @@ def fit(samples: Samples, *, seed: int = 0, trees: int = TREES, leaf: int = LEAF
     for tree in model.estimators_:
         values = tree.tree_.value[:, 0, :]
         leaves = np.zeros((len(values), len(samples.label_names)), np.int32)
-        leaves[:, columns] = np.rint(values / values.sum(axis=1, keepdims=True) * ONE)
+        leaves[:, columns] = np.rint(values / values.sum(axis=1, keepdims=True) * _ONE)
         grown.append((tree.tree_, leaves))
     return Forest(
         trees=tuple(grown),
@@ -161,7 +161,7 @@ def check_features(samples: Samples, names: tuple[str, ...]) -> None:
         InputError: it holds others.
     """
     if samples.feature_names != names:
-        raise InputError(OTHER_FEATURES)
+        raise InputError(_OTHER_FEATURES)
 
 
 def join(tables: Sequence[Samples]) -> Samples:
@@ -173,7 +173,7 @@ def join(tables: Sequence[Samples]) -> Samples:
     first = tables[0]
     for table in tables[1:]:
         if table.feature_names != first.feature_names or table.label_names != first.label_names:
-            raise InputError(OTHER_FEATURES)
+            raise InputError(_OTHER_FEATURES)
     return Samples(
         np.concatenate([table.features for table in tables]),
         np.concatenate([table.labels for table in tables]),

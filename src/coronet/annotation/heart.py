@@ -28,21 +28,21 @@ from coronet.io.volume import Volume
 
 logger = logging.getLogger("coronet")
 
-HEART, BACKGROUND = 0, 1
-DEEP_MM = 8.0
+_HEART, _BACKGROUND = 0, 1
+_DEEP_MM = 8.0
 """Blocks farther than this inside or outside the first surface teach the forest."""
-NEAR_MM = 45.0
+_NEAR_MM = 45.0
 """Blocks farther outside than this teach little; a quarter of the background's rows is of them."""
-TAUGHT = 700
-OWN_SHARE = 0.4
+_TAUGHT = 700
+_OWN_SHARE = 0.4
 """Least share of a scan's own rows among all that its forest learns from."""
-FOREIGN = 5000
+_FOREIGN = 5000
 """Rows of other scans at most; more teach little and make every forest slow to grow."""
-SLACK_MM = 8.0
-TRUST = 0.8
-SOFT_MM = 8.0
+_SLACK_MM = 8.0
+_TRUST = 0.8
+_SOFT_MM = 8.0
 LUNG_HU = -400
-NOTHING = Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), LABELS["heart"])
+_NOTHING = Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), LABELS["heart"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,36 +96,36 @@ def draw_heart(
     Raises:
         InputError: nothing to learn from, no stroke says heart, or what is found is no heart.
     """
-    marks = NOTHING if strokes is None else mark(strokes, volume)
+    marks = _NOTHING if strokes is None else mark(strokes, volume)
     seen = (chest or Chest.of(volume)).see(marks.of("heart"))
     if prior is not None:
         forests.check_features(prior, seen.described.names)
     if strokes is not None:
         _name_missed(strokes, volume, seen)
-    said = stroke_blocks(marks, seen.blocks)
+    said = _stroke_blocks(marks, seen.blocks)
     blocks, tissue = seen.blocks, seen.described.where
-    heart, background = said == HEART + 1, said == BACKGROUND + 1
+    heart, background = said == _HEART + 1, said == _BACKGROUND + 1
     if heart.any():
         rays = ray_surface.look(blocks, seen.body, heart, background)
         first = ray_surface.settle(rays)
-        own = taught(seen, ray_surface.depth_of(first, rays, blocks, tissue), said, case=case, seed=seed)
+        own = _taught(seen, ray_surface.depth_of(first, rays, blocks, tissue), said, case=case, seed=seed)
         forest = _grow(own, prior, seed)
         answer = _answer(forest, seen)
     else:
         if prior is None or background.any():
             raise InputError(NO_HEART_STROKE)
-        own, forest = taught(seen, None, said, case=case, seed=seed), forests.fit(prior, seed=seed)
+        own, forest = _taught(seen, None, said, case=case, seed=seed), forests.fit(prior, seed=seed)
         answer = _answer(forest, seen)
         rays = ray_surface.look(blocks, seen.body, _core(answer, blocks), background)
         first = ray_surface.settle(rays)
     surface = first
     for _ in range(2):
-        found = ray_surface.best_radius(answer, rays, blocks, surface, slack_mm=SLACK_MM)
-        surface = ray_surface.settle(rays, finding=found, trust=TRUST)
+        found = ray_surface.best_radius(answer, rays, blocks, surface, slack_mm=_SLACK_MM)
+        surface = ray_surface.settle(rays, finding=found, trust=_TRUST)
     depth = ray_surface.depth_of(surface, rays, blocks, tissue)
     if heart.any():
-        own = taught(seen, depth, said, case=case, seed=seed)
-    level = np.clip(np.float32(0.5) + depth / np.float32(2 * SOFT_MM), 0, 1)
+        own = _taught(seen, depth, said, case=case, seed=seed)
+    level = np.clip(np.float32(0.5) + depth / np.float32(2 * _SOFT_MM), 0, 1)
     box, likely = _on_voxels(level, volume, blocks)
     mask = np.zeros(volume.shape, np.uint8, order="F")
     mask[box] = _whole((likely >= 50) & (volume.array[box] > LUNG_HU))
@@ -151,7 +151,7 @@ def _name_missed(strokes: Strokes | Marks, volume: Volume, seen: Seen) -> None:
             logger.warning("%s lies farther from the heart than is looked at.", part.name)
 
 
-def stroke_blocks(marks: Marks, blocks: Coarse) -> np.ndarray:
+def _stroke_blocks(marks: Marks, blocks: Coarse) -> np.ndarray:
     """What strokes say of blocks: int8, 0 nothing, else 1 + index of the label most of its voxels carry."""
     counts = np.zeros((len(marks.names), *blocks.hu.shape), np.int32)
     place = blocks.blocks_of(marks.index)
@@ -160,24 +160,24 @@ def stroke_blocks(marks: Marks, blocks: Coarse) -> np.ndarray:
     return np.where(counts.any(axis=0), counts.argmax(axis=0) + 1, 0).astype(np.int8)
 
 
-def taught(seen: Seen, depth: np.ndarray | None, said: np.ndarray, *, case: str, seed: int) -> Samples:
+def _taught(seen: Seen, depth: np.ndarray | None, said: np.ndarray, *, case: str, seed: int) -> Samples:
     """Rows of a scan: all stroked blocks, and a sample of those that a surface leaves in little doubt.
 
     Args:
         seen: the scan.
         depth: mm inside the surface, negative outside; float32 blocks.
-        said: of `stroke_blocks`.
+        said: of `_stroke_blocks`.
         case: the rows' case.
         seed: of the sample.
     """
     labels = np.where(seen.described.where, said, 0)
     if depth is not None:
         rng = np.random.default_rng([seed, 1])
-        near = (depth < -DEEP_MM) & (depth >= -NEAR_MM)
+        near = (depth < -_DEEP_MM) & (depth >= -_NEAR_MM)
         for label, among, most in (
-            (HEART, depth > DEEP_MM, TAUGHT),
-            (BACKGROUND, near, TAUGHT - TAUGHT // 4),
-            (BACKGROUND, depth < -NEAR_MM, TAUGHT // 4),
+            (_HEART, depth > _DEEP_MM, _TAUGHT),
+            (_BACKGROUND, near, _TAUGHT - _TAUGHT // 4),
+            (_BACKGROUND, depth < -_NEAR_MM, _TAUGHT // 4),
         ):
             places = np.flatnonzero(among & seen.described.where & (said == 0))
             labels.ravel()[places[rng.permutation(len(places))[:most]]] = label + 1
@@ -195,14 +195,14 @@ def taught(seen: Seen, depth: np.ndarray | None, said: np.ndarray, *, case: str,
 def _grow(own: Samples, prior: Samples | None, seed: int) -> Forest:
     if prior is None:
         return forests.fit(own, seed=seed)
-    prior = forests.sample(prior, FOREIGN, seed=seed)
-    times = max(1, round(OWN_SHARE / (1 - OWN_SHARE) * len(prior.labels) / len(own.labels)))
+    prior = forests.sample(prior, _FOREIGN, seed=seed)
+    times = max(1, round(_OWN_SHARE / (1 - _OWN_SHARE) * len(prior.labels) / len(own.labels)))
     return forests.fit(forests.join([prior, *[own] * times]), seed=seed)
 
 
 def _answer(forest: Forest, seen: Seen) -> np.ndarray:
     answer = np.zeros(seen.described.where.shape, np.float32)
-    answer[seen.described.where] = forest.probability(seen.described.values)[:, HEART]
+    answer[seen.described.where] = forest.probability(seen.described.values)[:, _HEART]
     return answer
 
 

@@ -17,8 +17,8 @@ from coronet.annotation.strokes import Marks, Strokes, count_strokes
 from coronet.errors import InputError
 from coronet.files import read_json, write_json
 
-FORMAT = "coronet annotation 1"
-LIBRARIES = ("numpy", "scipy", "scikit-learn")
+_FORMAT = "coronet annotation 1"
+_LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Record:
     taught_by: int
     prior_sha256: str | None
     uncertain_ml: float
-    versions: dict[str, str]
+    _versions: dict[str, str]
     tally: Tally | None = None
     agatston: float | None = None
 
@@ -95,20 +95,20 @@ def make_record(
         taught_by=0 if prior is None else len(np.unique(prior.cases)),
         prior_sha256=prior_sha256,
         uncertain_ml=round(int((drawn.uncertainty >= 50).sum()) * voxel_mm3 / 1000, 2),
-        versions=versions(),
+        versions=_versions(),
         tally=drawn.tally,
         agatston=None if agatston is None else round(agatston, 1),
     )
 
 
-def versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """Versions of coronet and of the libraries that compute."""
-    return {"coronet": coronet.__version__, **{name: importlib.metadata.version(name) for name in LIBRARIES}}
+    return {"coronet": coronet.__version__, **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
 
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record as JSON."""
-    write_json(path, {"format": FORMAT, **dataclasses.asdict(record)})
+    write_json(path, {"format": _FORMAT, **dataclasses.asdict(record)})
 
 
 def find_record(path: Path) -> Record | None:
@@ -120,10 +120,10 @@ def find_record(path: Path) -> Record | None:
     if not path.exists():
         return None
     raw = read_json(path)
-    return None if isinstance(raw, dict) and raw.get("format") == STROKES else read_record(path)
+    return None if isinstance(raw, dict) and raw.get("format") == STROKES else _read_record(path)
 
 
-def read_record(path: Path) -> Record:
+def _read_record(path: Path) -> Record:
     """Read what `write_record` wrote.
 
     Raises:
@@ -131,7 +131,7 @@ def read_record(path: Path) -> Record:
     """
     raw: dict[str, Any] = read_json(path)
     try:
-        if raw.pop("format") != FORMAT:
+        if raw.pop("format") != _FORMAT:
             raise KeyError("format")
         tally = raw.get("tally")
         return Record(

@@ -18,24 +18,24 @@ from scipy.spatial import cKDTree
 from coronet.annotation.block_features import blur
 from coronet.annotation.block_grid import Body, Coarse
 
-COUNT = 800
-NEIGHBOURS = 6
-STEP_MM = 2.0
-REACH_MM = 120.0
-ROUNDS = 150
-STIFF = 1.5
+_COUNT = 800
+_NEIGHBOURS = 6
+_STEP_MM = 2.0
+_REACH_MM = 120.0
+_ROUNDS = 150
+_STIFF = 1.5
 """Weight of the neighbours' mean against one ray's own finding."""
-BEYOND_MM = 12.0
+_BEYOND_MM = 12.0
 """A ray that finds lung farther than this behind its neighbours has gone through a gap."""
-ALIKE = 0.5
+_ALIKE = 0.5
 BEFORE_BACKGROUND_MM = 4.0
 BEHIND_HEART_MM = 3.0
-LUNG_HU = -350.0
-BONE_HU = 170.0
-BEFORE_BONE_MM = 9.0
-LEAST_MM = 15.0
-LEVEL_MM = 25.0
-FRONT_MM = 4.0
+_LUNG_HU = -350.0
+_BONE_HU = 170.0
+_BEFORE_BONE_MM = 9.0
+_LEAST_MM = 15.0
+_LEVEL_MM = 25.0
+_FRONT_MM = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Rays:
 
     Attributes:
         centre: in blocks (x, y, z).
-        wall: float32 (COUNT,), mm to lung or bone; `REACH_MM` where there is none.
+        wall: float32 (COUNT,), mm to lung or bone; `_REACH_MM` where there is none.
         least: float32, mm that the surface must not fall short of.
         most: float32, mm that it must not pass.
     """
@@ -56,12 +56,12 @@ class Rays:
 
 
 @functools.cache
-def directions() -> np.ndarray:
-    """`COUNT` unit vectors (x, y, z) evenly over the sphere (Fibonacci), rounded to 6 decimals."""
+def _directions() -> np.ndarray:
+    """`_COUNT` unit vectors (x, y, z) evenly over the sphere (Fibonacci), rounded to 6 decimals."""
     golden = math.pi * (3 - math.sqrt(5))
     rows = []
-    for number in range(COUNT):
-        up = 1 - 2 * (number + 0.5) / COUNT
+    for number in range(_COUNT):
+        up = 1 - 2 * (number + 0.5) / _COUNT
         flat = math.sqrt(1 - up * up)
         rows.append([flat * math.cos(golden * number), flat * math.sin(golden * number), up])
     return np.round(np.array(rows), 6)
@@ -69,23 +69,23 @@ def directions() -> np.ndarray:
 
 @functools.cache
 def _neighbours() -> np.ndarray:
-    return cKDTree(directions()).query(directions(), k=NEIGHBOURS + 1)[1][:, 1:]
+    return cKDTree(_directions()).query(_directions(), k=_NEIGHBOURS + 1)[1][:, 1:]
 
 
-def around(surface: np.ndarray) -> np.ndarray:
+def _around(surface: np.ndarray) -> np.ndarray:
     """Mean of each direction's neighbours."""
     table = _neighbours()
     total = surface[table[:, 0]]
-    for column in range(1, NEIGHBOURS):
+    for column in range(1, _NEIGHBOURS):
         total = total + surface[table[:, column]]
-    return total / np.float32(NEIGHBOURS)
+    return total / np.float32(_NEIGHBOURS)
 
 
-def along(values: np.ndarray, centre: tuple[float, float, float], blocks: Coarse) -> np.ndarray:
-    """Values in each direction, every `STEP_MM` from the centre: float32 (COUNT, steps)."""
-    steps = np.arange(0.0, REACH_MM, STEP_MM)
+def _along(values: np.ndarray, centre: tuple[float, float, float], blocks: Coarse) -> np.ndarray:
+    """Values in each direction, every `_STEP_MM` from the centre: float32 (COUNT, steps)."""
+    steps = np.arange(0.0, _REACH_MM, _STEP_MM)
     places = [
-        middle + directions()[:, axis, None] * steps / blocks.spacing_mm[axis]
+        middle + _directions()[:, axis, None] * steps / blocks.spacing_mm[axis]
         for axis, middle in enumerate(centre)
     ]
     return ndimage.map_coordinates(values.astype(np.float32), places, order=1, mode="nearest")
@@ -104,35 +104,35 @@ def look(blocks: Coarse, body: Body, heart: np.ndarray, background: np.ndarray) 
     low, high = index.min(axis=0), index.max(axis=0)
     # The middle of the extent, since strokes do not fill the heart evenly.
     centre = tuple(float(a + b) / 2 for a, b in zip(low, high, strict=True))
-    air = along(blur(blocks.hu, 1.5, blocks.spacing_mm), centre, blocks)
-    front = along(_chest_wall(blocks, body), centre, blocks) > 0.5
+    air = _along(blur(blocks.hu, 1.5, blocks.spacing_mm), centre, blocks)
+    front = _along(_chest_wall(blocks, body), centre, blocks) > 0.5
     wall = np.minimum(
-        _first(air < LUNG_HU),
-        np.maximum(_first(air > BONE_HU) - BEFORE_BONE_MM, np.float32(LEAST_MM)),
+        _first(air < _LUNG_HU),
+        np.maximum(_first(air > _BONE_HU) - _BEFORE_BONE_MM, np.float32(_LEAST_MM)),
     )
-    least, most = np.zeros(COUNT, np.float32), _first(front)
+    least, most = np.zeros(_COUNT, np.float32), _first(front)
     which, far = _seen(heart, centre, blocks)
     np.maximum.at(least, which, far + np.float32(BEHIND_HEART_MM))
     which, far = _seen(background, centre, blocks)
-    np.minimum.at(most, which, np.maximum(far - np.float32(BEFORE_BACKGROUND_MM), np.float32(LEAST_MM)))
+    np.minimum.at(most, which, np.maximum(far - np.float32(BEFORE_BACKGROUND_MM), np.float32(_LEAST_MM)))
     return Rays(centre, wall, least, np.maximum(most, least))
 
 
 def _chest_wall(blocks: Coarse, body: Body) -> np.ndarray:
-    """What lies in front of all lung within `LEVEL_MM` above and below; bool."""
+    """What lies in front of all lung within `_LEVEL_MM` above and below; bool."""
     seen = body.lungs.any(axis=0)
     rows = np.arange(seen.shape[0])[:, None]
     tips = np.where(seen, rows, -1).max(axis=0)
-    level = ndimage.maximum_filter1d(tips, 2 * round(LEVEL_MM / blocks.spacing_mm[2]) + 1, mode="nearest")
-    level = np.where(level < 0, seen.shape[0], level + round(FRONT_MM / blocks.spacing_mm[1]))
+    level = ndimage.maximum_filter1d(tips, 2 * round(_LEVEL_MM / blocks.spacing_mm[2]) + 1, mode="nearest")
+    level = np.where(level < 0, seen.shape[0], level + round(_FRONT_MM / blocks.spacing_mm[1]))
     return np.broadcast_to(rows > level[None, :], body.lungs.shape)
 
 
 def _first(hit: np.ndarray) -> np.ndarray:
     """Distance in mm of the first step from which on two are true, float32."""
     both = hit[:, :-1] & hit[:, 1:]
-    found = both.argmax(axis=1).astype(np.float32) * np.float32(STEP_MM)
-    return np.where(both.any(axis=1), found, np.float32(REACH_MM))
+    found = both.argmax(axis=1).astype(np.float32) * np.float32(_STEP_MM)
+    return np.where(both.any(axis=1), found, np.float32(_REACH_MM))
 
 
 def _seen(
@@ -145,7 +145,7 @@ def _seen(
     ]
     far = np.sqrt(gaps[0] * gaps[0] + gaps[1] * gaps[1] + gaps[2] * gaps[2])
     unit = np.stack(gaps, axis=1) / np.maximum(far, 1e-3)[:, None]
-    which = cKDTree(directions()).query(unit)[1] if len(far) else np.zeros(0, np.intp)
+    which = cKDTree(_directions()).query(unit)[1] if len(far) else np.zeros(0, np.intp)
     return which, far.astype(np.float32)
 
 
@@ -158,14 +158,14 @@ def settle(rays: Rays, *, finding: np.ndarray | None = None, trust: float = 0.0)
         trust: weight of that finding.
     """
     ordered = np.sort(rays.wall)
-    surface = np.full(COUNT, ordered[COUNT // 3], np.float32)
-    for _ in range(ROUNDS):
+    surface = np.full(_COUNT, ordered[_COUNT // 3], np.float32)
+    for _ in range(_ROUNDS):
         over = surface - rays.wall
         weight = np.where(
-            over > 0, np.float32(2.0), np.where(over > -BEYOND_MM, np.float32(ALIKE), np.float32(0))
+            over > 0, np.float32(2.0), np.where(over > -_BEYOND_MM, np.float32(_ALIKE), np.float32(0))
         )
-        pull = np.float32(STIFF) * around(surface) + weight * rays.wall
-        total = np.float32(STIFF) + weight
+        pull = np.float32(_STIFF) * _around(surface) + weight * rays.wall
+        total = np.float32(_STIFF) + weight
         for bound, wrong in ((rays.least, surface < rays.least), (rays.most, surface > rays.most)):
             hard = np.where(wrong, np.float32(4.0), np.float32(0))
             pull, total = pull + hard * bound, total + hard
@@ -183,13 +183,13 @@ def depth_of(surface: np.ndarray, rays: Rays, blocks: Coarse, where: np.ndarray)
     ]
     far = np.sqrt(gaps[0] * gaps[0] + gaps[1] * gaps[1] + gaps[2] * gaps[2])
     unit = np.stack(gaps, axis=1) / np.maximum(far, 1e-3)[:, None]
-    apart, which = cKDTree(directions()).query(unit, k=3)
+    apart, which = cKDTree(_directions()).query(unit, k=3)
     share = 1 / (apart + 0.02)
     radius = (share[:, 0] * surface[which[:, 0]] + share[:, 1] * surface[which[:, 1]]) + share[
         :, 2
     ] * surface[which[:, 2]]
     radius /= share[:, 0] + share[:, 1] + share[:, 2]
-    out = np.full(where.shape, np.float32(-REACH_MM))
+    out = np.full(where.shape, np.float32(-_REACH_MM))
     out[where] = (radius - far).astype(np.float32)
     return out
 
@@ -206,9 +206,9 @@ def best_radius(
         surface: where it is expected.
         slack_mm: how far from there it may well be.
     """
-    profile = np.clip(along(answer, rays.centre, blocks), 0.02, 0.98) - np.float32(0.5)
+    profile = np.clip(_along(answer, rays.centre, blocks), 0.02, 0.98) - np.float32(0.5)
     gain = np.cumsum(profile, axis=1)
-    steps = np.arange(gain.shape[1], dtype=np.float32) * np.float32(STEP_MM)
+    steps = np.arange(gain.shape[1], dtype=np.float32) * np.float32(_STEP_MM)
     away = (steps[None, :] - surface[:, None]) / np.float32(slack_mm)
     best = (gain - np.float32(0.5) * away * away).argmax(axis=1)
-    return best.astype(np.float32) * np.float32(STEP_MM) + np.float32(STEP_MM / 2)
+    return best.astype(np.float32) * np.float32(_STEP_MM) + np.float32(_STEP_MM / 2)

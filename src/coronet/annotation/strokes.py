@@ -34,9 +34,9 @@ LABELS: dict[str, tuple[str, ...]] = {
 FORMAT = "coronet strokes 1"
 SAY_NONE = 'if the scan has no coronary calcium, write "none": true into a JSON stroke file'
 NO_HEART_STROKE = "No stroke says heart; one along the inside of the heart is the least."
-BACKGROUND_COVERS_ALL = "Later background strokes cover every heart stroke; the later stroke holds."
-MOST_MM = 10_000.0
-POINTS = {"point": (1, 1), "line": (2, 10_000), "box": (2, 2)}
+_BACKGROUND_COVERS_ALL = "Later background strokes cover every heart stroke; the later stroke holds."
+_MOST_MM = 10_000.0
+_POINTS = {"point": (1, 1), "line": (2, 10_000), "box": (2, 2)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,7 @@ def read_strokes(path: Path, volume: Volume, *, target: Target) -> Strokes | Mar
     marks = mark(strokes, volume)
     if target == "heart" and not len(marks.of("heart")):
         covered = isinstance(strokes, Strokes)
-        raise InputError(f"{path}: {BACKGROUND_COVERS_ALL if covered else NO_HEART_STROKE}")
+        raise InputError(f"{path}: {_BACKGROUND_COVERS_ALL if covered else NO_HEART_STROKE}")
     return strokes
 
 
@@ -130,7 +130,7 @@ def check_stroke_file(path: Path, *, target: Target) -> Strokes | None:
         if not path.exists():
             raise InputError(f"{path} is absent.")
         return None
-    strokes = parse_strokes(read_json(path), where=str(path))
+    strokes = _parse_strokes(read_json(path), where=str(path))
     if strokes.target != target:
         raise InputError(f"{path}: its strokes are for the {strokes.target} mask, not the {target} mask.")
     if target == "heart" and all(stroke.label != "heart" for stroke in strokes.strokes):
@@ -159,7 +159,7 @@ def write_strokes(path: Path, strokes: Strokes) -> None:
     write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
 
 
-def parse_strokes(raw: Any, *, where: str) -> Strokes:
+def _parse_strokes(raw: Any, *, where: str) -> Strokes:
     """Strokes out of plain JSON data.
 
     Args:
@@ -212,10 +212,10 @@ def _stroke(item: Any, target: str, where: str) -> Stroke:
         raise InputError(f"{where} must have {', '.join(sorted(keys))} and nothing else.")
     if item["label"] not in LABELS[target]:
         raise InputError(f"{where}: «{item['label']}» is none of {', '.join(LABELS[target])}.")
-    if item["kind"] not in POINTS:
-        raise InputError(f"{where}: «{item['kind']}» is none of {', '.join(POINTS)}.")
+    if item["kind"] not in _POINTS:
+        raise InputError(f"{where}: «{item['kind']}» is none of {', '.join(_POINTS)}.")
     radius, points = item.get("radius_mm", 0.0), item["points_mm"]
-    few, most = POINTS[item["kind"]]
+    few, most = _POINTS[item["kind"]]
     if not isinstance(points, list) or not few <= len(points) <= most:
         raise InputError(f"{where}: a {item['kind']} has {few if few == most else f'{few} or more'} points.")
     for values in ([radius], *points):
@@ -231,7 +231,7 @@ def _stroke(item: Any, target: str, where: str) -> Stroke:
 
 def _is_millimetres(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and abs(value) <= MOST_MM
+    return number and math.isfinite(value) and abs(value) <= _MOST_MM
 
 
 def count_strokes(strokes: Strokes | Marks | None) -> dict[str, int]:

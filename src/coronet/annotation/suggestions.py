@@ -12,7 +12,7 @@ from coronet.annotation.strokes import Target
 from coronet.errors import InputError
 from coronet.io.volume import Volume, read_nifti
 
-APART_MM = 12.0
+_APART_MM = 12.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def suggest(data: Path, target: Target, *, cases: tuple[str, ...], slices: int =
 
 
 def uncertain_slices(uncertainty: Volume, count: int) -> tuple[Place, ...]:
-    """The most uncertain axial slices, at least `APART_MM` apart.
+    """The most uncertain axial slices, at least `_APART_MM` apart.
 
     Args:
         uncertainty: per cent, uint8.
@@ -73,7 +73,7 @@ def uncertain_slices(uncertainty: Volume, count: int) -> tuple[Place, ...]:
     """
     area = uncertainty.array.sum(axis=(0, 1), dtype=np.int64)
     step_x, step_y, step_z = uncertainty.spacing_mm
-    apart = max(1, round(APART_MM / step_z))
+    apart = max(1, round(_APART_MM / step_z))
     left, chosen = area.copy(), []
     while len(chosen) < count and left.max(initial=0) > 0:
         z = int(left.argmax())

@@ -45,7 +45,7 @@ from coronet.config.strict_yaml import YamlDocument, parse_yaml
 from coronet.errors import ParamsError
 
 MODELS = ("heart", "calcium")
-PROFILED = (*MODELS, "search")
+_PROFILED = (*MODELS, "search")
 """What each profile fills; the rest is common to all, where `dvc.yaml` looks for it."""
 
 
@@ -246,7 +246,7 @@ def parse(content: bytes, *, where: str = "params.yaml") -> Params:
 
 def _resolve(raw: dict[str, Any], profile: Any, name: str, document: YamlDocument, where: str) -> Params:
     def line_of(path: tuple[str, ...]) -> int | None:
-        if path and path[0] in PROFILED and path not in document.lines:
+        if path and path[0] in _PROFILED and path not in document.lines:
             path = ("profiles", name, *path)
         while path and path not in document.lines:
             path = path[:-1]
@@ -256,14 +256,14 @@ def _resolve(raw: dict[str, Any], profile: Any, name: str, document: YamlDocumen
     if not isinstance(profile, dict):
         raise FaultyParams([Fault(place, "must hold keys and values")], where, line_of)
     faults = [
-        Fault((), f"the key «{key}» must be in a profile", (key,)) for key in PROFILED if key in raw
+        Fault((), f"the key «{key}» must be in a profile", (key,)) for key in _PROFILED if key in raw
     ] + [
-        Fault(place, f"the key «{key}» is not one of {', '.join(PROFILED)}", (str(key),))
+        Fault(place, f"the key «{key}» is not one of {', '.join(_PROFILED)}", (str(key),))
         for key in profile
-        if key not in PROFILED
+        if key not in _PROFILED
     ]
-    common = {key: value for key, value in raw.items() if key not in ("profiles", *PROFILED)}
-    chosen = {key: value for key, value in profile.items() if key in PROFILED}
+    common = {key: value for key, value in raw.items() if key not in ("profiles", *_PROFILED)}
+    chosen = {key: value for key, value in profile.items() if key in _PROFILED}
     try:
         params = build(Params, common | chosen, where=where)
     except FaultyParams as error:

@@ -9,7 +9,7 @@ from typing import Any
 from coronet.config import GateParams
 from coronet.errors import ParamsError
 
-AT_LEAST, AT_MOST = "at least", "at most"
+_AT_LEAST, _AT_MOST = "at least", "at most"
 WORDS = {
     "dice": "Dice",
     "f1": "F1 of all voxels",
@@ -29,7 +29,7 @@ class Floor:
 
     Attributes:
         name: of the figure, a key of `WORDS`.
-        side: `AT_LEAST` or `AT_MOST`.
+        side: `_AT_LEAST` or `_AT_MOST`.
         limit: None where nothing is asked.
     """
 
@@ -46,27 +46,27 @@ class Floor:
         """Whether ``value`` reaches the floor; None where there is no value or nothing is asked."""
         if value is None or self.limit is None:
             return None
-        return value >= self.limit if self.side == AT_LEAST else value <= self.limit
+        return value >= self.limit if self.side == _AT_LEAST else value <= self.limit
 
     def is_looser_than(self, other: Floor) -> bool:
         """Whether this floor asks for something, but for less than ``other``."""
         if self.limit is None or other.limit is None:
             return False
-        return self.limit < other.limit if self.side == AT_LEAST else self.limit > other.limit
+        return self.limit < other.limit if self.side == _AT_LEAST else self.limit > other.limit
 
 
 NETWORK_FLOORS: Mapping[str, tuple[Floor, ...]] = {
-    "heart": (Floor("dice", AT_LEAST, 0.9),),
+    "heart": (Floor("dice", _AT_LEAST, 0.9),),
     "calcium": (
-        Floor("f1", AT_LEAST, 0.6),
-        Floor("lesion_sensitivity", AT_LEAST, 0.6),
-        Floor("false_mm3", AT_MOST, 20.0),
+        Floor("f1", _AT_LEAST, 0.6),
+        Floor("lesion_sensitivity", _AT_LEAST, 0.6),
+        Floor("false_mm3", _AT_MOST, 20.0),
     ),
 }
 """Default floors of a network by itself. Whatever ``params.yaml`` asks for, scores are judged by these."""
-SCORE_FLOORS = (Floor("score_error", AT_MOST, 150.0), Floor("kappa", AT_LEAST, 0.5))
+SCORE_FLOORS = (Floor("score_error", _AT_MOST, 150.0), Floor("kappa", _AT_LEAST, 0.5))
 """Default floors of the scores that both networks give together."""
-COST_FLOORS = (Floor("seconds", AT_MOST, 120.0), Floor("megabytes", AT_MOST, 500.0))
+_COST_FLOORS = (Floor("seconds", _AT_MOST, 120.0), Floor("megabytes", _AT_MOST, 500.0))
 """Default floors of what a scan costs."""
 
 
@@ -79,7 +79,7 @@ def default_floors(model: str) -> tuple[Floor, ...]:
     """The gate's floors of ``heart`` or ``calcium`` as Coronet ships them."""
     if model not in NETWORK_FLOORS:
         raise ParamsError(f"There is no model «{model}»; the models are {' and '.join(NETWORK_FLOORS)}.")
-    return (*NETWORK_FLOORS[model], *SCORE_FLOORS, *COST_FLOORS)
+    return (*NETWORK_FLOORS[model], *SCORE_FLOORS, *_COST_FLOORS)
 
 
 def gate_floors(gate: GateParams, model: str) -> tuple[Floor, ...]:

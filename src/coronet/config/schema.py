@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from coronet.errors import ParamsError
 
 Path = tuple[str, ...]
-VERBS = ("is ", "must ", "names ")
+_VERBS = ("is ", "must ", "names ")
 """How a fault begins that goes on from the key's name."""
 _INVALID = object()
 
@@ -98,7 +98,7 @@ class Fault:
     key: Path = ()
 
     def __str__(self) -> str:
-        joint = " " if self.text.startswith(VERBS) else ": "
+        joint = " " if self.text.startswith(_VERBS) else ": "
         return f"{'.'.join(self.path)}{joint if self.path else ''}{self.text}"
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from coronet.errors import ParamsError
 
-CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
+_CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
 """What git leaves of a merge that it could not finish."""
-OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
-DEEPEST = 12
+_OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
+_DEEPEST = 12
 """Levels whose line numbers are kept; anchors can make a document that has no end."""
 
 
@@ -48,7 +48,7 @@ def parse_yaml(content: bytes, where: str) -> YamlDocument:
     from ruamel.yaml.error import YAMLError
 
     text = _decode(content, where)
-    if conflict := CONFLICT.search(text):
+    if conflict := _CONFLICT.search(text):
         line = text.count("\n", 0, conflict.start()) + 1
         raise ParamsError(
             f"{where}, line {line}: a merge conflict («{conflict.group(1)}»). Keep one side and remove the "
@@ -66,7 +66,7 @@ def parse_yaml(content: bytes, where: str) -> YamlDocument:
 
 
 def _decode(content: bytes, where: str) -> str:
-    for mark, name in OTHER_ENCODINGS.items():
+    for mark, name in _OTHER_ENCODINGS.items():
         if content.startswith(mark):
             raise ParamsError(f"{where} is {name}; save it as UTF-8.")
     try:
@@ -90,7 +90,7 @@ def _reason(error: Exception) -> str:
 
 
 def _find_lines(node: Any, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
-    if getattr(node, "id", "") != "mapping" or len(path) > DEEPEST:
+    if getattr(node, "id", "") != "mapping" or len(path) > _DEEPEST:
         return
     for key, child in node.value:
         name = str(key.value)

@@ -11,7 +11,7 @@ from coronet.dataset.heart_check import cut_sides
 from coronet.dataset.mask_pieces import Pieces, away_mm, body_mm3, box_around, list_doubtful
 from coronet.io.volume import AIR_HU, CALCIUM_HU, LUNG_HU, Volume
 
-SOFT_TISSUE_HU = (-300, 300)
+_SOFT_TISSUE_HU = (-300, 300)
 HEART_LABELS = (0, 1)
 CALCIUM_LABELS = (0, 1, 2, 3, 4)
 
@@ -122,7 +122,7 @@ def measure_image(volume: Volume) -> ImageMeasures:
     sample = sample[np.isfinite(sample)] if not finite else sample.ravel()
     whole = array if finite else array[np.isfinite(array)]
     body = sample[sample > AIR_HU]
-    soft = sample[(sample > SOFT_TISSUE_HU[0]) & (sample < SOFT_TISSUE_HU[1])]
+    soft = sample[(sample > _SOFT_TISSUE_HU[0]) & (sample < _SOFT_TISSUE_HU[1])]
     spacing = volume.spacing_mm
     extent = [size * step for size, step in zip(volume.shape, spacing, strict=True)]
     return ImageMeasures(
@@ -138,11 +138,11 @@ def measure_image(volume: Volume) -> ImageMeasures:
         distinct=_distinct(sample),
         not_finite=not_finite,
         padding_share=round(1 - body.size / sample.size, 4) if sample.size else 0.0,
-        content=content_hash(array),
+        content=_content_hash(array),
     )
 
 
-def content_hash(array: np.ndarray) -> str:
+def _content_hash(array: np.ndarray) -> str:
     """sha256 of shape, type and voxels; place and spacing do not count, since a copy may have been moved."""
     digest = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
     digest.update(np.ascontiguousarray(array.T))

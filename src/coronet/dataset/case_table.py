@@ -40,7 +40,7 @@ from coronet.process import worker_pool
 if typing.TYPE_CHECKING:
     import pandas
 
-UNFIT = (CONTRAST, NOT_HU, NO_HEART)
+_UNFIT = (CONTRAST, NOT_HU, NO_HEART)
 """Flags that keep a scan out of training, tuning and testing."""
 
 
@@ -66,7 +66,7 @@ class CaseMeasures:
     alike: str = ""
 
 
-PARTS = (CaseMeasures, ImageMeasures, HeartMeasures, CalciumMeasures)
+_PARTS = (CaseMeasures, ImageMeasures, HeartMeasures, CalciumMeasures)
 
 
 def describe(
@@ -80,7 +80,7 @@ def describe(
         progress: called with the number of scans done and the number of all.
 
     Returns:
-        One row a case, sorted by case, with the fields of `PARTS` as columns.
+        One row a case, sorted by case, with the fields of `_PARTS` as columns.
 
     Raises:
         InputError: there is no case, or a file cannot be read.
@@ -134,7 +134,7 @@ def left_out(table: pandas.DataFrame) -> dict[str, str]:
     """The cases that take no part in training, tuning and testing, and why."""
     reasons = {}
     for row in table.itertuples():
-        unfit = [flag for flag in row.flags.split() if flag in UNFIT]
+        unfit = [flag for flag in row.flags.split() if flag in _UNFIT]
         missing = [
             name for name, there in (("heart", row.has_heart), ("calcium", row.has_calcium)) if not there
         ]
@@ -207,7 +207,7 @@ def _columns() -> dict[str, str]:
     """Name of each column and its pandas type."""
     kinds = {str: "str", int: "Int64", float: "float64", bool: "boolean"}
     columns = {}
-    for part in PARTS:
+    for part in _PARTS:
         hints = typing.get_type_hints(part)
         for field in dataclasses.fields(part):
             kind = hints[field.name]

@@ -23,7 +23,7 @@ from coronet.io.volume import Volume, read_nifti
 
 logger = logging.getLogger("coronet")
 
-REFERENCE = "reference"
+_REFERENCE = "reference"
 EXACT, GIVEN = "exact", "given"
 CASE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -64,12 +64,12 @@ def mask_path(data: Path, case_id: str, model: str) -> Path:
 
 def reference_path(data: Path, case_id: str, model: str) -> Path:
     """Where a case's better ``heart`` or ``calcium`` mask lies, if there is one."""
-    return Path(data) / "masks" / REFERENCE / f"{check_case_id(case_id)}_{model}.nii.gz"
+    return Path(data) / "masks" / _REFERENCE / f"{check_case_id(case_id)}_{model}.nii.gz"
 
 
 def binding_path(data: Path, case_id: str) -> Path:
     """Where it is written which scan a case's better masks belong to: ``{"scan_sha256": …}``."""
-    return Path(data) / "masks" / REFERENCE / f"{check_case_id(case_id)}.json"
+    return Path(data) / "masks" / _REFERENCE / f"{check_case_id(case_id)}.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ def find_reference(case: Case, model: str) -> Reference | None:
         if read_json(binding).get("scan_sha256") == sha256_file(case.ct):
             return Reference(better, EXACT)
         logger.warning(
-            "%s: its masks in masks/%s belong to another scan; they are not used", case.id, REFERENCE
+            "%s: its masks in masks/%s belong to another scan; they are not used", case.id, _REFERENCE
         )
     path = case.heart if model == "heart" else case.calcium
     return None if path is None else Reference(path, GIVEN)

@@ -6,12 +6,12 @@ import numpy as np
 
 from coronet.io.volume import AIR_HU, Volume
 
-CELL_MM = 6.0
+_CELL_MM = 6.0
 CELLS = (60, 48, 48)
 """Cells of a picture along (x, y, z): 360 × 288 × 288 mm."""
-SAMPLE_MM = 3.0
+_SAMPLE_MM = 3.0
 AIR_BELOW_HU = -500
-LEAST_LUNG_SHARE = 0.01
+_LEAST_LUNG_SHARE = 0.01
 
 
 def picture(volume: Volume) -> np.ndarray:
@@ -20,7 +20,7 @@ def picture(volume: Volume) -> np.ndarray:
     centre = _centre(values, positions)
     values = values.ravel()
     index = [
-        np.floor((positions[axis] - centre[axis]) / CELL_MM + CELLS[axis] / 2).astype(np.int64)
+        np.floor((positions[axis] - centre[axis]) / _CELL_MM + CELLS[axis] / 2).astype(np.int64)
         for axis in range(3)
     ]
     inside = np.logical_and.reduce([(index[axis] >= 0) & (index[axis] < CELLS[axis]) for axis in range(3)])
@@ -33,8 +33,8 @@ def picture(volume: Volume) -> np.ndarray:
 
 
 def _sample(volume: Volume) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Voxels about ``SAMPLE_MM`` apart, and their places in mm along each axis, flat."""
-    steps = [max(1, round(SAMPLE_MM / spacing)) for spacing in volume.spacing_mm]
+    """Voxels about ``_SAMPLE_MM`` apart, and their places in mm along each axis, flat."""
+    steps = [max(1, round(_SAMPLE_MM / spacing)) for spacing in volume.spacing_mm]
     values = volume.array[:: steps[0], :: steps[1], :: steps[2]].astype(np.float32)
     grids = np.meshgrid(
         *(np.arange(0, size, step, dtype=np.float32) for size, step in zip(volume.shape, steps, strict=True)),
@@ -64,7 +64,7 @@ def _centre(values: np.ndarray, positions: tuple[np.ndarray, ...]) -> list[float
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         outer[edge] = True
     lungs = ~outer[labels]
-    chosen = lungs if lungs.mean() > LEAST_LUNG_SHARE else ~air
+    chosen = lungs if lungs.mean() > _LEAST_LUNG_SHARE else ~air
     weights = chosen.ravel().astype(np.float64)
     if not weights.any():
         weights[:] = 1

@@ -21,26 +21,26 @@ import numpy as np
 from coronet.dataset.chest_signature import AIR_BELOW_HU, CELLS
 from coronet.io.volume import AIR_HU
 
-COARSER = 3
-ANGLES_DEG = (-8.0, 0.0, 8.0)
-CANDIDATES = 3
+_COARSER = 3
+_ANGLES_DEG = (-8.0, 0.0, 8.0)
+_CANDIDATES = 3
 """How many likeliest copies of each scan are compared finely."""
-MIRRORINGS = 3
-MIRROR_LEEWAY = 0.05
+_MIRRORINGS = 3
+_MIRROR_LEEWAY = 0.05
 """Mirrorings tried finely: at most so many, and worse than the best by at most this."""
-REFINING_DEG = (4.0, 2.0)
-STRANGERS = (3, 7)
-SURE, HOPELESS = 0.35, 0.62
+_REFINING_DEG = (4.0, 2.0)
+_STRANGERS = (3, 7)
+_SURE, _HOPELESS = 0.35, 0.62
 """Outside of these distances, before chance is weighed, rotations are not refined."""
-BLOCK = 6
-REACH = 2
-VESSEL_HU = -200
-BONE_HU = 300
-LEAST_LUNG_BLOCK = 0.4
+_BLOCK = 6
+_REACH = 2
+_VESSEL_HU = -200
+_BONE_HU = 300
+_LEAST_LUNG_BLOCK = 0.4
 """Least share of a block inside the lungs."""
-LEAST_TEXTURE_HU = 20.0
-LEAST_SPREAD = 1.0
-LEAST_BLOCKS = 12
+_LEAST_TEXTURE_HU = 20.0
+_LEAST_SPREAD = 1.0
+_LEAST_BLOCKS = 12
 
 Pose = tuple[tuple[int, ...], tuple[float, ...]]
 """Axes to mirror and angles in degrees to turn by."""
@@ -72,7 +72,7 @@ def pairs(names: Sequence[str], pictures: Sequence[np.ndarray], persons: Sequenc
     chosen = {
         tuple(sorted((i, int(j))))
         for i in range(len(names))
-        for j in np.argsort(-best[i], kind="stable")[:CANDIDATES]
+        for j in np.argsort(-best[i], kind="stable")[:_CANDIDATES]
         if other[i, j]
     }
     found = []
@@ -80,8 +80,8 @@ def pairs(names: Sequence[str], pictures: Sequence[np.ndarray], persons: Sequenc
         fixed, moving = sorted(pair, key=lambda number: -blocks[number])
         poses = [
             (_mirrorings()[number], _rotations()[0][rotation[number, fixed, moving]])
-            for number in np.argsort(-likeness[:, fixed, moving], kind="stable")[:MIRRORINGS]
-            if likeness[number, fixed, moving] > best[fixed, moving] - MIRROR_LEEWAY
+            for number in np.argsort(-likeness[:, fixed, moving], kind="stable")[:_MIRRORINGS]
+            if likeness[number, fixed, moving] > best[fixed, moving] - _MIRROR_LEEWAY
         ]
         distance = _distance(pictures[fixed].astype(np.float32), pictures[moving].astype(np.float32), poses)
         found.append(Pair(names[pair[0]], names[pair[1]], round(distance, 4)))
@@ -94,10 +94,10 @@ def _coarse(pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Correlation and number of the rotation, both of shape (mirrorings, pictures, pictures).
     """
-    cells = [size // COARSER for size in CELLS]
-    shape = [number for size in cells for number in (size, COARSER)]
+    cells = [size // _COARSER for size in CELLS]
+    shape = [number for size in cells for number in (size, _COARSER)]
     stack = np.stack([np.asarray(item, np.float32).reshape(shape).mean(axis=(1, 3, 5)) for item in pictures])
-    stack = np.clip(stack, AIR_HU, BONE_HU)
+    stack = np.clip(stack, AIR_HU, _BONE_HU)
     still = _standard(stack.reshape(len(stack), -1))
     best = np.full((len(_mirrorings()), len(stack), len(stack)), -2.0, np.float32)
     chosen = np.zeros(best.shape, np.int64)
@@ -131,10 +131,10 @@ def _turning(angles_deg: tuple[float, ...]) -> np.ndarray:
 @functools.cache
 def _rotations() -> tuple[list[tuple[float, ...]], list[Any]]:
     """Angles, and sparse matrices that turn a flat coarse picture by them, interpolating linearly."""
-    cells = np.array(CELLS) // COARSER
+    cells = np.array(CELLS) // _COARSER
     centre = (cells - 1) / 2
     targets = np.stack(np.meshgrid(*map(np.arange, cells), indexing="ij"), -1).reshape(-1, 3)
-    angles = list(itertools.product(ANGLES_DEG, repeat=3))
+    angles = list(itertools.product(_ANGLES_DEG, repeat=3))
     return angles, [_interpolation((targets - centre) @ _turning(item).T + centre, cells) for item in angles]
 
 
@@ -162,10 +162,10 @@ def _distance(fixed: np.ndarray, moving: np.ndarray, poses: Sequence[Pose]) -> f
     lungs = _lung_blocks(fixed)
     if lungs is None:
         return 1.0
-    moving = np.clip(moving, AIR_HU, VESSEL_HU)
+    moving = np.clip(moving, AIR_HU, _VESSEL_HU)
     distance, (axes, angles) = min((_fine(lungs, _turn(moving, pose)), pose) for pose in poses)
-    for step in REFINING_DEG:
-        if not SURE < distance < HOPELESS:
+    for step in _REFINING_DEG:
+        if not _SURE < distance < _HOPELESS:
             break
         tried = [
             tuple(angle + sign * step * (axis == index) for index, angle in enumerate(angles))
@@ -173,10 +173,10 @@ def _distance(fixed: np.ndarray, moving: np.ndarray, poses: Sequence[Pose]) -> f
         ]
         reached = [(_fine(lungs, _turn(moving, (axes, item))), item) for item in tried]
         distance, angles = min((distance, angles), *reached)
-    if distance > HOPELESS:
+    if distance > _HOPELESS:
         return 1.0
     turned = _turn(moving, (axes, angles))
-    chance = np.mean([_fine(lungs, turned, strangers=number) for number in STRANGERS])
+    chance = np.mean([_fine(lungs, turned, strangers=number) for number in _STRANGERS])
     return min(1.0, distance / float(chance))
 
 
@@ -221,11 +221,11 @@ def _lung_blocks(picture: np.ndarray) -> LungBlocks | None:
     weights = _blocks(ndimage.binary_erosion(picture < AIR_BELOW_HU).astype(np.float32))
     share = weights.mean(axis=1)
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
-    blocks = _blocks(np.clip(picture, AIR_HU, VESSEL_HU))
+    blocks = _blocks(np.clip(picture, AIR_HU, _VESSEL_HU))
     blocks = blocks - (weights * blocks).sum(axis=1, keepdims=True)
     power = (weights * blocks**2).sum(axis=1)
-    kept = (share > LEAST_LUNG_BLOCK) & (power > LEAST_TEXTURE_HU**2)
-    if kept.sum() < LEAST_BLOCKS:
+    kept = (share > _LEAST_LUNG_BLOCK) & (power > _LEAST_TEXTURE_HU**2)
+    if kept.sum() < _LEAST_BLOCKS:
         return None
     return LungBlocks(kept, weights[kept], weights[kept] * blocks[kept], power[kept])
 
@@ -235,22 +235,22 @@ def _fine(lungs: LungBlocks, moving: np.ndarray, *, strangers: int = 0) -> float
 
     With ``strangers`` each block seeks in the place of another, that many further on: what chance gives.
     """
-    padded = np.pad(moving, REACH, mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (BLOCK + 2 * REACH,) * 3)
-    windows = windows[::BLOCK, ::BLOCK, ::BLOCK].reshape(-1, *(BLOCK + 2 * REACH,) * 3)[lungs.kept]
+    padded = np.pad(moving, _REACH, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (_BLOCK + 2 * _REACH,) * 3)
+    windows = windows[::_BLOCK, ::_BLOCK, ::_BLOCK].reshape(-1, *(_BLOCK + 2 * _REACH,) * 3)[lungs.kept]
     windows = np.roll(windows, strangers, axis=0)
     best = np.full(len(windows), -1.0, np.float32)
-    for x, y, z in itertools.product(range(2 * REACH + 1), repeat=3):
-        part = windows[:, x : x + BLOCK, y : y + BLOCK, z : z + BLOCK].reshape(len(windows), -1)
+    for x, y, z in itertools.product(range(2 * _REACH + 1), repeat=3):
+        part = windows[:, x : x + _BLOCK, y : y + _BLOCK, z : z + _BLOCK].reshape(len(windows), -1)
         mean = np.einsum("ij,ij->i", lungs.weights, part)
         spread = np.einsum("ij,ij,ij->i", lungs.weights, part, part) - mean**2
         likeness = np.einsum("ij,ij->i", lungs.weighted, part)
-        likeness /= np.sqrt(np.maximum(spread, LEAST_SPREAD) * lungs.power)
+        likeness /= np.sqrt(np.maximum(spread, _LEAST_SPREAD) * lungs.power)
         np.maximum(best, likeness, out=best)
     return float(1 - np.median(best))
 
 
 def _blocks(image: np.ndarray) -> np.ndarray:
     """Cells of each block in a row: shape (blocks, BLOCK³)."""
-    shape = [number for size in CELLS for number in (size // BLOCK, BLOCK)]
-    return image.reshape(shape).transpose(0, 2, 4, 1, 3, 5).reshape(-1, BLOCK**3)
+    shape = [number for size in CELLS for number in (size // _BLOCK, _BLOCK)]
+    return image.reshape(shape).transpose(0, 2, 4, 1, 3, 5).reshape(-1, _BLOCK**3)

@@ -18,16 +18,16 @@ HEART_SIZE = "heart_size"
 HEART_PLACE = "heart_place"
 HEART_FLAGS = (INCOMPLETE, HEART_SIZE, HEART_PLACE)
 """Flags that a heart mask decides on."""
-HEART_ML = (250.0, 1600.0)
-LEAST_CUT_ML = 50.0
+_HEART_ML = (250.0, 1600.0)
+_LEAST_CUT_ML = 50.0
 """A smaller mask that touches the border is no sign of a heart that is cut."""
-EXTENT_MM = (70.0, 220.0)
+_EXTENT_MM = (70.0, 220.0)
 """Along each axis; whole hearts of the scans at hand measure 90 to 150 mm."""
-LEAST_BETWEEN_LUNGS = 0.4
+_LEAST_BETWEEN_LUNGS = 0.4
 """Share of a heart with lung on both sides in its row; 0.86 and more in whole ones."""
-MOST_LUNG = 0.1
+_MOST_LUNG = 0.1
 """Share of a heart below `LUNG_HU`."""
-SIDES = (
+_SIDES = (
     ("the left edge of the scan's field of view", "the right edge of the scan's field of view"),
     ("the back edge of the scan's field of view", "the front edge of the scan's field of view"),
     ("the lowest slice", "the highest slice"),
@@ -47,7 +47,7 @@ def cut_sides(heart: np.ndarray, ct: Volume, near_mm: Sequence[float] = (0, 0, 0
         near_mm: a mask that ends no farther than this from a side touches it, along (x, y, z).
     """
     found, box = [], box_around(heart)
-    for axis, words in enumerate(SIDES):
+    for axis, words in enumerate(_SIDES):
         planes = np.moveaxis(ct.array, axis, 0)
         near = int(near_mm[axis] / ct.spacing_mm[axis] + 1e-6)
         before = range(box[axis].start - near)
@@ -88,7 +88,7 @@ def check_heart(
     if not heart.any():
         return {}
     sides = cut_sides(heart, ct, near_mm)
-    if sides and np.count_nonzero(heart) * ct.voxel_mm3 / 1000 >= LEAST_CUT_ML:
+    if sides and np.count_nonzero(heart) * ct.voxel_mm3 / 1000 >= _LEAST_CUT_ML:
         return {INCOMPLETE: f"the heart reaches {' and '.join(sides)}, so part of it may be missing"}
     if fault := _size_fault(heart, ct):
         return {HEART_SIZE: fault}
@@ -99,10 +99,10 @@ def check_heart(
 
 def _size_fault(heart: np.ndarray, ct: Volume) -> str:
     ml = np.count_nonzero(heart) * ct.voxel_mm3 / 1000
-    low, high = HEART_ML
+    low, high = _HEART_ML
     if not low <= ml <= high:
         return f"the heart measures {ml:.0f} ml; {low:g} to {high:g} are plausible"
-    low, high = EXTENT_MM
+    low, high = _EXTENT_MM
     for side, spacing, name in zip(box_around(heart), ct.spacing_mm, ("wide", "deep", "high"), strict=True):
         extent = (side.stop - side.start) * spacing
         if not low <= extent <= high:
@@ -123,9 +123,9 @@ def _place_fault(heart: np.ndarray, ct: Volume, chest: Chest | None) -> str:
     if not inside.any():
         return ""
     lung = float((chest.hu[inside] < LUNG_HU).mean())
-    if lung > MOST_LUNG:
+    if lung > _MOST_LUNG:
         return f"{lung:.0%} of the heart mask is lung or air"
     between = float(chest.between[inside].mean())
-    if between < LEAST_BETWEEN_LUNGS:
+    if between < _LEAST_BETWEEN_LUNGS:
         return f"only {between:.0%} of the heart mask lies between the lungs"
     return ""

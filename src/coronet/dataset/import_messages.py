@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from coronet.text import first_few
 
-NAMED = 5
+_NAMED = 5
 """Cases that a warning names at most."""
 
 
@@ -58,7 +58,7 @@ def patient_warnings(added: Sequence[Added]) -> tuple[str, ...]:
     if not unknown:
         return ()
     return (
-        f"the patient is not known of {first_few(unknown, NAMED)}: the file names none, or only a "
+        f"the patient is not known of {first_few(unknown, _NAMED)}: the file names none, or only a "
         "placeholder. Each counts as a patient of its own (scans of one study as one), so scans of one "
         "person may end up in both training and test data. Add them again with --patient to name them.",
     )

@@ -22,8 +22,8 @@ from coronet.io.scan_facts import ScanFacts
 from coronet.io.scan_sources import ScanSource, find_scans
 from coronet.io.volume import Volume, read_nifti, write_nifti
 
-INDEX_NAME = ".scans.json"
-ARTERIES = 4
+_INDEX_NAME = ".scans.json"
+_ARTERIES = 4
 """Calcium labels 1 to 4 name LM, LAD, LCX and RCA; a mask with higher ones names no arteries."""
 
 
@@ -172,7 +172,7 @@ def _read_masks(masks: Masks, scan: Scan) -> tuple[dict[str, np.ndarray], tuple[
         wanted["heart"] = heart.astype(np.uint8)
     if masks.calcium is not None:
         calcium = read(masks.calcium, "calcium", masks.calcium_labels)
-        if calcium.max(initial=0) > ARTERIES:
+        if calcium.max(initial=0) > _ARTERIES:
             calcium = (calcium > 0).astype(np.uint8)
         wanted["calcium"] = calcium
     return wanted, tuple(warnings)
@@ -265,10 +265,10 @@ def _known_case(data: Path, digest: str) -> str | None:
 
 
 def _index(data: Path) -> dict[str, str]:
-    path = data / INDEX_NAME
+    path = data / _INDEX_NAME
     return dict(read_json(path)) if path.exists() else {}
 
 
 def _remember(data: Path, digest: str, case: str) -> None:
     others = {known: name for known, name in _index(data).items() if name != case}
-    write_json(data / INDEX_NAME, {**others, digest: case})
+    write_json(data / _INDEX_NAME, {**others, digest: case})

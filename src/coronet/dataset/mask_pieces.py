@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 
-BODY_MM3 = 500.0
+_BODY_MM3 = 500.0
 """Bright bodies smaller than this are not listed; the bones around a heart are far larger."""
-BODY_MARGIN_MM = 25.0
+_BODY_MARGIN_MM = 25.0
 """How far around a calcium mask the bright body that a piece is part of is measured."""
-MOST_LISTED = 100
+_MOST_LISTED = 100
 """Of the farthest pieces, and of those in the largest bodies."""
 
 Box = tuple[slice, slice, slice]
@@ -75,12 +75,12 @@ def list_doubtful(pieces: Pieces, away: np.ndarray, bodies: np.ndarray) -> str:
     """
     voxel_mm3 = abs(np.linalg.det(pieces.affine[:3, :3]))
     sizes = np.bincount(pieces.owner, minlength=pieces.count + 1)[1:]
-    places = to_world(pieces.index, pieces.affine)
+    places = _to_world(pieces.index, pieces.affine)
     sums = [np.bincount(pieces.owner, places[:, axis], pieces.count + 1)[1:] for axis in range(3)]
     rows = [away, bodies, sizes * voxel_mm3, *(total / np.maximum(sizes, 1) for total in sums)]
     chosen = set()
-    for measure, least in ((away, 0.0), (bodies, BODY_MM3)):
-        largest = np.argsort(-measure, kind="stable")[:MOST_LISTED]
+    for measure, least in ((away, 0.0), (bodies, _BODY_MM3)):
+        largest = np.argsort(-measure, kind="stable")[:_MOST_LISTED]
         chosen |= set(largest[measure[largest] > least].tolist())
     return " ".join(":".join(f"{row[at]:.1f}" for row in rows) for at in sorted(chosen))
 
@@ -108,8 +108,8 @@ def away_mm(pieces: Pieces, heart: np.ndarray) -> np.ndarray | None:
     apart = ~touching[pieces.owner]
     if apart.any():
         found[~touching] = np.inf
-        tree = cKDTree(to_world(_surface(heart), pieces.affine))
-        gaps = tree.query(to_world(pieces.index[apart], pieces.affine))[0]
+        tree = cKDTree(_to_world(_surface(heart), pieces.affine))
+        gaps = tree.query(_to_world(pieces.index[apart], pieces.affine))[0]
         np.minimum.at(found, pieces.owner[apart], gaps)
     return found[1:]
 
@@ -117,7 +117,7 @@ def away_mm(pieces: Pieces, heart: np.ndarray) -> np.ndarray | None:
 def body_mm3(pieces: Pieces, hu: np.ndarray, *, least_hu: float) -> np.ndarray:
     """Volume of the largest bright body that each piece is part of, in mm³: (pieces,).
 
-    A body is what connects by faces and lies at most `BODY_MARGIN_MM` outside the box of the mask. Noise does
+    A body is what connects by faces and lies at most `_BODY_MARGIN_MM` outside the box of the mask. Noise does
     not connect so as it does by edges and corners.
 
     Args:
@@ -130,7 +130,7 @@ def body_mm3(pieces: Pieces, hu: np.ndarray, *, least_hu: float) -> np.ndarray:
     if not pieces.count:
         return np.zeros(0)
     spacing = np.linalg.norm(pieces.affine[:3, :3], axis=0)
-    rim = np.ceil(BODY_MARGIN_MM / spacing).astype(int)
+    rim = np.ceil(_BODY_MARGIN_MM / spacing).astype(int)
     view = tuple(
         slice(max(side.start - more, 0), side.stop + more) for side, more in zip(pieces.box, rim, strict=True)
     )
@@ -153,7 +153,7 @@ def box_around(inside: np.ndarray) -> Box:
     return tuple(slices)
 
 
-def to_world(indices: np.ndarray, affine: np.ndarray) -> np.ndarray:
+def _to_world(indices: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Positions in mm of voxel indices (n, 3)."""
     return indices @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
 

@@ -19,8 +19,8 @@ import numpy as np
 from coronet.errors import InputError
 from coronet.io.volume import Volume
 
-KEY_NAME = ".salt"
-KEY_BYTES = 32
+_KEY_NAME = ".salt"
+_KEY_BYTES = 32
 
 
 def load_key(data: Path) -> bytes:
@@ -29,13 +29,13 @@ def load_key(data: Path) -> bytes:
     Raises:
         InputError: the file is there, but holds no key.
     """
-    path = Path(data) / KEY_NAME
+    path = Path(data) / _KEY_NAME
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{KEY_NAME}.{os.getpid()}")
+        part = path.with_name(f"{_KEY_NAME}.{os.getpid()}")
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as stream:
-            stream.write(secrets.token_hex(KEY_BYTES))
+            stream.write(secrets.token_hex(_KEY_BYTES))
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(path)
@@ -43,7 +43,7 @@ def load_key(data: Path) -> bytes:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError as error:
         raise InputError(f"{path} holds no key; restore it from a backup.") from error
-    if len(key) != KEY_BYTES:
+    if len(key) != _KEY_BYTES:
         raise InputError(f"{path} holds no key; restore it from a backup.")
     return key
 

@@ -19,7 +19,7 @@ from coronet.io.volume import AIR_HU, Volume
 CONTRAST = "contrast"
 NOT_HU = "not_hu"
 NO_HEART = "no_heart_in_view"
-THICK = "thick_slices"
+_THICK = "thick_slices"
 FLAGS = {
     CONTRAST: "a contrast agent was given; blood is as bright as calcium",
     NOT_HU: "the values are no HU (air near -1000 or soft tissue near 40 is absent)",
@@ -27,29 +27,29 @@ FLAGS = {
     INCOMPLETE: "the heart may not be whole in the scan",
     HEART_SIZE: "the heart has no plausible size",
     HEART_PLACE: "the heart lies in no plausible place",
-    THICK: "slices are more than 5 mm apart; small calcium is missed",
+    _THICK: "slices are more than 5 mm apart; small calcium is missed",
 }
 """Every flag and what it means, in words for people."""
 
 UNFIT = (CONTRAST, NOT_HU, NO_HEART, INCOMPLETE, HEART_SIZE, HEART_PLACE)
 """Flags that forbid a score; thick slices only blur it."""
 
-COARSE_MM = 4.0
-LEAST_LENGTH_MM = 100.0
-THICKEST_MM = 5.0
-BLOOD_HU = 90.0
+_COARSE_MM = 4.0
+_LEAST_LENGTH_MM = 100.0
+_THICKEST_MM = 5.0
+_BLOOD_HU = 90.0
 """Median of soft tissue between the lungs: 40-50 without contrast, above 100 late after it, 450 early."""
-LEAST_AIR = 0.005
+_LEAST_AIR = 0.005
 """Fraction of voxels below -700 HU; 0.3 and more in every chest, also one cropped to the heart."""
-LEAST_BODY = 0.005
+_LEAST_BODY = 0.005
 """Fraction of voxels above -300 HU; a tenth in every patient, also in the widest field of view."""
-SOFT_HU = (-130.0, 170.0)
-LEAST_LUNG_ML = 100.0
-LEAST_BETWEEN_CM2 = 35.0
-LEAST_BETWEEN_MM = 40.0
-WIDE = 0.75
+_SOFT_HU = (-130.0, 170.0)
+_LEAST_LUNG_ML = 100.0
+_LEAST_BETWEEN_CM2 = 35.0
+_LEAST_BETWEEN_MM = 40.0
+_WIDE = 0.75
 """Fraction of the lungs' largest area from which a slice shows them at full width."""
-BROAD = 0.8
+_BROAD = 0.8
 """Fraction of the heart's usual area from which the topmost slice still shows heart."""
 
 
@@ -96,8 +96,8 @@ def suitability(volume: Volume, facts: ScanFacts, heart: np.ndarray | None = Non
     found = set(flags)
     if heart is not None:
         found = set(judge_heart(dict.fromkeys(flags, ""), heart, volume, chest))
-    elif volume.shape[2] * volume.spacing_mm[2] < LEAST_LENGTH_MM or (
-        chest is not None and NO_HEART not in found and is_cut(chest)
+    elif volume.shape[2] * volume.spacing_mm[2] < _LEAST_LENGTH_MM or (
+        chest is not None and NO_HEART not in found and _is_cut(chest)
     ):
         found.add(INCOMPLETE)
     return in_order(found)
@@ -143,29 +143,29 @@ def examine(volume: Volume, facts: ScanFacts) -> tuple[tuple[str, ...], Chest | 
         facts: of the same scan; only ``contrast`` counts.
     """
     flags = set()
-    if volume.spacing_mm[2] > THICKEST_MM:
-        flags.add(THICK)
+    if volume.spacing_mm[2] > _THICKEST_MM:
+        flags.add(_THICK)
     if facts.contrast:
         flags.add(CONTRAST)
-    hu, spacing = coarse(volume)
-    if not is_hu(hu):
+    hu, spacing = _coarse(volume)
+    if not _is_hu(hu):
         return in_order({*flags, NOT_HU}), None
-    chest = find_chest(hu, spacing)
-    if not has_heart(chest):
+    chest = _find_chest(hu, spacing)
+    if not _has_heart(chest):
         flags.add(NO_HEART)
-    elif is_bright(chest):
+    elif _is_bright(chest):
         flags.add(CONTRAST)
     return in_order(flags), chest
 
 
-def coarse(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """Mean over blocks of about `COARSE_MM`, of every second voxel in the plane; float32 and its spacing."""
+def _coarse(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """Mean over blocks of about `_COARSE_MM`, of every second voxel in the plane; float32 and its spacing."""
     blocks = [
-        min(count, max(1, round(COARSE_MM / spacing)))
+        min(count, max(1, round(_COARSE_MM / spacing)))
         for count, spacing in zip(volume.shape, volume.spacing_mm, strict=True)
     ]
     step = [2 if block >= 4 else 1 for block in blocks[:2]] + [1]
-    if volume.spacing_mm[2] < COARSE_MM / 2:
+    if volume.spacing_mm[2] < _COARSE_MM / 2:
         step[2] = blocks[2]
     hu = volume.array[:: step[0], :: step[1], :: step[2]]
     for axis in (2, 1, 0):
@@ -181,15 +181,15 @@ def coarse(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:
     return hu, spacing
 
 
-def is_hu(hu: np.ndarray) -> bool:
+def _is_hu(hu: np.ndarray) -> bool:
     """Whether air and soft tissue lie where HU put them."""
     body = hu[hu > -300]
-    if body.size < LEAST_BODY * hu.size or (hu < -700).mean() < LEAST_AIR:
+    if body.size < _LEAST_BODY * hu.size or (hu < -700).mean() < _LEAST_AIR:
         return False
-    return SOFT_HU[0] <= float(np.median(body)) <= SOFT_HU[1]
+    return _SOFT_HU[0] <= float(np.median(body)) <= _SOFT_HU[1]
 
 
-def find_chest(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Chest:
+def _find_chest(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Chest:
     """Find lungs and the soft tissue between them.
 
     Lung is told from air around the patient, in the trachea or in bowel by its mean: it holds blood.
@@ -229,26 +229,26 @@ def _eroded(mask: np.ndarray, *, axes: int) -> np.ndarray:
     return result
 
 
-def has_heart(chest: Chest) -> bool:
+def _has_heart(chest: Chest) -> bool:
     """Whether two lungs have a heart's worth of soft tissue between them over a heart's length."""
     middle = _middle(chest)
     if middle is None:
         return False
     sides = chest.lung[:middle].sum(), chest.lung[middle:].sum()
-    if min(sides) * chest.voxel_ml < LEAST_LUNG_ML:
+    if min(sides) * chest.voxel_ml < _LEAST_LUNG_ML:
         return False
-    return _longest(_heart_slices(chest)) * chest.spacing_mm[2] >= LEAST_BETWEEN_MM
+    return _longest(_heart_slices(chest)) * chest.spacing_mm[2] >= _LEAST_BETWEEN_MM
 
 
-def is_bright(chest: Chest) -> bool:
+def _is_bright(chest: Chest) -> bool:
     """Whether the blood between the lungs is brighter than blood without contrast can be."""
     core = _eroded(chest.between & (chest.hu > -20), axes=3)
     core &= _heart_slices(chest)
     values = chest.hu[core]
-    return bool(values.size) and float(np.median(values)) > BLOOD_HU
+    return bool(values.size) and float(np.median(values)) > _BLOOD_HU
 
 
-def is_cut(chest: Chest) -> bool:
+def _is_cut(chest: Chest) -> bool:
     """Whether the scan begins or ends inside the heart.
 
     Below the heart lungs are narrow. Above it they may be wide, but the mediastinum is narrower than it.
@@ -256,8 +256,8 @@ def is_cut(chest: Chest) -> bool:
     lung = chest.lung.sum(axis=(0, 1)) * chest.pixel_cm2
     between = chest.between.sum(axis=(0, 1)) * chest.pixel_cm2
     heart = _heart_slices(chest)
-    wide = (lung > WIDE * np.percentile(lung, 95)) & heart
-    broad = wide & (between > BROAD * np.median(between[heart]))
+    wide = (lung > _WIDE * np.percentile(lung, 95)) & heart
+    broad = wide & (between > _BROAD * np.median(between[heart]))
     # Two slices must agree: one alone may be confused by shoulders or a blanket.
     return bool(wide[:2].all() or broad[-2:].all())
 
@@ -270,7 +270,7 @@ def _middle(chest: Chest) -> int | None:
 def _heart_slices(chest: Chest) -> np.ndarray:
     middle = _middle(chest)
     both = chest.lung[:middle].any(axis=(0, 1)) & chest.lung[middle:].any(axis=(0, 1))
-    return both & (chest.between.sum(axis=(0, 1)) * chest.pixel_cm2 > LEAST_BETWEEN_CM2)
+    return both & (chest.between.sum(axis=(0, 1)) * chest.pixel_cm2 > _LEAST_BETWEEN_CM2)
 
 
 def _longest(present: np.ndarray) -> int:

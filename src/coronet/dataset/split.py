@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import pandas
 
 PARTS = ("train", "tune", "test")
-STRATA_MM3 = (0.0, 100.0, 300.0)
+_STRATA_MM3 = (0.0, 100.0, 300.0)
 STRATA = ("none", "low", "middle", "high")
-"""A patient is in the stratum numbered by how many of ``STRATA_MM3`` the calcium exceeds."""
+"""A patient is in the stratum numbered by how many of ``_STRATA_MM3`` the calcium exceeds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ def make_split(table: pandas.DataFrame, params: SplitParams) -> Split:
 
 def stratum(calcium_mm3: float) -> str:
     """Stratum of a patient whose fullest scan holds ``calcium_mm3`` of calcium; unknown counts as none."""
-    return STRATA[sum(calcium_mm3 > border for border in STRATA_MM3)]
+    return STRATA[sum(calcium_mm3 > border for border in _STRATA_MM3)]
 
 
 def write_split(path: Path, split: Split) -> None:

@@ -15,7 +15,7 @@ from coronet.evaluation.bootstrap import icc, resample
 from coronet.scoring.risk_groups import Groups, find_groups
 
 LEAST_PAIRS = 3
-ROUNDING = 1e-12
+_ROUNDING = 1e-12
 """A statistic this near to 0 is 0: what is left of two equal sums, such as −2.2e−16."""
 
 
@@ -42,10 +42,10 @@ class ExactShare:
 def share_of_confusion(confusion: Sequence[Sequence[int]]) -> ExactShare:
     """Share of the pairs on the diagonal of a square matrix of counts by group."""
     counts = np.asarray(confusion)
-    return exact_share(int(np.trace(counts)), int(counts.sum()))
+    return _exact_share(int(np.trace(counts)), int(counts.sum()))
 
 
-def exact_share(same: int, of: int) -> ExactShare:
+def _exact_share(same: int, of: int) -> ExactShare:
     """``same`` of ``of`` pairs, with the interval of the share."""
     from scipy.stats import binomtest
 
@@ -130,7 +130,7 @@ class Agreement:
             value, (low, high) = getattr(self.statistics, name), self.intervals[name]
             if not math.isfinite(value):
                 found.append(f"{word:<{width}}  not defined")
-            elif not math.isfinite(low) or math.isclose(low, high, rel_tol=ROUNDING, abs_tol=ROUNDING):
+            elif not math.isfinite(low) or math.isclose(low, high, rel_tol=_ROUNDING, abs_tol=_ROUNDING):
                 # [1, 1] would be what three pairs give as well as three thousand
                 found.append(f"{word:<{width}}  {value:.4g}  no interval, since all resamples are alike")
             else:
@@ -202,7 +202,7 @@ def agreement(
     whole = _statistics(reference, predicted, classes, len(bins.labels))
     drawn = resample(reference, predicted, classes, groups=len(bins.labels), resamples=resamples, seed=seed)
     intervals, undefined = _intervals(drawn)
-    same = exact_share(int((classes[0] == classes[1]).sum()), reference.size)
+    same = _exact_share(int((classes[0] == classes[1]).sum()), reference.size)
     return Agreement(
         pairs=reference.size,
         groups=bins,
@@ -246,7 +246,7 @@ def _statistics(reference: np.ndarray, predicted: np.ndarray, classes: np.ndarra
         **{
             name: 0.0
             for name, value in dataclasses.asdict(found).items()
-            if name != "limits" and abs(value) < ROUNDING
+            if name != "limits" and abs(value) < _ROUNDING
         },
     )
 
@@ -268,7 +268,7 @@ def _confusion(classes: np.ndarray, count: int) -> np.ndarray:
 def _intervals(drawn: np.ndarray) -> tuple[dict[str, Any], dict[str, float]]:
     """95 % percentile intervals over resamples, ``drawn`` of shape (resamples, values)."""
     pairs = []
-    for values in np.where(np.abs(drawn) < ROUNDING, 0.0, drawn).T:
+    for values in np.where(np.abs(drawn) < _ROUNDING, 0.0, drawn).T:
         defined = values[np.isfinite(values)]
         low, high = np.percentile(defined, [2.5, 97.5]) if defined.size else (math.nan, math.nan)
         pairs.append((float(low), float(high)))

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MANY = 2000
+_MANY = 2000
 """Points beyond which the SVG holds them as one picture; as shapes they would be megabytes."""
-INK, BLUE, RED, GREY = "#1d2733", "#2b6cb0", "#b83232", "#9aa5b1"
+_INK, _BLUE, _RED, _GREY = "#1d2733", "#2b6cb0", "#b83232", "#9aa5b1"
 
 
-def draw_agreement(found: Agreement) -> Figure:
+def _draw_agreement(found: Agreement) -> Figure:
     """Three panels: scatter, Bland–Altman, confusion matrix.
 
     The scores are drawn on an axis that is linear up to 10 and logarithmic beyond, since they span four
@@ -44,7 +44,7 @@ def write_agreement(found: Agreement, folder: Path, *, name: str = "agreement") 
 
     paths = Path(folder) / f"{name}.png", Path(folder) / f"{name}.svg"
     with matplotlib.rc_context({"svg.hashsalt": "coronet", "font.size": 9}):
-        figure = draw_agreement(found)
+        figure = _draw_agreement(found)
         for path, metadata in zip(paths, ({"Software": None}, {"Date": None}), strict=True):
             with replacing(path) as part:
                 figure.savefig(part, dpi=130, metadata=metadata)
@@ -53,10 +53,10 @@ def write_agreement(found: Agreement, folder: Path, *, name: str = "agreement") 
 
 def _draw_scatter(axes: Axes, found: Agreement) -> None:
     highest = float(max(found.reference.max(), found.predicted.max(), 10.0)) * 1.3
-    axes.plot([0, highest], [0, highest], color=GREY, linewidth=1)
+    axes.plot([0, highest], [0, highest], color=_GREY, linewidth=1)
     for bound in found.groups.bounds:
-        axes.axvline(bound, color=GREY, linewidth=0.5, linestyle=":")
-        axes.axhline(bound, color=GREY, linewidth=0.5, linestyle=":")
+        axes.axvline(bound, color=_GREY, linewidth=0.5, linestyle=":")
+        axes.axhline(bound, color=_GREY, linewidth=0.5, linestyle=":")
     _draw_points(axes, found.reference, found.predicted)
     for scale, limit in ((axes.set_xscale, axes.set_xlim), (axes.set_yscale, axes.set_ylim)):
         scale("symlog", linthresh=10)
@@ -70,7 +70,7 @@ def _draw_scatter(axes: Axes, found: Agreement) -> None:
 
 
 def _draw_points(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    axes.scatter(x, y, s=14, color=BLUE, alpha=0.5, linewidths=0, rasterized=len(x) > MANY)
+    axes.scatter(x, y, s=14, color=_BLUE, alpha=0.5, linewidths=0, rasterized=len(x) > _MANY)
 
 
 def _draw_difference(axes: Axes, found: Agreement) -> None:
@@ -78,8 +78,8 @@ def _draw_difference(axes: Axes, found: Agreement) -> None:
     _draw_points(axes, mean, found.predicted - found.reference)
     statistics = found.statistics
     low, high = statistics.limits
-    axes.axhline(0, color=GREY, linewidth=0.8)
-    for value, colour, style in ((statistics.bias, RED, "-"), (low, RED, "--"), (high, RED, "--")):
+    axes.axhline(0, color=_GREY, linewidth=0.8)
+    for value, colour, style in ((statistics.bias, _RED, "-"), (low, _RED, "--"), (high, _RED, "--")):
         axes.axhline(value, color=colour, linestyle=style, linewidth=1)
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(-1, max(float(mean.max()), 10.0) * 1.3)
@@ -94,7 +94,7 @@ def _draw_confusion(axes: Axes, found: Agreement) -> None:
     counts = found.confusion
     axes.imshow(counts / max(counts.max(), 1), cmap="Blues", vmin=0, vmax=1.4)
     for (row, column), count in np.ndenumerate(counts):
-        axes.text(column, row, str(count), ha="center", va="center", color=INK)
+        axes.text(column, row, str(count), ha="center", va="center", color=_INK)
     places = range(len(found.groups.labels))
     axes.set_xticks(places, found.groups.labels)
     axes.set_yticks(places, found.groups.labels)

@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-CELLS = 1 << 19
+_CELLS = 1 << 19
 """Pairs times resamples that are computed together; bounds the memory, and fits into a processor's cache."""
 
 
@@ -129,7 +129,7 @@ def resample(
     size = reference.size
     readings = _Ranked.of(reference), _Ranked.of(predicted)
     cells = _Ranked.of(classes[1] * groups + classes[0])
-    batch = max(1, CELLS // size)
+    batch = max(1, _CELLS // size)
     rows = []
     for start in range(0, resamples, batch):
         count = min(batch, resamples - start)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("coronet")
 
-TABLE, METRICS, MASKS = "scores.csv", "metrics.json", "masks"
+_TABLE, METRICS, _MASKS = "scores.csv", "metrics.json", "masks"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ def score_cohort(
                 logger.info("%s: not scored, since it has no calcium mask to compare with", name)
             else:
                 found.append(
-                    _score_case(case, reference, models, params, part / MASKS, with_drawn=with_drawn)
+                    _score_case(case, reference, models, params, part / _MASKS, with_drawn=with_drawn)
                 )
                 if tell_seconds:
                     tell_seconds(found[-1].seconds)
@@ -132,7 +132,7 @@ def score_cohort(
         if not found:
             raise InputError("No test case has a calcium mask, so there is nothing to compare scores with.")
         rows = tuple(result.row for result in found)
-        write_text(part / TABLE, _to_csv(rows))
+        write_text(part / _TABLE, _to_csv(rows))
         weights = {model.spec.model: model.sha256 for model in models}
         write_json(part / METRICS, _metrics(found, skipped, params) | {"weights_sha256": weights})
         if drawn := [result.drawn for result in found if result.drawn]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from coronet.errors import InputError
 
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-ENCODINGS = (
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_ENCODINGS = (
     # the mark of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -22,7 +22,7 @@ ENCODINGS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
-LONGEST_FIELD = 1 << 20
+_LONGEST_FIELD = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ def read_delimited(path: Path) -> DelimitedTable:
     if head.lower().startswith("sep=") and len(head.rstrip("\r")) == 5:
         # the line stays as a blank one, so that line numbers are those of the file
         delimiter, text = head[4], line_end + rest
-        if delimiter not in DELIMITERS:
+        if delimiter not in _DELIMITERS:
             raise InputError(
                 f"{path}: its fields are divided by «{delimiter}»; use commas, semicolons or tabs."
             )
@@ -91,7 +91,7 @@ def read_delimited(path: Path) -> DelimitedTable:
     if len(columns) < 2:
         raise InputError(
             f"{path} is no table: its first line has one field. It must be a heading with a name for each "
-            f"column, divided by {' or '.join(DELIMITERS.values())}."
+            f"column, divided by {' or '.join(_DELIMITERS.values())}."
         )
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
@@ -110,7 +110,7 @@ def _decode(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     if content.startswith(b"PK\x03\x04") or content.startswith(b"\xd0\xcf\x11\xe0"):
         raise InputError(f"{path} is a workbook; save its sheet as CSV UTF-8.")
-    encoding = next((name for mark, name in ENCODINGS if content.startswith(mark)), "utf-8")
+    encoding = next((name for mark, name in _ENCODINGS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -129,10 +129,10 @@ def _find_delimiter(text: str, path: Path) -> str:
     """What divides the heading; rows are not asked, since numbers may hold commas."""
     unquoted = re.sub(r'"[^"]*"', "", text)
     heading = next(filter(str.strip, unquoted.splitlines()), "")
-    found = [delimiter for delimiter in DELIMITERS if delimiter in heading]
+    found = [delimiter for delimiter in _DELIMITERS if delimiter in heading]
     if len(found) > 1:
         raise InputError(
-            f"{path}: the heading can be divided by {' or by '.join(DELIMITERS[item] for item in found)}; "
+            f"{path}: the heading can be divided by {' or by '.join(_DELIMITERS[item] for item in found)}; "
             "put names that hold one of them into quotes."
         )
     return found[0] if found else ","
@@ -140,7 +140,7 @@ def _find_delimiter(text: str, path: Path) -> str:
 
 def _records(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each row that is not blank, blanks around fields taken off."""
-    csv.field_size_limit(LONGEST_FIELD)
+    csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
     )

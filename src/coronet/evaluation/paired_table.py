@@ -14,13 +14,13 @@ from coronet.errors import InputError
 from coronet.evaluation.delimited_text import DelimitedTable, read_delimited
 from coronet.evaluation.score_numbers import is_number, read_scores
 
-REFERENCE_WORDS = re.compile(
+_REFERENCE_WORDS = re.compile(
     r"reference|manual|truth|true|expert|human|ground|reader|gt(?![a-z])", re.IGNORECASE
 )
-PREDICTED_WORDS = re.compile(
+_PREDICTED_WORDS = re.compile(
     r"predict|(?<![a-z])pred|(?<![a-z])ai(?![a-z])|model|auto|coronet", re.IGNORECASE
 )
-ID_WORDS = re.compile(
+_ID_WORDS = re.compile(
     r"(.*[\s_.#-])?[pu]?id(entifier)?s?|.*[a-z](?-i:ID|UID|Id)|accession.*|mrn|index|nr|name|"
     r"(case|patient|subject|participant|scan|series|study|file)([\s_.-]?(no|nr|name|number|key)\.?)?",
     re.IGNORECASE,
@@ -94,7 +94,7 @@ def _find(table: DelimitedTable, option: str, name: str | None) -> int | None:
 
 def _says_id(index: int, name: str) -> bool:
     # tables that pandas or R wrote have their row names in a first column without a heading
-    return bool(ID_WORDS.fullmatch(name)) if name else index == 0
+    return bool(_ID_WORDS.fullmatch(name)) if name else index == 0
 
 
 def _contents(table: DelimitedTable) -> tuple[list[int], list[bool]]:
@@ -122,8 +122,8 @@ def _choose(
     if predicted is not None:
         return left[0], predicted
     first, second = left
-    says_reference = [bool(REFERENCE_WORDS.search(table.columns[index])) for index in left]
-    says_predicted = [bool(PREDICTED_WORDS.search(table.columns[index])) for index in left]
+    says_reference = [bool(_REFERENCE_WORDS.search(table.columns[index])) for index in left]
+    says_predicted = [bool(_PREDICTED_WORDS.search(table.columns[index])) for index in left]
     turned = says_reference == [True, False] or (not any(says_reference) and says_predicted == [False, True])
     return (first, second) if turned else (second, first)
 

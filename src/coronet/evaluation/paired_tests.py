@@ -17,9 +17,9 @@ import numpy as np
 from coronet.errors import InputError
 
 BETTER, WORSE, ALIKE, NOT_WORSE, OPEN = "better", "worse", "alike", "not worse", "open"
-POWER = 0.8
-SEED = 0
-DIGITS = 12
+_POWER = 0.8
+_SEED = 0
+_DIGITS = 12
 """Differences are rounded to so many decimals, so that equal ones are ties in spite of binary fractions."""
 
 
@@ -137,7 +137,7 @@ def compare(
 
 
 def _differences(old: tuple[float, ...], new: tuple[float, ...], up: bool) -> np.ndarray:
-    return np.round((np.asarray(new) - np.asarray(old)) * (1 if up else -1), DIGITS)
+    return np.round((np.asarray(new) - np.asarray(old)) * (1 if up else -1), _DIGITS)
 
 
 def _finding(
@@ -173,7 +173,7 @@ def signed_rank(differences: np.ndarray) -> float:
     """
     from scipy.stats import rankdata
 
-    differences = np.round(np.asarray(differences, dtype=float), DIGITS)
+    differences = np.round(np.asarray(differences, dtype=float), _DIGITS)
     moved = differences != 0
     if not moved.any():
         return 1.0
@@ -212,7 +212,7 @@ def interval(
             confidence_level=1 - level,
             n_resamples=resamples,
             method=method,
-            rng=np.random.default_rng(SEED),
+            rng=np.random.default_rng(_SEED),
         ).confidence_interval
         if np.isfinite([found.low, found.high]).all():
             break
@@ -242,5 +242,5 @@ def _wanted(gains: np.ndarray, level: float) -> int | None:
     if len(gains) < 2 or gains.mean() <= 0 or np.ptp(gains) == 0:
         return None
     effect = gains.mean() / gains.std(ddof=1)
-    pairs = ((norm.isf(level / 2) + norm.isf(1 - POWER)) / effect) ** 2 * math.pi / 3
+    pairs = ((norm.isf(level / 2) + norm.isf(1 - _POWER)) / effect) ** 2 * math.pi / 3
     return max(least_patients(level), math.ceil(pairs))

@@ -10,14 +10,14 @@ import numpy as np
 from coronet.errors import InputError
 from coronet.scoring.risk_groups import HIGHEST, are_scores
 
-NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]{1,3})?")
-GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}([.,])[0-9]{3}")
+_NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]{1,3})?")
+_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}([.,])[0-9]{3}")
 """Digits that are thousands where the mark divides those, and a fraction where it is a decimal mark."""
 
 
 def is_number(text: str) -> bool:
     """Whether the text is a number with a decimal point or comma, or neither."""
-    return NUMBER.fullmatch(text) is not None
+    return _NUMBER.fullmatch(text) is not None
 
 
 def read_scores(
@@ -48,7 +48,7 @@ def read_scores(
                 )
             mark = "," if "," in text else "." if "." in text else ""
             if mark:
-                grouped = GROUPED.fullmatch(text) and not (mark == "." and delimiter == ",")
+                grouped = _GROUPED.fullmatch(text) and not (mark == "." and delimiter == ",")
                 (doubtful if grouped else marks).setdefault(mark, (text, line, name))
     if len(marks) > 1:
         (point, first, _), (comma, second, _) = marks["."], marks[","]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coronet.dataset.split import Split
 
 logger = logging.getLogger("coronet")
-FIELD_MM, MARGIN_MM = 220.0, 10.0
+_FIELD_MM, _MARGIN_MM = 220.0, 10.0
 """Field of view of the short scans that hearts are evaluated in too, and the margin above and below."""
 
 
@@ -35,7 +35,7 @@ class CaseResult:
     """One case: what is counted, and the volumes in mm³.
 
     ``reference`` is the kind of the mask compared with; ``lesions`` is None for hearts, and ``short_dice``,
-    the Dice in the scan cut to `FIELD_MM` and `MARGIN_MM`, for calcium.
+    the Dice in the scan cut to `_FIELD_MM` and `_MARGIN_MM`, for calcium.
     """
 
     case: str
@@ -141,7 +141,7 @@ def _evaluate_case(
         result = _compare(case, truth, _heart(ct, network), ct, reference)
         if not truth.any():
             return result
-        short, inside = cut_short(ct, truth > 0, field_mm=FIELD_MM, margin_mm=MARGIN_MM)
+        short, inside = cut_short(ct, truth > 0, field_mm=_FIELD_MM, margin_mm=_MARGIN_MM)
         return dataclasses.replace(result, short_dice=overlap(inside, _heart(short, network)).dice)
     if locator is not None:
         heart = _heart(ct, locator)
@@ -197,8 +197,8 @@ def _heart_metrics(results: list[CaseResult]) -> dict[str, Any]:
         "volume_bias_ml": float(np.mean(bias)) / 1000,
         "volume_error_ml": float(np.mean(np.abs(bias))) / 1000,
         "short_scan": {
-            "field_mm": FIELD_MM,
-            "margin_mm": MARGIN_MM,
+            "field_mm": _FIELD_MM,
+            "margin_mm": _MARGIN_MM,
             "dice": dataclasses.asdict(summarise(result.short_dice for result in results)),
         },
     }

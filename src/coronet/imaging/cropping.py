@@ -14,15 +14,15 @@ import torch
 from coronet.imaging.resampling import crop_grid, grid_of, mask_box
 from coronet.io.volume import AIR_HU, Volume
 
-CUT_SHARE = 0.7
+_CUT_SHARE = 0.7
 """How often each end of the scan, and how often the field of view, is cut."""
-MARGIN_MM = (-25.0, 60.0)
+_MARGIN_MM = (-25.0, 60.0)
 """Distance of the first or last slice from the heart; below 0 part of the heart is missing."""
-FIELD_MM = (170.0, 330.0)
+_FIELD_MM = (170.0, 330.0)
 """Side of the square field of view."""
-OFF_CENTRE_MM = 20.0
+_OFF_CENTRE_MM = 20.0
 """Largest distance of the field's centre from the heart's, along each axis."""
-ROUND_SHARE = 0.3
+_ROUND_SHARE = 0.3
 """Share of the cut fields in which only the inscribed circle is reconstructed."""
 
 
@@ -49,14 +49,14 @@ def crop_window(
     size = stack.shape[1:]
     # edges of voxels: the first voxel lies between 0 and 1
     low, high = np.zeros(3), np.asarray(size, float)
-    below, above = rng.random(2) < CUT_SHARE
-    margins = rng.uniform(*MARGIN_MM, 2) / spacing_mm[2]
+    below, above = rng.random(2) < _CUT_SHARE
+    margins = rng.uniform(*_MARGIN_MM, 2) / spacing_mm[2]
     if below:
         low[2] = max(first[2] - margins[0], 0.0)
     if above:
         high[2] = min(last[2] + 1 + margins[1], float(size[2]))
-    in_plane, circle = rng.random() < CUT_SHARE, rng.random() < ROUND_SHARE
-    field_mm, off_mm = rng.uniform(*FIELD_MM), rng.uniform(-OFF_CENTRE_MM, OFF_CENTRE_MM, 2)
+    in_plane, circle = rng.random() < _CUT_SHARE, rng.random() < _ROUND_SHARE
+    field_mm, off_mm = rng.uniform(*_FIELD_MM), rng.uniform(-_OFF_CENTRE_MM, _OFF_CENTRE_MM, 2)
     middle = [(first[axis] + last[axis] + 1) / 2 + off_mm[axis] / spacing_mm[axis] for axis in range(2)]
     if in_plane:
         for axis in range(2):

@@ -52,7 +52,7 @@ def along_rows(image: np.ndarray, taps: tuple[float, ...]) -> np.ndarray:
     return out
 
 
-def along_columns(image: np.ndarray, taps: tuple[float, ...]) -> np.ndarray:
+def _along_columns(image: np.ndarray, taps: tuple[float, ...]) -> np.ndarray:
     """Filter a float32 image along its second axis; edges repeat."""
     reach = len(taps) - 1
     if reach == 0:
@@ -70,4 +70,4 @@ def along_columns(image: np.ndarray, taps: tuple[float, ...]) -> np.ndarray:
 
 def in_plane(image: np.ndarray, taps: tuple[float, ...]) -> np.ndarray:
     """Filter along the first two axes."""
-    return along_columns(along_rows(image, taps), taps)
+    return _along_columns(along_rows(image, taps), taps)

@@ -14,7 +14,7 @@ import numpy as np
 
 from coronet.io.volume import AIR_HU, Volume
 
-PLANES = 4
+_PLANES = 4
 """Planes of a scan that are resampled at once."""
 
 
@@ -214,18 +214,18 @@ def _contract(array: np.ndarray, matrices: Sequence[np.ndarray], *, fill: float)
     planes = array.transpose(order)
     across, down, along = (torch.from_numpy(matrices[axis]) for axis in (fast, middle, slow))
     flat = torch.empty(len(planes), len(down), len(across))
-    for first in range(0, len(planes), PLANES):
-        chunk = torch.from_numpy(np.ascontiguousarray(planes[first : first + PLANES], dtype=np.float32))
+    for first in range(0, len(planes), _PLANES):
+        chunk = torch.from_numpy(np.ascontiguousarray(planes[first : first + _PLANES], dtype=np.float32))
         if fill:
             chunk = chunk - fill
-        flat[first : first + PLANES] = down @ (chunk @ across.T)
+        flat[first : first + _PLANES] = down @ (chunk @ across.T)
     result = (along @ flat.flatten(1)).reshape(len(along), *flat.shape[1:])
     if fill:
         result += fill
     return result.numpy().transpose(np.argsort(order))
 
 
-def nearest(volume: Volume, target: Grid, *, fill: float = 0.0) -> np.ndarray:
+def _nearest(volume: Volume, target: Grid, *, fill: float = 0.0) -> np.ndarray:
     """Values of the nearest voxel of ``volume``, in its own type; for labels."""
     axes = relative_axes(grid_of(volume), target)
     if axes is None:
@@ -270,7 +270,7 @@ def resample(volume: Volume, spacing_mm: Sequence[float], *, order: int = 1, fil
 def resample_to(volume: Volume, like: Volume | Grid, *, order: int = 1, fill: float = 0.0) -> np.ndarray:
     """Values of ``volume`` on the grid of ``like``; see `resample` for ``order`` and ``fill``."""
     target = like if isinstance(like, Grid) else grid_of(like)
-    return nearest(volume, target, fill=fill) if order == 0 else regrid(volume, target, fill=fill)
+    return _nearest(volume, target, fill=fill) if order == 0 else regrid(volume, target, fill=fill)
 
 
 def clean_hu(volume: Volume) -> Volume:

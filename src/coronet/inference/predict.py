@@ -20,11 +20,11 @@ from coronet.preprocessing.network_input import NetworkInput, calcium_input, hea
 
 BATCH = 4
 """Windows in memory at once; what more of them take no longer fits into a processor's cache."""
-GROWTH = 0.25
+_GROWTH = 0.25
 """A calcification found at the threshold grows over bright voxels down to this share of it."""
-LEAST_SHARE = 0.4
+_LEAST_SHARE = 0.4
 """A connected bright thing counts where at least this share of its voxels reaches the threshold."""
-LEAST_VOXELS = 3
+_LEAST_VOXELS = 3
 """Smaller findings cannot be told from noise."""
 
 
@@ -116,7 +116,7 @@ def _may_be_calcium(ct: Volume, grid: Grid) -> np.ndarray:
 
     low, high = _scan_box(grid, grid_of(ct), (0, 0, 0), grid.shape)
     bright = ct.array[tuple(map(slice, low, high))] >= CALCIUM_HU
-    things = cc3d.dust(bright, threshold=LEAST_VOXELS, connectivity=26)
+    things = cc3d.dust(bright, threshold=_LEAST_VOXELS, connectivity=26)
     start, ratio = relative_axes(grid, grid_of(ct))
     place = np.rint(start + (np.argwhere(things) + low) * ratio).astype(int)
     result = np.zeros(grid.shape, bool)
@@ -217,10 +217,10 @@ def calcium_voxels(
     kept = []
     for threshold in thresholds:
         sure = likely >= threshold
-        believed = np.bincount(owner[sure], minlength=len(sizes)) >= LEAST_SHARE * sizes
-        candidates[bright] = (likely >= threshold * GROWTH) & believed[owner]
+        believed = np.bincount(owner[sure], minlength=len(sizes)) >= _LEAST_SHARE * sizes
+        candidates[bright] = (likely >= threshold * _GROWTH) & believed[owner]
         part = cc3d.connected_components(candidates, connectivity=26)[bright]
-        found = np.bincount(part, minlength=1) >= LEAST_VOXELS
+        found = np.bincount(part, minlength=1) >= _LEAST_VOXELS
         found &= np.bincount(part[sure], minlength=len(found)) > 0
         kept.append(found[part] & (part > 0))
     return tuple(index + low for index, low in zip(bright, box[0], strict=True)), np.stack(kept)

@@ -27,7 +27,7 @@ def tile_weights(shape: Sequence[int]) -> torch.Tensor:
     return axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
 
 
-def padding(shape: Sequence[int], window: Sequence[int]) -> list[tuple[int, int]]:
+def _padding(shape: Sequence[int], window: Sequence[int]) -> list[tuple[int, int]]:
     """Voxels to add (before, after) along each axis so that a window fits, the scan in the middle."""
     return [
         ((w - n) // 2, w - n - (w - n) // 2) if n < w else (0, 0) for n, w in zip(shape, window, strict=True)
@@ -58,7 +58,7 @@ def blend(
     Returns:
         float32, shape (x, y, z).
     """
-    pads = padding(values.shape, window)
+    pads = _padding(values.shape, window)
     flat = [size for pair in reversed(pads) for size in pair]
     padded = torch.nn.functional.pad(values, flat, value=fill)
     region = None if wanted is None else torch.nn.functional.pad(wanted, flat, value=False)

@@ -38,7 +38,7 @@ def files_under(path: Path, *, nested: bool = True) -> tuple[Path, ...]:
             continue
         visited.add(here)
         found += [Path(folder) / name for name in sorted(names) if is_content(name)]
-    return tuple(file for file in [*found, *map(Path, locked)] if not is_special(file))
+    return tuple(file for file in [*found, *map(Path, locked)] if not _is_special(file))
 
 
 def is_content(name: str) -> bool:
@@ -46,7 +46,7 @@ def is_content(name: str) -> bool:
     return not name.startswith(".") and not is_debris(name)
 
 
-def is_special(path: Path) -> bool:
+def _is_special(path: Path) -> bool:
     """Whether a path leads to a pipe, device or socket."""
     return not (is_absent(path) or path.is_file() or path.is_dir())
 

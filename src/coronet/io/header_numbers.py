@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
-WHOLE = re.compile(r"[+-]?\d+")
-WITH_UNIT = re.compile(r"(.*?[\d.,])\s*([a-z/]+)", re.IGNORECASE)
-GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
+_PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
+_WHOLE = re.compile(r"[+-]?\d+")
+_WITH_UNIT = re.compile(r"(.*?[\d.,])\s*([a-z/]+)", re.IGNORECASE)
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 """Digits in groups of three, as in 1,024."""
-GROUPED_DOT_FRACTION = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+\.\d+")
-GROUPED_COMMA_FRACTION = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+,\d+")
-COMMA_FRACTION = re.compile(r"[+-]?\d*,\d+")
+_GROUPED_DOT_FRACTION = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+\.\d+")
+_GROUPED_COMMA_FRACTION = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+,\d+")
+_COMMA_FRACTION = re.compile(r"[+-]?\d*,\d+")
 
-LENGTHS = {"mm": "1", "cm": "10", "um": "0.001"}
+_LENGTHS = {"mm": "1", "cm": "10", "um": "0.001"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Quantity:
     whole: bool = False
 
 
-QUANTITIES = MappingProxyType(
+_QUANTITIES = MappingProxyType(
     {
-        "ImagePositionPatient": Quantity(2000, LENGTHS),
+        "ImagePositionPatient": Quantity(2000, _LENGTHS),
         "ImageOrientationPatient": Quantity(1),
-        "PixelSpacing": Quantity(20, LENGTHS),
-        "SliceThickness": Quantity(100, LENGTHS),
-        "SpacingBetweenSlices": Quantity(100, LENGTHS, needed=False),
+        "PixelSpacing": Quantity(20, _LENGTHS),
+        "SliceThickness": Quantity(100, _LENGTHS),
+        "SpacingBetweenSlices": Quantity(100, _LENGTHS, needed=False),
         "RescaleSlope": Quantity(999, {"hu": "1"}),
         "RescaleIntercept": Quantity(100_000, {"hu": "1"}),
         "KVP": Quantity(999, {"kv": "1", "kvp": "1", "v": "0.001"}, needed=False),
@@ -68,7 +68,7 @@ QUANTITIES = MappingProxyType(
 )
 """DICOM tags that hold numbers as text."""
 
-BINARY = ("FD", "FL", "US", "SS", "UL", "SL", "UV", "SV")
+_BINARY = ("FD", "FL", "US", "SS", "UL", "SL", "UV", "SV")
 
 
 class UnreadableNumber(ValueError):
@@ -95,7 +95,7 @@ def plain_numbers(texts: Sequence[str], quantity: Quantity, *, comma_is_point: b
     Raises:
         ValueError: one of them is no number, or could mean several numbers.
     """
-    comma_is_point = comma_is_point or has_decimal_comma(texts, quantity)
+    comma_is_point = comma_is_point or _has_decimal_comma(texts, quantity)
     chosen = []
     for text in texts:
         found = _readings(text, quantity)
@@ -107,7 +107,7 @@ def plain_numbers(texts: Sequence[str], quantity: Quantity, *, comma_is_point: b
     return chosen
 
 
-def has_decimal_comma(texts: Sequence[str], quantity: Quantity) -> bool:
+def _has_decimal_comma(texts: Sequence[str], quantity: Quantity) -> bool:
     """Whether a comma in one of the texts can only be a decimal one."""
     return any("," in text and list(_readings(text, quantity)) == ["comma"] for text in texts)
 
@@ -115,22 +115,22 @@ def has_decimal_comma(texts: Sequence[str], quantity: Quantity) -> bool:
 def _readings(text: str, quantity: Quantity) -> dict[str, str]:
     """What a text can mean: sort of notation and plain decimal."""
     text, factor = text.strip(), "1"
-    if match := WITH_UNIT.fullmatch(text):
+    if match := _WITH_UNIT.fullmatch(text):
         text, unit = match.group(1), match.group(2).lower()
         if unit not in quantity.units:
             return {}
         factor = quantity.units[unit]
     found = {}
-    if PLAIN.fullmatch(text):
+    if _PLAIN.fullmatch(text):
         found["plain"] = text
-    elif GROUPED_DOT_FRACTION.fullmatch(text):
+    elif _GROUPED_DOT_FRACTION.fullmatch(text):
         found["grouped"] = text.replace(",", "")
-    elif GROUPED_COMMA_FRACTION.fullmatch(text):
+    elif _GROUPED_COMMA_FRACTION.fullmatch(text):
         found["comma"] = text.replace(".", "").replace(",", ".")
     else:
-        if COMMA_FRACTION.fullmatch(text):
+        if _COMMA_FRACTION.fullmatch(text):
             found["comma"] = text.replace(",", ".")
-        if GROUPED.fullmatch(text):
+        if _GROUPED.fullmatch(text):
             found["grouped"] = text.replace(",", "")
     scaled = {kind: _times(number, factor) for kind, number in found.items()}
     if len(scaled) > 1:
@@ -169,7 +169,7 @@ class _Element:
 
 
 def read_numbers(dataset: Dataset) -> None:
-    """Rewrite the unparsed elements of `QUANTITIES` in ``dataset``, and in its sequences, as plain decimals.
+    """Rewrite the unparsed elements of `_QUANTITIES` in ``dataset``, and in its sequences, as plain decimals.
 
     What is written as the standard asks stays as it is. A number that cannot be read becomes blank where
     nothing depends on it.
@@ -178,7 +178,7 @@ def read_numbers(dataset: Dataset) -> None:
         UnreadableNumber: a number that is needed cannot be read.
     """
     elements = list(_elements(dataset))
-    comma_is_point = any(has_decimal_comma(item.parts, QUANTITIES[item.keyword]) for item in elements)
+    comma_is_point = any(_has_decimal_comma(item.parts, _QUANTITIES[item.keyword]) for item in elements)
     for item in elements:
         _rewrite(item, comma_is_point=comma_is_point)
 
@@ -192,11 +192,11 @@ def _elements(dataset: Dataset) -> Iterator[_Element]:
         if raw.VR == "SQ" or (raw.VR in (None, "UN") and keyword.endswith("Sequence")):
             for nested in dataset[tag].value or []:
                 yield from _elements(nested)
-        elif raw.is_raw and isinstance(raw.value, bytes) and raw.VR not in BINARY:
+        elif raw.is_raw and isinstance(raw.value, bytes) and raw.VR not in _BINARY:
             if keyword == "AcquisitionNumber":
                 # It only tells acquisitions apart, so any text will do.
                 dataset[tag] = raw._replace(VR="LO")
-            elif keyword in QUANTITIES:
+            elif keyword in _QUANTITIES:
                 parts = raw.value.decode("latin-1").split("\\")
                 yield _Element(dataset, raw, keyword, tuple(part.strip(" \0\t\r\n") for part in parts))
 
@@ -204,8 +204,8 @@ def _elements(dataset: Dataset) -> Iterator[_Element]:
 def _rewrite(item: _Element, *, comma_is_point: bool) -> None:
     from pydicom.datadict import dictionary_VR
 
-    raw, quantity = item.raw, QUANTITIES[item.keyword]
-    usual = WHOLE if quantity.whole else PLAIN
+    raw, quantity = item.raw, _QUANTITIES[item.keyword]
+    usual = _WHOLE if quantity.whole else _PLAIN
     if raw.VR in (None, "DS", "IS") and all(usual.fullmatch(part) for part in item.parts):
         return
     parts = list(item.parts)

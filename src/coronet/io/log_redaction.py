@@ -13,10 +13,10 @@ import logging
 import re
 import warnings
 
-LIBRARIES = ("pydicom", "highdicom", "nibabel", "nrrd", "PIL")
+_LIBRARIES = ("pydicom", "highdicom", "nibabel", "nrrd", "PIL")
 """Libraries whose loggers are silent, those below them included."""
 
-MODULES = re.compile(r"(pydicom|highdicom|nibabel|nrrd|PIL|coronet\.cohort)(\.|$)")
+_MODULES = re.compile(r"(pydicom|highdicom|nibabel|nrrd|PIL|coronet\.cohort)(\.|$)")
 """Modules whose warnings are not shown: the libraries, and those that call them."""
 
 
@@ -42,14 +42,14 @@ def silence_libraries() -> None:
             logger.addFilter(_NOTHING)
             # Without any handler, warnings of a logger that is made later would go to standard error.
             logger.addHandler(logging.NullHandler())
-    ours = ("ignore", None, Warning, MODULES, 0)
+    ours = ("ignore", None, Warning, _MODULES, 0)
     if not warnings.filters or warnings.filters[0] != ours:
-        warnings.filterwarnings("ignore", module=MODULES.pattern)
+        warnings.filterwarnings("ignore", module=_MODULES.pattern)
 
 
 @functools.lru_cache(maxsize=1)
 def _loggers(known: int) -> tuple[logging.Logger, ...]:
-    """The loggers of `LIBRARIES` while ``known`` loggers exist, and new ones for those that have none yet."""
-    below = tuple(f"{name}." for name in LIBRARIES)
+    """The loggers of `_LIBRARIES` while ``known`` loggers exist, and new ones for those that have none yet."""
+    below = tuple(f"{name}." for name in _LIBRARIES)
     names = [name for name in logging.root.manager.loggerDict if name.startswith(below)]
-    return tuple(map(logging.getLogger, [*LIBRARIES, *names]))
+    return tuple(map(logging.getLogger, [*_LIBRARIES, *names]))

@@ -11,10 +11,10 @@ import numpy as np
 from coronet.errors import InputError
 from coronet.io.volume import Volume
 
-OFF_GRID = 0.05
+_OFF_GRID = 0.05
 """Fraction of a voxel by which a mask's grid may miss the scan's, at the scan's far corner."""
 
-MOST_OUTSIDE = 0.5
+_MOST_OUTSIDE = 0.5
 """A mask with more of its voxels than this outside the scan belongs to another one."""
 
 
@@ -58,14 +58,14 @@ def place(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> Placed:
     corners = np.array(np.meshgrid(*zip((0, 0, 0), far, strict=True), indexing="ij")).reshape(3, -1)
     turned = float(np.abs(to_mask[:3, :3] @ corners - corners).max())
     missed = float(np.abs(to_mask[:3, :3] @ corners + to_mask[:3, 3:] - (corners + offset[:, None])).max())
-    if mask.shape == grid.shape and turned > OFF_GRID and _is_unplaced(mask) and not _is_unplaced(grid):
+    if mask.shape == grid.shape and turned > _OFF_GRID and _is_unplaced(mask) and not _is_unplaced(grid):
         raise InputError(
             f"{path}: the mask has as many voxels as the scan, but its header gives no place (1 × 1 × 1 mm, "
             "origin 0). Write it again with the spacing, directions and origin of its scan."
         )
     drawn = np.count_nonzero(mask.array)
     before = drawn * mask.voxel_mm3
-    if missed <= OFF_GRID:
+    if missed <= _OFF_GRID:
         labels = _paste(mask.array, grid.shape, offset)
         # Voxels are counted, since those of the two files may differ in the last digit.
         placed = Placed(labels, before, (drawn - np.count_nonzero(labels)) * mask.voxel_mm3)
@@ -78,7 +78,7 @@ def place(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> Placed:
             f"mm, off by up to {missed:.1f} voxels). Give the scan's own mask, or allow resampling "
             "(--resample-mask; of `cohort add`, --resample-masks)."
         )
-    if before > 0 and placed.outside_mm3 > MOST_OUTSIDE * before:
+    if before > 0 and placed.outside_mm3 > _MOST_OUTSIDE * before:
         raise InputError(
             f"{path}: {100 * placed.outside_mm3 / before:.0f} % of the mask lies outside the scan; "
             "it belongs to another one."
@@ -96,7 +96,7 @@ def _check_same_size(mask: Volume, grid: Volume, to_mask: np.ndarray, path: Path
     """Refuse a mask with as many voxels as the scan that lies beside it: one of the two lost its place."""
     same = np.equal(mask.shape, grid.shape)
     shift = to_mask[:3, 3]
-    if turned <= OFF_GRID and (same & (np.abs(shift) >= 1 - OFF_GRID)).any():
+    if turned <= _OFF_GRID and (same & (np.abs(shift) >= 1 - _OFF_GRID)).any():
         # The scan's first voxel has the index `shift` in the mask.
         by = ", ".join(
             f"{-value:+.4g} voxels along {axis}"

@@ -9,8 +9,8 @@ import numpy as np
 from coronet.errors import InputError
 from coronet.io.volume import CALCIUM_HU, LUNG_HU, Volume
 
-MOST_AIR = 0.1
-MOST_FAINT = 0.5
+_MOST_AIR = 0.1
+_MOST_FAINT = 0.5
 """Masks drawn by hand around calcium hold up to a third of rim below 130 HU; those beside it hold more."""
 
 
@@ -42,12 +42,12 @@ def tissue_warnings(labels: np.ndarray, ct: Volume, target: str | None, path: Pa
             "It was drawn on another scan, or one of the two lost its place."
         )
     warnings = {}
-    if air > MOST_AIR:
+    if air > _MOST_AIR:
         warnings["mask_in_air"] = (
             f"{100 * air:.0f} % of the {target} mask lies in air or lung (below {LUNG_HU:g} HU); check that "
             "mask and scan belong together"
         )
-    if target == "calcium" and faint > MOST_FAINT:
+    if target == "calcium" and faint > _MOST_FAINT:
         warnings["mask_below_130"] = (
             f"{100 * faint:.0f} % of the calcium mask is below {CALCIUM_HU:g} HU, which calcium is not; "
             "check that mask and scan belong together"

@@ -22,7 +22,7 @@ from coronet.lists import check_list, folded
 
 Labels = Sequence[int | str] | None
 
-HIGHEST_LABEL = 255
+_HIGHEST_LABEL = 255
 ROUNDED = 1e-3
 """By this much programs that scale a mask miss the whole number that they mean."""
 
@@ -150,9 +150,9 @@ def _number(item: str, path: Path) -> int | None:
     """The label value that an item means; None where it is a name."""
     if not re.fullmatch(r"[+-]?\d+", item):
         return None
-    if not re.fullmatch(r"[1-9][0-9]{0,2}", item) or int(item) > HIGHEST_LABEL:
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", item) or int(item) > _HIGHEST_LABEL:
         raise InputError(
-            f"{path}: {item} is no label; labels are whole numbers from 1 to {HIGHEST_LABEL}, and 0 is what "
+            f"{path}: {item} is no label; labels are whole numbers from 1 to {_HIGHEST_LABEL}, and 0 is what "
             "lies outside the mask."
         )
     return int(item)
@@ -220,9 +220,9 @@ def _layer(loaded: Loaded, names: Mapping[int, str], path: Path) -> Layer:
             )
         array = whole
     low, high = array.min(), array.max()
-    if low < 0 or high > HIGHEST_LABEL:
+    if low < 0 or high > _HIGHEST_LABEL:
         raise InputError(
-            f"{path}: its values run from {low:g} to {high:g}; labels run from 0 to {HIGHEST_LABEL}."
+            f"{path}: its values run from {low:g} to {high:g}; labels run from 0 to {_HIGHEST_LABEL}."
         )
     return Layer(to_ras(array.astype(np.uint8), loaded.affine), names)
 

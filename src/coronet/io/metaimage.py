@@ -14,7 +14,7 @@ from coronet.errors import UnreadableScan
 from coronet.io.header_numbers import Quantity, plain_numbers
 from coronet.io.raw_volume import LPS_TO_RAS, Loaded, check_grid, companion, three_axes
 
-TYPES = {
+_TYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
     "MET_SHORT": "i2",
@@ -29,18 +29,18 @@ TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
-LONGEST_HEADER = 64 * 1024
-SPACING = ("ElementSpacing", "ElementSize")
-ORIGIN = ("Offset", "Position", "Origin")
-MATRIX = ("TransformMatrix", "Rotation", "Orientation")
-BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
-SLOPE, INTERCEPT = "ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"
-UNIT_TOLERANCE = 1e-2
-LENGTH_MM = Quantity(most=5000)
-HU = Quantity(most=100_000)
+_LONGEST_HEADER = 64 * 1024
+_SPACING = ("ElementSpacing", "ElementSize")
+_ORIGIN = ("Offset", "Position", "Origin")
+_MATRIX = ("TransformMatrix", "Rotation", "Orientation")
+_BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+_SLOPE, _INTERCEPT = "ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"
+_UNIT_TOLERANCE = 1e-2
+_LENGTH_MM = Quantity(most=5000)
+_HU = Quantity(most=100_000)
 """What a header field can hold; see `coronet.io.header_numbers`."""
 
-RESCALING = re.compile(r"slope|intercept|rescale|intensity|scl_", re.IGNORECASE)
+_RESCALING = re.compile(r"slope|intercept|rescale|intensity|scl_", re.IGNORECASE)
 """Names of fields that may change values; those that are not of the format have no defined meaning."""
 
 
@@ -72,7 +72,7 @@ def load(path: Path) -> Loaded:
 
 def _header(path: Path) -> tuple[Mapping[str, str], int]:
     with path.open("rb") as stream:
-        head = stream.read(LONGEST_HEADER)
+        head = stream.read(_LONGEST_HEADER)
     fields: dict[str, str] = {}
     start = 0
     while "ElementDataFile" not in fields:
@@ -124,11 +124,11 @@ def _alike(
 
 
 def _dtype(header: Mapping[str, str], path: Path) -> np.dtype:
-    if header.get("ElementNumberOfChannels", "1") != "1" or header["ElementType"] not in TYPES:
+    if header.get("ElementNumberOfChannels", "1") != "1" or header["ElementType"] not in _TYPES:
         raise UnreadableScan(f"{path}: values of this type or in several channels are no HU.")
-    if len({_true(header, key) for key in BYTE_ORDER if key in header}) > 1:
-        raise UnreadableScan(f"{path}: {' and '.join(BYTE_ORDER)} of its header contradict each other.")
-    return np.dtype((">" if _true(header, *BYTE_ORDER) else "<") + TYPES[header["ElementType"]])
+    if len({_true(header, key) for key in _BYTE_ORDER if key in header}) > 1:
+        raise UnreadableScan(f"{path}: {' and '.join(_BYTE_ORDER)} of its header contradict each other.")
+    return np.dtype((">" if _true(header, *_BYTE_ORDER) else "<") + _TYPES[header["ElementType"]])
 
 
 def _content(path: Path, header: Mapping[str, str], start: int, size: int) -> bytes:
@@ -162,18 +162,18 @@ def _content(path: Path, header: Mapping[str, str], start: int, size: int) -> by
 
 def _rescaling(header: Mapping[str, str], path: Path) -> tuple[float, float]:
     """Slope and intercept of the line from stored values to HU."""
-    strange = [key for key in header if RESCALING.search(key) and key not in (SLOPE, INTERCEPT)]
+    strange = [key for key in header if _RESCALING.search(key) and key not in (_SLOPE, _INTERCEPT)]
     if strange:
         raise UnreadableScan(
             f"{path}: its header has a field {strange[0]}, which is not of the format and may change values; "
             "write HU as they are."
         )
     slope, intercept = (
-        float(_numbers(header, path, key, 1, HU)[0]) if key in header else default
-        for key, default in ((SLOPE, 1.0), (INTERCEPT, 0.0))
+        float(_numbers(header, path, key, 1, _HU)[0]) if key in header else default
+        for key, default in ((_SLOPE, 1.0), (_INTERCEPT, 0.0))
     )
     if slope == 0:
-        raise UnreadableScan(f"{path}: {SLOPE} of its header is 0, so that all values would be equal.")
+        raise UnreadableScan(f"{path}: {_SLOPE} of its header is 0, so that all values would be equal.")
     return slope, intercept
 
 
@@ -188,22 +188,22 @@ def _rescaled(array: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 def _affine(header: Mapping[str, str], axes: int, path: Path) -> np.ndarray:
     if header.get("DistanceUnits", "mm").lower() not in ("mm", "?", ""):
         raise UnreadableScan(f"{path}: it is not in millimetres (DistanceUnits).")
-    present = [key for key in SPACING if key in header]
+    present = [key for key in _SPACING if key in header]
     if not present:
         raise UnreadableScan(f"{path}: it does not say its spacing (ElementSpacing).")
     # ElementSize is the size of a voxel, which may differ from the distance to the next where both are there.
-    spacing = _numbers(header, path, present[0], axes, LENGTH_MM)
+    spacing = _numbers(header, path, present[0], axes, _LENGTH_MM)
     if (spacing <= 0).any():
         raise UnreadableScan(f"{path}: the spacing in {present[0]} of its header cannot be right.")
-    origin = _alike(header, path, ORIGIN, axes, LENGTH_MM)
-    matrix = _alike(header, path, MATRIX, axes * axes, Quantity(most=1))
+    origin = _alike(header, path, _ORIGIN, axes, _LENGTH_MM)
+    matrix = _alike(header, path, _MATRIX, axes * axes, Quantity(most=1))
     if matrix is None and header.get("AnatomicalOrientation", "RAI") not in ("RAI", "???", ""):
         raise UnreadableScan(
             f"{path}: its header gives AnatomicalOrientation but no TransformMatrix, which says how axes lie."
         )
     # The file lists the direction of the first axis, then of the second: the columns of the affine.
     matrix = np.eye(axes) if matrix is None else matrix.reshape(axes, axes).T
-    if np.abs(np.linalg.norm(matrix, axis=0) - 1).max() > UNIT_TOLERANCE:
+    if np.abs(np.linalg.norm(matrix, axis=0) - 1).max() > _UNIT_TOLERANCE:
         raise UnreadableScan(f"{path}: the directions in its header (TransformMatrix) are not of length 1.")
     affine = np.eye(4)
     affine[:3, :3] = matrix[:3, :3] * spacing[:3]

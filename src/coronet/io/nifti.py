@@ -14,7 +14,7 @@ from coronet.io.log_redaction import silence_libraries
 from coronet.io.raw_volume import Loaded, check_grid, three_axes
 from coronet.io.volume import affine_of, values_of
 
-UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+_UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
 def load(path: Path) -> Loaded:
@@ -75,6 +75,6 @@ def _affine(image, path: Path) -> np.ndarray:
             f"pixdim says {np.round(zooms, 3).tolist()}; set both alike."
         )
     # Leaning axes are refused as such: a qform cannot state them and differs for that reason.
-    to_mm = np.diag([*[UNIT_MM.get(header.get_xyzt_units()[0], 1.0)] * 3, 1.0])
+    to_mm = np.diag([*[_UNIT_MM.get(header.get_xyzt_units()[0], 1.0)] * 3, 1.0])
     check_grid(to_mm @ image.affine, path)
     return to_mm @ affine_of(image, path)

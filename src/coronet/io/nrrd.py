@@ -13,7 +13,7 @@ from coronet.errors import UnreadableScan
 from coronet.io.log_redaction import silence_libraries
 from coronet.io.raw_volume import LPS_TO_RAS, Loaded, check_grid, companion, three_axes
 
-SPACES = {
+_SPACES = {
     "left-posterior-superior": LPS_TO_RAS,
     "lps": LPS_TO_RAS,
     "right-anterior-superior": np.eye(4),
@@ -21,7 +21,7 @@ SPACES = {
     "left-anterior-superior": np.diag([-1.0, 1.0, 1.0, 1.0]),
     "las": np.diag([-1.0, 1.0, 1.0, 1.0]),
 }
-QUANTISED = ("old min", "oldmin", "old max", "oldmax")
+_QUANTISED = ("old min", "oldmin", "old max", "oldmax")
 """Fields that give the range of values before they were squeezed into small integers."""
 
 
@@ -29,7 +29,7 @@ def load(path: Path) -> Loaded:
     """Read ``.nrrd``, ``.nhdr`` with its data beside it, or ``.seg.nrrd``.
 
     A segmentation whose segments overlap lies in layers; the layers are the first axis of the array then, and
-    `coronet.io.masks` tells the segments apart by `segments`.
+    `coronet.io.masks` tells the segments apart by `_segments`.
 
     Raises:
         UnreadableScan: damaged, without orientation, or not three-dimensional.
@@ -38,20 +38,20 @@ def load(path: Path) -> Loaded:
     if header.get("kinds", ["domain"])[0] in ("list", "vector") and array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
     affine = check_grid(_affine(header, path), path)
-    return Loaded(three_axes(array, path), affine, {value: name for name, _, value in segments(header)})
+    return Loaded(three_axes(array, path), affine, {value: name for name, _, value in _segments(header)})
 
 
 def load_layers(path: Path) -> tuple[Loaded, tuple[tuple[str, int, int], ...]]:
-    """Read a label map as layers: array of shape (layers, x, y, z), and `segments` of its header."""
+    """Read a label map as layers: array of shape (layers, x, y, z), and `_segments` of its header."""
     array, header = _read(path)
     if array.ndim == 3:
         array = array[None]
     if array.ndim != 4 or (array.shape[0] > 1 and header.get("kinds", [""])[0] not in ("list", "vector")):
         raise UnreadableScan(f"{path}: shape {array.shape} is no label map with three axes.")
-    return Loaded(array, check_grid(_affine(header, path), path)), segments(header)
+    return Loaded(array, check_grid(_affine(header, path), path)), _segments(header)
 
 
-def segments(header: Mapping[str, Any]) -> tuple[tuple[str, int, int], ...]:
+def _segments(header: Mapping[str, Any]) -> tuple[tuple[str, int, int], ...]:
     """(name, layer, label value) of each segment that a ``.seg.nrrd`` header lists."""
     numbers = sorted(
         int(match.group(1)) for match in (re.fullmatch(r"Segment(\d+)_ID", key) for key in header) if match
@@ -106,7 +106,7 @@ def _demand_encoding(header: Mapping[str, Any], path: Path) -> None:
 
 
 def _demand_unquantised(header: Mapping[str, Any], path: Path) -> None:
-    limits = [header[key] for key in QUANTISED if key in header]
+    limits = [header[key] for key in _QUANTISED if key in header]
     if any(np.isfinite(float(limit)) for limit in limits):
         raise UnreadableScan(
             f"{path}: its values were quantised (old min, old max); write HU or labels as they are."
@@ -116,7 +116,7 @@ def _demand_unquantised(header: Mapping[str, Any], path: Path) -> None:
 def _affine(header: Mapping[str, Any], path: Path) -> np.ndarray:
     space = str(header.get("space", "")).lower()
     directions, origin = header.get("space directions"), header.get("space origin")
-    if space not in SPACES or directions is None or origin is None:
+    if space not in _SPACES or directions is None or origin is None:
         raise UnreadableScan(
             f"{path}: it does not say how the patient lies (space, space directions, space origin); the "
             "spaces left-posterior-superior, right-anterior-superior and left-anterior-superior are read."
@@ -131,4 +131,4 @@ def _affine(header: Mapping[str, Any], path: Path) -> np.ndarray:
     affine = np.eye(4)
     affine[:3, :3] = np.stack(rows, axis=1)
     affine[:3, 3] = origin
-    return SPACES[space] @ affine
+    return _SPACES[space] @ affine

@@ -23,7 +23,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(map(_plain, text.split()))
 
 
-REMOVED = _words(
+_REMOVED = _words(
     """
     anon anonym anonyme anonymise anonymised anonymiser anonymisé anonymisiert anonymize anonymized anonymizer
     anonymous anonymus anonimo anonimizado anonimizzato deid deident deidentify deidentified notidentified
@@ -39,7 +39,7 @@ REMOVED = _words(
 )
 """Words that anonymisers and test systems write where a name was."""
 
-LABELS = _words(
+_LABELS = _words(
     """
     patient patients pat patientid patientname pid mrn uid id identifier identity name subject person case
     study scan series data dataset value field header tag string text
@@ -47,20 +47,20 @@ LABELS = _words(
 )
 """Words for the field itself; they say nothing by themselves."""
 
-CONNECTING = _words(
+_CONNECTING = _words(
     """
     a an the of for by to and or is was has been no not non de in on with without from per due given provided
     specified available identified privacy protection reasons research info information phi pii ctp
     anonymization anonymisation deidentification identification
     """
 )
-"""Words that count for nothing beside one of `REMOVED`."""
+"""Words that count for nothing beside one of `_REMOVED`."""
 
-LEAST_REPEATED = 4
+_LEAST_REPEATED = 4
 """A digit or letter that is repeated so often, and nothing else, is no number of a patient."""
 
-UID = re.compile(r"[0-9]+(\.[0-9]+)+")
-LEAST_UID_PARTS, LEAST_UID_LENGTH, REPEATED_IN_UID = 5, 20, 6
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+_LEAST_UID_PARTS, _LEAST_UID_LENGTH, _REPEATED_IN_UID = 5, 20, 6
 """UIDs that devices write are long; ``1.2.3`` and parts of one repeated digit were written by hand."""
 
 
@@ -80,45 +80,47 @@ class Identity:
 UNKNOWN = Identity()
 
 
-def normalise(text: object) -> str:
+def _normalise(text: object) -> str:
     """One form of a text: composed Unicode (NFC), single spaces, no control or invisible characters."""
     composed = unicodedata.normalize("NFC", " ".join(str(text or "").split()))
     visible = "".join(c for c in composed if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
     return " ".join(visible.split())
 
 
-def is_placeholder(text: object) -> bool:
-    """Whether a text is no name: blank, ``REMOVED``, ``00000000``, ``N/A``, ``XXXX`` and the like.
+def _is_placeholder(text: object) -> bool:
+    """Whether a text is no name: blank, ``_REMOVED``, ``00000000``, ``N/A``, ``XXXX`` and the like.
 
     Numbered names such as ``ANON0017`` and ``PATIENT 3`` tell patients apart, and are none.
     """
-    plain = _plain(normalise(text))
+    plain = _plain(_normalise(text))
     words = re.findall(r"[^\W_]+", plain)
     joined = "".join(words)
-    if not joined or plain == "-1" or joined in REMOVED:
+    if not joined or plain == "-1" or joined in _REMOVED:
         return True
-    if len(set(joined)) == 1 and (joined[0] in "0x" or len(joined) >= LEAST_REPEATED):
+    if len(set(joined)) == 1 and (joined[0] in "0x" or len(joined) >= _LEAST_REPEATED):
         return True
     if not joined.strip("0x"):
         return True
     # "no patient id" says nothing, but "DE" may be the initials of somebody
-    return not CONNECTING.issuperset(words) and all(word in REMOVED | LABELS | CONNECTING for word in words)
+    return not _CONNECTING.issuperset(words) and all(
+        word in _REMOVED | _LABELS | _CONNECTING for word in words
+    )
 
 
 def clean(text: object) -> str:
     """A header value in one form; empty where it is blank or a placeholder."""
-    return "" if is_placeholder(text) else normalise(text)
+    return "" if _is_placeholder(text) else _normalise(text)
 
 
-def is_unique_study(uid: object) -> bool:
+def _is_unique_study(uid: object) -> bool:
     """Whether a StudyInstanceUID looks as a device writes it, so that it tells studies apart."""
-    text = normalise(uid)
+    text = _normalise(uid)
     parts = text.split(".")
     return (
-        bool(UID.fullmatch(text))
-        and len(parts) >= LEAST_UID_PARTS
-        and len(text) >= LEAST_UID_LENGTH
-        and not any(len(part) >= REPEATED_IN_UID and len(set(part)) == 1 for part in parts)
+        bool(_UID.fullmatch(text))
+        and len(parts) >= _LEAST_UID_PARTS
+        and len(text) >= _LEAST_UID_LENGTH
+        and not any(len(part) >= _REPEATED_IN_UID and len(set(part)) == 1 for part in parts)
     )
 
 
@@ -132,9 +134,9 @@ def identity_of(patient: object, study: object, name: object = "", birth_date: o
     """
     if text := clean(patient):
         return Identity(f"patient {text}", known=True)
-    if not is_unique_study(study):
+    if not _is_unique_study(study):
         return UNKNOWN
-    return Identity(" ".join(filter(None, ["study", normalise(study), clean(name), clean(birth_date)])))
+    return Identity(" ".join(filter(None, ["study", _normalise(study), clean(name), clean(birth_date)])))
 
 
 def given_patient(text: str) -> Identity:

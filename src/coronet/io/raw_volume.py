@@ -14,7 +14,7 @@ from coronet.errors import UnreadableScan
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM, ITK and most NRRD files point left and back where RAS+ points right and front."""
 
-RIGHT_ANGLE_TOLERANCE = 2e-3
+_RIGHT_ANGLE_TOLERANCE = 2e-3
 """Largest cosine between two axes of an upright grid; 0.1 degrees."""
 
 
@@ -56,7 +56,7 @@ def check_grid(affine: np.ndarray, path: Path) -> np.ndarray:
     if not np.isfinite(affine).all() or (spacing < 1e-3).any() or (spacing > 100).any():
         raise UnreadableScan(f"{path}: the spacing {np.round(spacing, 4).tolist()} mm cannot be right.")
     cosines = np.abs((affine[:3, :3] / spacing).T @ (affine[:3, :3] / spacing) - np.eye(3))
-    if cosines.max() > RIGHT_ANGLE_TOLERANCE:
+    if cosines.max() > _RIGHT_ANGLE_TOLERANCE:
         degrees = float(np.degrees(np.arcsin(min(1.0, cosines.max()))))
         raise UnreadableScan(
             f"{path}: the axes lean by {degrees:.1f} degrees (gantry tilt). "

@@ -33,9 +33,9 @@ LOADERS = {
     ".mhd": (metaimage.load, "mha"),
 }
 """Volume files by suffix; everything else is taken for DICOM."""
-MASK_SUFFIX = ".seg.nrrd"
+_MASK_SUFFIX = ".seg.nrrd"
 
-MOST_LABELS = 64
+_MOST_LABELS = 64
 """A picture with no more values than this, none below zero, is a label map."""
 
 
@@ -64,7 +64,7 @@ def suffix_of(path: Path) -> str:
 
 def is_volume(path: Path) -> bool:
     """Whether a file, or a link to one that is absent, has the name of a volume and not that of a mask."""
-    named = suffix_of(path) in LOADERS and not path.name.lower().endswith(MASK_SUFFIX)
+    named = suffix_of(path) in LOADERS and not path.name.lower().endswith(_MASK_SUFFIX)
     return named and (path.is_file() or is_absent(path))
 
 
@@ -144,7 +144,7 @@ def _demand_hu(array: np.ndarray, where: str) -> None:
     if low == high:
         raise UnreadableScan(f"{where}: every voxel is {low}; there is no picture in it.")
     demand_possible(array, where)
-    if low >= 0 and high < 256 and np.unique(array[::2, ::2, ::2]).size <= MOST_LABELS:
+    if low >= 0 and high < 256 and np.unique(array[::2, ::2, ::2]).size <= _MOST_LABELS:
         raise UnreadableScan(
             f"{where}: it holds labels from {low} to {high}, no HU; "
             "a mask belongs to a scan (--heart, --calcium)."

@@ -25,7 +25,7 @@ from coronet.files import write_bytes
 if TYPE_CHECKING:
     import nibabel
 
-FORMS_APART = 0.1
+_FORMS_APART = 0.1
 """Fraction of a voxel by which the qform of a NIfTI file may differ from its sform: rounding."""
 AIR_HU = -1024
 """What lies outside a scan."""
@@ -35,8 +35,8 @@ CALCIUM_HU = 130
 """Calcium is at least this dense (Agatston et al., J Am Coll Cardiol 15:827, 1990)."""
 HIGHEST_HU = 32767
 """Metal ends below this, also where a scanner has an extended scale."""
-CHUNK_BYTES = 2**20
-MOST_PACKED = 1032
+_CHUNK_BYTES = 2**20
+_MOST_PACKED = 1032
 """Deflate makes nothing smaller than by this factor (zlib's technical details)."""
 
 
@@ -107,7 +107,7 @@ def affine_of(image: nibabel.Nifti1Image, path: Path) -> np.ndarray:
     corners = np.array(np.meshgrid(*zip((0, 0, 0), far, strict=True), indexing="ij")).reshape(3, -1)
     to_sform = np.linalg.pinv(sform) @ qform
     apart = np.abs(to_sform[:3, :3] @ corners + to_sform[:3, 3:] - corners).max()
-    if not apart <= FORMS_APART:
+    if not apart <= _FORMS_APART:
         axes = ["".join(map(str, nibabel.aff2axcodes(form))) for form in (qform, sform)]
         turned = "" if axes[0] == axes[1] else f" (qform says {axes[0]}, sform says {axes[1]})"
         raise UnreadableScan(
@@ -173,7 +173,7 @@ def values_of(image: nibabel.spatialimages.SpatialImage, path: Path) -> np.ndarr
     if content is None:
         held = 0
         with gzip.open(path) as stream:
-            while chunk := stream.read(CHUNK_BYTES):
+            while chunk := stream.read(_CHUNK_BYTES):
                 held += len(chunk)
         if held < size:
             raise EOFError(f"it holds {held} bytes and its header says {size}")
@@ -186,8 +186,8 @@ def _inflated(path: Path, size: int) -> bytearray | None:
     """Content of a gzip file that must have ``size`` bytes, or None where only a stream will do."""
     import deflate
 
-    packed = path.read_bytes() if path.stat().st_size <= size + CHUNK_BYTES else b""
-    if int.from_bytes(packed[-4:], "little") != size or size > len(packed) * MOST_PACKED:
+    packed = path.read_bytes() if path.stat().st_size <= size + _CHUNK_BYTES else b""
+    if int.from_bytes(packed[-4:], "little") != size or size > len(packed) * _MOST_PACKED:
         return None
     try:
         content = deflate.gzip_decompress(packed, size)

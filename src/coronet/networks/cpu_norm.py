@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805
+_ALPHA, _SCALE = 1.6732632423543772, 1.0507009873554805
 """Klambauer et al. 2017, Self-normalizing neural networks, equation 14."""
-ROW = 512
+_ROW = 512
 """Numbers of a row that sums run along; voxels of few channels lie side by side in it."""
 
 
@@ -54,7 +54,7 @@ class _NormedSelu(torch.autograd.Function):
         features, result, mean, steepness, weight = ctx.saved_tensors
         rows = _Rows(features)
         behind = torch.ops.aten.elu_backward(
-            _Rows(gradient).values, ALPHA, SCALE, 1.0, True, _Rows(result).values
+            _Rows(gradient).values, _ALPHA, _SCALE, 1.0, True, _Rows(result).values
         )
         by_weight, by_bias = rows.gradients(behind, mean, steepness)
         slope = weight * steepness
@@ -76,7 +76,7 @@ class _Rows:
         self._last = features.permute(0, 2, 3, 4, 1)
         self._channels = features.shape[1]
         self.count = features.numel() // self._channels
-        self._voxels = math.gcd(self.count, max(1, ROW // self._channels))
+        self._voxels = math.gcd(self.count, max(1, _ROW // self._channels))
         self.values = self._last.reshape(-1, self._voxels * self._channels)
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:

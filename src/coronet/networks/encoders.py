@@ -49,7 +49,7 @@ _MISSING_OPERATOR = re.compile(r"operator torchvision::(nms|qnms) does not exist
 _stand_ins: list[torch.library.Library] = []
 
 
-def ensure_torchvision() -> ModuleType:
+def _ensure_torchvision() -> ModuleType:
     """Import torchvision where its compiled part does not fit, as beside a CPU build of torch.
 
     Its Python part registers shapes for two operators of the compiled part and fails when they are absent.
@@ -77,7 +77,7 @@ def _declare(operator: str) -> None:
 
 
 def _library() -> ModuleType:
-    ensure_torchvision()
+    _ensure_torchvision()
     return importlib.import_module("segmentation_models_pytorch_3d")
 
 
@@ -116,7 +116,7 @@ class EncodedUNet(nn.Module):
         )
         self.head = nn.Conv3d(channels[0], 1, 3, padding=1)
         expect_little(self.head)
-        swap_activation(self, activation)
+        _swap_activation(self, activation)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(n, 1, x, y, z) in −1 … 1 to logits of the same shape."""
@@ -218,13 +218,13 @@ class SeluForRelu(nn.ReLU):
         return F.selu(features, inplace=self.inplace)
 
 
-def swap_activation(module: nn.Module, activation: str) -> None:
+def _swap_activation(module: nn.Module, activation: str) -> None:
     """Put SELU in the place of every ReLU under ``module`` where ``activation`` is ``selu``."""
     for name, child in module.named_children():
         if activation == "selu" and type(child) is nn.ReLU:
             setattr(module, name, SeluForRelu(inplace=child.inplace))
         else:
-            swap_activation(child, activation)
+            _swap_activation(child, activation)
 
 
 def _drop_unused(encoder: nn.Module, depth: int) -> None:

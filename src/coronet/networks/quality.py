@@ -18,7 +18,7 @@ from coronet.files import read_json
 from coronet.fingerprint import canonical
 
 QUALITY = "quality.json"
-FORMAT = 1
+_FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ class ModelQuality:
 
     def to_json(self, weights_sha256: str) -> dict[str, Any]:
         """What ``quality.json`` holds, bound to the weights."""
-        return {"format": FORMAT, "weights_sha256": weights_sha256, **canonical(self)}
+        return {"format": _FORMAT, "weights_sha256": weights_sha256, **canonical(self)}
 
 
 def network_figures(model: str, metrics: Mapping[str, Any]) -> dict[str, float | None]:

@@ -72,8 +72,8 @@ SERIES = (
 )
 """Series as screening programmes reconstruct them; most have soft kernels and slices of 2 to 3 mm."""
 
-REFERENCE_THICKNESS_MM = 2.25
-LEAST_NOISE_HU = 14.0
+_REFERENCE_THICKNESS_MM = 2.25
+_LEAST_NOISE_HU = 14.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,7 @@ def draw_settings(
     field = bell(rng, 350.0, 38.0, 262.0, 470.0) if chance(rng, 0.75) else between(rng, 390.0, 500.0)
     padding = pick(rng, (None, -1024, -2048, -3024), (0.45, 0.15, 0.15, 0.25))
     shift = (between(rng, -14.0, 14.0), between(rng, -16.0, 10.0))
-    dose = bell(rng, 23.5, 5.0, 15.0, 36.0) * float(np.sqrt(REFERENCE_THICKNESS_MM / thickness))
+    dose = bell(rng, 23.5, 5.0, 15.0, 36.0) * float(np.sqrt(_REFERENCE_THICKNESS_MM / thickness))
     modulation = between(rng, 0.35, 0.75)
     extras = between(rng, -4.0, 4.0), between(rng, 0.0, 8.0), between(rng, 0.0, 1.2)
     step = round((field_mm or field) / matrix, 6)
@@ -146,7 +146,7 @@ def draw_settings(
         spacing_mm=(step, step, gap),
         shape=(matrix, matrix, slices),
         origin_mm=(*corner, round(z_range_mm[0], 3)),
-        noise_hu=round(max(dose * kernel.gain, LEAST_NOISE_HU), 3),
+        noise_hu=round(max(dose * kernel.gain, _LEAST_NOISE_HU), 3),
         modulation=round(modulation, 4),
         padding_hu=padding,
         offset_hu=round(extras[0], 3),

@@ -35,12 +35,12 @@ from coronet.process import worker_pool
 
 logger = logging.getLogger("coronet")
 
-TEACHERS = 12
+_TEACHERS = 12
 """How many scans, from the first, teach the forest of calcium."""
-MODELS = ("heart", "calcium")
+_MODELS = ("heart", "calcium")
 
 
-def drawing_version() -> str:
+def _drawing_version() -> str:
     """Hash of the source that draws masks and the phantoms under them."""
     return hash_source(("annotation", "phantom", "io/volume"))
 
@@ -72,11 +72,11 @@ def write_drawn_cohort(
     cohort.write_cohort(data, cases=cases, seed=seed, workers=workers, window=window, mix=mix, exact=False)
     slots = plan(seed, cases)
     # a cohort too small to teach and be tested on is taught by all of it
-    key = {"version": drawing_version(), "seed": seed, "teachers": min(TEACHERS, cases)}
+    key = {"version": _drawing_version(), "seed": seed, "teachers": min(_TEACHERS, cases)}
     with exclusive(data / "annotations" / ".lock"):
         for part in [*(data / "masks").rglob(".part-*"), *(data / "annotations").rglob(".part-*")]:
             part.unlink()
-        missing = [slot for slot in slots if not is_drawn(data, slot.case_id, key)]
+        missing = [slot for slot in slots if not _is_drawn(data, slot.case_id, key)]
         if len(missing) < len(slots):
             logger.info("%d of %d phantoms have their masks already.", len(slots) - len(missing), len(slots))
         if missing:
@@ -103,7 +103,7 @@ def record_path(data: Path, case_id: str) -> Path:
     return Path(data) / "annotations" / case_id / "record.json"
 
 
-def is_drawn(data: Path, case_id: str, key: dict[str, Any]) -> bool:
+def _is_drawn(data: Path, case_id: str, key: dict[str, Any]) -> bool:
     """Whether a case's masks are there, as this source drew them on the scan that is there."""
     path = record_path(data, case_id)
     if not path.exists():
@@ -169,7 +169,7 @@ class _Begun:
 def _begin(data: Path, slot: Slot, seed: int) -> _Begun:
     """Draw the heart of a scan and find the bright pieces in it."""
     ct, eyes = read_nifti(scan_path(data, slot.case_id)), _eyes(seed, slot)
-    truth = {model: _exact(data, slot, model) for model in MODELS}
+    truth = {model: _exact(data, slot, model) for model in _MODELS}
     *_, (drawn, strokes) = heart_looks(ct, truth["heart"], case=slot.case_id, seed=eyes)
     found = find_candidates(ct, drawn.mask)
     known = _known(data, slot, truth["calcium"])
@@ -226,7 +226,7 @@ def _write(
     name, record = slot.case_id, record_path(data, slot.case_id)
     record.unlink(missing_ok=True)
     written = []
-    for model in MODELS:
+    for model in _MODELS:
         write_bytes(mask_path(data, name, model), masks[model])
         write_bytes(reference_path(data, name, model), cohort.exact_path(data, name, model).read_bytes())
         written += [mask_path(data, name, model), reference_path(data, name, model)]

@@ -118,7 +118,7 @@ def is_whole(data: Path, slot: Slot, *, seed: int, version: str) -> bool:
     )
 
 
-def write_case(data: Path, case: PhantomCase, *, version: str) -> None:
+def _write_case(data: Path, case: PhantomCase, *, version: str) -> None:
     """Write a case without ``masks/``; its truth file, written last, says that it is whole."""
     name = case.slot.case_id
     truth_path(data, name).unlink(missing_ok=True)
@@ -147,7 +147,7 @@ def _lay_exact(data: Path, slots: tuple[Slot, ...]) -> None:
 
 
 def _make_and_write(data: Path, slot: Slot, seed: int, version: str, window: Window) -> str:
-    write_case(data, make_slot(seed, slot, window=window), version=version)
+    _write_case(data, make_slot(seed, slot, window=window), version=version)
     return slot.case_id
 
 

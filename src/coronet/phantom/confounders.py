@@ -28,7 +28,7 @@ RATES = {
 }
 """How often a patient has each kind: without and with coronary calcium."""
 
-WIRE_HU = 6000.0
+_WIRE_HU = 6000.0
 
 
 def draw_confounders(rng: np.random.Generator, sites: Sites, *, diseased: bool) -> tuple[Deposit, ...]:
@@ -214,7 +214,7 @@ def _lead(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     path = Curve.through(np.asarray(corners), between(rng, 0.7, 1.1))
     marks = [i * 1.2 for i in range(int(path.length_mm / 1.2))]
     centres = [_eased(path, mark) for mark in marks]
-    return [_deposit("wire", centres, [path.radii_mm[0]] * len(marks), WIRE_HU, edge_mm=0.5, fine_mm=0.55)]
+    return [_deposit("wire", centres, [path.radii_mm[0]] * len(marks), _WIRE_HU, edge_mm=0.5, fine_mm=0.55)]
 
 
 def _eased(path: Curve, mark: float) -> Vector:
@@ -238,7 +238,7 @@ def _sternal_wires(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         for angle in range(0, 360, 8):
             cos, sin = turn(float(angle))
             centres.append((x + width * cos, y + depth * sin, z + 2.0 * sin))
-        loops.append(_deposit("wire", centres, [0.5] * len(centres), WIRE_HU, edge_mm=0.4, fine_mm=0.45))
+        loops.append(_deposit("wire", centres, [0.5] * len(centres), _WIRE_HU, edge_mm=0.4, fine_mm=0.45))
     return loops
 
 
@@ -252,7 +252,7 @@ def _clips(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         )
         along = direction(rng)
         centres = [plus(middle, along, step * 0.7) for step in range(-3, 4)]
-        clips.append(_deposit("clip", centres, [0.5] * len(centres), WIRE_HU, edge_mm=0.4))
+        clips.append(_deposit("clip", centres, [0.5] * len(centres), _WIRE_HU, edge_mm=0.4))
     return clips
 
 

@@ -27,7 +27,7 @@ class Coronary:
     radius_mm: np.ndarray
 
 
-COURSES: dict[str, tuple[tuple[Vector, ...], tuple[float, float]]] = {
+_COURSES: dict[str, tuple[tuple[Vector, ...], tuple[float, float]]] = {
     "LM": (((-8.0, 0.0, 28.0), (-14.0, 3.0, 28.0), (-20.0, 7.0, 26.0)), (2.3, 2.1)),
     "LAD": (
         (
@@ -72,8 +72,8 @@ COURSES: dict[str, tuple[tuple[Vector, ...], tuple[float, float]]] = {
 }
 """Way points in heart coordinates and the radius at both ends; the surface decides the exact place."""
 
-SETTLED = ("LM",)
-BED_MM = 1.6
+_SETTLED = ("LM",)
+_BED_MM = 1.6
 """Gap between a vessel's wall and the muscle below it."""
 
 
@@ -81,7 +81,7 @@ def draw_coronaries(rng: np.random.Generator, traits: Traits) -> dict[str, tuple
     """Draw the tree on a heart: points (n, 3) in heart coordinates and radii (n,) in mm, by name."""
     tree = {}
     size = between(rng, 0.85, 1.15)
-    for name, (course, (first, last)) in COURSES.items():
+    for name, (course, (first, last)) in _COURSES.items():
         loose = 0.5 if name == "LM" else 2.5
         points = np.asarray(course)
         shift = (rng.random(points.shape) * 2 - 1) * loose
@@ -93,15 +93,15 @@ def draw_coronaries(rng: np.random.Generator, traits: Traits) -> dict[str, tuple
         line = line[: max(round(len(line) * reach), 4)]
         share = np.arange(len(line)) / (len(line) - 1)
         radius = (first + (last - first) * share) * size
-        if name not in SETTLED:
-            line = settle(line, radius, traits, tree["LM"][0][-1] if name in ("LAD", "LCX") else None)
-        tree[name] = (evenly(line, 1.0), None)
+        if name not in _SETTLED:
+            line = _settle(line, radius, traits, tree["LM"][0][-1] if name in ("LAD", "LCX") else None)
+        tree[name] = (_evenly(line, 1.0), None)
         share = np.arange(len(tree[name][0])) / (len(tree[name][0]) - 1)
         tree[name] = (tree[name][0], (first + (last - first) * share) * size)
     return tree
 
 
-def settle(line: np.ndarray, radius: np.ndarray, traits: Traits, start: Vector | None) -> np.ndarray:
+def _settle(line: np.ndarray, radius: np.ndarray, traits: Traits, start: Vector | None) -> np.ndarray:
     """Move a line so that it runs just outside the muscle, then smooth it.
 
     Args:
@@ -114,7 +114,7 @@ def settle(line: np.ndarray, radius: np.ndarray, traits: Traits, start: Vector |
     for _ in range(4):
         for _ in range(4):
             value, slope = _surface(line, traits)
-            wanted = radius + BED_MM
+            wanted = radius + _BED_MM
             step = np.minimum(np.maximum((wanted - value) * ease, -4.0), 4.0)
             line = line + slope * step[:, None]
         line = smooth(line, 6)
@@ -167,7 +167,7 @@ def spline(points: np.ndarray, parts: int) -> np.ndarray:
     return np.concatenate([*spans, points[-1:]])
 
 
-def evenly(line: np.ndarray, step_mm: float) -> np.ndarray:
+def _evenly(line: np.ndarray, step_mm: float) -> np.ndarray:
     """The same polyline with points ``step_mm`` apart."""
     d = line[1:] - line[:-1]
     length = np.sqrt(d[:, 0] * d[:, 0] + d[:, 1] * d[:, 1] + d[:, 2] * d[:, 2])

@@ -59,7 +59,7 @@ class Curve:
         radii = np.broadcast_to(np.asarray(radius_mm, dtype=np.float64), (len(points),))
         marks = [0.0]
         for a, b in itertools.pairwise(points):
-            marks.append(marks[-1] + length(minus(b, a)))
+            marks.append(marks[-1] + _length(_minus(b, a)))
         return cls(points, tuple(float(r) for r in radii), tuple(marks))
 
     @property
@@ -74,7 +74,7 @@ class Curve:
         span = self.marks[i + 1] - self.marks[i]
         part = (mark - self.marks[i]) / span if span > 0 else 0.0
         a, b = self.points[i], self.points[i + 1]
-        tangent = unit(minus(b, a))
+        tangent = unit(_minus(b, a))
         across, up = frame(tangent)
         return Station(
             point=tuple(p + part * (q - p) for p, q in zip(a, b, strict=True)),
@@ -85,7 +85,7 @@ class Curve:
         )
 
 
-def minus(a: Vector, b: Vector) -> Vector:
+def _minus(a: Vector, b: Vector) -> Vector:
     """a − b."""
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
@@ -95,14 +95,14 @@ def plus(a: Vector, b: Vector, times: float = 1.0) -> Vector:
     return a[0] + times * b[0], a[1] + times * b[1], a[2] + times * b[2]
 
 
-def length(a: Vector) -> float:
+def _length(a: Vector) -> float:
     """Euclidean length."""
     return math.sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])
 
 
 def unit(a: Vector) -> Vector:
     """Direction of ``a``; the z axis where it has no length."""
-    size = length(a)
+    size = _length(a)
     return (a[0] / size, a[1] / size, a[2] / size) if size > 0 else (0.0, 0.0, 1.0)
 
 
@@ -123,4 +123,4 @@ def frame(normal: Vector) -> tuple[Vector, Vector]:
 
 def toward(start: Vector, end: Vector, part: float) -> Vector:
     """The point a share ``part`` of the way from ``start`` to ``end``."""
-    return plus(start, minus(end, start), part)
+    return plus(start, _minus(end, start), part)

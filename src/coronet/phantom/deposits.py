@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
-TRUTH_GRID_MM = 0.2
+_TRUTH_GRID_MM = 0.2
 """Edge of the cubes in which a deposit's true volume is counted."""
-MOST_CUBES = 110
+_MOST_CUBES = 110
 """A larger deposit is counted in larger cubes, so that no edge of its box holds more of them."""
 
 
@@ -71,7 +71,7 @@ class Share:
         return tuple(slice(a, a + n) for a, n in zip(self.start, self.filled.shape, strict=True))
 
 
-def paint_balls(
+def _paint_balls(
     deposit: Deposit, origin_mm: tuple[float, float, float], step_mm: tuple[float, float, float], shape: tuple
 ) -> tuple[np.ndarray, np.ndarray]:
     """Share and HU of the substance in each cell of a fine grid.
@@ -115,9 +115,9 @@ def true_volume_mm3(deposit: Deposit) -> float:
     """Volume of the substance, counted on a fine grid of its own, in mm³."""
     low, high = deposit.box_mm()
     widest = float((high - low).max())
-    step = max(TRUTH_GRID_MM, deposit.fine_mm / 2, widest / MOST_CUBES)
+    step = max(_TRUTH_GRID_MM, deposit.fine_mm / 2, widest / _MOST_CUBES)
     shape = tuple(math.ceil((b - a) / step) for a, b in zip(low, high, strict=True))
-    filled, _ = paint_balls(deposit, tuple(low + step / 2), (step,) * 3, shape)
+    filled, _ = _paint_balls(deposit, tuple(low + step / 2), (step,) * 3, shape)
     parts = int(np.rint(filled * np.float32(255)).astype(np.int64).sum())
     return round(parts / 255 * step**3, 3)
 
@@ -154,7 +154,7 @@ def share_of_voxels(
     fine_step = tuple(step / n for step, n in zip(spacing, parts, strict=True))
     fine_origin = tuple(offset[i] + spacing[i] * (start[i] - 0.5) + fine_step[i] / 2 for i in range(3))
     fine_shape = tuple(n * k for n, k in zip(count, parts, strict=True))
-    filled, hu = paint_balls(deposit, fine_origin, fine_step, fine_shape)
+    filled, hu = _paint_balls(deposit, fine_origin, fine_step, fine_shape)
     substance = filled * hu
     shift = tuple(round(m / step) for m, step in zip(deposit.motion_mm, fine_step, strict=True))
     profile = max(1, round(thickness_mm / fine_step[2]))

@@ -9,13 +9,13 @@ import numpy as np
 from coronet.phantom.lesions import LABELS
 from coronet.phantom.scanner import Scanned, Trace
 
-THRESHOLD_HU = 130
-SUBSTANTIAL_HU = 40.0
+_THRESHOLD_HU = 130
+_SUBSTANTIAL_HU = 40.0
 """A voxel belongs to a plaque where the plaque itself, blurred, adds at least this much."""
-EVIDENT_HU = 80.0
+_EVIDENT_HU = 80.0
 """A plaque is seen where it adds at least this much and would pass the threshold without noise."""
 
-LEAST_VOXELS = 3
+_LEAST_VOXELS = 3
 """Smaller pieces no reader would tell from noise."""
 
 
@@ -35,9 +35,9 @@ class CalciumMask:
 def calcium_mask(scanned: Scanned) -> CalciumMask:
     """Label the voxels at or above 130 HU that coronary plaques have raised.
 
-    A voxel counts where a plaque's own contribution is at least `SUBSTANTIAL_HU` and greater than that of
+    A voxel counts where a plaque's own contribution is at least `_SUBSTANTIAL_HU` and greater than that of
     anything else, and where it is connected (26 neighbours) to a voxel in which the plaque is evident, in a
-    piece of at least `LEAST_VOXELS`.
+    piece of at least `_LEAST_VOXELS`.
     """
     import cc3d
 
@@ -63,10 +63,10 @@ def calcium_mask(scanned: Scanned) -> CalciumMask:
     for trace in scanned.traces:
         if trace.deposit.kind != "coronary":
             _raise(rival, trace, box)
-    bright = (hu[box] >= THRESHOLD_HU) & (most >= SUBSTANTIAL_HU) & (most > rival)
-    evident = bright & (most >= EVIDENT_HU) & (clean >= THRESHOLD_HU)
+    bright = (hu[box] >= _THRESHOLD_HU) & (most >= _SUBSTANTIAL_HU) & (most > rival)
+    evident = bright & (most >= _EVIDENT_HU) & (clean >= _THRESHOLD_HU)
     parts = cc3d.connected_components(bright, connectivity=26)
-    large = np.flatnonzero(np.bincount(parts.ravel()) >= LEAST_VOXELS)
+    large = np.flatnonzero(np.bincount(parts.ravel()) >= _LEAST_VOXELS)
     kept = np.isin(parts, np.intersect1d(parts[evident], large)) & bright
     counts = np.bincount(owner[kept], minlength=len(traces) + 1)
     vessel = np.asarray([0, *(LABELS[trace.deposit.vessel] for trace in traces)], np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 
 from coronet.annotation.calcium import Judged
 
-KINDS = {
+_KINDS = {
     "coronary": "coronary",
     "aortic_wall": "aorta",
     "aortic_valve": "valve",
@@ -27,7 +27,7 @@ KINDS = {
 """What a person calls each kind of a phantom's deposits."""
 BONE_MM3 = 120.0
 """A larger piece that no deposit explains is bone, as is one that goes on away from the heart; else noise."""
-BLOOMING = 4.0
+_BLOOMING = 4.0
 """How many times its volume a deposit may seem to have."""
 
 
@@ -61,7 +61,7 @@ def true_names(judged: Judged, known: Known) -> list[str]:
     calcified = np.bincount(inside, minlength=pieces.count + 1)[1:]
     others = [item for item in known.deposits if item["kind"] != "coronary"]
     places = np.asarray([item["centre_mm"] for item in others], np.float64).reshape(-1, 3)
-    most = np.maximum(BONE_MM3, [BLOOMING * item["volume_mm3"] for item in others])
+    most = np.maximum(BONE_MM3, [_BLOOMING * item["volume_mm3"] for item in others])
     sides = np.stack([pieces.feature(name) for name in ("width_mm", "depth_mm", "height_mm")])
     reach = 4.0 + sides.max(axis=0, initial=0) / 20
     names = []
@@ -73,7 +73,7 @@ def true_names(judged: Judged, known: Known) -> list[str]:
         gaps = np.sqrt(step[:, 0] ** 2 + step[:, 1] ** 2 + step[:, 2] ** 2)
         gaps[pieces.volume_mm3[at] > most] = np.inf
         if gaps.size and gaps.min() <= reach[at]:
-            names.append(KINDS.get(others[int(gaps.argmin())]["kind"], "other"))
+            names.append(_KINDS.get(others[int(gaps.argmin())]["kind"], "other"))
         else:
             bony = pieces.volume_mm3[at] > BONE_MM3 or pieces.cut[at]
             names.append("bone" if bony else "noise")

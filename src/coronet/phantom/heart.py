@@ -25,9 +25,9 @@ from coronet.phantom.signed_distance import (
 
 LONG = axis((-0.66, 0.54, -0.52))
 """Direction from the base to the apex."""
-SIDE = axis(cross(LONG, (0.0, 0.0, 1.0)))
+_SIDE = axis(cross(LONG, (0.0, 0.0, 1.0)))
 """At right angles to the long axis, level."""
-AXES = (LONG, SIDE, cross(LONG, SIDE))
+_AXES = (LONG, _SIDE, cross(LONG, _SIDE))
 
 ROOT = ((4.0, 0.0, 14.0), (8.0, 3.0, 34.0), (16.0, 5.0, 56.0))
 """Aortic root and ascending aorta: from the valve upwards."""
@@ -119,14 +119,14 @@ def chambers(at: Coordinates, traits: Traits) -> Chambers:
             max(h * traits.left_ventricle - w, 8.0)
             for h, w in zip((46.0, 32.0, 34.0), (wall * 1.1, wall, wall), strict=True)
         ),
-        AXES,
+        _AXES,
     )
     rv = _ventricle(at, (-3.0, 23.0, -24.0), (44.0, 25.0, 28.0), traits.right_ventricle)
     ra = ellipsoid(at, (28.0, 3.0, -8.0), tuple(h * traits.right_atrium for h in (20.0, 24.0, 36.0)))
     la = ellipsoid(at, (2.0, -26.0, 9.0), tuple(h * traits.left_atrium for h in (33.0, 18.0, 28.0)))
     ear = capsule(at, ((-26.0, -20.0, 22.0), (-38.0, 4.0, 26.0)), (9.0, 5.5))
     right_ear = capsule(at, ((27.0, 12.0, 16.0), (15.0, 24.0, 28.0)), (10.0, 6.0))
-    trunk, root = rods(at, TRUNK, TRUNK_RADII), rods(at, ROOT, ROOT_RADII)
+    trunk, root = _rods(at, TRUNK, TRUNK_RADII), _rods(at, ROOT, ROOT_RADII)
     atria = merge(merge(ra, right_ear, 8.0), merge(la, ear, 8.0), 3.0)
     ventricles = merge(merge(rv, trunk, 12.0), lv, 3.0)
     blood = merge(merge(atria, ventricles, 3.0), root, 3.0)
@@ -137,10 +137,10 @@ def chambers(at: Coordinates, traits: Traits) -> Chambers:
 
 
 def _ventricle(at: Coordinates, centre: Vector, half: Vector, size: float) -> np.ndarray:
-    return ellipsoid(at, centre, tuple(h * size for h in half), AXES)
+    return ellipsoid(at, centre, tuple(h * size for h in half), _AXES)
 
 
-def rods(at: Coordinates, points: tuple[Vector, ...], radii: tuple[float, ...]) -> np.ndarray:
+def _rods(at: Coordinates, points: tuple[Vector, ...], radii: tuple[float, ...]) -> np.ndarray:
     """Distance to a chain of rods."""
     out = None
     for i in range(len(points) - 1):

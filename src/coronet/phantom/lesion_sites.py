@@ -49,10 +49,10 @@ class Sites:
     numbers: dict[str, Any]
 
 
-CARTILAGE_MM = 6.0
+_CARTILAGE_MM = 6.0
 """Radius of a costal cartilage."""
 COARSE_MM = 4.0
-COARSE_REACH_MM = 120.0
+_COARSE_REACH_MM = 120.0
 """The heart is looked for in a cube of this half edge around its centre."""
 
 
@@ -62,7 +62,7 @@ def find_sites(anatomy: Anatomy) -> Sites:
 
     marks = anatomy.landmarks
     centre = _vector(marks["heart_centre"])
-    count = 2 * math.ceil(COARSE_REACH_MM / COARSE_MM) + 1
+    count = 2 * math.ceil(_COARSE_REACH_MM / COARSE_MM) + 1
     affine = np.diag([COARSE_MM, COARSE_MM, COARSE_MM, 1.0])
     affine[:3, 3] = [c - COARSE_MM * (count // 2) for c in centre]
     heart = heart_mask(anatomy, affine, (count, count, count))
@@ -78,7 +78,7 @@ def find_sites(anatomy: Anatomy) -> Sites:
         hila=(_vector(marks["hilum_left"]), _vector(marks["hilum_right"])),
         carina=_vector(marks["carina"]),
         heart_centre=centre,
-        cartilages=tuple(Curve.through(line, CARTILAGE_MM) for line in marks["cartilages"]),
+        cartilages=tuple(Curve.through(line, _CARTILAGE_MM) for line in marks["cartilages"]),
         heart_surface=tuple(_vector(point) for point in affine[:3, 3] + _surface(heart) * COARSE_MM),
         sternum=tuple(_vector(point) for point in marks["sternum"]),
         heart_box_mm=box,

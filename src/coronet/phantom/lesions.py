@@ -16,17 +16,17 @@ VESSELS = ("LM", "LAD", "LCX", "RCA")
 LABELS = {name: label for label, name in enumerate(VESSELS, start=1)}
 """Label of each vessel in a calcium mask."""
 
-BURDENS = {"none": None, "low": (9.0, 95.0), "moderate": (110.0, 290.0), "high": (320.0, 1800.0)}
+_BURDENS = {"none": None, "low": (9.0, 95.0), "moderate": (110.0, 290.0), "high": (320.0, 1800.0)}
 """Aim for the Agatston score of a patient in each group; what a scan shows of it differs."""
 BLOCK = ("none",) * 4 + ("low",) * 3 + ("moderate",) * 2 + ("high",) * 3
 """Groups of twelve patients that follow each other, before shuffling."""
 
-AGATSTON_PER_MM3 = {300: 0.55, 450: 1.1, 650: 1.6, 5000: 2.1}
+_AGATSTON_PER_MM3 = {300: 0.55, 450: 1.1, 650: 1.6, 5000: 2.1}
 """Agatston score that one mm³ of plaque brings, by its highest HU (measured on soft kernels here)."""
-HIDDEN = 1000.0
+_HIDDEN = 1000.0
 """mm³ · HU above the threshold that blur spreads until nothing shows."""
-SHARES = {"LAD": 0.46, "RCA": 0.26, "LCX": 0.2, "LM": 0.08}
-MOTION_MM = {"LM": 0.3, "LAD": 0.5, "LCX": 0.8, "RCA": 1.3}
+_SHARES = {"LAD": 0.46, "RCA": 0.26, "LCX": 0.2, "LM": 0.08}
+_MOTION_MM = {"LM": 0.3, "LAD": 0.5, "LCX": 0.8, "RCA": 1.3}
 """How far a vessel is smeared at strength 1 of the heart's motion: the right artery moves most."""
 
 
@@ -47,10 +47,10 @@ def draw_lesions(
     Args:
         rng: source of randomness; the same state gives the same plaques.
         vessels: centre lines by name, of `VESSELS`.
-        burden: a key of `BURDENS`.
+        burden: a key of `_BURDENS`.
         growth: factor on every plaque's volume, for a later screening round.
     """
-    limits = BURDENS[burden]
+    limits = _BURDENS[burden]
     if limits is None:
         return ()
     aim = between_logs(rng, *limits)
@@ -70,14 +70,14 @@ def draw_lesions(
         lesion = _draw_lesion(
             rng, vessels, taken, name=f"coronary-{number:02d}", volume_mm3=volume, peak_hu=peak
         )
-        lesions.append(with_volume(lesion, volume * growth))
+        lesions.append(_with_volume(lesion, volume * growth))
     return tuple(lesions)
 
 
 def _volume_for(agatston: float, peak_hu: float) -> float:
     """Volume in mm³ of a plaque that scores about ``agatston``; what blur hides of it comes on top."""
-    rate = next(rate for limit, rate in AGATSTON_PER_MM3.items() if peak_hu < limit)
-    return agatston / rate + HIDDEN / (peak_hu - 130)
+    rate = next(rate for limit, rate in _AGATSTON_PER_MM3.items() if peak_hu < limit)
+    return agatston / rate + _HIDDEN / (peak_hu - 130)
 
 
 def _draw_lesion(
@@ -125,9 +125,9 @@ def _place(
     extent: float,
 ) -> tuple[str, float]:
     """A vessel and the mark of the plaque's middle: rather near the start, and apart from others."""
-    names = [name for name in SHARES if name in vessels]
+    names = [name for name in _SHARES if name in vessels]
     for _ in range(25):
-        vessel = pick(rng, names, [SHARES[name] for name in names])
+        vessel = pick(rng, names, [_SHARES[name] for name in names])
         total = vessels[vessel].length_mm
         mark = total * (0.03 + 0.72 * min(between(rng, 0.0, 1.0), between(rng, 0.0, 1.4)))
         if extent > 0.9 * total:
@@ -190,7 +190,7 @@ def _track(
     return centres, radii
 
 
-def with_volume(deposit: Deposit, volume_mm3: float) -> Deposit:
+def _with_volume(deposit: Deposit, volume_mm3: float) -> Deposit:
     """The same deposit with its balls scaled until it holds about ``volume_mm3``."""
     for _ in range(4):
         now = true_volume_mm3(deposit)
@@ -206,7 +206,7 @@ def in_motion(deposits: Sequence[Deposit], rng: np.random.Generator, beat: float
     """The coronary deposits smeared by a heart that moved while it was scanned."""
     moved = []
     for deposit in deposits:
-        reach = MOTION_MM.get(deposit.vessel, 0.0) * beat
+        reach = _MOTION_MM.get(deposit.vessel, 0.0) * beat
         cos, sin = turn(between(rng, 0.0, 180.0))
         tilt = bell(rng, 0.0, 0.25, -0.6, 0.6)
         moved.append(dataclasses.replace(deposit, motion_mm=(reach * cos, reach * sin, reach * tilt)))

@@ -11,17 +11,17 @@ from coronet.phantom.acquisition_protocols import ScanSettings
 from coronet.phantom.deposits import Deposit
 from coronet.phantom.random_draws import between, turn
 
-METAL_HU = 2500.0
+_METAL_HU = 2500.0
 """Substances from here on throw streaks; calcium stays below."""
-REACH_MM = 65.0
-RAYS = 7
-APART_MM = 6.0
+_REACH_MM = 65.0
+_RAYS = 7
+_APART_MM = 6.0
 """Nearer pieces of metal share one star."""
 
 
 def is_metal(deposit: Deposit) -> bool:
     """Whether the deposit throws streaks."""
-    return float(deposit.hu[0]) >= METAL_HU
+    return float(deposit.hu[0]) >= _METAL_HU
 
 
 def add_stars(
@@ -34,7 +34,7 @@ def add_stars(
         for (x, y, z), radius in zip(deposit.centres_mm, deposit.radii_mm, strict=True):
             if abs(z - height) > settings.thickness_mm / 2 + radius:
                 continue
-            if all((x - a) ** 2 + (y - b) ** 2 > APART_MM**2 for a, b in seen):
+            if all((x - a) ** 2 + (y - b) ** 2 > _APART_MM**2 for a, b in seen):
                 seen.append((float(x), float(y)))
                 _add_star(plane, (float(x), float(y)), float(radius), settings, rng)
 
@@ -49,22 +49,22 @@ def _add_star(
     window, offsets = [], []
     for axis in range(2):
         step, origin = settings.spacing_mm[axis], settings.origin_mm[axis]
-        first = max(math.floor((centre_mm[axis] - REACH_MM - origin) / step), 0)
-        last = min(math.ceil((centre_mm[axis] + REACH_MM - origin) / step), settings.shape[axis])
+        first = max(math.floor((centre_mm[axis] - _REACH_MM - origin) / step), 0)
+        last = min(math.ceil((centre_mm[axis] + _REACH_MM - origin) / step), settings.shape[axis])
         if first >= last:
             return
         window.append(slice(first, last))
         offsets.append((np.arange(first, last) * step + origin - centre_mm[axis]).astype(np.float32))
     x, y = offsets[0], offsets[1][:, None]
     base = between(rng, 0.0, 180.0)
-    for ray in range(RAYS):
-        angle = base + ray * 180.0 / RAYS + between(rng, -8.0, 8.0)
+    for ray in range(_RAYS):
+        angle = base + ray * 180.0 / _RAYS + between(rng, -8.0, 8.0)
         cos, sin = (np.float32(value) for value in turn(angle))
         strength = between(rng, 60.0, 170.0) * min(radius_mm, 1.6) * (1 if ray % 2 else -1)
         along = np.abs(x * cos + y * sin)
         across = np.abs(y * cos - x * sin)
         width = along * np.float32(0.035) + np.float32(0.9)
         profile = np.maximum(np.float32(1) - across / width, np.float32(0))
-        fade = np.maximum(np.float32(1) - along * np.float32(1 / REACH_MM), np.float32(0))
+        fade = np.maximum(np.float32(1) - along * np.float32(1 / _REACH_MM), np.float32(0))
         profile *= fade * np.float32(strength) * np.float32(9.0) / (along + np.float32(9.0))
         plane[window[1], window[0]] += profile

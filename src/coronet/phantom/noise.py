@@ -14,15 +14,15 @@ import numpy as np
 from coronet.imaging.filters import along_rows, gaussian_taps, in_plane, power
 from coronet.phantom.random_draws import between, chance
 
-WATER_PER_MM = 0.019
+_WATER_PER_MM = 0.019
 """Attenuation of water at the mean energy of 120 kV, 1/mm."""
 STEP = 4
 """Every how many voxels path lengths are taken."""
-STREAK = 32
+_STREAK = 32
 """Length, in voxels, over which a streak keeps its sign."""
-FIELDS = 6
+_FIELDS = 6
 """How many fields of streaks of each sort a scan draws."""
-STREAKY = 0.15
+_STREAKY = 0.15
 """Share of the variance that streaks have everywhere."""
 BYTE_SD = math.sqrt((256**2 - 1) / 12)
 
@@ -110,21 +110,21 @@ def draw_streaks(rng: np.random.Generator, size: int, fine: tuple[float, ...]) -
     """Fields for slices of up to ``size`` voxels; ``fine`` are the half taps of the kernel's grain."""
     edge = size + size // 4
     return Streaks(
-        tuple(_streak_field(rng, edge, between(rng, -0.06, 0.06), fine) for _ in range(FIELDS)),
-        tuple(_streak_field(rng, edge, between(rng, -0.7, 0.7), fine) for _ in range(FIELDS)),
+        tuple(_streak_field(rng, edge, between(rng, -0.06, 0.06), fine) for _ in range(_FIELDS)),
+        tuple(_streak_field(rng, edge, between(rng, -0.7, 0.7), fine) for _ in range(_FIELDS)),
     )
 
 
 def _streak_field(rng: np.random.Generator, edge: int, tilt: float, fine: tuple[float, ...]) -> np.ndarray:
     """Noise of standard deviation near 1 that climbs ``tilt`` rows per column."""
-    knots = edge // STREAK + 2
+    knots = edge // _STREAK + 2
     taps = _chain((0.5, -0.25), fine)
     coarse = along_rows(white(rng, (edge, knots)), taps)
     coarse *= np.float32(1 / (math.sqrt(power(taps)) * BYTE_SD * 0.82))
-    long = np.empty((edge, (knots - 1) * STREAK), np.float32)
+    long = np.empty((edge, (knots - 1) * _STREAK), np.float32)
     slope = coarse[:, 1:] - coarse[:, :-1]
-    for i in range(STREAK):
-        long[:, i::STREAK] = coarse[:, :-1] + slope * np.float32(i / STREAK)
+    for i in range(_STREAK):
+        long[:, i::_STREAK] = coarse[:, :-1] + slope * np.float32(i / _STREAK)
     climb = np.arange(edge) * tilt
     whole = np.floor(climb).astype(np.int64)
     part = (climb - whole).astype(np.float32)
@@ -180,7 +180,7 @@ def relative_variance(paths: list[float], *, reference_mm: float, modulation: fl
         modulation: 0 for a fixed tube current, 1 for one that evens out all noise.
         size: rows or columns of the slice.
     """
-    strength = WATER_PER_MM * (1 - modulation)
+    strength = _WATER_PER_MM * (1 - modulation)
     values = [round(math.exp(min(max(strength * (path - reference_mm), -2.0), 2.6)), 6) for path in paths]
     steps = np.repeat(np.asarray(values, np.float32), STEP)[:size, None]
     return along_rows(steps, gaussian_taps(2.0 * STEP, reach=2.0))[:, 0]
@@ -198,12 +198,12 @@ def slice_noise(
         streaks: fields to cut streaks from.
         rng: which piece of which field.
     """
-    noise = np.sqrt((across[:, None] + along) * np.float32((1 - STREAKY) / 2))
+    noise = np.sqrt((across[:, None] + along) * np.float32((1 - _STREAKY) / 2))
     noise *= field
     rows, columns = field.shape
     for level, horizontal in ((across, True), (along, False)):
         excess = np.maximum(level - np.float32(1.2), np.float32(0))
-        strength = np.sqrt(level * np.float32(STREAKY / 2) + excess * np.float32(0.25))
+        strength = np.sqrt(level * np.float32(_STREAKY / 2) + excess * np.float32(0.25))
         # Where long paths make the streaks they follow the path; elsewhere they come from any side.
         fields = streaks.straight if float(excess.max()) > 1.0 else streaks.tilted
         if horizontal:

@@ -14,7 +14,7 @@ from coronet.phantom.skeleton import spine
 from coronet.phantom.thorax import cavity, column, diaphragm_height, flesh, lungs, skin
 from coronet.phantom.tubes import distance_to, rods_of
 
-EDGE_MM = 6.0
+_EDGE_MM = 6.0
 """How far around an organ its distances are kept."""
 
 
@@ -58,14 +58,14 @@ def measure(anatomy: Anatomy, box: Box, *, fine: bool) -> Fields:
     at = anatomy.pose.to_body(spine_lattice)
     backbone = spine(at, anatomy.traits)
     body |= {name: Field(spine_lattice, getattr(backbone, name)) for name in ("column", "bone", "canal")}
-    return Fields(**{name: field.near(EDGE_MM) for name, field in (core | body).items()})
+    return Fields(**{name: field.near(_EDGE_MM) for name, field in (core | body).items()})
 
 
 def pericardium(anatomy: Anatomy, box: Box, *, fine: bool) -> Field:
     """The field of that name alone, with the bytes that `measure` gives it."""
     lattice = _core_lattice(anatomy, box, fine=fine)
     parts = enclosed(anatomy.pose.to_body(lattice), anatomy.traits, anatomy.heart, anatomy.floor_z)
-    return Field(lattice, parts.pericardium).near(EDGE_MM)
+    return Field(lattice, parts.pericardium).near(_EDGE_MM)
 
 
 def _core_lattice(anatomy: Anatomy, box: Box, *, fine: bool) -> Lattice:

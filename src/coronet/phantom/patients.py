@@ -22,9 +22,9 @@ from coronet.phantom.lesions import BLOCK, burden_of, draw_lesions, in_motion
 from coronet.phantom.random_draws import between, chance, generator
 from coronet.phantom.scanner import scan
 
-ANATOMY, LESIONS, CONFOUNDERS, BURDEN, ROUNDS, SETTINGS, NOISE, MOTION, GROWTH = range(1, 10)
+_ANATOMY, _LESIONS, _CONFOUNDERS, _BURDEN, _ROUNDS, _SETTINGS, _NOISE, _MOTION, _GROWTH = range(1, 10)
 """Purposes of the generators."""
-SECOND_ROUND = 1 / 8
+_SECOND_ROUND = 1 / 8
 """Share of the patients who are scanned twice."""
 
 
@@ -96,7 +96,7 @@ def plan(seed: int, cases: int) -> tuple[Slot, ...]:
     slots: list[Slot] = []
     patient = 0
     while len(slots) < cases:
-        scans = 2 if chance(generator(seed, patient, ROUNDS), SECOND_ROUND) else 1
+        scans = 2 if chance(generator(seed, patient, _ROUNDS), _SECOND_ROUND) else 1
         first = len(slots)
         slots.extend(Slot(first + number, patient, number) for number in range(scans))
         patient += 1
@@ -122,21 +122,21 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
     def draw(purpose: int, *more: int) -> np.random.Generator:
         return generator(seed, slot.patient, purpose, *more)
 
-    burden = burden_of(generator(seed, slot.patient // len(BLOCK), BURDEN), slot.patient % len(BLOCK))
-    anatomy = draw_anatomy(draw(ANATOMY))
+    burden = burden_of(generator(seed, slot.patient // len(BLOCK), _BURDEN), slot.patient % len(BLOCK))
+    anatomy = draw_anatomy(draw(_ANATOMY))
     sites = find_sites(anatomy)
-    growth = between(draw(GROWTH), 1.1, 1.6) if slot.round else 1.0
-    lesions = draw_lesions(draw(LESIONS), sites.vessels, burden=burden, growth=growth)
-    others = draw_confounders(draw(CONFOUNDERS), sites, diseased=burden != "none")
-    settings = _settings(draw(SETTINGS, slot.round), sites.heart_box_mm, sites.body_centre_mm, window)
+    growth = between(draw(_GROWTH), 1.1, 1.6) if slot.round else 1.0
+    lesions = draw_lesions(draw(_LESIONS), sites.vessels, burden=burden, growth=growth)
+    others = draw_confounders(draw(_CONFOUNDERS), sites, diseased=burden != "none")
+    settings = _settings(draw(_SETTINGS, slot.round), sites.heart_box_mm, sites.body_centre_mm, window)
     tissue = paint(anatomy, settings.affine, settings.shape)
-    moving = (*in_motion(lesions, draw(MOTION, slot.round), settings.beat), *others)
+    moving = (*in_motion(lesions, draw(_MOTION, slot.round), settings.beat), *others)
     scanned = scan(
         tissue.hu,
         moving,
         settings,
         heart_box=_voxel_box(sites.heart_box_mm, settings),
-        rng=draw(NOISE, slot.round),
+        rng=draw(_NOISE, slot.round),
     )
     calcium = calcium_mask(scanned)
     heart = scanned.volume.with_array(tissue.heart.view(np.uint8))

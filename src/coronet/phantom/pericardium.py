@@ -10,7 +10,7 @@ from coronet.phantom.ranges import Traits
 from coronet.phantom.signed_distance import Coordinates, meet
 from coronet.phantom.thorax import cavity, diaphragm_height
 
-WALL_MM = 0.8
+_WALL_MM = 0.8
 """Least distance of the blood from the sac."""
 
 
@@ -29,7 +29,7 @@ def enclosed(at: Coordinates, traits: Traits, heart: Placement, floor_z: float) 
     parts = chambers(heart.to_heart(at), traits)
     under = diaphragm_height(at[0], at[1], traits, floor_z) - at[2]
     sac = meet(meet(parts.pericardium * heart.scale, under + 1.5, 8.0), cavity(at, traits) + 4.0, 8.0)
-    blood = np.maximum(parts.blood * heart.scale, sac + WALL_MM)
+    blood = np.maximum(parts.blood * heart.scale, sac + _WALL_MM)
     return Chambers(
         left_ventricle=np.maximum(parts.left_ventricle * heart.scale, blood),
         left_cavity=np.maximum(parts.left_cavity * heart.scale, blood),

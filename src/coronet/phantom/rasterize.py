@@ -13,12 +13,12 @@ from coronet.phantom.signed_distance import Coordinates
 from coronet.phantom.tubes import Laid, Tube, rods_of
 from coronet.phantom.vessels import AIRWAY_WALL_MM
 
-AIR_HU = -1000.0
-CHUNK_VOXELS = 400_000
-CORTEX_MM = 1.3
-SHEATH_MM = 2.0
+_AIR_HU = -1000.0
+_CHUNK_VOXELS = 400_000
+_CORTEX_MM = 1.3
+_SHEATH_MM = 2.0
 """Fat around a coronary artery's wall."""
-SLACK_MM = 0.05
+_SLACK_MM = 0.05
 """More than rounding can move a surface."""
 
 
@@ -141,7 +141,7 @@ def paint(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> 
     painter = _Painter(anatomy, fields, lines, edge)
     hu = np.empty(shape[::-1], np.float32)
     heart = np.empty(shape[::-1], bool)
-    deep = max(1, CHUNK_VOXELS // (shape[0] * shape[1]))
+    deep = max(1, _CHUNK_VOXELS // (shape[0] * shape[1]))
     for start in range(0, shape[2], deep):
         part = slice(start, min(start + deep, shape[2]))
         slab = _Slab(part, (lines[0], lines[1], lines[2][part]), hu[part], edge)
@@ -170,7 +170,7 @@ class _Painter:
 
         def laid(tubes: tuple[Tube, ...]) -> Laid:
             # Half an edge outside the surface nothing is painted any more.
-            return Laid(rods_of(tubes, edge_mm / 2 + SLACK_MM), lines)
+            return Laid(rods_of(tubes, edge_mm / 2 + _SLACK_MM), lines)
 
         tubes = anatomy.tubes
         self.lung_vessels = laid(tubes.lung_vessels)
@@ -180,17 +180,17 @@ class _Painter:
         self.nodes = laid(tubes.nodes)
         self.lumps = laid(tubes.lumps)
         self.ribs = laid((*tubes.ribs, *tubes.bones))
-        self.marrow = laid(tuple(t.narrowed(CORTEX_MM) for t in (*tubes.ribs, *tubes.bones)))
+        self.marrow = laid(tuple(t.narrowed(_CORTEX_MM) for t in (*tubes.ribs, *tubes.bones)))
         self.cartilages = laid(tubes.cartilages)
         arteries = tuple(_artery(c.points_mm, c.radius_mm) for c in anatomy.coronaries)
         self.arteries = laid(arteries)
-        self.sheaths = laid(tuple(a.narrowed(-SHEATH_MM) for a in arteries))
+        self.sheaths = laid(tuple(a.narrowed(-_SHEATH_MM) for a in arteries))
         self.grain = _texture(anatomy.texture, lines, 9.0)
 
     def paint(self, slab: _Slab) -> np.ndarray:
         """Fill the slab's HU and return its part of the heart's mask."""
         traits, fields = self.anatomy.traits, self.fields
-        slab.hu[...] = AIR_HU
+        slab.hu[...] = _AIR_HU
         grain = self.grain.on(slab.lines)
         slab.lay(fields.skin, 20.0)
         slab.lay(fields.skin, traits.fat_hu, 1.8)
@@ -263,7 +263,7 @@ class _Painter:
         slab.rods(self.marrow, traits.marrow_hu)
         slab.lay(fields.column, traits.muscle_hu + 25.0)
         slab.lay(fields.bone, traits.cortex_hu)
-        slab.lay(fields.bone, traits.marrow_hu, CORTEX_MM)
+        slab.lay(fields.bone, traits.marrow_hu, _CORTEX_MM)
         slab.lay(fields.canal, 25.0)
 
 

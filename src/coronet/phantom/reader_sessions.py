@@ -18,7 +18,7 @@ from coronet.io.volume import Volume
 from coronet.phantom import simulated_reader
 from coronet.phantom.ground_truth_labels import Known
 
-LOOKS = 3
+_LOOKS = 3
 """How often the person looks at a teaching scan."""
 
 
@@ -98,8 +98,8 @@ def _taught(lesson: Lesson, prior: Samples | None) -> Judged:
     found, clicks = lesson.candidates, []
     said = calcium.hear(found, None, lesson.grid)
     judged = calcium.judge(found, said, forest=grow_where_it_can(prior))
-    for look in range(LOOKS):
-        most = simulated_reader.TEACHING_CLICKS // LOOKS
+    for look in range(_LOOKS):
+        most = simulated_reader.TEACHING_CLICKS // _LOOKS
         more = simulated_reader.calcium_strokes(
             lesson.grid, judged, lesson.known, seed=lesson.seed, most=most, look=look
         )

@@ -20,9 +20,9 @@ from coronet.phantom.deposits import Deposit, Share, share_of_voxels
 from coronet.phantom.metal import add_stars, is_metal
 from coronet.phantom.table_top import draw_couch
 
-LOWEST_HU, HIGHEST_HU = -1024, 3071
+_LOWEST_HU, _HIGHEST_HU = -1024, 3071
 """Twelve bits with the usual offset."""
-WIDE_BLUR_MM = 0.95
+_WIDE_BLUR_MM = 0.95
 """Standard deviation of the blur that an edge-enhancing kernel takes away."""
 
 
@@ -61,7 +61,7 @@ def point_spread(kernel: Kernel, pixel_mm: float) -> tuple[float, ...]:
     narrow = gaussian_taps(kernel.blur_mm / pixel_mm)
     if not kernel.sharp:
         return narrow
-    return enhance(narrow, gaussian_taps(WIDE_BLUR_MM / pixel_mm, reach=2.2), kernel.overshoot)
+    return enhance(narrow, gaussian_taps(_WIDE_BLUR_MM / pixel_mm, reach=2.2), kernel.overshoot)
 
 
 def scan(
@@ -122,7 +122,7 @@ def scan(
         grain *= np.float32(settings.noise_hu)
         plane += grain
         np.rint(plane, out=plane)
-        np.clip(plane, LOWEST_HU, HIGHEST_HU, out=plane)
+        np.clip(plane, _LOWEST_HU, _HIGHEST_HU, out=plane)
         out[k] = plane
         if outside is not None:
             out[k][outside] = settings.padding_hu

@@ -128,6 +128,6 @@ def product(a: Sequence[Vector], b: Sequence[Vector]) -> tuple[Vector, Vector, V
     )
 
 
-def times(matrix: Sequence[Vector], vector: Vector) -> Vector:
+def _times(matrix: Sequence[Vector], vector: Vector) -> Vector:
     """Matrix times vector, in plain numbers."""
     return tuple(row[0] * vector[0] + row[1] * vector[1] + row[2] * vector[2] for row in matrix)

@@ -21,24 +21,24 @@ from coronet.io.volume import Volume
 from coronet.phantom.ground_truth_labels import Known, true_names
 from coronet.phantom.random_draws import bell, between, chance, generator, turn
 
-HEART, CALCIUM = 1, 2
+_HEART, _CALCIUM = 1, 2
 """Purposes of the generators."""
 
-INSIDE = 0.72
+_INSIDE = 0.72
 """How far out the line inside reaches, as a share of the way from the middle to the surface."""
-OUTSIDE_MM = (5.0, 12.0)
+_OUTSIDE_MM = (5.0, 12.0)
 """How far from the surface the first lines outside run."""
 HEART_LOOKS, LINES_A_LOOK = 2, 3
 """How often the person looks at a drawn heart, and how many lines correct it each time."""
-AXIAL = tuple(number / 10 + 0.05 for number in range(10))
-CORONAL = (0.2, 0.35, 0.5, 0.65, 0.8)
+_AXIAL = tuple(number / 10 + 0.05 for number in range(10))
+_CORONAL = (0.2, 0.35, 0.5, 0.65, 0.8)
 """Slices that the person looks through, as shares of the heart's height and depth."""
 APART_MM = 25.0
 """Between the middles of two corrections of one look."""
-HAND_MM = 1.2
+_HAND_MM = 1.2
 """Standard deviation of each point's error in each direction; never more than `HAND_MOST_MM`."""
 HAND_MOST_MM = 3.0
-RADIUS_MM = 1.0
+_RADIUS_MM = 1.0
 """Of the pen."""
 
 MOST_CLICKS = 5
@@ -48,7 +48,7 @@ SURELY_SEEN = 2600.0
 """A piece of this `visibility` is never overlooked."""
 MISTAKEN = {"valve": 0.05, "metal": 0.05, "aorta": 0.02, "noise": 0.05}
 """How often a person takes a wrongly drawn piece of this kind for coronary."""
-MISTAKEN_MM3 = 600.0
+_MISTAKEN_MM3 = 600.0
 """Nobody takes a larger piece for coronary, or one that goes on away from the heart: drawing warns of it."""
 
 
@@ -60,7 +60,7 @@ def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
         truth: heart mask, shape of ``volume``.
         seed: of the person's choices and hand.
     """
-    rng = generator(seed, HEART)
+    rng = generator(seed, _HEART)
     low, high = _ends(truth, 2)
     z = low + round((high - low) * between(rng, 0.44, 0.56))
     return Strokes("heart", (_inside(volume, truth[:, :, z] > 0, z, rng), *_coronal(volume, truth, rng)))
@@ -84,7 +84,7 @@ def heart_corrections(
     Returns:
         At most `LINES_A_LOOK` lines.
     """
-    rng = generator(seed, HEART, 1 + look)
+    rng = generator(seed, _HEART, 1 + look)
     lines: list[Stroke] = []
     middles: list[np.ndarray] = []
     for patch in _wrong_patches(volume, truth, drawn):
@@ -156,7 +156,7 @@ def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list
     import cc3d
 
     found = []
-    for axis, shares in ((2, AXIAL), (1, CORONAL)):
+    for axis, shares in ((2, _AXIAL), (1, _CORONAL)):
         low, high = _ends(truth, axis)
         sides = tuple(step for other, step in enumerate(volume.spacing_mm) if other != axis)
         for share in shares:
@@ -184,7 +184,7 @@ def _inside(volume: Volume, mask: np.ndarray, z: int, rng: np.random.Generator) 
     centre, radius = _polar(mask, volume.spacing_mm)
     start = between(rng, 0.0, 360.0)
     across = [
-        _around(centre, start + step, INSIDE * share * radius(start + step))
+        _around(centre, start + step, _INSIDE * share * radius(start + step))
         for step, share in ((0, 1), (80, 0.5), (170, 1))
     ]
     step_x, step_y, _ = volume.spacing_mm
@@ -209,7 +209,7 @@ def _coronal(volume: Volume, truth: np.ndarray, rng: np.random.Generator) -> lis
     inner = [(middle, y, low + rim), (middle, y, (low + high) / 2), (middle, y, high - rim)]
     lines = [_hand("heart", inner, volume, rng)]
     for side in (0, 1):
-        reach, apart = between(rng, 14.0, 22.0) / step_x, between(rng, *OUTSIDE_MM) / step_z
+        reach, apart = between(rng, 14.0, 22.0) / step_x, between(rng, *_OUTSIDE_MM) / step_z
         places = [round(middle + share * reach) for share in (-1, 0, 1)]
         level = [ends(column)[side] + (apart if side else -apart) for column in places]
         lines.append(
@@ -257,12 +257,12 @@ def _hand(
     for place in places:
         point = []
         for axis in range(3):
-            error = bell(rng, 0.0, HAND_MM, -HAND_MOST_MM, HAND_MOST_MM)
+            error = bell(rng, 0.0, _HAND_MM, -HAND_MOST_MM, HAND_MOST_MM)
             still = flat and axis == 2
             moved = place[axis] + (0.0 if still else error / spacing[axis])
             point.append(min(max(moved, 1.0), volume.shape[axis] - 2.0))
         drawn.append(_world(volume, point))
-    return Stroke(label, "line", tuple(drawn), RADIUS_MM)
+    return Stroke(label, "line", tuple(drawn), _RADIUS_MM)
 
 
 def _world(volume: Volume, place: Sequence[float]) -> tuple[float, float, float]:
@@ -293,7 +293,7 @@ def calcium_strokes(
     Returns:
         The strokes; None where the person has nothing to correct.
     """
-    rng = generator(seed, CALCIUM, look)
+    rng = generator(seed, _CALCIUM, look)
     pieces = judged.candidates
     if not pieces.count:
         return None
@@ -303,7 +303,7 @@ def calcium_strokes(
     for at in np.argsort(-visible, kind="stable").tolist():
         seen = chance(rng, visible[at] / SURELY_SEEN)
         believed = truth[at]
-        plausible = pieces.volume_mm3[at] <= MISTAKEN_MM3 and not pieces.cut[at]
+        plausible = pieces.volume_mm3[at] <= _MISTAKEN_MM3 and not pieces.cut[at]
         if chance(rng, MISTAKEN.get(believed, 0.0)) and plausible:
             believed = "coronary"
         if not seen or judged.said.piece[at] != UNSAID:

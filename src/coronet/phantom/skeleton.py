@@ -14,18 +14,18 @@ from coronet.phantom.signed_distance import Coordinates, disc
 from coronet.phantom.thorax import rim, spine_centre
 from coronet.phantom.tubes import Tube
 
-GAP_MM = 23.0
+_GAP_MM = 23.0
 """Distance of neighbouring vertebrae."""
-FIRST_Z = 158.0
+_FIRST_Z = 158.0
 """Height of the first thoracic vertebra."""
-STERNUM_Z = (-46.0, -30.0, 10.0, 50.0, 78.0, 92.0, 106.0)
-STERNUM_HALF = (5.0, 11.0, 15.0, 12.0, 16.0, 22.0, 20.0)
-JOINT_Z = (96.0, 76.0, 55.0, 35.0, 16.0, -4.0, -24.0)
+_STERNUM_Z = (-46.0, -30.0, 10.0, 50.0, 78.0, 92.0, 106.0)
+_STERNUM_HALF = (5.0, 11.0, 15.0, 12.0, 16.0, 22.0, 20.0)
+_JOINT_Z = (96.0, 76.0, 55.0, 35.0, 16.0, -4.0, -24.0)
 """Where the cartilages of ribs 1 to 7 meet the breastbone."""
-JOINT_DROP = (4.0, 6.0, 9.0, 14.0, 22.0, 32.0, 42.0)
-BONE_END = (2.35, 2.5, 2.55, 2.55, 2.5, 2.4, 2.3, 2.15, 2.0, 1.85, 1.35, 0.95)
+_JOINT_DROP = (4.0, 6.0, 9.0, 14.0, 22.0, 32.0, 42.0)
+_BONE_END = (2.35, 2.5, 2.55, 2.55, 2.5, 2.4, 2.3, 2.15, 2.0, 1.85, 1.35, 0.95)
 """Angle from the back at which each rib's bone ends."""
-FREE_DROP = (92.0, 90.0, 84.0, 48.0, 30.0)
+_FREE_DROP = (92.0, 90.0, 84.0, 48.0, 30.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Bones:
 
 def draw_bones(rng: np.random.Generator, traits: Traits) -> Bones:
     """Draw the bones that are tubes."""
-    front = np.asarray([rim(math.pi, z, 8.0, traits) for z in STERNUM_Z])
+    front = np.asarray([rim(math.pi, z, 8.0, traits) for z in _STERNUM_Z])
     ribs, cartilages = [], []
     thick = between(rng, 0.9, 1.12)
     for number in range(12):
@@ -56,7 +56,7 @@ def draw_bones(rng: np.random.Generator, traits: Traits) -> Bones:
             ribs.append(bone)
             if cartilage is not None:
                 cartilages.append(cartilage)
-    plate = [Tube(front, np.asarray(STERNUM_HALF) * 0.36, (0.36, 1.0, 0.6))]
+    plate = [Tube(front, np.asarray(_STERNUM_HALF) * 0.36, (0.36, 1.0, 0.6))]
     plate += [tube for side in (1.0, -1.0) for tube in _shoulder(side, traits)]
     return Bones(tuple(ribs), tuple(cartilages), tuple(plate), front)
 
@@ -64,11 +64,11 @@ def draw_bones(rng: np.random.Generator, traits: Traits) -> Bones:
 def _rib(
     rng: np.random.Generator, number: int, side: float, thick: float, traits: Traits
 ) -> tuple[Tube, Tube | None]:
-    start_z = FIRST_Z - GAP_MM * number + between(rng, -2.0, 2.0)
+    start_z = _FIRST_Z - _GAP_MM * number + between(rng, -2.0, 2.0)
     joined = number < 7
-    drop = start_z - JOINT_Z[number] + JOINT_DROP[number] if joined else FREE_DROP[number - 7]
+    drop = start_z - _JOINT_Z[number] + _JOINT_DROP[number] if joined else _FREE_DROP[number - 7]
     drop *= traits.rib_drop
-    last = BONE_END[number] + between(rng, -0.08, 0.08)
+    last = _BONE_END[number] + between(rng, -0.08, 0.08)
     spine_x, spine_y = spine_centre(start_z, traits)
     points = [(spine_x + side * 18.0, spine_y - 12.0, start_z)]
     for i in range(13):
@@ -85,12 +85,12 @@ def _rib(
         return bone, None
     end = line[-1]
     if joined:
-        goal = np.asarray(rim(math.pi - 0.16, JOINT_Z[number], 7.5, traits)) * (side, 1.0, 1.0)
+        goal = np.asarray(rim(math.pi - 0.16, _JOINT_Z[number], 7.5, traits)) * (side, 1.0, 1.0)
         middle = np.asarray(
             rim((last + math.pi - 0.16) / 2, float(end[2] * 0.6 + goal[2] * 0.4), 6.5, traits)
         )
     else:
-        height = JOINT_Z[6] - JOINT_DROP[6] - 14.0 * (number - 7)
+        height = _JOINT_Z[6] - _JOINT_DROP[6] - 14.0 * (number - 7)
         goal = np.asarray(rim(2.62 - 0.14 * (number - 7), height, 6.5, traits)) * (side, 1.0, 1.0)
         middle = np.asarray(rim((last + 2.62) / 2, float(end[2] * 0.6 + goal[2] * 0.4), 6.0, traits))
     line = spline(np.asarray([end, middle * (side, 1.0, 1.0), goal]), 5)
@@ -145,8 +145,8 @@ def spine(at: Coordinates, traits: Traits) -> Spine:
     spine_x, spine_y = spine_centre(z, traits)
     size = traits.vertebra
     x, y = (x - spine_x) / size, (y - spine_y) / size
-    place = (z - FIRST_Z) * (1.0 / GAP_MM)
-    up = (place - np.rint(place)) * GAP_MM
+    place = (z - _FIRST_Z) * (1.0 / _GAP_MM)
+    up = (place - np.rint(place)) * _GAP_MM
     high = np.abs(up)
     waist = np.minimum(high * 0.012, 0.1) + 0.94
     column = disc(x, y, 17.0 * waist, 14.5 * waist, 0.15)

@@ -7,8 +7,8 @@ import numpy as np
 from coronet.phantom.acquisition_protocols import ScanSettings
 from coronet.phantom.random_draws import between
 
-AIR_HU = -1000.0
-STRIDE = 8
+_AIR_HU = -1000.0
+_STRIDE = 8
 """Every how many voxels the patient's back is looked for."""
 
 
@@ -24,7 +24,7 @@ def draw_couch(rng: np.random.Generator, hu: np.ndarray, settings: ScanSettings)
     shell, skin_hu = between(rng, 1.5, 3.0), between(rng, -250.0, 250.0)
     foam_hu = between(rng, -960.0, -860.0)
     thick, half = between(rng, 25.0, 60.0), between(rng, 195.0, 225.0)
-    rows = np.flatnonzero((hu[::STRIDE, :, ::STRIDE] > -500).any(axis=(0, 2)))
+    rows = np.flatnonzero((hu[::_STRIDE, :, ::_STRIDE] > -500).any(axis=(0, 2)))
     if rows.size == 0 or rows[0] == 0:
         return None
     x = np.arange(settings.shape[0]) * settings.spacing_mm[0] + settings.origin_mm[0]
@@ -33,5 +33,5 @@ def draw_couch(rng: np.random.Generator, hu: np.ndarray, settings: ScanSettings)
     depth = top - y[:, None]
     inside = (depth >= 0) & (depth <= thick) & (np.abs(x) <= half)
     rim = inside & ((depth <= shell) | (depth >= thick - shell) | (np.abs(x) >= half - shell))
-    plane = np.where(rim, skin_hu, np.where(inside, foam_hu, AIR_HU))
+    plane = np.where(rim, skin_hu, np.where(inside, foam_hu, _AIR_HU))
     return plane.astype(np.float32) if inside.any() else None

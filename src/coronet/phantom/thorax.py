@@ -19,15 +19,15 @@ from coronet.phantom.signed_distance import (
 )
 
 CAVITY_Z = (-280.0, -120.0, -60.0, 0.0, 60.0, 100.0, 125.0, 142.0, 156.0)
-CAVITY_HALF = (134.0, 137.0, 136.0, 131.0, 117.0, 96.0, 73.0, 48.0, 14.0)
+_CAVITY_HALF = (134.0, 137.0, 136.0, 131.0, 117.0, 96.0, 73.0, 48.0, 14.0)
 CAVITY_FRONT = (92.0, 93.0, 91.0, 84.0, 66.0, 50.0, 32.0, 10.0, -22.0)
-CAVITY_BACK = (-84.0, -90.0, -94.0, -96.0, -94.0, -86.0, -76.0, -62.0, -46.0)
+_CAVITY_BACK = (-84.0, -90.0, -94.0, -96.0, -94.0, -86.0, -76.0, -62.0, -46.0)
 """Inner surface of the ribs along z: half width, front and back."""
 
-FLESH_Z = (-280.0, -60.0, 0.0, 60.0, 105.0, 140.0, 185.0, 230.0, 320.0)
-FLESH_HALF = (149.0, 151.0, 149.0, 148.0, 152.0, 140.0, 92.0, 62.0, 62.0)
-FLESH_FRONT = (103.0, 103.0, 98.0, 84.0, 70.0, 50.0, 25.0, 18.0, 30.0)
-FLESH_BACK = (-112.0, -118.0, -120.0, -120.0, -116.0, -106.0, -92.0, -84.0, -84.0)
+_FLESH_Z = (-280.0, -60.0, 0.0, 60.0, 105.0, 140.0, 185.0, 230.0, 320.0)
+_FLESH_HALF = (149.0, 151.0, 149.0, 148.0, 152.0, 140.0, 92.0, 62.0, 62.0)
+_FLESH_FRONT = (103.0, 103.0, 98.0, 84.0, 70.0, 50.0, 25.0, 18.0, 30.0)
+_FLESH_BACK = (-112.0, -118.0, -120.0, -120.0, -116.0, -106.0, -92.0, -84.0, -84.0)
 """Outer surface of the muscles along z, without shoulders and arms."""
 
 
@@ -42,8 +42,8 @@ def spine_centre(z: np.ndarray | float, traits: Traits) -> tuple[np.ndarray | fl
 def cavity(at: Coordinates, traits: Traits) -> np.ndarray:
     """The room inside the ribs, chest and upper abdomen together, without the spine."""
     x, y, z = at
-    half = profile(z, CAVITY_Z, CAVITY_HALF)
-    front, back = profile(z, CAVITY_Z, CAVITY_FRONT), profile(z, CAVITY_Z, CAVITY_BACK)
+    half = profile(z, CAVITY_Z, _CAVITY_HALF)
+    front, back = profile(z, CAVITY_Z, CAVITY_FRONT), profile(z, CAVITY_Z, _CAVITY_BACK)
     room = disc(x, y - (front + back) * 0.5, half, (front - back) * 0.5, traits.squareness)
     room = np.maximum(room, z - CAVITY_Z[-1])
     return meet(room, -column(at, traits), 10.0)
@@ -62,18 +62,18 @@ def column(at: Coordinates, traits: Traits) -> np.ndarray:
 def flesh(at: Coordinates, traits: Traits) -> np.ndarray:
     """Everything under the fat: chest wall with shoulders and arms."""
     x, y, z = at
-    half = profile(z, FLESH_Z, FLESH_HALF)
-    front, back = profile(z, FLESH_Z, FLESH_FRONT), profile(z, FLESH_Z, FLESH_BACK)
+    half = profile(z, _FLESH_Z, _FLESH_HALF)
+    front, back = profile(z, _FLESH_Z, _FLESH_FRONT), profile(z, _FLESH_Z, _FLESH_BACK)
     trunk = disc(x, y - (front + back) * 0.5, half, (front - back) * 0.5, traits.squareness * 0.6 + 0.2)
     side = np.abs(x)
-    for ends, radii in shoulder_rods(traits):
+    for ends, radii in _shoulder_rods(traits):
         trunk = merge(trunk, capsule((side, y, z), ends, radii), 22.0)
-    for ends, radii in arm_rods(traits):
+    for ends, radii in _arm_rods(traits):
         trunk = np.minimum(trunk, capsule((side, y, z), ends, radii))
     return trunk - traits.brawn_mm
 
 
-def shoulder_rods(traits: Traits) -> tuple:
+def _shoulder_rods(traits: Traits) -> tuple:
     """Rods of the right shoulder, mirrored on the left: ends and radii."""
     if traits.arms_down > 0:
         return ((((70.0, -30.0, 125.0), (152.0, -22.0, 122.0)), (32.0, 36.0)),)
@@ -83,7 +83,7 @@ def shoulder_rods(traits: Traits) -> tuple:
     )
 
 
-def arm_rods(traits: Traits) -> tuple:
+def _arm_rods(traits: Traits) -> tuple:
     """Rods of the right arm, mirrored on the left."""
     if traits.arms_down > 0:
         return ((((172.0, -20.0, 110.0), (196.0, -25.0, -190.0)), (40.0, 36.0)),)
@@ -97,7 +97,7 @@ def skin(at: Coordinates, muscles: np.ndarray, traits: Traits) -> np.ndarray:
     surface = muscles - slope * traits.fat_mm - 3.0
     if traits.breast_mm > 0:
         size = traits.breast_mm
-        front = round(float(np.interp(15.0, FLESH_Z, FLESH_FRONT)), 6) + traits.brawn_mm * 0.5
+        front = round(float(np.interp(15.0, _FLESH_Z, _FLESH_FRONT)), 6) + traits.brawn_mm * 0.5
         breast = ellipsoid(
             (np.abs(x), y, z),
             (72.0, front - 6.0, 15.0),
@@ -151,8 +151,8 @@ def rim(angle: float, z: float, out_mm: float, traits: Traits) -> tuple[float, f
         out_mm: distance outwards.
         traits: the phantom's.
     """
-    half = float(np.interp(z, CAVITY_Z, CAVITY_HALF))
-    front, back = float(np.interp(z, CAVITY_Z, CAVITY_FRONT)), float(np.interp(z, CAVITY_Z, CAVITY_BACK))
+    half = float(np.interp(z, CAVITY_Z, _CAVITY_HALF))
+    front, back = float(np.interp(z, CAVITY_Z, CAVITY_FRONT)), float(np.interp(z, CAVITY_Z, _CAVITY_BACK))
     depth = (front - back) / 2
     u, v = round(math.sin(angle), 9), round(-math.cos(angle), 9)
     square = traits.squareness

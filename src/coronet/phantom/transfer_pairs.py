@@ -14,7 +14,7 @@ from coronet.phantom.random_draws import between, chance, generator, pick
 if TYPE_CHECKING:
     from coronet.phantom.anatomy import Ranges
 
-PAIRS = 10
+_PAIRS = 10
 """Purpose of the generator; those of a cohort are lower."""
 
 
@@ -44,7 +44,7 @@ def draw_heart_pair(
     from coronet.phantom.anatomy import WILD, draw_anatomy
     from coronet.phantom.rasterize import paint
 
-    rng = generator(seed, index, PAIRS)
+    rng = generator(seed, index, _PAIRS)
     anatomy = draw_anatomy(rng, ranges=ranges or WILD)
     centre = anatomy.landmarks["heart_centre"]
     reach = [step * (size - 1) / 2 for step, size in zip(spacing_mm, shape, strict=True)]

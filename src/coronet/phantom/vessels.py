@@ -14,7 +14,7 @@ from coronet.phantom.signed_distance import Vector, axis, cross
 from coronet.phantom.thorax import spine_centre
 from coronet.phantom.tubes import Tube
 
-SOFT = {
+_SOFT = {
     # name: way points in heart coordinates, radii
     "superior_cava": (
         ((30.0, -2.0, 10.0), (29.0, -2.0, 40.0), (27.0, 2.0, 78.0), (24.0, 4.0, 98.0)),
@@ -44,8 +44,8 @@ SOFT = {
     "left_upper_vein": (((-24.0, -26.0, 24.0), (-42.0, -22.0, 34.0), (-56.0, -16.0, 46.0)), (8.0, 6.5, 4.5)),
     "left_lower_vein": (((-24.0, -36.0, 8.0), (-42.0, -44.0, 4.0), (-58.0, -54.0, -6.0)), (8.0, 6.5, 4.5)),
 }
-LOWER_CAVA = ((27.0, -10.0, -30.0), (25.0, -22.0, -62.0))
-AIRWAYS = {
+_LOWER_CAVA = ((27.0, -10.0, -30.0), (25.0, -22.0, -62.0))
+_AIRWAYS = {
     "trachea": (((4.0, -42.0, 190.0), (4.0, -42.0, 130.0), (3.0, -42.0, 74.0)), (9.5, 9.5, 9.5)),
     "right_bronchus": (
         ((3.0, -42.0, 75.0), (22.0, -44.0, 60.0), (42.0, -44.0, 46.0), (56.0, -44.0, 24.0)),
@@ -61,7 +61,7 @@ CARINA = (3.0, -42.0, 70.0)
 HILA = {"left": (-50.0, -38.0, 44.0), "right": (52.0, -32.0, 42.0)}
 
 
-def tube_through(points: np.ndarray, radii: tuple[float, ...], parts: int = 5) -> Tube:
+def _tube_through(points: np.ndarray, radii: tuple[float, ...], parts: int = 5) -> Tube:
     """A tube along a smooth curve through way points."""
     line = spline(np.asarray(points, np.float64), parts)
     marks = np.arange(len(line)) / parts
@@ -71,11 +71,11 @@ def tube_through(points: np.ndarray, radii: tuple[float, ...], parts: int = 5) -
 def great_vessels(rng: np.random.Generator, traits: Traits, heart: Placement) -> dict[str, Tube]:
     """Blood vessels by name, among them the aorta as one tube from the valve to the belly."""
     tubes = {"aorta": _aorta(rng, traits, heart)}
-    for name, (points, radii) in SOFT.items():
+    for name, (points, radii) in _SOFT.items():
         moved = np.asarray(points) + _jitter(rng, len(points), 2.5)
         width = heart.scale * between(rng, 0.88, 1.15)
-        tubes[name] = tube_through(heart.to_body(moved), tuple(r * width for r in radii))
-    body = heart.to_body(np.asarray(LOWER_CAVA))
+        tubes[name] = _tube_through(heart.to_body(moved), tuple(r * width for r in radii))
+    body = heart.to_body(np.asarray(_LOWER_CAVA))
     low = body[-1]
     spine_x, spine_y = spine_centre(-200.0, traits)
     down = np.asarray(
@@ -85,11 +85,11 @@ def great_vessels(rng: np.random.Generator, traits: Traits, heart: Placement) ->
             (spine_x + 20.0, spine_y + 28.0, -300.0),
         ]
     )
-    tubes["inferior_cava"] = tube_through(
+    tubes["inferior_cava"] = _tube_through(
         np.concatenate([body, down]), tuple(heart.scale * r for r in (12.0, 12.0, 12.0, 11.0, 11.0))
     )
     trunk = heart.to_body(np.asarray(TRUNK[1:]))
-    tubes["pulmonary_trunk"] = tube_through(trunk, tuple(heart.scale * r for r in TRUNK_RADII[1:]))
+    tubes["pulmonary_trunk"] = _tube_through(trunk, tuple(heart.scale * r for r in TRUNK_RADII[1:]))
     return tubes
 
 
@@ -117,15 +117,15 @@ def _aorta(rng: np.random.Generator, traits: Traits, heart: Placement) -> Tube:
     radii = [r * heart.scale for r in ROOT_RADII] + [
         r * width for r in (15.0, 14.5, 14.0, 13.5, 12.5, 12.0, 12.0, 11.5, 11.0, 10.5, 10.0)
     ]
-    return tube_through(np.concatenate([near, arch, np.asarray(down)]), tuple(radii))
+    return _tube_through(np.concatenate([near, arch, np.asarray(down)]), tuple(radii))
 
 
 def airways(rng: np.random.Generator, heart: Placement) -> dict[str, Tube]:
     """Trachea and main bronchi by name; radii are those of the outer surface."""
     width = between(rng, 0.85, 1.15)
     return {
-        name: tube_through(heart.to_body(np.asarray(points)), tuple(r * width for r in radii))
-        for name, (points, radii) in AIRWAYS.items()
+        name: _tube_through(heart.to_body(np.asarray(points)), tuple(r * width for r in radii))
+        for name, (points, radii) in _AIRWAYS.items()
     }
 
 
@@ -140,14 +140,14 @@ def gullet(rng: np.random.Generator, traits: Traits, heart: Placement) -> Tube:
         )
     points.append((points[-1][0] - 16.0, points[-1][1] + 18.0, -95.0))
     radius = between(rng, 5.5, 8.5)
-    return tube_through(np.asarray(points), (radius,) * len(points))
+    return _tube_through(np.asarray(points), (radius,) * len(points))
 
 
 def _jitter(rng: np.random.Generator, count: int, size_mm: float) -> np.ndarray:
     return (rng.random((count, 3)) * 2 - 1) * size_mm
 
 
-SHARE = 0.8
+_SHARE = 0.8
 """Radius of a branch relative to its stem; Murray's law asks for 0.79."""
 
 
@@ -188,7 +188,7 @@ def _grow(
     bend = axis(tuple(w + between(rng, -0.3, 0.3) for w in first))
     middle = tuple(s + w * length * 0.5 for s, w in zip(start, first, strict=True))
     end = tuple(m + w * length * 0.5 for m, w in zip(middle, bend, strict=True))
-    thin = radius * (SHARE + 0.08)
+    thin = radius * (_SHARE + 0.08)
     tubes.append(Tube(np.asarray([start, middle, end]), np.asarray([radius, (radius + thin) / 2, thin])))
     if depth == 0 or radius < 0.45:
         return
@@ -205,6 +205,6 @@ def _grow(
             start=end,
             way=fork,
             length=length * between(rng, 0.68, 0.92),
-            radius=radius * SHARE,
+            radius=radius * _SHARE,
             depth=depth - 1,
         )

@@ -23,9 +23,9 @@ from coronet.imaging.resampling import (
 )
 from coronet.io.volume import AIR_HU, Volume
 
-BODY_HU = -300
+_BODY_HU = -300
 """Above it lies tissue, below it air and lung."""
-TRUNK = 0.2
+_TRUNK = 0.2
 """Planes with less than this share of the fullest plane's tissue lie outside of the trunk."""
 
 
@@ -70,8 +70,8 @@ def _trunk(hu: np.ndarray, axis: int, *, least: int) -> tuple[int, int]:
     The plane with the most tissue is one of the trunk's. A table is thin and the skin curved, so that the
     planes of either hold little.
     """
-    tissue = np.count_nonzero(hu > BODY_HU, axis=tuple({0, 1, 2} - {axis}))
-    planes = np.flatnonzero(tissue >= TRUNK * tissue.max())
+    tissue = np.count_nonzero(hu > _BODY_HU, axis=tuple({0, 1, 2} - {axis}))
+    planes = np.flatnonzero(tissue >= _TRUNK * tissue.max())
     length = max(int(planes[-1] - planes[0]) + 1, min(least, len(tissue)))
     first = int(planes[0] + planes[-1] + 1 - length) // 2
     first = min(max(first, 0), len(tissue) - length)

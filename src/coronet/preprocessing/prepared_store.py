@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("coronet")
 INDEX = "index.json"
-LEARNING_PARTS = ("train", "tune")
+_LEARNING_PARTS = ("train", "tune")
 TENTHS, FAR = 10, 255
 """Distances are kept in tenths of a mm; `FAR` is beyond all that is prepared."""
 
@@ -92,13 +92,13 @@ def prepare_model(
     """
     spec, surface_mm = params.model(model).input, params.model(model).augment.surface_mm
     wide = dataclasses.replace(spec, margin_mm=spec.margin_mm + surface_mm)
-    part_of = {case: part for part in LEARNING_PARTS for case in split.cases(part)}
+    part_of = {case: part for part in _LEARNING_PARTS for case in split.cases(part)}
     chosen = sorted((case for case in cases if case.id in part_of), key=lambda case: case.id)
     usable = [case for case in chosen if case.heart and (model == "heart" or case.calcium)]
     skipped = sorted({case.id for case in chosen} - {case.id for case in usable})
     for case_id in skipped:
         logger.info("%s: left out of preparing %s, since a mask is absent", case_id, model)
-    for part in LEARNING_PARTS:
+    for part in _LEARNING_PARTS:
         if not any(part_of[case.id] == part for case in usable):
             raise InputError(f"No {part} case has the masks that the {model} model learns from; add some.")
     entries: dict[str, Any] = {}

@@ -95,14 +95,14 @@ def measure(
     }
     return Evidence(
         figures=network_figures(model, metrics) | score_figures(together) | costs,
-        patients=_by_patient(model, cases, scores, name_patients(split)),
+        patients=_by_patient(model, cases, scores, _name_patients(split)),
         cases=len(cases),
         evaluation=evaluation_of(model, metrics),
         scores=score_evaluation_of(together),
     )
 
 
-def name_patients(split: Split) -> dict[str, str]:
+def _name_patients(split: Split) -> dict[str, str]:
     """By test case the first test case of its patient: a name for the patient that tells nothing else."""
     first: dict[str, str] = {}
     tested = [member for member in split.members if member.part == "test"]

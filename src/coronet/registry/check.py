@@ -81,7 +81,7 @@ def audit(project: Path = Path(), *, mend: bool = False) -> Audit:
                     continue
                 drifted += drift(client, project, model)
                 if mend:
-                    set_by_log(client, project, model)
+                    _set_by_log(client, project, model)
     lines = promotion_log.count_lines(project)
     committed = min(lines, read_committed(project, promotion_log.LOG).count(b"\n"))
     return Audit(
@@ -106,7 +106,7 @@ def drift(client: MlflowClient, project: Path, model: str) -> tuple[str, ...]:
     )
 
 
-def set_by_log(client: MlflowClient, project: Path, model: str) -> None:
+def _set_by_log(client: MlflowClient, project: Path, model: str) -> None:
     """Let champion and previous be what the log tells.
 
     Raises:

@@ -27,7 +27,7 @@ from coronet.tracking.run_contents import flatten
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SHOWN = {
+_SHOWN = {
     "heart": ("test/dice.mean", "test/dice.lowest", "test/iou.mean"),
     "calcium": (
         *("test/f1", "test/iou", "test/case_dice.mean", "test/lesions.sensitivity"),
@@ -226,7 +226,7 @@ def _validation(project: Path, sha256: str) -> dict[str, Any]:
 
 def _figures(client: MlflowClient, version: Version) -> dict[str, float]:
     metrics = client.get_run(version.run_id).data.metrics if version.run_id else {}
-    return {key: metrics[key] for key in SHOWN.get(version.model, ()) if key in metrics}
+    return {key: metrics[key] for key in _SHOWN.get(version.model, ()) if key in metrics}
 
 
 def _rebuild(version: Version, commit: str, *, dirty: bool) -> tuple[str, ...]:

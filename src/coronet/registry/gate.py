@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coronet.dataset.split import Split
 
 logger = logging.getLogger("coronet")
-VERDICT_JSON, VERDICT_PICTURE, VERDICT_TEXT = "verdict.json", "verdict.png", "verdict.txt"
+_VERDICT_JSON, _VERDICT_PICTURE, _VERDICT_TEXT = "verdict.json", "verdict.png", "verdict.txt"
 
 
 def judge(project: Path, candidate: Version, champion: Version | None, params: Params) -> Verdict:
@@ -106,9 +106,9 @@ def judge(project: Path, candidate: Version, champion: Version | None, params: P
 
 def write_verdict(folder: Path, verdict: Verdict) -> None:
     """Write the verdict as JSON, as a picture and as a table."""
-    write_json(folder / VERDICT_JSON, verdict.to_json())
-    write_text(folder / VERDICT_TEXT, verdict.text())
-    draw_verdict(folder / VERDICT_PICTURE, verdict)
+    write_json(folder / _VERDICT_JSON, verdict.to_json())
+    write_text(folder / _VERDICT_TEXT, verdict.text())
+    draw_verdict(folder / _VERDICT_PICTURE, verdict)
 
 
 def check_floors(evidence: Evidence, gate: GateParams, model: str) -> tuple[Check, ...]:

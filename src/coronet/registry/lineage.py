@@ -67,9 +67,9 @@ class Lineage:
             "weights": self.weights_sha256,
             "commit": f"{self.commit or 'none'}{dirty}",
             **{path: md5 for path, md5 in self.data.items()},
-            "validation": told(self.validation),
-            "split": told(self.split),
-            "figures": told(self.figures) or "not evaluated when it was registered",
+            "validation": _told(self.validation),
+            "split": _told(self.split),
+            "figures": _told(self.figures) or "not evaluated when it was registered",
         }
         found = [f"{self.name}{named}", *(f"  {key:<12} {value}" for key, value in facts.items())]
         for title, items in (
@@ -95,7 +95,7 @@ class Lineage:
         return f"{'followed by' if entry.kind == PROMOTED else 'rolled back to'} {other}{word}: {reasons}"
 
 
-def told(facts: Mapping[str, Any]) -> str:
+def _told(facts: Mapping[str, Any]) -> str:
     """Names and values in one line."""
     return ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()

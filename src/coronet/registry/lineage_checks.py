@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("coronet")
 SPLIT = "build/split.json"
-DATA = ("data/ct", "data/masks")
+_DATA = ("data/ct", "data/masks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ def check_origin(carried: Carried, project: Path) -> tuple[Check, ...]:
             tags.get("fit_md5", ""),
         ),
     ]
-    for path in DATA:
+    for path in _DATA:
         wanted = lock.input(f"prepare@{model}", path)
         checks.append(_same(f"{carried.name}: {path}", wanted, dvc_md5(project / path)))
     return (*checks, _validation(carried, project))
@@ -162,7 +162,7 @@ def _validation(carried: Carried, project: Path) -> Check:
             "it is not the report of the training": sha256_file(path)
             == carried.version.tags.get("validation_sha256"),
             "its table is of other data": all(
-                lock.input("describe", data) == lock.input(f"prepare@{model}", data) != "" for data in DATA
+                lock.input("describe", data) == lock.input(f"prepare@{model}", data) != "" for data in _DATA
             ),
             "it is of another table": lock.input("validate", "build/cases.csv")
             == lock.output("describe", "build/cases.csv")

@@ -9,14 +9,14 @@ from coronet.config.floors import NETWORK_FLOORS
 from coronet.networks.quality import network_figures
 from coronet.report.notices import missed_floors
 
-LEARNS = {
+_LEARNS = {
     "heart": "the heart in a chest CT without contrast agent",
     "calcium": "coronary calcium in and beside a heart whose mask is known",
 }
-NOT_A_DEVICE = (
+_NOT_A_DEVICE = (
     "**Not a medical device.** Not to be used to diagnose, to treat, or to decide about any person."
 )
-PHANTOM = (
+_PHANTOM = (
     "**Learned from synthetic phantoms.** The figures below show that the machinery works; they say nothing "
     "about patients."
 )
@@ -42,11 +42,11 @@ def model_card(
     cases = description["cases"]
     params = description["params"]
     sources = ", ".join(f"{count} × {source}" for source, count in sorted(cases.items())) or "not recorded"
-    lines = [f"# {model}", "", NOT_A_DEVICE, ""]
+    lines = [f"# {model}", "", _NOT_A_DEVICE, ""]
     lines += [statement(cases), ""]
     lines += [
         "## Intended use",
-        f"Research: to find {LEARNS[model]}, as one step towards an Agatston score in Coronet. Input are "
+        f"Research: to find {_LEARNS[model]}, as one step towards an Agatston score in Coronet. Input are "
         f"Hounsfield units on a grid of {_sizes(params['input']['spacing_mm'])} mm, shape (n, 1, x, y, z) in "
         "RAS+; output are probabilities on the same grid.",
         "",
@@ -85,7 +85,7 @@ def pair_card(numbers: Mapping[str, int], *, tags: Mapping[str, str], cases: Map
     origin = [f"- `{key}`: `{value}`" for key, value in sorted(tags.items())]
     return "\n".join(
         [
-            *("# coronet", "", NOT_A_DEVICE, "", statement(cases), ""),
+            *("# coronet", "", _NOT_A_DEVICE, "", statement(cases), ""),
             "## Intended use",
             "Research: takes the path of a chest CT without contrast agent and gives its Agatston score with "
             "lesions, intervals and what to beware of (`score_json`, see docs/scoring.md). It reads any path "
@@ -101,7 +101,7 @@ def statement(cases: Mapping[str, int]) -> str:
     """What the training data mean for whoever reads the figures."""
     if cases.get("phantom"):
         real = sum(count for source, count in cases.items() if source != "phantom")
-        return PHANTOM if not real else f"{PHANTOM} {real} of its cases were real scans."
+        return _PHANTOM if not real else f"{_PHANTOM} {real} of its cases were real scans."
     if not sum(cases.values()):
         return "It is not recorded what this network learned from."
     return "Learned from real scans; no figure below is a promise for other scanners or patients."

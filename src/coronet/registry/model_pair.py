@@ -22,7 +22,7 @@ from coronet.tracking.run_contents import pair_fingerprint
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXAMPLE = "scans/chest.nii.gz"
+_EXAMPLE = "scans/chest.nii.gz"
 
 
 def refresh(client: MlflowClient, project: Path) -> None:
@@ -63,7 +63,7 @@ def _ensure(client: MlflowClient, project: Path, parts: Mapping[str, Version]) -
             return version
     if any(part.tags.get(LOST) == "true" for part in parts.values()):
         return None
-    version = create(client, project, parts)
+    version = _create(client, project, parts)
     _log(project, version)
     return version
 
@@ -74,7 +74,7 @@ def _fingerprint(parts: Mapping[str, Version]) -> str:
     )
 
 
-def create(client: MlflowClient, project: Path, parts: Mapping[str, Version]) -> Version:
+def _create(client: MlflowClient, project: Path, parts: Mapping[str, Version]) -> Version:
     """Bundle two versions."""
     tags = {"fingerprint": _fingerprint(parts), **_tags(parts)}
     run_id = ensure_run(client, project, tags)
@@ -96,7 +96,7 @@ def packed(
         numbers = {name: part.number for name, part in parts.items()}
         papers = Papers(pair_card(numbers, tags=tags, cases=cases))
         folder = build_pair_folder(
-            fits["heart"], fits["calcium"], Path(staging) / "model", papers=papers, example=EXAMPLE
+            fits["heart"], fits["calcium"], Path(staging) / "model", papers=papers, example=_EXAMPLE
         )
         yield folder, f"heart {numbers['heart']} with calcium {numbers['calcium']}. Not a medical device."
 

@@ -17,8 +17,8 @@ from coronet.files import sha256_file, write_bytes, write_json, write_text
 from coronet.networks.quality import QUALITY, ModelQuality
 from coronet.registry.reference_output import GOLDEN, golden_facts, golden_volume
 
-CARD, PATCH = "model-card.md", "uncommitted.patch"
-HERE = Path(__file__).parent
+_CARD, PATCH = "model-card.md", "uncommitted.patch"
+_HERE = Path(__file__).parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ def build_network_folder(fit: Path, out: Path, *, papers: Papers) -> Path:
         copy_model(fit, Path(staging) / "fit")
         weights = sha256_file(fit / WEIGHTS)
         write_json(Path(staging) / "fit" / QUALITY, papers.quality.to_json(weights))
-        _save(out, HERE / "network_model.py", {"fit": Path(staging) / "fit"}, signature, example)
+        _save(out, _HERE / "network_model.py", {"fit": Path(staging) / "fit"}, signature, example)
     write_json(out / GOLDEN, golden_facts(fit))
     _write_papers(out, papers)
     return out
@@ -97,7 +97,7 @@ def build_pair_folder(heart: Path, calcium: Path, out: Path, *, papers: Papers, 
         copy_model(heart, folders["heart"])
         copy_model(calcium, folders["calcium"])
         frame = pandas.DataFrame({"scan": [example]})
-        _save(out, HERE / "scan_model.py", folders, signature, frame)
+        _save(out, _HERE / "scan_model.py", folders, signature, frame)
     _write_papers(out, papers)
     return out
 
@@ -113,7 +113,7 @@ def copy_model(fit: Path, out: Path) -> None:
             shutil.copyfile(fit / name, out / name)
 
 
-def requirements() -> list[str]:
+def _requirements() -> list[str]:
     """Every direct dependency of the project at the version that is installed here."""
     pinned = []
     for line in importlib.metadata.requires("coronet") or ():
@@ -135,7 +135,7 @@ def _save(out: Path, script: Path, artifacts: Mapping[str, Path], signature: obj
         code_paths=[str(Path(coronet.__file__).parent)],
         signature=signature,
         input_example=example,
-        pip_requirements=requirements(),
+        pip_requirements=_requirements(),
     )
     _forget_places(out / "MLmodel", script.name)
 
@@ -153,7 +153,7 @@ def _forget_places(path: Path, script: str) -> None:
 
 
 def _write_papers(out: Path, papers: Papers) -> None:
-    write_text(out / CARD, papers.card)
+    write_text(out / _CARD, papers.card)
     for name, content in (("dvc.lock", papers.lock), ("params.yaml", papers.params)):
         if content:
             write_bytes(out / name, content)

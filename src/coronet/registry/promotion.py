@@ -27,7 +27,7 @@ from coronet.tracking import mlflow_client
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-TURN_SECONDS = 3600
+_TURN_SECONDS = 3600
 """How long a promoter waits for the one before it, which may be measuring."""
 
 Approve = Callable[[Verdict], str | None]
@@ -169,7 +169,7 @@ def finish(project: Path, model: str) -> Entry | None:
 
 
 def _turn(
-    project: Path, model: str, *, seconds: float = TURN_SECONDS
+    project: Path, model: str, *, seconds: float = _TURN_SECONDS
 ) -> contextlib.AbstractContextManager[None]:
     if model not in config.MODELS:
         raise ParamsError(f"There is no model «{model}»; the models are {' and '.join(config.MODELS)}.")

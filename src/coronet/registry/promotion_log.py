@@ -29,10 +29,10 @@ logger = logging.getLogger("coronet")
 
 LOG = "promotions.jsonl"
 REGISTERED, INTENT, PROMOTED, ROLLED_BACK = "registered", "intent", "promoted", "rolled_back"
-REJECTED, UNDECIDED, MENDED = "rejected", "insufficient_evidence", "mended"
-START = "0" * 64
-LOCK_SECONDS = 60
-ABSOLUTE = re.compile(r"^[/~]|(^|[\s«\"'(=])(~?/[^\s/]+/|[A-Za-z]:[\\/]|\\\\|file:)")
+REJECTED, UNDECIDED, _MENDED = "rejected", "insufficient_evidence", "mended"
+_START = "0" * 64
+_LOCK_SECONDS = 60
+_ABSOLUTE = re.compile(r"^[/~]|(^|[\s«\"'(=])(~?/[^\s/]+/|[A-Za-z]:[\\/]|\\\\|file:)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,8 +172,8 @@ def verify(project: Path) -> tuple[Fault, ...]:
 
 
 def _locked(project: Path) -> contextlib.AbstractContextManager[None]:
-    busy = f"{LOG} is being written by another process since {LOCK_SECONDS} s; wait for it or end it."
-    return exclusive(project / "mlruns" / ".promotions.lock", seconds=LOCK_SECONDS, busy=busy)
+    busy = f"{LOG} is being written by another process since {_LOCK_SECONDS} s; wait for it or end it."
+    return exclusive(project / "mlruns" / ".promotions.lock", seconds=_LOCK_SECONDS, busy=busy)
 
 
 def _whole(path: Path) -> tuple[Entry, ...]:
@@ -189,7 +189,7 @@ def _whole(path: Path) -> tuple[Entry, ...]:
         logger.warning("%s ended in half a line, left by a kill; %d bytes are cut off", LOG, len(torn))
         os.truncate(path, path.stat().st_size - len(torn))
         mended = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
-        entries = (*entries, _write(path, entries, Event(MENDED, details=mended)))
+        entries = (*entries, _write(path, entries, Event(_MENDED, details=mended)))
     return entries
 
 
@@ -217,7 +217,7 @@ def _is_intact(line: bytes, number: int) -> bool:
 
 def _chain(lines: tuple[bytes, ...]) -> tuple[tuple[Entry, ...], tuple[Fault, ...]]:
     entries, faults = [], []
-    previous = START
+    previous = _START
     for number, line in enumerate(lines, start=1):
         try:
             entry = _parse(line, number)
@@ -253,7 +253,7 @@ def _parse(line: bytes, number: int) -> Entry:
 
 def _write(path: Path, entries: tuple[Entry, ...], event: Event) -> Entry:
     time = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    previous = entries[-1].sha256 if entries else START
+    previous = entries[-1].sha256 if entries else _START
     event = dataclasses.replace(event, details=canonical(event.details))
     entry = Entry(len(entries) + 1, time, event, previous, "")
     entry = dataclasses.replace(entry, sha256=_digest(entry))
@@ -296,5 +296,5 @@ def _check_private(value: Any, where: str) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _check_private(item, where)
-    elif isinstance(value, str) and ABSOLUTE.search(value):
+    elif isinstance(value, str) and _ABSOLUTE.search(value):
         raise InputError(f"{LOG}: {where} would keep «{value}»; the log holds no absolute paths.")

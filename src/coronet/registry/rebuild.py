@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 logger = logging.getLogger("coronet")
-LINEAGE = (
+_LINEAGE = (
     *("data_ct_md5", "data_masks_md5", "dvc_lock_sha256", "validation_sha256"),
     *("params_sha256", "weights_sha256", "fit_md5"),
 )
@@ -167,7 +167,7 @@ def _run(
         "git_commit": details.get("trained_at_commit", ""),
         "git_dirty": details.get("trained_dirty", ""),
     }
-    tags = {key: details[key] for key in LINEAGE if key in details}
+    tags = {key: details[key] for key in _LINEAGE if key in details}
     if fit is not None:
         record = training_record(model, fit, tags=tags, evaluation=evaluation)
         synced = runs.ensure_run(client, record, project, code=code)

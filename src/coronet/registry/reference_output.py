@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from coronet.networks.factory import LoadedModel
 
 GOLDEN = "golden.json"
-VOLUME = "ellipsoid-1"
+_VOLUME = "ellipsoid-1"
 """Name of `golden_volume`; a change of it needs another name."""
-TOLERANCE = 1e-3
+_TOLERANCE = 1e-3
 """Largest difference of a probability; processors and libraries round differently, other weights do more."""
-SAMPLES = 512
+_SAMPLES = 512
 
 
 def golden_volume(shape: tuple[int, int, int]) -> np.ndarray:
@@ -87,9 +87,9 @@ def golden_facts(fit_folder: Path) -> dict[str, Any]:
     """What ``golden.json`` keeps: every n-th probability of `golden_output`, and their mean."""
     answer = golden_output(fit_folder)
     return {
-        "volume": VOLUME,
+        "volume": _VOLUME,
         "shape": list(answer.shape),
-        "tolerance": TOLERANCE,
+        "tolerance": _TOLERANCE,
         "mean": round(float(answer.mean()), 7),
         "samples": [round(float(value), 7) for value in _samples(answer)],
     }
@@ -103,7 +103,7 @@ def difference(fit_folder: Path, stored: Path | Mapping[str, Any]) -> float:
     """
     facts = stored if isinstance(stored, Mapping) else read_json(Path(stored))
     answer = golden_output(fit_folder)
-    if facts.get("volume") != VOLUME or facts.get("shape") != list(answer.shape):
+    if facts.get("volume") != _VOLUME or facts.get("shape") != list(answer.shape):
         raise LedgerError(
             f"{GOLDEN} is of the volume {facts.get('volume')} {facts.get('shape')}, not of this."
         )
@@ -123,4 +123,4 @@ def matches(fit_folder: Path, stored: Path | Mapping[str, Any]) -> bool:
 
 def _samples(answer: np.ndarray) -> np.ndarray:
     flat = answer.ravel()
-    return flat[:: max(1, flat.size // SAMPLES)]
+    return flat[:: max(1, flat.size // _SAMPLES)]

@@ -23,11 +23,11 @@ def pick_split(candidate: Carried, champion: Carried | None, companion: Carried,
         PromotionError: candidate and champion have other test patients, or there is none in common; or a
             split is not known any more.
     """
-    split = split_of(candidate)
+    split = _split_of(candidate)
     tested = set(split.cases("test"))
     if shared:
         for side in (champion, companion):
-            tested &= set(split_of(side).cases("test")) if side else tested
+            tested &= set(_split_of(side).cases("test")) if side else tested
         if not tested:
             raise PromotionError(
                 f"No scan tests in the split of {candidate.name} and in those it is compared and run with; "
@@ -35,7 +35,7 @@ def pick_split(candidate: Carried, champion: Carried | None, companion: Carried,
             )
         kept = [member for member in split.members if member.part != "test" or member.case in tested]
         return dataclasses.replace(split, members=tuple(kept))
-    old = tested if champion is None else set(split_of(champion).cases("test"))
+    old = tested if champion is None else set(_split_of(champion).cases("test"))
     if old != tested:
         raise PromotionError(
             f"{candidate.name} and {champion.name} have other test patients: {len(old & tested)} scans test "
@@ -56,7 +56,7 @@ def check_apart(sides: Iterable[Carried], split: Split) -> None:
         PromotionError: names the version and a case.
     """
     for side in sides:
-        own = split_of(side)
+        own = _split_of(side)
         learned = {*own.patients("train"), *own.patients("tune")}
         met = [item.case for item in split.members if item.part == "test" and item.patient in learned]
         if met:
@@ -67,7 +67,7 @@ def check_apart(sides: Iterable[Carried], split: Split) -> None:
             )
 
 
-def split_of(side: Carried) -> Split:
+def _split_of(side: Carried) -> Split:
     """The split that a version was trained with.
 
     Raises:

@@ -15,7 +15,7 @@ from coronet.registry.verdict import WORDS, Verdict
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-POINTS, MEAN, BOUND = "#4c72b0", "#c44e52", "#777777"
+_POINTS, _MEAN, _BOUND = "#4c72b0", "#c44e52", "#777777"
 
 
 def draw_verdict(path: Path, verdict: Verdict) -> None:
@@ -49,11 +49,11 @@ def _draw_differences(ax: Axes, item: Comparison) -> None:
     rows = np.arange(len(gains))
     ax.axvline(0, color="black", linewidth=0.8)
     for bound in (-item.margin, item.margin):
-        ax.axvline(bound, color=BOUND, linewidth=0.8, linestyle="--")
-    ax.plot(gains, rows, "o", color=POINTS, markersize=5)
+        ax.axvline(bound, color=_BOUND, linewidth=0.8, linestyle="--")
+    ax.plot(gains, rows, "o", color=_POINTS, markersize=5)
     if item.low is not None:
-        ax.plot([item.low, item.high], [-1.5, -1.5], color=MEAN, linewidth=3, solid_capstyle="butt")
-    ax.plot([item.mean], [-1.5], "D", color=MEAN, markersize=7)
+        ax.plot([item.low, item.high], [-1.5, -1.5], color=_MEAN, linewidth=3, solid_capstyle="butt")
+    ax.plot([item.mean], [-1.5], "D", color=_MEAN, markersize=7)
     ax.set_yticks([-1.5], ["mean"])
     ax.set_ylim(-2.5, len(gains))
     ax.set_title(f"{WORDS[item.name]}: {item.finding}", fontsize=10)
@@ -62,8 +62,8 @@ def _draw_differences(ax: Axes, item: Comparison) -> None:
 
 def _draw_values(ax: Axes, name: str, values: Mapping[str, float]) -> None:
     known = np.sort(list(values.values()))
-    ax.plot(known, np.arange(len(known)), "o", color=POINTS, markersize=5)
-    ax.plot([known.mean()], [-1.5], "D", color=MEAN, markersize=7)
+    ax.plot(known, np.arange(len(known)), "o", color=_POINTS, markersize=5)
+    ax.plot([known.mean()], [-1.5], "D", color=_MEAN, markersize=7)
     ax.set_yticks([-1.5], ["mean"])
     ax.set_ylim(-2.5, len(known))
     ax.set_title(WORDS[name], fontsize=10)

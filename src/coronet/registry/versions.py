@@ -26,7 +26,7 @@ PACKAGE = "model"
 LOST = "bytes_lost"
 """Tag of a version that was rebuilt from the promotion log while its weights are nowhere."""
 URI = re.compile(r"models:/(?P<model>[\w-]+)(?:@(?P<alias>[\w-]+)|/(?P<number>\d+))")
-ABOUT = {
+_ABOUT = {
     "heart": "Segments the heart on chest CT. Research only; not a medical device.",
     "calcium": "Segments coronary calcium in and beside the heart. Research only; not a medical device.",
     PAIR: "Scores a chest CT: heart, calcium in it, Agatston score. Research only; not a medical device.",
@@ -72,7 +72,7 @@ def register(model: str, project: Path = Path(), *, allow_dirty: bool = False) -
 def versions(client: MlflowClient, model: str) -> tuple[Version, ...]:
     """All versions, by number."""
     found = client.search_model_versions(f"name = '{model}'", max_results=1000)
-    return tuple(sorted((to_version(item) for item in found), key=lambda item: item.number))
+    return tuple(sorted((_to_version(item) for item in found), key=lambda item: item.number))
 
 
 def find(client: MlflowClient, model: str, which: str) -> Version | None:
@@ -105,7 +105,7 @@ def drop_alias(client: MlflowClient, model: str, alias: str) -> None:
         client.delete_registered_model_alias(model, alias)
 
 
-def to_version(found: ModelVersion) -> Version:
+def _to_version(found: ModelVersion) -> Version:
     """MLflow's entity as ours."""
     tags = dict(found.tags)
     return Version(
@@ -118,10 +118,10 @@ def to_version(found: ModelVersion) -> Version:
     )
 
 
-def ensure_model(client: MlflowClient, model: str) -> None:
+def _ensure_model(client: MlflowClient, model: str) -> None:
     """Make the registered model, unless it is there."""
     if not client.search_registered_models(f"name = '{model}'"):
-        client.create_registered_model(model, description=ABOUT[model])
+        client.create_registered_model(model, description=_ABOUT[model])
 
 
 def create_version(
@@ -137,11 +137,11 @@ def create_version(
         tags: of the version.
         about: its description.
     """
-    ensure_model(client, model)
+    _ensure_model(client, model)
     client.log_artifacts(run_id, str(folder), PACKAGE)
     source = f"{client.get_run(run_id).info.artifact_uri}/{PACKAGE}"
     made = client.create_model_version(model, source, run_id=run_id, tags=dict(tags), description=about)
-    return to_version(client.get_model_version(model, made.version))
+    return _to_version(client.get_model_version(model, made.version))
 
 
 def claim_number(
@@ -151,7 +151,7 @@ def claim_number(
 
     MLflow only counts up: numbers on the way are made and deleted again. None where it is beyond ``number``.
     """
-    ensure_model(client, model)
+    _ensure_model(client, model)
     source = f"{client.get_run(run_id).info.artifact_uri}/{PACKAGE}"
     lost = {**tags, LOST: "true"}
     while True:
@@ -159,7 +159,7 @@ def claim_number(
             model, source, run_id=run_id, tags=lost, description="The weights are lost; the lineage is kept."
         )
         if int(made.version) == number:
-            return to_version(client.get_model_version(model, made.version))
+            return _to_version(client.get_model_version(model, made.version))
         client.delete_model_version(model, made.version)
         if int(made.version) > number:
             return None

@@ -17,11 +17,11 @@ from coronet.report.slice_pictures import (
     telling_slices,
 )
 
-MARGIN_MM = 22.0
+_MARGIN_MM = 22.0
 """How much of the chest around the heart is shown."""
-APART_MM = 7.0
+_APART_MM = 7.0
 """Least distance between two axial slices of one case."""
-VESSELS = ("LM", "LAD", "LCX", "RCA")
+_VESSELS = ("LM", "LAD", "LCX", "RCA")
 """Names of the labels 1-4 of a calcium mask that tells vessels apart."""
 
 
@@ -62,7 +62,7 @@ def by_vessel(calcium: np.ndarray) -> dict[str, np.ndarray]:
     """Boolean masks by vessel where labels tell them apart, else one mask ``calcium``."""
     if calcium.max(initial=0) <= 1:
         return {"calcium": calcium > 0}
-    masks = {name.lower(): calcium == label for label, name in enumerate(VESSELS, start=1)}
+    masks = {name.lower(): calcium == label for label, name in enumerate(_VESSELS, start=1)}
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
@@ -89,8 +89,8 @@ def pictures_of(
     for kind, mask in calcium.items():
         weight += mask.sum(axis=(0, 1)) * (5.0 if kind in ("false", "missed") else 1.0)
         anything = anything | mask
-    box = box_with_margin(anything, ct.spacing_mm, margin_mm=MARGIN_MM)
-    apart = max(1, round(APART_MM / ct.spacing_mm[2]))
+    box = box_with_margin(anything, ct.spacing_mm, margin_mm=_MARGIN_MM)
+    apart = max(1, round(_APART_MM / ct.spacing_mm[2]))
     masks = {"heart": heart.astype(bool), **calcium}
     slices = telling_slices(weight, heart, count=count, apart=apart)
     pictures = [

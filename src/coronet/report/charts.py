@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INKS = {
+_INKS = {
     "ink": "#010101",
     "muted": "#010102",
     "line": "#010103",
@@ -39,12 +39,12 @@ def curves(
     def draw(axes: Axes) -> None:
         inks = ("accent", "second", "good", "muted")
         for ink, (name, (x, y)) in zip(inks, lines.items(), strict=False):
-            axes.plot(x, y, color=INKS[ink], linewidth=1.6, label=name)
+            axes.plot(x, y, color=_INKS[ink], linewidth=1.6, label=name)
         if mark_x is not None:
-            axes.axvline(mark_x, color=INKS["muted"], linewidth=0.9, linestyle=(0, (3, 3)), label="kept")
+            axes.axvline(mark_x, color=_INKS["muted"], linewidth=0.9, linestyle=(0, (3, 3)), label="kept")
         axes.set_xlabel("epoch")
         axes.set_ylabel(ylabel)
-        axes.legend(frameon=False, labelcolor=INKS["ink"], fontsize=9)
+        axes.legend(frameon=False, labelcolor=_INKS["ink"], fontsize=9)
 
     return _svg(draw, size=(4.6, 2.9), title=f"{ylabel} by epoch")
 
@@ -61,10 +61,10 @@ def scatter(reference: Sequence[float], predicted: Sequence[float], *, cuts: Seq
 
     def draw(axes: Axes) -> None:
         for cut in cuts:
-            axes.axvline(cut, color=INKS["line"], linewidth=0.8)
-            axes.axhline(cut, color=INKS["line"], linewidth=0.8)
-        axes.plot([0, top], [0, top], color=INKS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.scatter(reference, predicted, s=26, color=INKS["accent"], alpha=0.75, linewidths=0)
+            axes.axvline(cut, color=_INKS["line"], linewidth=0.8)
+            axes.axhline(cut, color=_INKS["line"], linewidth=0.8)
+        axes.plot([0, top], [0, top], color=_INKS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.scatter(reference, predicted, s=26, color=_INKS["accent"], alpha=0.75, linewidths=0)
         for set_scale, set_limit in ((axes.set_xscale, axes.set_xlim), (axes.set_yscale, axes.set_ylim)):
             set_scale("symlog", linthresh=10, linscale=0.8)
             set_limit(-2.5, top)
@@ -86,11 +86,11 @@ def bland_altman(
     means, differences = (first + second) / 2, second - first
 
     def draw(axes: Axes) -> None:
-        axes.axhline(0, color=INKS["line"], linewidth=0.8)
-        axes.axhline(bias, color=INKS["ink"], linewidth=1.1)
+        axes.axhline(0, color=_INKS["line"], linewidth=0.8)
+        axes.axhline(bias, color=_INKS["ink"], linewidth=1.1)
         for limit in limits:
-            axes.axhline(limit, color=INKS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.scatter(means, differences, s=26, color=INKS["accent"], alpha=0.75, linewidths=0)
+            axes.axhline(limit, color=_INKS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.scatter(means, differences, s=26, color=_INKS["accent"], alpha=0.75, linewidths=0)
         for value, name in ((bias, "bias"), (limits[0], "−1.96 SD"), (limits[1], "+1.96 SD")):
             text = f"{name} {value:+.0f}".replace("-", "−")
             axes.annotate(
@@ -101,7 +101,7 @@ def bland_altman(
                 textcoords="offset points",
                 ha="right",
                 fontsize=8,
-                color=INKS["muted"],
+                color=_INKS["muted"],
             )
         axes.set_xscale("symlog", linthresh=10, linscale=0.8)
         top = max(100.0, float(means.max(initial=0)) * 1.6)
@@ -125,12 +125,12 @@ def _svg(draw: Callable[[Axes], None], *, size: tuple[float, float], title: str)
         "svg.hashsalt": title,
         "font.family": "sans-serif",
         "font.size": 9.5,
-        "axes.edgecolor": INKS["line"],
-        "axes.labelcolor": INKS["muted"],
-        "xtick.color": INKS["line"],
-        "ytick.color": INKS["line"],
-        "xtick.labelcolor": INKS["muted"],
-        "ytick.labelcolor": INKS["muted"],
+        "axes.edgecolor": _INKS["line"],
+        "axes.labelcolor": _INKS["muted"],
+        "xtick.color": _INKS["line"],
+        "ytick.color": _INKS["line"],
+        "xtick.labelcolor": _INKS["muted"],
+        "ytick.labelcolor": _INKS["muted"],
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.unicode_minus": True,
@@ -149,7 +149,7 @@ def _inline(document: str, title: str) -> str:
     drawing = re.sub(r"<(metadata|style)\b.*?</\1>", "", drawing, flags=re.S)
     drawing = re.sub(r"font-family: [^;\"]+;? ?", "", drawing)
     drawing = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", drawing)
-    for name, stand_in in INKS.items():
+    for name, stand_in in _INKS.items():
         drawing = drawing.replace(stand_in, f"var(--{name})")
     opening = f'<svg class="chart" role="img" aria-label="{title}" '
     drawing = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]+\")[^>]*>", opening + r"\1>", drawing, count=1)

@@ -27,7 +27,7 @@ from coronet.report.html_page import number, signed, write_page
 from coronet.report.notices import describe_floors, describe_test_set
 from coronet.report.slice_pictures import Picture
 
-MOST_PICTURED = 16
+_MOST_PICTURED = 16
 """Cases with pictures; more would make the page too heavy to open on a phone."""
 
 
@@ -107,7 +107,7 @@ def read_report(build: Path, data: Path, params: Params) -> CohortReport:
     groups = tuple(metrics["groups"]["names"])
     rows = worst_first(read_scores(scores / "scores.csv"), groups)
     cases = {row.case: find_case(data, row.case) for row in rows}
-    pictured = rows[:MOST_PICTURED]
+    pictured = rows[:_MOST_PICTURED]
     agreement = metrics["agreement"]
     reference = [row.reference_agatston for row in rows]
     predicted = [row.predicted_agatston for row in rows]

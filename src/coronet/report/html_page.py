@@ -12,24 +12,24 @@ from coronet.files import write_text
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, **context: Any) -> str:
+def _render(template: str, **context: Any) -> str:
     """Fill a template of this package; whatever is put in is escaped.
 
     Args:
         template: file name under ``templates``.
         context: what it reads.
     """
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
+    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     return _environment().get_template(template).render(style=style, script=script, **context)
 
 
 def write_page(path: Path, template: str, **context: Any) -> None:
     """Fill a template and write it atomically."""
-    write_text(path, render(template, **context))
+    write_text(path, _render(template, **context))
 
 
 @functools.cache
@@ -37,7 +37,7 @@ def _environment() -> Environment:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -10,7 +10,7 @@ from coronet.config.floors import NETWORK_FLOORS, SCORE_FLOORS, WORDS, Floor
 from coronet.files import read_json
 from coronet.networks.quality import network_figures, score_figures
 
-FEW = 30
+_FEW = 30
 """Fewer test scans than this leave every figure a wide interval."""
 
 
@@ -37,7 +37,7 @@ def describe_test_set(sources: Mapping[str, int]) -> tuple[str, str]:
             "about patients."
         )
     scans = "1 test scan" if count == 1 else f"{count} test scans"
-    if count < FEW:
+    if count < _FEW:
         return "Few test scans.", (
             f"The figures are of {scans}, none of them a phantom; with so few, other scans may give quite "
             "other figures."

@@ -16,9 +16,9 @@ from coronet.scoring.model_statement import ModelStatement
 from coronet.scoring.risk_groups import PRESETS
 from coronet.scoring.score_scan import ScanScore, write_scan_score
 
-PAGE = "index.html"
-AXIAL_SLICES = 6
-LADDER_NAMES = {
+_PAGE = "index.html"
+_AXIAL_SLICES = 6
+_LADDER_NAMES = {
     "paper": "Published method",
     "aha": "ACC/AHA",
     "five": "Rumberger, five groups",
@@ -93,15 +93,15 @@ class ScanReport:
 def write_scan_result(folder: Path, scored: ScanScore) -> None:
     """Write masks, ``score.json`` and the page into ``folder``."""
     write_scan_score(folder, scored)
-    write_scan_page(folder, scored)
+    _write_scan_page(folder, scored)
 
 
-def write_scan_page(folder: Path, scored: ScanScore) -> None:
+def _write_scan_page(folder: Path, scored: ScanScore) -> None:
     """Write ``index.html`` into ``folder``; it holds no identifier, file name or path."""
-    write_page(Path(folder) / PAGE, "scan.html.j2", report=read_scan_report(scored))
+    write_page(Path(folder) / _PAGE, "scan.html.j2", report=_read_scan_report(scored))
 
 
-def read_scan_report(scored: ScanScore) -> ScanReport:
+def _read_scan_report(scored: ScanScore) -> ScanReport:
     """Gather what the page shows."""
     calcium = by_vessel(scored.masks.calcium.astype(np.uint8))
     names = {"calcium": "calcium"} | {name: name.upper() for name in ("lm", "lad", "lcx", "rca")}
@@ -114,7 +114,7 @@ def read_scan_report(scored: ScanScore) -> ScanReport:
         figures=_figures(scored),
         legend=(("heart", "heart"), *((kind, names[kind]) for kind in calcium)),
         pictures=pictures_of(
-            scored.ct, scored.masks.heart, calcium=calcium, count=AXIAL_SLICES, numbers=_numbers(scored)
+            scored.ct, scored.masks.heart, calcium=calcium, count=_AXIAL_SLICES, numbers=_numbers(scored)
         ),
         lesions=tuple(
             LesionRow(
@@ -145,7 +145,7 @@ def _notices(scored: ScanScore) -> tuple[Notice, ...]:
     for flag, reason in scored.warnings.items():
         title = "Scored by force." if flag in UNFIT else "With care."
         notices.append(Notice(title, f"{reason[0].upper()}{reason[1:]}.", grave=flag in UNFIT))
-    unsure = [LADDER_NAMES[name] for name in PRESETS if not scored.intervals.sure(name)]
+    unsure = [_LADDER_NAMES[name] for name in PRESETS if not scored.intervals.sure(name)]
     if unsure:
         text = f"Within that range the score could fall into another group ({', '.join(unsure)})."
         notices.append(Notice("More than one risk group is possible.", text, grave=False))
@@ -161,7 +161,7 @@ def _ladders(scored: ScanScore) -> tuple[Ladder, ...]:
             own: "here"
         }
         rungs = tuple(Rung(readable(label), possible.get(label, "")) for label in preset.labels)
-        ladders.append(Ladder(LADDER_NAMES[name], rungs))
+        ladders.append(Ladder(_LADDER_NAMES[name], rungs))
     return tuple(ladders)
 
 

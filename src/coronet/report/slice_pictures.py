@@ -18,11 +18,11 @@ import numpy as np
 from coronet.dataset.mask_pieces import box_around
 from coronet.io.volume import Volume
 
-MEDIASTINUM = (-160.0, 240.0)
+_MEDIASTINUM = (-160.0, 240.0)
 """Window 400, level 40, in HU."""
-PROJECTION = (-100.0, 700.0)
+_PROJECTION = (-100.0, 700.0)
 """A wider window, so that calcium in a maximum projection is not lost in bone."""
-PIXEL_MM = 0.55
+_PIXEL_MM = 0.55
 
 Box = tuple[slice, slice, slice]
 
@@ -85,7 +85,7 @@ class View:
         return plane.T[::-1, ::-1]
 
 
-AXIAL = View("axial", through=2, across=0, down=1, sides=("R", "L"))
+_AXIAL = View("axial", through=2, across=0, down=1, sides=("R", "L"))
 CORONAL = View("coronal", through=1, across=0, down=2, sides=("R", "L"))
 SAGITTAL = View("sagittal", through=0, across=1, down=2, sides=("A", "P"))
 
@@ -111,7 +111,7 @@ def axial(
     plane = ct.array[box[0], box[1], index]
     cuts = {kind: mask[box[0], box[1], index] for kind, mask in masks.items()}
     title = f"axial, slice {index + 1}"
-    return _picture(AXIAL, plane, cuts, ct=ct, box=box, window=MEDIASTINUM, title=title, marks=marks)
+    return _picture(_AXIAL, plane, cuts, ct=ct, box=box, window=_MEDIASTINUM, title=title, marks=marks)
 
 
 def projection(ct: Volume, view: View, *, masks: Mapping[str, np.ndarray], slab: Box, box: Box) -> Picture:
@@ -129,7 +129,7 @@ def projection(ct: Volume, view: View, *, masks: Mapping[str, np.ndarray], slab:
     cuts = {kind: mask[seen].any(axis=view.through) for kind, mask in masks.items()}
     depth = (seen[view.through].stop - seen[view.through].start) * ct.spacing_mm[view.through]
     title = f"{view.name}, maximum over {depth:.0f} mm"
-    return _picture(view, plane, cuts, ct=ct, box=seen, window=PROJECTION, title=title, marks=())
+    return _picture(view, plane, cuts, ct=ct, box=seen, window=_PROJECTION, title=title, marks=())
 
 
 def whole(shape: Sequence[int]) -> Box:
@@ -203,7 +203,7 @@ def _jpeg(rows: np.ndarray, window: tuple[float, float], extent_mm: tuple[float,
     """Resample to square pixels before windowing, so that edges keep their HU; then pack as a data URI."""
     from PIL import Image
 
-    size = tuple(max(1, round(extent / PIXEL_MM)) for extent in extent_mm)
+    size = tuple(max(1, round(extent / _PIXEL_MM)) for extent in extent_mm)
     coarse = Image.fromarray(np.ascontiguousarray(rows, dtype=np.float32))
     fine = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC))
     low, high = window

@@ -14,8 +14,8 @@ from coronet.files import read_json
 from coronet.json_lines import read_lines
 from coronet.report.notices import describe_floors, describe_test_set
 
-SCORES = Path("build/scores/metrics.json")
-TIMINGS = Path("mlruns/timings.jsonl")
+_SCORES = Path("build/scores/metrics.json")
+_TIMINGS = Path("mlruns/timings.jsonl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,9 @@ def read_summary(project: Path) -> Summary:
     Raises:
         StageError: there is no result yet, or it is damaged.
     """
-    if not (project / SCORES).exists():
-        raise StageError(f"{SCORES} is absent; `dvc repro` writes it.")
-    scores, minutes = read_json(project / SCORES), tuple(_minutes(project / TIMINGS))
+    if not (project / _SCORES).exists():
+        raise StageError(f"{_SCORES} is absent; `dvc repro` writes it.")
+    scores, minutes = read_json(project / _SCORES), tuple(_minutes(project / _TIMINGS))
     try:
         tested = describe_test_set(scores.get("sources", {}))[1]
         return Summary(
@@ -69,7 +69,7 @@ def read_summary(project: Path) -> Summary:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StageError(
-            f"{SCORES} is damaged or of another version; `dvc repro score` writes it."
+            f"{_SCORES} is damaged or of another version; `dvc repro score` writes it."
         ) from error
 
 

@@ -37,8 +37,8 @@ from coronet.scoring.score_scan import SCORE, ScanScore, score_scan, write_scan_
 
 logger = logging.getLogger("coronet")
 
-TABLE, SETTINGS, SOURCES = "scores.csv", "settings.json", ".sources.jsonl"
-MOST_STARTS = 3
+TABLE, _SETTINGS, SOURCES = "scores.csv", "settings.json", ".sources.jsonl"
+_MOST_STARTS = 3
 """Runs that one scan may end, by using up the memory for instance, before it is passed over."""
 LANES = 3
 """Scans in memory at once: one is read or written while the networks of others run. More gain little."""
@@ -176,7 +176,7 @@ def score_folder(
 
 def _settle(out: Path, scorer: Scorer) -> None:
     """Bind ``out`` to its settings, and remove what a kill has left half-written."""
-    path = out / SETTINGS
+    path = out / _SETTINGS
     if not path.exists():
         write_json(path, scorer.settings)
     elif (there := read_json(path)) != scorer.settings:
@@ -227,8 +227,8 @@ def _take(
         if done(source.label):
             continue
         unread = f"unread-{_digest(f'{entry.name}/{source.label}', key)[:10]}"
-        if journal.record(entry, source.label).starts >= MOST_STARTS and not again:
-            reason = f"{MOST_STARTS} runs ended while it was scored, maybe for want of memory."
+        if journal.record(entry, source.label).starts >= _MOST_STARTS and not again:
+            reason = f"{_MOST_STARTS} runs ended while it was scored, maybe for want of memory."
             journal.end(entry, source.label, unread, reason=reason)
             continue
         journal.begin(entry, source.label)

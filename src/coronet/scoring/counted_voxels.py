@@ -33,7 +33,7 @@ class Grid:
         return self.pixel_mm2 * self.slice_spacing_mm
 
 
-def grid_of(volume: Volume) -> Grid:
+def _grid_of(volume: Volume) -> Grid:
     """Voxel sizes of a volume; slices are those of constant third index."""
     x, y, z = np.asarray(volume.affine, dtype=np.float64)[:3, :3].T
     normal = np.cross(x, y)
@@ -108,7 +108,7 @@ def find_calcium(ct: Volume, mask: np.ndarray, protocol: Protocol) -> Calcium:
         label=mask[tuple(index.T)],
         part=_parts(index, lesion, protocol),
         lesion=lesion,
-        grid=grid_of(ct),
+        grid=_grid_of(ct),
     )
 
 

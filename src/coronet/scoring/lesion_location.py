@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SIDES = ("left side", "midline", "right side")
-DEPTHS = ("back", "mid-depth", "front")
-LEVELS = ("lower third", "middle third", "upper third")
+_SIDES = ("left side", "midline", "right side")
+_DEPTHS = ("back", "mid-depth", "front")
+_LEVELS = ("lower third", "middle third", "upper third")
 
 
 def places_in_heart(voxels: Sequence[Sequence[float]], heart: np.ndarray) -> tuple[str, ...]:
@@ -25,4 +25,4 @@ def places_in_heart(voxels: Sequence[Sequence[float]], heart: np.ndarray) -> tup
     low = np.array([indices[0] for indices in filled])
     size = np.array([indices[-1] for indices in filled]) - low + 1
     thirds = np.clip((np.reshape(voxels, (-1, 3)) - low + 0.5) / size * 3, 0, 2).astype(int)
-    return tuple(f"{SIDES[x]}, {DEPTHS[y]}, {LEVELS[z]}" for x, y, z in thirds)
+    return tuple(f"{_SIDES[x]}, {_DEPTHS[y]}, {_LEVELS[z]}" for x, y, z in thirds)

@@ -16,18 +16,18 @@ from coronet.networks.quality import Evaluation, GateVerdict, ScoreEvaluation
 if TYPE_CHECKING:
     from coronet.scoring.predicted_masks import ModelOrigin
 
-LEARNED, PHANTOM, ORIGIN_UNKNOWN = "learned_from_this_scan", "learned_from_phantoms", "origin_not_recorded"
-BELOW, REJECTED, UNMEASURED = "below_default_floors", "rejected_by_gate", "never_measured"
-ON_PHANTOMS, IN_PART, NOT_ASKED = "measured_on_phantoms", "measured_in_part", "floors_not_asked"
-TITLES = {
+LEARNED, _PHANTOM, _ORIGIN_UNKNOWN = "learned_from_this_scan", "learned_from_phantoms", "origin_not_recorded"
+_BELOW, _REJECTED, _UNMEASURED = "below_default_floors", "rejected_by_gate", "never_measured"
+_ON_PHANTOMS, _IN_PART, _NOT_ASKED = "measured_on_phantoms", "measured_in_part", "floors_not_asked"
+_TITLES = {
     LEARNED: "The networks were trained on this scan: its score does not show how good they are.",
-    PHANTOM: "Learned from synthetic phantoms: this score must not be believed on patients.",
-    ORIGIN_UNKNOWN: "What the networks learned from is not recorded: this score must not be believed.",
-    BELOW: "Not to be relied on: the networks are below the default floors of the gate.",
-    REJECTED: "Not to be relied on: the gate rejected the networks.",
-    UNMEASURED: "Not to be relied on: how good the networks are was never measured.",
-    ON_PHANTOMS: "Not to be relied on: the networks were measured on phantoms only.",
-    IN_PART: "Not to be relied on: how good the networks are was measured in part only.",
+    _PHANTOM: "Learned from synthetic phantoms: this score must not be believed on patients.",
+    _ORIGIN_UNKNOWN: "What the networks learned from is not recorded: this score must not be believed.",
+    _BELOW: "Not to be relied on: the networks are below the default floors of the gate.",
+    _REJECTED: "Not to be relied on: the gate rejected the networks.",
+    _UNMEASURED: "Not to be relied on: how good the networks are was never measured.",
+    _ON_PHANTOMS: "Not to be relied on: the networks were measured on phantoms only.",
+    _IN_PART: "Not to be relied on: how good the networks are was measured in part only.",
 }
 """By caution, gravest first: the sentence above a score that its networks do not deserve."""
 
@@ -37,7 +37,7 @@ class ModelStatement:
     """What must be read before a score.
 
     Attributes:
-        cautions: keys of `TITLES`, gravest first, then maybe `NOT_ASKED`.
+        cautions: keys of `_TITLES`, gravest first, then maybe `_NOT_ASKED`.
         sentences: of the scan where it was learned from, of each network, and of both together.
     """
 
@@ -47,12 +47,12 @@ class ModelStatement:
     @property
     def title(self) -> str:
         """The gravest caution as a sentence; empty where the networks deserve their score."""
-        return next((TITLES[caution] for caution in self.cautions if caution in TITLES), "")
+        return next((_TITLES[caution] for caution in self.cautions if caution in _TITLES), "")
 
     @property
     def facts(self) -> tuple[str, ...]:
         """What stands below the title: of phantoms, where it is another caution that gave the title."""
-        origins = (TITLES[caution] for caution in (PHANTOM, ORIGIN_UNKNOWN) if caution in self.cautions)
+        origins = (_TITLES[caution] for caution in (_PHANTOM, _ORIGIN_UNKNOWN) if caution in self.cautions)
         return (*(text for text in origins if text != self.title), *self.sentences)
 
     @property
@@ -82,15 +82,15 @@ def state_models(
     gates = [origin.gate for origin in origins if origin.gate]
     found = {
         LEARNED: any(part in ("train", "tune") for part in parts.values()),
-        PHANTOM: any(origin.trained_on == "phantom" for origin in origins),
-        ORIGIN_UNKNOWN: any(origin.trained_on == "unknown" for origin in origins),
-        BELOW: any(origin.below_floors for origin in origins) or bool(scores and scores.below(SCORE_FLOORS)),
-        REJECTED: any(gate.answer == "REJECT" for gate in gates),
-        UNMEASURED: len(measured) < len(origins) + 1,
-        ON_PHANTOMS: any(item.only_phantoms for item in measured),
-        IN_PART: any(origin.unknown_floors for origin in origins)
+        _PHANTOM: any(origin.trained_on == "phantom" for origin in origins),
+        _ORIGIN_UNKNOWN: any(origin.trained_on == "unknown" for origin in origins),
+        _BELOW: any(origin.below_floors for origin in origins) or bool(scores and scores.below(SCORE_FLOORS)),
+        _REJECTED: any(gate.answer == "REJECT" for gate in gates),
+        _UNMEASURED: len(measured) < len(origins) + 1,
+        _ON_PHANTOMS: any(item.only_phantoms for item in measured),
+        _IN_PART: any(origin.unknown_floors for origin in origins)
         or bool(scores and scores.unknown(SCORE_FLOORS)),
-        NOT_ASKED: any(gate.not_asked or gate.lowered for gate in gates),
+        _NOT_ASKED: any(gate.not_asked or gate.lowered for gate in gates),
     }
     sentences = (
         *_about_scan(parts),

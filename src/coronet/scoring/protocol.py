@@ -17,10 +17,10 @@ import numpy as np
 
 from coronet.errors import ParamsError
 
-PARTS = ("slice", "lesion slice", "lesion")
-SLICE_FACTORS = ("spacing", "thickness", "none")
-CONNECTIVITY = {"slice": (4, 8), "lesion slice": (6, 18, 26), "lesion": (6, 18, 26)}
-WEIGHTS = ((130.0, 1.0), (200.0, 2.0), (300.0, 3.0), (400.0, 4.0))
+_PARTS = ("slice", "lesion slice", "lesion")
+_SLICE_FACTORS = ("spacing", "thickness", "none")
+_CONNECTIVITY = {"slice": (4, 8), "lesion slice": (6, 18, 26), "lesion": (6, 18, 26)}
+_WEIGHTS = ((130.0, 1.0), (200.0, 2.0), (300.0, 3.0), (400.0, 4.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Protocol:
     source: str
     threshold_hu: float | None = 130.0
     strict: bool = False
-    weights: tuple[tuple[float, float], ...] = WEIGHTS
+    weights: tuple[tuple[float, float], ...] = _WEIGHTS
     part: str = "slice"
     connectivity: int = 8
     least_area_mm2: float = 1.0
@@ -63,15 +63,15 @@ class Protocol:
     part_decimals: int | None = None
 
     def __post_init__(self) -> None:
-        if self.part not in PARTS or self.slice_factor not in SLICE_FACTORS:
+        if self.part not in _PARTS or self.slice_factor not in _SLICE_FACTORS:
             raise ParamsError(
-                f"Protocol «{self.name}»: part is one of {PARTS} and slice_factor one of {SLICE_FACTORS}, "
+                f"Protocol «{self.name}»: part is one of {_PARTS} and slice_factor one of {_SLICE_FACTORS}, "
                 f"not «{self.part}» and «{self.slice_factor}»."
             )
-        if self.connectivity not in CONNECTIVITY[self.part]:
+        if self.connectivity not in _CONNECTIVITY[self.part]:
             raise ParamsError(
                 f"Protocol «{self.name}»: parts of kind «{self.part}» have a connectivity of "
-                f"{CONNECTIVITY[self.part]}, not {self.connectivity}."
+                f"{_CONNECTIVITY[self.part]}, not {self.connectivity}."
             )
         bounds = [bound for bound, _ in self.weights]
         if not bounds or bounds != sorted(set(bounds)):

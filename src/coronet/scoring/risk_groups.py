@@ -15,7 +15,7 @@ import numpy as np
 
 from coronet.errors import InputError, ParamsError
 
-TOLERANCE = 1e-6
+_TOLERANCE = 1e-6
 """Scores this near to 0 or to a bound are on it: a score is a sum of products and carries rounding errors."""
 HIGHEST = 1e9
 """No score of any method comes near it; larger numbers are identifiers or another quantity."""
@@ -23,7 +23,7 @@ HIGHEST = 1e9
 
 def are_scores(values: np.ndarray) -> np.ndarray:
     """Which values, of shape (n,), a calcium score can have; bool."""
-    return (values >= -TOLERANCE) & (values <= HIGHEST)
+    return (values >= -_TOLERANCE) & (values <= HIGHEST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Groups:
         wrong = scores[~are_scores(scores)]
         if wrong.size:
             raise InputError(f"{wrong[0]} is no calcium score; a score is a number from 0 to {HIGHEST:.0e}.")
-        shift = TOLERANCE if self.bound_is_above else -TOLERANCE
+        shift = _TOLERANCE if self.bound_is_above else -_TOLERANCE
         above_zero = 1 + np.searchsorted(self.bounds, scores + shift, side="right")
-        return np.where(scores <= TOLERANCE, 0, above_zero)
+        return np.where(scores <= _TOLERANCE, 0, above_zero)
 
 
 PRESETS: Mapping[str, Groups] = MappingProxyType(

@@ -26,7 +26,7 @@ from coronet.scoring.protocol import PROTOCOLS, Protocol
 from coronet.scoring.score_with_mask import SCORE, score_lines, voltage_warnings, warning_lines
 from coronet.scoring.uncertainty import Intervals, score_intervals
 
-HEART, CALCIUM = "heart.nii.gz", "calcium.nii.gz"
+_HEART, _CALCIUM = "heart.nii.gz", "calcium.nii.gz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,6 +195,6 @@ def write_scan_score(folder: Path, scored: ScanScore) -> None:
 
     Masks lie on the scan's own grid.
     """
-    for name, mask in ((HEART, scored.masks.heart), (CALCIUM, scored.masks.calcium)):
+    for name, mask in ((_HEART, scored.masks.heart), (_CALCIUM, scored.masks.calcium)):
         write_nifti(Path(folder) / name, scored.ct.with_array(mask))
     write_json(Path(folder) / SCORE, scored.to_json(), sort_keys=False)

@@ -21,7 +21,7 @@ from coronet.scoring.protocol import Protocol
 from coronet.scoring.uncertainty import Intervals, score_intervals
 
 SCORE = "score.json"
-USUAL_KV = 120.0
+_USUAL_KV = 120.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +79,11 @@ class ExpertScore:
 
 def voltage_warnings(facts: ScanFacts) -> dict[str, str]:
     """The warning of a scan at another tube voltage than 120 kV; none where the voltage is not known."""
-    if facts.tube_kv in (None, USUAL_KV):
+    if facts.tube_kv in (None, _USUAL_KV):
         return {}
     return {
         "tube_voltage": f"the scan was made at {facts.tube_kv:g} kV; 130 HU and the weights hold for "
-        f"{USUAL_KV:g} kV"
+        f"{_USUAL_KV:g} kV"
     }
 
 

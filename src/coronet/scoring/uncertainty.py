@@ -121,7 +121,7 @@ def score_intervals(
     if probability is not None:
         at_threshold = tuple((float(at), score(small, probability[box] >= at)) for at in thresholds)
     _check_neighbours(small, cut)
-    at_shift = tuple(score(small, moved(cut, axis, step)) for axis in range(3) for step in (-1, 1))
+    at_shift = tuple(score(small, _moved(cut, axis, step)) for axis in range(3) for step in (-1, 1))
     value = result.scores.of(method)
     ends = value, *at_shift, *(item for _, item in at_threshold)
     return Intervals(
@@ -136,7 +136,7 @@ def score_intervals(
 def _check_neighbours(ct: Volume, mask: np.ndarray) -> None:
     if ct.array.dtype.kind != "f" or np.isfinite(ct.array).all():
         return
-    reached = np.logical_or.reduce([moved(mask, axis, step) for axis in range(3) for step in (-1, 1)])
+    reached = np.logical_or.reduce([_moved(mask, axis, step) for axis in range(3) for step in (-1, 1)])
     lost = int((reached & ~np.isfinite(ct.array)).sum())
     if lost:
         raise InputError(
@@ -146,7 +146,7 @@ def _check_neighbours(ct: Volume, mask: np.ndarray) -> None:
         )
 
 
-def moved(mask: np.ndarray, axis: int, step: int) -> np.ndarray:
+def _moved(mask: np.ndarray, axis: int, step: int) -> np.ndarray:
     """``mask`` moved by one voxel along ``axis``; what leaves the array is lost, what enters is empty."""
     result = np.zeros_like(mask)
     source, target = [slice(None)] * 3, [slice(None)] * 3

@@ -20,8 +20,8 @@ from coronet.search.study_result import StudyResult, read_study
 from coronet.search.trials import TrialResult
 from coronet.tracking.git_state import Code, read_code
 
-PARAMS, STUDIES = "params.yaml", "studies"
-PLACES = (
+_PARAMS, _STUDIES = "params.yaml", "studies"
+_PLACES = (
     ("network", "encoder"),
     ("network", "channels"),
     ("network", "activation"),
@@ -78,11 +78,11 @@ def adopt(study: str, project: Path = Path(), *, storage: str | None = None) -> 
     best = result.best
     if best is None or best.value is None:
         raise SearchError(f"No trial of the study «{study}» came to a value; there is nothing to adopt.")
-    params = config.load(project / PARAMS)
+    params = config.load(project / _PARAMS)
     wanted = space.apply(best.drawn, params.model(result.model))
-    text = (project / PARAMS).read_text(encoding="utf-8")
+    text = (project / _PARAMS).read_text(encoding="utf-8")
     changes = _changes(params.model(result.model), wanted, params.profile, result.model)
-    evidence = project / STUDIES / f"{study}.json"
+    evidence = project / _STUDIES / f"{study}.json"
     adopted = Adopted(study, result.model, best.number, best.value, changes, evidence.relative_to(project))
     if not changes:
         return adopted
@@ -93,9 +93,9 @@ def adopt(study: str, project: Path = Path(), *, storage: str | None = None) -> 
     _check_clean(code)
     new = replace_values(text, {change.key: change.after for change in changes})
     _check_edit(text, new, changes)
-    config.parse(new.encode(), where=f"{PARAMS} with the winner")
+    config.parse(new.encode(), where=f"{_PARAMS} with the winner")
     write_json(evidence, _evidence(result, best, changes, bound, code))
-    write_text(project / PARAMS, new)
+    write_text(project / _PARAMS, new)
     return adopted
 
 
@@ -116,7 +116,7 @@ def replace_values(text: str, values: Mapping[str, Any]) -> str:
         for name in key.split("."):
             pairs = {item.value: child for item, child in node.value} if node.id == "mapping" else {}
             if name not in pairs:
-                raise ParamsError(f"{PARAMS}: the key «{key}» is missing.")
+                raise ParamsError(f"{_PARAMS}: the key «{key}» is missing.")
             node = pairs[name]
         edits += _edits(text, key, node, value)
     for start, end, new in sorted(edits, reverse=True):
@@ -129,7 +129,7 @@ def _edits(text: str, key: str, node: Any, value: Any) -> list[tuple[int, int, s
     if node.id == "scalar" or node.flow_style:
         return [(node.start_mark.index, node.end_mark.index, _yaml(value))]
     if node.id == "mapping" or not isinstance(value, list | tuple) or not value:
-        raise ParamsError(f"{PARAMS}: «{key}» has lines of its own; write by hand: {_yaml(value)}.")
+        raise ParamsError(f"{_PARAMS}: «{key}» has lines of its own; write by hand: {_yaml(value)}.")
     if len(node.value) == len(value):
         pairs = zip(node.value, value, strict=True)
         return [edit for child, item in pairs for edit in _edits(text, key, child, item)]
@@ -137,7 +137,7 @@ def _edits(text: str, key: str, node: Any, value: Any) -> list[tuple[int, int, s
     start, end = node.start_mark.index, node.value[-1].end_mark.index
     if "#" in text[start:end]:
         raise ParamsError(
-            f"{PARAMS}: comments lie between the lines of «{key}»; write by hand: {_yaml(value)}."
+            f"{_PARAMS}: comments lie between the lines of «{key}»; write by hand: {_yaml(value)}."
         )
     between = "\n" + " " * node.start_mark.column
     return [(start, end, between.join(f"- {_yaml(item)}" for item in value))]
@@ -161,7 +161,7 @@ def _yaml(value: Any) -> str:
 
 def _changes(present: ModelParams, wanted: ModelParams, profile: str, model: str) -> tuple[Change, ...]:
     found = []
-    for part, name in PLACES:
+    for part, name in _PLACES:
         before, after = (canonical(getattr(getattr(item, part), name)) for item in (present, wanted))
         if before != after:
             found.append(Change(f"profiles.{profile}.{model}.{part}.{name}", before, after))
@@ -169,18 +169,18 @@ def _changes(present: ModelParams, wanted: ModelParams, profile: str, model: str
 
 
 def _check_clean(code: Code) -> None:
-    if PARAMS in code.changed:
+    if _PARAMS in code.changed:
         raise SearchError(
-            f"{PARAMS} holds edits that git does not have; commit them or set them aside (`git stash`), "
+            f"{_PARAMS} holds edits that git does not have; commit them or set them aside (`git stash`), "
             "then adopt."
         )
 
 
 def _check_edit(before: str, after: str, changes: tuple[Change, ...]) -> None:
     """Refuse an edit that would change anything else, as it would where YAML aliases share a value."""
-    expected = parse_yaml(before.encode(), PARAMS).value
+    expected = parse_yaml(before.encode(), _PARAMS).value
     try:
-        found = parse_yaml(after.encode(), PARAMS).value
+        found = parse_yaml(after.encode(), _PARAMS).value
     except ParamsError:
         found = None
     for change in changes:
@@ -191,7 +191,7 @@ def _check_edit(before: str, after: str, changes: tuple[Change, ...]) -> None:
         place[last] = change.after
     if expected != found:
         raise SearchError(
-            f"{PARAMS} cannot be edited without touching other values (anchors?); write by hand: "
+            f"{_PARAMS} cannot be edited without touching other values (anchors?); write by hand: "
             + ", ".join(f"{change.key}: {change.after}" for change in changes)
         )
 

@@ -28,7 +28,7 @@ LOCK_SECONDS = 60
 """How long SQLite lets one writer wait for another before it gives up."""
 
 
-def default_url(project: Path) -> str:
+def _default_url(project: Path) -> str:
     """The URL of ``mlruns/optuna.db``."""
     return sqlite_url(Path(project) / "mlruns" / "optuna.db")
 
@@ -45,7 +45,7 @@ def open_storage(project: Path, url: str | None = None, *, space: SearchParams |
 
     Args:
         project: the folder of ``params.yaml``.
-        url: an SQLAlchemy URL; `default_url` without one.
+        url: an SQLAlchemy URL; `_default_url` without one.
         space: gives the signs of life; without it none are written, as for reading.
 
     Raises:
@@ -57,7 +57,7 @@ def open_storage(project: Path, url: str | None = None, *, space: SearchParams |
 
     # It would tell of every failed trial with a traceback; the worker says it in a line.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = url or default_url(project)
+    url = url or _default_url(project)
     options = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
     with exclusive(_lock(project), seconds=None), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -20,7 +20,7 @@ from coronet.search.trials import REASON, SAME_AS, TRAINED, TRAINING, WORKER
 from coronet.terminal import lacks_space
 
 logger = logging.getLogger("coronet")
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "alloc_failed")
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "alloc_failed")
 
 
 class Objective:
@@ -55,12 +55,12 @@ class Objective:
         except optuna.exceptions.UpdateFinishedTrialError:
             raise
         except Exception as error:
-            reason = describe(error)
+            reason = _describe(error)
             if lacks_space(error):
                 # without a reason it counts as one whose worker was killed, and is taken up again
                 self.disk_full = error
                 raise
-            if not is_memory(error):
+            if not _is_memory(error):
                 trial.set_user_attr(REASON, reason)
                 raise
         # Outside of the handler, so that the traceback no longer holds the memory.
@@ -166,16 +166,16 @@ def pretrained_encoder(plan: Plan, params: ModelParams, fold: Fold) -> Path | No
     return encoder
 
 
-def is_memory(error: BaseException) -> bool:
+def _is_memory(error: BaseException) -> bool:
     """Whether memory ran out, on a processor or a GPU."""
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY_WORDS)
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _MEMORY_WORDS)
 
 
-def describe(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     """The first line of an error, with its type."""
     text = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {text}"[:500]

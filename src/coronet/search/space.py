@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 ENCODER, ACTIVATION = "network.encoder", "network.activation"
 DICE, GAMMA, RATE = "loss.dice", "loss.focal_gamma", "optimiser.learning_rate"
-KEYS = (ENCODER, ACTIVATION, DICE, GAMMA, RATE)
+_KEYS = (ENCODER, ACTIVATION, DICE, GAMMA, RATE)
 """What a trial draws, by its place in a model's parameters."""
-DIGITS = 4
+_DIGITS = 4
 """Significant digits of a drawn number, so that what is adopted reads well and is what was tried."""
-FEWEST_LEVELS = 3
+_FEWEST_LEVELS = 3
 
 
 def draw(trial: optuna.trial.BaseTrial, space: SearchParams) -> dict[str, Any]:
-    """Let the sampler choose a value for each of `KEYS`."""
+    """Let the sampler choose a value for each of `_KEYS`."""
     return {
         ENCODER: trial.suggest_categorical(ENCODER, space.encoders),
         ACTIVATION: trial.suggest_categorical(ACTIVATION, space.activations),
@@ -35,7 +35,7 @@ def draw(trial: optuna.trial.BaseTrial, space: SearchParams) -> dict[str, Any]:
 
 
 def present_draw(params: ModelParams, space: SearchParams) -> dict[str, Any] | None:
-    """What ``params`` say already of `KEYS`, or None where that is outside of the space."""
+    """What ``params`` say already of `_KEYS`, or None where that is outside of the space."""
     pairs = (
         (params.loss.dice, space.dice),
         (params.loss.focal_gamma, space.focal_gamma),
@@ -63,7 +63,7 @@ def apply(drawn: Mapping[str, Any], params: ModelParams) -> ModelParams:
         params.network, encoder=drawn[ENCODER], activation=drawn[ACTIVATION], weights="none"
     )
     network = dataclasses.replace(
-        network, channels=fitting_channels(network.encoder, network.channels, params.input.shape)
+        network, channels=_fitting_channels(network.encoder, network.channels, params.input.shape)
     )
     check_network(network, params.input.shape)
     return dataclasses.replace(
@@ -76,7 +76,7 @@ def apply(drawn: Mapping[str, Any], params: ModelParams) -> ModelParams:
     )
 
 
-def budgeted(params: ModelParams, space: SearchParams) -> ModelParams:
+def _budgeted(params: ModelParams, space: SearchParams) -> ModelParams:
     """``params`` with what a trial may cost: fewer epochs, and fewer patches in each."""
 
     def share(patches: int, batch: int) -> int:
@@ -97,22 +97,22 @@ def budgeted(params: ModelParams, space: SearchParams) -> ModelParams:
 
 
 def template(params: ModelParams, space: SearchParams) -> ModelParams:
-    """What all trials of a study share: `budgeted`, with the same value wherever trials draw their own.
+    """What all trials of a study share: `_budgeted`, with the same value wherever trials draw their own.
 
     So a study stays the same one after its winner was adopted.
     """
-    same = dict(zip(KEYS, (OWN[0], next(iter(ACTIVATIONS)), 0.5, 2.0, 0.001), strict=True))
-    return apply(same, budgeted(params, space))
+    same = dict(zip(_KEYS, (OWN[0], next(iter(ACTIVATIONS)), 0.5, 2.0, 0.001), strict=True))
+    return apply(same, _budgeted(params, space))
 
 
-def fitting_channels(encoder: str, channels: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+def _fitting_channels(encoder: str, channels: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     """As many of ``channels``, outermost first, as an input of ``shape`` can be halved for."""
     if encoder in OWN:
         return tuple(channels)
-    for levels in range(len(channels), FEWEST_LEVELS, -1):
+    for levels in range(len(channels), _FEWEST_LEVELS, -1):
         if not any(size % 2**levels for size in shape):
             return tuple(channels[:levels])
-    return tuple(channels[:FEWEST_LEVELS])
+    return tuple(channels[:_FEWEST_LEVELS])
 
 
 def check_space(space: SearchParams, params: ModelParams) -> None:
@@ -134,4 +134,4 @@ def check_space(space: SearchParams, params: ModelParams) -> None:
 
 
 def _round(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+    return float(f"{value:.{_DIGITS}g}")

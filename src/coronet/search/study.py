@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     import optuna
 
 logger = logging.getLogger("coronet")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-RESTARTS = 3
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_RESTARTS = 3
 """How often each worker that ended by an error or a signal is started again."""
-REFUSED = 2
+_REFUSED = 2
 """How a worker ends that would be refused again."""
-POLL_SECONDS = 0.3
+_POLL_SECONDS = 0.3
 
 
 def search(
@@ -89,7 +89,7 @@ def search(
 
 
 def _check_name(name: str) -> str:
-    if not NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         raise SearchError(f"A study cannot be called «{name}»; use up to 64 letters, digits, «.», «_», «-».")
     return name
 
@@ -109,20 +109,20 @@ def _watch(
     plan: Plan, study: optuna.Study, task: worker.Task, *, workers: int, after: Callable[[], None]
 ) -> None:
     """Run worker processes until all trials are done; start again those that were killed."""
-    left = RESTARTS * workers
+    left = _RESTARTS * workers
     ended = _settled(study)
     with _ending() as running:
         for number in range(workers):
             running[number] = _start(task, number, workers)
         while running:
-            time.sleep(POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
             for number, process in list(running.items()):
                 if process.poll() is None:
                     continue
                 del running[number]
                 if process.returncode != 0:
                     logger.warning("worker %d ended with code %d", number + 1, process.returncode)
-                again = process.returncode != REFUSED and (process.returncode != 0 or not running)
+                again = process.returncode != _REFUSED and (process.returncode != 0 or not running)
                 if left and again and _open(plan, study, task):
                     left -= 1
                     running[number] = _start(task, number, workers)

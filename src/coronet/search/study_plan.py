@@ -20,7 +20,7 @@ from coronet.search import space
 from coronet.search.folds import Fold, inner_folds
 from coronet.validation.leakage import check_parts
 
-WHAT_TO_DO = {
+_WHAT_TO_DO = {
     "profile": "choose that profile in params.yaml",
     "data": "the prepared cases are others",
     "folds": "the training patients or search.folds are others",
@@ -41,7 +41,7 @@ class Plan:
         params: all parameters.
         template: the model's parameters with a trial's budget.
         folds: to train in.
-        bound: hashes of what the study is of, by the names of `WHAT_TO_DO`.
+        bound: hashes of what the study is of, by the names of `_WHAT_TO_DO`.
     """
 
     model: str
@@ -131,11 +131,11 @@ def check_bound(plan: Plan, name: str, bound: Mapping[str, str], *, ignore: tupl
     Raises:
         SearchError: names what differs.
     """
-    for key in ("model", *WHAT_TO_DO):
+    for key in ("model", *_WHAT_TO_DO):
         here = plan.model if key == "model" else plan.bound[key]
         if key in ignore or bound.get(key) == here:
             continue
-        words = f"it is of {bound.get(key)!r}" if key in ("model", "profile") else WHAT_TO_DO[key]
+        words = f"it is of {bound.get(key)!r}" if key in ("model", "profile") else _WHAT_TO_DO[key]
         raise SearchError(
             f"The study «{name}» is of another {key}: {words}. "
             f"Without --study the search goes to «{plan.study}»; or bring back what the study was made with."

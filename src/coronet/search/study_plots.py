@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import optuna
 
 logger = logging.getLogger("coronet")
-FEWEST = 2
+_FEWEST = 2
 """Finished trials, before which there is nothing to compare."""
 
 
@@ -34,7 +34,7 @@ def draw_study(study: optuna.Study, folder: Path, *, metric: str) -> tuple[str, 
         "slices": plots.plot_slice,
         "parallel_coordinates": plots.plot_parallel_coordinate,
     }
-    if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < FEWEST:
+    if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < _FEWEST:
         return ()
     return tuple(name for name, plot in kinds.items() if _draw(study, folder / f"{name}.png", plot, metric))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import optuna
 
 logger = logging.getLogger("coronet")
-TABLE = "trials.json"
+_TABLE = "trials.json"
 
 
 class Teller:
@@ -37,7 +37,7 @@ class Teller:
         if self._away and not last:
             return
         try:
-            write(self._study, self._project, pictures=last)
+            _write(self._study, self._project, pictures=last)
         except Exception as error:
             if not self._away:
                 logger.warning(
@@ -57,12 +57,12 @@ def sync(project: Path, *, storage: str | None = None) -> dict[str, str]:
         return {}
     opened = database.open_storage(project, storage)
     return {
-        name: write(optuna.load_study(study_name=name, storage=opened), project, pictures=True)
+        name: _write(optuna.load_study(study_name=name, storage=opened), project, pictures=True)
         for name in database.study_names(opened)
     }
 
 
-def write(study: optuna.Study, project: Path, *, pictures: bool) -> str:
+def _write(study: optuna.Study, project: Path, *, pictures: bool) -> str:
     """Write what MLflow lacks of a study, and return the parent's run id."""
     from coronet.search.study_plots import draw_study
 
@@ -72,7 +72,7 @@ def write(study: optuna.Study, project: Path, *, pictures: bool) -> str:
         folder = Path(name)
         if pictures:
             draw_study(study, folder, metric=result.metric)
-            (folder / TABLE).write_text(json.dumps(result.to_json(), indent=2) + "\n", encoding="utf-8")
+            (folder / _TABLE).write_text(json.dumps(result.to_json(), indent=2) + "\n", encoding="utf-8")
         digest = hashlib.sha256(json.dumps(canonical(record), sort_keys=True).encode()).hexdigest()
         return study_runs.write(
             record, Path(project) / "mlruns", pictures=folder if pictures else None, digest=digest

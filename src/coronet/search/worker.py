@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 logger = logging.getLogger("coronet")
-WAIT_SECONDS = 1.0
+_WAIT_SECONDS = 1.0
 """Between two looks at trials that others train."""
 
 
@@ -79,7 +79,7 @@ def work(plan: Plan, study: optuna.Study, *, trials: int, after: Callable[[], No
         SearchError: the database failed.
     """
     space, folder, name = plan.params.search, folder_of(plan, study.study_name), uuid.uuid4().hex[:12]
-    study.pruner = make_pruner(plan)
+    study.pruner = _make_pruner(plan)
     with _signed(folder / f"{name}.lock"), _storage_errors():
         while True:
             with contextlib.ExitStack() as claim:
@@ -88,14 +88,14 @@ def work(plan: Plan, study: optuna.Study, *, trials: int, after: Callable[[], No
                 present = study.get_trials(deepcopy=False)
                 draw = next_draw(present, wanted=trials, retries=space.retries)
                 if draw is not None:
-                    study.sampler = make_sampler(plan, draw)
+                    study.sampler = _make_sampler(plan, draw)
                     ended = _one(study, Objective(plan, worker=name, started=claim.close))
             if draw is None:
                 if not any(trial.state == TrialState.RUNNING for trial in present):
                     return
-                time.sleep(WAIT_SECONDS)
+                time.sleep(_WAIT_SECONDS)
                 continue
-            tidy(plan, study)
+            _tidy(plan, study)
             if ended and after:
                 after()
 
@@ -182,7 +182,7 @@ def _dead(trial: FrozenTrial, folder: Path, grace_s: float) -> bool:
         return False
 
 
-def tidy(plan: Plan, study: optuna.Study) -> None:
+def _tidy(plan: Plan, study: optuna.Study) -> None:
     """Remove the checkpoints of trials that came to an end; their values are in the study."""
     for result in read_trials(study.get_trials(deepcopy=False), retries=plan.params.search.retries):
         folder = plan.work / (result.training or "none")
@@ -195,13 +195,13 @@ def tidy(plan: Plan, study: optuna.Study) -> None:
                     shutil.rmtree(item)
 
 
-def make_sampler(plan: Plan, draw: int) -> optuna.samplers.BaseSampler:
+def _make_sampler(plan: Plan, draw: int) -> optuna.samplers.BaseSampler:
     """The sampler of one draw; seeded by its number, so that a resumed study draws as an unbroken one."""
     seed = int(np.random.SeedSequence([plan.params.seed, draw]).generate_state(1)[0])
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=plan.params.search.random_trials)
 
 
-def make_pruner(plan: Plan) -> optuna.pruners.BasePruner:
+def _make_pruner(plan: Plan) -> optuna.pruners.BasePruner:
     """The pruner that ``search.pruner`` names; its steps are epochs."""
     space = plan.params.search
     if space.pruner == "median":

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 logger = logging.getLogger("coronet")
-DATABASE, ARTIFACTS = "mlflow.db", "artifacts"
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+DATABASE, _ARTIFACTS = "mlflow.db", "artifacts"
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """How the tracking URI of a database begins."""
-EXPERIMENTS = (*MODELS, "coronet", *(f"{model}-search" for model in MODELS))
+_EXPERIMENTS = (*MODELS, "coronet", *(f"{model}-search" for model in MODELS))
 """Experiments of this program; others keep their addresses unless they lie in the folder that was moved."""
-COLUMNS = (
+_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("model_versions", "source"),
@@ -38,7 +38,7 @@ COLUMNS = (
 
 def artifact_location(mlruns: Path, experiment: str) -> str:
     """The address of an experiment's artifacts in the folder ``mlruns``."""
-    return (Path(mlruns) / ARTIFACTS / experiment).resolve().as_uri()
+    return (Path(mlruns) / _ARTIFACTS / experiment).resolve().as_uri()
 
 
 def check_locations(uri: str, mlruns: Path) -> None:
@@ -91,7 +91,7 @@ def _database_url(uri: str) -> sqlalchemy.URL | None:
     """The URL of a database; None of a server or a plain folder."""
     import sqlalchemy
 
-    if not uri.startswith(DATABASES):
+    if not uri.startswith(_DATABASES):
         return None
     return sqlalchemy.engine.make_url(uri)
 
@@ -106,10 +106,10 @@ def _roots_elsewhere(url: sqlalchemy.URL, mlruns: Path) -> dict[str, Path]:
         if not sqlalchemy.inspect(connection).has_table("experiments"):
             return {}
         table = sqlalchemy.table("experiments", *map(sqlalchemy.column, ("name", "artifact_location")))
-        known = connection.execute(sqlalchemy.select(table).where(table.c.name.in_(EXPERIMENTS))).all()
+        known = connection.execute(sqlalchemy.select(table).where(table.c.name.in_(_EXPERIMENTS))).all()
     found = {}
     for name, location in known:
-        root = (location or "").removesuffix(f"/{ARTIFACTS}/{quote(name)}")
+        root = (location or "").removesuffix(f"/{_ARTIFACTS}/{quote(name)}")
         if (
             root != location
             and root.startswith("file:")
@@ -133,7 +133,7 @@ def _move(url: sqlalchemy.URL, roots: Mapping[str, Path], mlruns: Path) -> None:
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
     with engine.begin() as connection:
         present = set(sqlalchemy.inspect(connection).get_table_names())
-        for name, column in COLUMNS:
+        for name, column in _COLUMNS:
             if name not in present:
                 continue
             table = sqlalchemy.table(name, sqlalchemy.column(column, sqlalchemy.String))

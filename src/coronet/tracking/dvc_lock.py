@@ -18,7 +18,7 @@ from coronet.fingerprint import dvc_md5
 
 logger = logging.getLogger("coronet")
 LOCK = "dvc.lock"
-CONFLICT = re.compile(rb"^(<{7}|={7}|>{7})( .*)?\r?$", re.MULTILINE)
+_CONFLICT = re.compile(rb"^(<{7}|={7}|>{7})( .*)?\r?$", re.MULTILINE)
 """A line that git puts into a file that two sides have changed."""
 
 
@@ -105,7 +105,7 @@ def _read_yaml(path: Path) -> Any:
     if not path.exists():
         return None
     content = path.read_bytes()
-    if found := CONFLICT.search(content):
+    if found := _CONFLICT.search(content):
         line = content.count(b"\n", 0, found.start()) + 1
         raise StageError(f"{path} has the marks of a merge conflict in line {line}; {_restore(path)}")
     try:

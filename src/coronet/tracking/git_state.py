@@ -8,11 +8,11 @@ import re
 import subprocess
 from pathlib import Path
 
-SECONDS = 60
+_SECONDS = 60
 """How long git may take to answer."""
-OWN_RECORDS = ("dvc.lock", "promotions.jsonl")
+_OWN_RECORDS = ("dvc.lock", "promotions.jsonl")
 """Written by the machinery itself, so a change in them is no change of the code."""
-RUNNING = ("src", "flows", "params.yaml", "dvc.yaml", "data.dvc", "pyproject.toml")
+_RUNNING = ("src", "flows", "params.yaml", "dvc.yaml", "data.dvc", "pyproject.toml")
 """Where a file that git does not know changes what runs."""
 
 
@@ -50,8 +50,8 @@ def read_code(project: Path, *, patch: bool = False) -> Code:
         return Code("", (), reason=missing_commit(project))
     prefix = _git(project, "rev-parse", "--show-prefix").strip()
     tracked = _listed(project, "diff", "--name-only", "--relative", "-z", "HEAD")
-    new = _listed(project, "ls-files", "--others", "--exclude-standard", "-z", "--", *RUNNING)
-    changed = tuple(sorted({*tracked, *new} - set(OWN_RECORDS)))
+    new = _listed(project, "ls-files", "--others", "--exclude-standard", "-z", "--", *_RUNNING)
+    changed = tuple(sorted({*tracked, *new} - set(_OWN_RECORDS)))
     return Code(commit, changed, _patch(project, changed, new, prefix) if patch else "")
 
 
@@ -62,7 +62,7 @@ def missing_commit(project: Path) -> str:
     except FileNotFoundError:
         return "git is not installed, or not on the PATH; install it."
     except subprocess.TimeoutExpired:
-        return f"git did not answer in {SECONDS} s; see what `git status` says."
+        return f"git did not answer in {_SECONDS} s; see what `git status` says."
     said = done.stderr.decode("utf-8", "replace").strip()
     if done.returncode == 0:
         return ""
@@ -114,4 +114,4 @@ def _run(project: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     command = ["git", "-C", str(project), *arguments]
     # its messages are told apart by their words
     environment = os.environ | {"LC_ALL": "C", "LANGUAGE": ""}
-    return subprocess.run(command, capture_output=True, check=False, timeout=SECONDS, env=environment)
+    return subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS, env=environment)

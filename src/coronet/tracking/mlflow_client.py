@@ -18,13 +18,13 @@ from coronet.tracking import artifact_locations
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DEFAULTS = {
+_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # a server that is away is given up after seconds, not after minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
-LOCK_SECONDS = 120
+_LOCK_SECONDS = 120
 """How long a second process waits for the first: opening a fresh database from two at once corrupts it."""
 _opened_last: list[str] = []
 
@@ -35,7 +35,7 @@ def tracking_uri(mlruns: Path) -> str:
 
 
 @contextlib.contextmanager
-def opened(mlruns: Path, *, seconds: float = LOCK_SECONDS, checked: bool = True) -> Iterator[MlflowClient]:
+def opened(mlruns: Path, *, seconds: float = _LOCK_SECONDS, checked: bool = True) -> Iterator[MlflowClient]:
     """A client of the ledger, held by one process at a time; a thread that holds it may open it again.
 
     Args:
@@ -49,7 +49,7 @@ def opened(mlruns: Path, *, seconds: float = LOCK_SECONDS, checked: bool = True)
     """
     import filelock
 
-    for name, value in DEFAULTS.items():
+    for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     import requests
     import sqlalchemy

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from coronet.report.slice_pictures import Picture
 
 logger = logging.getLogger("coronet")
-WORST = 3
+_WORST = 3
 """Cases pictured of each model."""
-STYLE = (
+_STYLE = (
     "path{fill:none;stroke-width:.8;fill-rule:evenodd}.heart{stroke:#57d3e6}.hit{stroke:#4bdc82}"
     ".false{stroke:#ff5a52}.missed{stroke:#6aa2ff}.truth{stroke:#fff;stroke-width:.5;stroke-dasharray:2 2}"
     "text{fill:#fff;font:7px sans-serif}"
@@ -59,7 +59,7 @@ def draw_worst(project: Path, model: str, lock: Lock, out: Path, *, fit_md5: str
                 title = picture.title.split(",")[0]
                 number = "".join(letter for letter in picture.title if letter.isdigit())
                 path = part / f"worst-{rank}_{name}_{title}{number if title == 'axial' else ''}.svg"
-                path.write_text(to_svg(picture, caption=f"{name}, {picture.title}"), encoding="utf-8")
+                path.write_text(_to_svg(picture, caption=f"{name}, {picture.title}"), encoding="utf-8")
         (part / ".key").write_text(key, encoding="utf-8")
     return out
 
@@ -73,7 +73,7 @@ def _worst_names(model: str, scores: Path) -> list[str]:
         ordered = sorted(known, key=lambda row: (row.heart_dice, row.case))
     else:
         ordered = worst_first(rows, read_json(scores / "metrics.json")["groups"]["names"])
-    return [row.case for row in ordered[:WORST]]
+    return [row.case for row in ordered[:_WORST]]
 
 
 def _pictures(project: Path, model: str, name: str) -> tuple[Picture, ...]:
@@ -94,7 +94,7 @@ def _pictures(project: Path, model: str, name: str) -> tuple[Picture, ...]:
     return pictures_of(ct, heart, calcium=differing)
 
 
-def to_svg(picture: Picture, *, caption: str) -> str:
+def _to_svg(picture: Picture, *, caption: str) -> str:
     """One picture as an SVG file that needs nothing beside it."""
     size = f'width="{picture.width_mm}" height="{picture.height_mm}"'
     outlines = "".join(f'<path class="{item.kind}" d="{item.path}"/>' for item in picture.outlines)
@@ -103,7 +103,7 @@ def to_svg(picture: Picture, *, caption: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {picture.width_mm} {picture.height_mm}" '
         f'width="{picture.width_mm * 4:.0f}" height="{picture.height_mm * 4:.0f}">'
-        f"<title>{html.escape(caption)}</title><style>{STYLE}</style>"
+        f"<title>{html.escape(caption)}</title><style>{_STYLE}</style>"
         f'<image href="{picture.image}" {size} preserveAspectRatio="none"/>{outlines}'
         f'<text x="3" y="{middle}">{left}</text>'
         f'<text x="{picture.width_mm - 3}" y="{middle}" text-anchor="end">{right}</text>'

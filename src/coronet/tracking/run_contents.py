@@ -17,9 +17,9 @@ from coronet.json_lines import read_lines
 from coronet.tracking.dvc_lock import Lock, data_hashes
 
 TRAINING, PRETRAINING, PAIR = "training", "pretraining", "pair"
-BY_CASE = {"f1": "dice", "iou": "iou"}
+_BY_CASE = {"f1": "dice", "iou": "iou"}
 """What an evaluation of calcium has for each case, and what a run calls it."""
-PARAM_LENGTH = 6000
+_PARAM_LENGTH = 6000
 """What MLflow takes."""
 
 
@@ -85,7 +85,7 @@ def training_record(
     tables = {}
     if evaluation is not None:
         figures |= {f"test/{key}": value for key, value in _numbers(_named(evaluation / "metrics.json"))}
-        tables["evaluation/cases.json"] = read_cases(evaluation / "cases.csv")
+        tables["evaluation/cases.json"] = _read_cases(evaluation / "cases.csv")
         shown |= {f"evaluation/{path.name}": path for path in _files(evaluation)}
     if pictures is not None:
         shown |= {f"pictures/{path.name}": path for path in _files(pictures)}
@@ -95,7 +95,7 @@ def training_record(
         fingerprint=description["fingerprint"],
         params=text_params(description["params"]),
         tags=dict(tags),
-        history=tuple(read_history(fit / "history.jsonl")),
+        history=tuple(_read_history(fit / "history.jsonl")),
         figures=figures,
         tables=tables,
         files=shown,
@@ -112,7 +112,7 @@ def _named(metrics: Path) -> dict[str, Any]:
     found = read_json(metrics)
     if "pooled" not in found:
         return found
-    pooled, by_case = found.pop("pooled"), {f"case_{to}": found.pop(key) for key, to in BY_CASE.items()}
+    pooled, by_case = found.pop("pooled"), {f"case_{to}": found.pop(key) for key, to in _BY_CASE.items()}
     return found | pooled | by_case
 
 
@@ -132,7 +132,7 @@ def pretraining_record(model: str, pretrained: Path, *, tags: Mapping[str, str],
         fingerprint=fingerprint(f"pretrain@{model}", params={}, inputs={"encoder": encoder}, source=()),
         params=text_params({key.rpartition(f".{model}.")[2]: value for key, value in raw.items()}),
         tags=inherited | {"weights_sha256": encoder},
-        history=tuple(read_history(pretrained / "history.jsonl")),
+        history=tuple(_read_history(pretrained / "history.jsonl")),
         figures={f"fit/{key}": value for key, value in _numbers(metrics)},
         tables={},
         files={f"fit/{path.name}": path for path in _files(pretrained) if path.suffix != ".safetensors"},
@@ -164,7 +164,7 @@ def scores_record(build: Path, *, tags: Mapping[str, str]) -> Record:
         tags=hashes | {f"{model}_fingerprint": part[0] for model, part in parts.items()},
         history=(),
         figures={f"score/{key}": value for key, value in _numbers(read_json(scores / "metrics.json"))},
-        tables={"scores/cases.json": read_cases(scores / "scores.csv")},
+        tables={"scores/cases.json": _read_cases(scores / "scores.csv")},
         files=shown | ({"report/index.html": page} if page.exists() else {}),
         dataset=_dataset(tags, sources),
     )
@@ -199,7 +199,7 @@ def params_sha256(params: Any) -> str:
 
 def text_params(params: Any) -> dict[str, str]:
     """Parameters under dotted names, as MLflow keeps them."""
-    return {key: str(value)[:PARAM_LENGTH] for key, value in flatten(canonical(params))}
+    return {key: str(value)[:_PARAM_LENGTH] for key, value in flatten(canonical(params))}
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -211,7 +211,7 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix.removesuffix("."), canonical(value)
 
 
-def read_history(path: Path) -> Iterator[tuple[str, int, float]]:
+def _read_history(path: Path) -> Iterator[tuple[str, int, float]]:
     """Metric, epoch and value out of ``history.jsonl``."""
     for entry in read_lines(path, keys=("epoch",), whole=True):
         yield from epoch_metrics(entry)
@@ -223,7 +223,7 @@ def epoch_metrics(entry: Mapping[str, Any]) -> Iterator[tuple[str, int, float]]:
         yield key, int(entry["epoch"]), value
 
 
-def read_cases(path: Path) -> tuple[dict[str, Any], ...]:
+def _read_cases(path: Path) -> tuple[dict[str, Any], ...]:
     """Rows of ``cases.csv``; numbers as numbers, and None where nothing was measured."""
     with path.open(newline="", encoding="utf-8") as lines:
         return tuple({key: _cell(value) for key, value in row.items()} for row in csv.DictReader(lines))

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("coronet")
 CONTENT, KIND = "coronet.content", "coronet.kind"
-BATCH = 900
+_BATCH = 900
 """Metrics a request; MLflow takes 1000 at most."""
-TAG_BATCH = 90
+_TAG_BATCH = 90
 SYSTEM = "system.jsonl"
 """In the work folder of a training: what the machine did meanwhile, a line a sample."""
 
@@ -183,8 +183,8 @@ def write_params(client: MlflowClient, run: Run, params: Mapping[str, str]) -> N
     from mlflow.entities import Param
 
     lacking = [Param(key, value) for key, value in params.items() if key not in run.data.params]
-    for start in range(0, len(lacking), TAG_BATCH):
-        client.log_batch(run.info.run_id, params=lacking[start : start + TAG_BATCH])
+    for start in range(0, len(lacking), _TAG_BATCH):
+        client.log_batch(run.info.run_id, params=lacking[start : start + _TAG_BATCH])
 
 
 def write_metrics(client: MlflowClient, run_id: str, metrics: Iterable[tuple[str, int, float, int]]) -> None:
@@ -192,8 +192,8 @@ def write_metrics(client: MlflowClient, run_id: str, metrics: Iterable[tuple[str
     from mlflow.entities import Metric
 
     lacking = [Metric(key, value, timestamp=moment, step=step) for key, step, value, moment in metrics]
-    for start in range(0, len(lacking), BATCH):
-        client.log_batch(run_id, metrics=lacking[start : start + BATCH])
+    for start in range(0, len(lacking), _BATCH):
+        client.log_batch(run_id, metrics=lacking[start : start + _BATCH])
 
 
 def code_tags(project: Path) -> dict[str, str]:
@@ -204,7 +204,7 @@ def code_tags(project: Path) -> dict[str, str]:
     return {"git_commit": code.commit, "git_dirty": str(code.dirty).lower()}
 
 
-def system_samples(work: Path) -> list[tuple[str, int, float, int]]:
+def _system_samples(work: Path) -> list[tuple[str, int, float, int]]:
     """What the machine did during a training, out of its work folder; nothing where that is gone."""
     samples = []
     for entry in read_lines(work / SYSTEM, keys=("time", "step", "metrics")):
@@ -235,7 +235,7 @@ def _complete(client: MlflowClient, run: Run, record: Record, project: Path) -> 
     known = run.data.metrics
     lacking += [(key, 0, value, now) for key, value in record.figures.items() if known.get(key) != value]
     if not any(key.startswith("system/") for key in known):
-        lacking += system_samples(project / "mlruns" / "work" / record.fingerprint)
+        lacking += _system_samples(project / "mlruns" / "work" / record.fingerprint)
     write_metrics(client, run_id, lacking)
     if not run.inputs.dataset_inputs and record.dataset["hashes"]:
         client.log_inputs(run_id, datasets=[dataset_input(record.dataset)])
@@ -263,11 +263,11 @@ def _write_artifacts(client: MlflowClient, run_id: str, record: Record) -> None:
         for path, rows in record.tables.items():
             # not client.log_table, which would add the rows to those of an earlier evaluation
             name = Path(folder) / Path(path).name
-            name.write_text(json.dumps(table_content(rows)), encoding="utf-8")
+            name.write_text(json.dumps(_table_content(rows)), encoding="utf-8")
             client.log_artifact(run_id, str(name), path.rpartition("/")[0])
 
 
-def table_content(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _table_content(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """A table as MLflow's pages and ``mlflow.load_table`` read it."""
     rows = list(rows)
     columns = list(rows[0]) if rows else []

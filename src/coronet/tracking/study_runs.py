@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-STUDY, TRIAL, STATE, DIGEST = "coronet.study", "coronet.trial", "coronet.state", "coronet.pictures"
-PARENT = "mlflow.parentRunId"
-BATCH = 900
-RUN_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "killed": "FAILED"}
+_STUDY, _TRIAL, STATE, _DIGEST = "coronet.study", "coronet.trial", "coronet.state", "coronet.pictures"
+_PARENT = "mlflow.parentRunId"
+_BATCH = 900
+_RUN_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "killed": "FAILED"}
 """How MLflow calls the end of a trial."""
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """A server that is away must not hold up a search for minutes, as MLflow's own defaults would."""
 
 
@@ -80,7 +80,7 @@ def write(record: StudyRecord, mlruns: Path, *, pictures: Path | None = None, di
         pictures: a folder of pictures and tables for the parent run.
         digest: of what the pictures show; they are not written a second time.
     """
-    for key, value in PATIENCE.items():
+    for key, value in _PATIENCE.items():
         os.environ.setdefault(key, value)
     with mlflow_client.opened(mlruns) as client:
         experiment = mlflow_client.experiment_id(client, f"{record.model}-search", mlruns)
@@ -96,20 +96,20 @@ def write(record: StudyRecord, mlruns: Path, *, pictures: Path | None = None, di
         _write_best(client, parent, record)
         if pictures is not None and not _holds_pictures(client, parent, digest):
             client.log_artifacts(parent, str(pictures))
-            client.set_tag(parent, DIGEST, digest)
+            client.set_tag(parent, _DIGEST, digest)
     return parent
 
 
 def _holds_pictures(client: MlflowClient, parent: str, digest: str) -> bool:
     """Whether the pictures of a study are there, and of what it holds now."""
-    return client.get_run(parent).data.tags.get(DIGEST) == digest and bool(client.list_artifacts(parent))
+    return client.get_run(parent).data.tags.get(_DIGEST) == digest and bool(client.list_artifacts(parent))
 
 
 def _parent(client: MlflowClient, experiment: str, record: StudyRecord) -> str:
-    found = client.search_runs([experiment], f"tags.`{STUDY}` = '{record.name}'", max_results=1)
+    found = client.search_runs([experiment], f"tags.`{_STUDY}` = '{record.name}'", max_results=1)
     if found:
         return found[0].info.run_id
-    tags = {STUDY: record.name, **record.tags}
+    tags = {_STUDY: record.name, **record.tags}
     start = min((trial.started_ms for trial in record.trials), default=None)
     return client.create_run(experiment, start_time=start, run_name=record.name, tags=tags).info.run_id
 
@@ -119,9 +119,9 @@ def _children(client: MlflowClient, experiment: str, parent: str) -> dict[int, R
     children: dict[int, Run] = {}
     token = None
     while True:
-        page = client.search_runs([experiment], f"tags.`{PARENT}` = '{parent}'", page_token=token)
+        page = client.search_runs([experiment], f"tags.`{_PARENT}` = '{parent}'", page_token=token)
         for run in page:
-            number = int(run.data.tags[TRIAL])
+            number = int(run.data.tags[_TRIAL])
             if STATE not in run.data.tags or number in children:
                 client.delete_run(run.info.run_id)
             else:
@@ -136,7 +136,7 @@ def _write_trial(
 ) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
-    tags = {PARENT: parent, TRIAL: str(trial.number), **trial.tags}
+    tags = {_PARENT: parent, _TRIAL: str(trial.number), **trial.tags}
     run = client.create_run(
         experiment, start_time=trial.started_ms, run_name=f"{record.name}-{trial.number}", tags=tags
     )
@@ -148,11 +148,11 @@ def _write_trial(
     ]
     if trial.value is not None:
         metrics.append(Metric(record.metric, trial.value, trial.ended_ms, 0))
-    for start in range(0, len(metrics), BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+    for start in range(0, len(metrics), _BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
     # The state comes last: a run that has it is whole.
     client.log_batch(run_id, params=params, tags=[RunTag(STATE, trial.state)])
-    client.set_terminated(run_id, RUN_STATUS[trial.state], end_time=trial.ended_ms)
+    client.set_terminated(run_id, _RUN_STATUS[trial.state], end_time=trial.ended_ms)
 
 
 def _write_best(client: MlflowClient, parent: str, record: StudyRecord) -> None:
@@ -166,7 +166,7 @@ def _write_best(client: MlflowClient, parent: str, record: StudyRecord) -> None:
             metrics.append(Metric(f"best {record.metric}", best, trial.ended_ms, trial.number))
     there = {item.step for item in client.get_metric_history(parent, f"best {record.metric}")}
     new = [item for item in metrics if item.step not in there]
-    for start in range(0, len(new), BATCH):
-        client.log_batch(parent, metrics=new[start : start + BATCH])
+    for start in range(0, len(new), _BATCH):
+        client.log_batch(parent, metrics=new[start : start + _BATCH])
     end = max((trial.ended_ms for trial in record.trials), default=None)
     client.set_terminated(parent, end_time=end)

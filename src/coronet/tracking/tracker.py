@@ -20,9 +20,9 @@ from typing import Any
 logger = logging.getLogger("coronet")
 END_SECONDS = 15.0
 """How long a finished stage waits for MLflow."""
-SYNC_SECONDS = 300.0
+_SYNC_SECONDS = 300.0
 """The same at the end of a demo, which draws pictures for MLflow and has nothing more to do."""
-LOG = "ledger.log"
+_LOG = "ledger.log"
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 
 
@@ -73,7 +73,7 @@ def catch_up(*, project: Path, mlruns: Path) -> None:
     """Do what `coronet.tracking.runs.sync` does, where MLflow is there."""
     writer = _Writer(project, mlruns / "work")
     writer.send({"do": "sync"})
-    writer.close(SYNC_SECONDS)
+    writer.close(_SYNC_SECONDS)
 
 
 class _Writer:
@@ -82,7 +82,7 @@ class _Writer:
     def __init__(self, project: Path, work: Path) -> None:
         Path(work).mkdir(parents=True, exist_ok=True)
         self._lost = False
-        self._log = Path(work) / LOG
+        self._log = Path(work) / _LOG
         try:
             with self._log.open("wb") as log:
                 self._process: subprocess.Popen[bytes] | None = subprocess.Popen(

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 logger = logging.getLogger("coronet")
-SAMPLE_SECONDS = 10.0
+_SAMPLE_SECONDS = 10.0
 """Between two samples of what the machine does."""
-IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 """A server that is away shall be given up soon; the next epoch tries again."""
 
 
@@ -53,7 +53,7 @@ class _Stream:
 def main() -> int:
     """Read and write until the input ends; 1 where MLflow lacks something in the end."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    for name, value in IMPATIENT.items():
+    for name, value in _IMPATIENT.items():
         os.environ.setdefault(name, value)
     project = Path(sys.argv[1])
     stream: _Stream | None = None
@@ -86,7 +86,7 @@ def _batches() -> Iterator[list[Mapping[str, Any]]]:
     """Messages as they come, all that wait at once; an empty list where none came for a while."""
     handle, rest = sys.stdin.fileno(), b""
     while True:
-        ready, _, _ = select.select([handle], [], [], SAMPLE_SECONDS)
+        ready, _, _ = select.select([handle], [], [], _SAMPLE_SECONDS)
         if not ready:
             yield []
             continue

@@ -20,11 +20,11 @@ from coronet.io.volume import AIR_HU
 from coronet.preprocessing.intensity import window as to_window
 
 CPU = torch.device("cpu")
-TISSUE_HU = -300.0
+_TISSUE_HU = -300.0
 """Metal is put where there is at least this, which is not lung."""
-METAL_HU, METAL_MM, METAL_BLUR_MM, METAL_DEPTH = (500.0, 2500.0), (2.0, 8.0), (0.6, 1.0), (1.0, 2.0)
+METAL_HU, _METAL_MM, _METAL_BLUR_MM, _METAL_DEPTH = (500.0, 2500.0), (2.0, 8.0), (0.6, 1.0), (1.0, 2.0)
 """What a piece of metal adds, how long it is, how far it is blurred in plane, and how much more along z."""
-ELASTIC_KNOTS = 5
+_ELASTIC_KNOTS = 5
 """Control points of the field along each axis of a window; turning and zooming is linear between them."""
 
 
@@ -145,11 +145,11 @@ def draw_field(
     angles = _sometimes(rng, params) * rng.uniform(-1, 1, 3) * np.deg2rad(params.rotation_deg)
     zoom = np.exp(_sometimes(rng, params) * rng.uniform(*np.log(params.zoom)))
     shift = _sometimes(rng, params) * rng.uniform(-1, 1, 3) * params.shift_mm
-    knots = _sometimes(rng, params) * rng.uniform(-1, 1, (*[ELASTIC_KNOTS] * 3, 3)) * params.elastic_mm
+    knots = _sometimes(rng, params) * rng.uniform(-1, 1, (*[_ELASTIC_KNOTS] * 3, 3)) * params.elastic_mm
     if not (angles.any() or shift.any() or knots.any()) and zoom == 1:
         return None
     axes = [
-        np.linspace(-(n - 1) / 2, (n - 1) / 2, ELASTIC_KNOTS) * mm
+        np.linspace(-(n - 1) / 2, (n - 1) / 2, _ELASTIC_KNOTS) * mm
         for n, mm in zip(shape, spacing_mm, strict=True)
     ]
     places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
@@ -179,13 +179,13 @@ def draw_metal(rng: np.random.Generator, hu: torch.Tensor, *, spacing_mm: Sequen
         hu: shape (x, y, z).
         spacing_mm: voxel size (x, y, z) in mm.
     """
-    tissue = (hu > TISSUE_HU).nonzero()
+    tissue = (hu > _TISSUE_HU).nonzero()
     if not len(tissue):
         return
     middle = tissue[rng.integers(len(tissue))].tolist()
     along = rng.standard_normal(3)
-    half = along / np.linalg.norm(along) * rng.uniform(*METAL_MM) / 2
-    widths = np.array([1, 1, rng.uniform(*METAL_DEPTH)]) * rng.uniform(*METAL_BLUR_MM)
+    half = along / np.linalg.norm(along) * rng.uniform(*_METAL_MM) / 2
+    widths = np.array([1, 1, rng.uniform(*_METAL_DEPTH)]) * rng.uniform(*_METAL_BLUR_MM)
     # from here on in standard deviations of the blur, so that it is the same along all axes
     lines = [
         (torch.arange(n) - place) * (mm / width)

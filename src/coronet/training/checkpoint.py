@@ -19,8 +19,8 @@ from coronet.files import read_json, replacing, sha256_file, write_json
 from coronet.fingerprint import canonical
 
 logger = logging.getLogger("coronet")
-KEEP = 2
-RUN = "run.json"
+_KEEP = 2
+_RUN = "run.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ def claim(work: Path, run: Mapping[str, Any]) -> None:
     Raises:
         StageError: the folder holds checkpoints of another run; names the first key that differs.
     """
-    path = Path(work) / RUN
+    path = Path(work) / _RUN
     wanted = _flat(canonical(run))
     if path.exists():
         present = _flat(read_json(path))
@@ -69,7 +69,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def save(work: Path, number: int, checkpoint: Checkpoint) -> None:
-    """Write checkpoint ``number`` and remove all but the newest `KEEP`."""
+    """Write checkpoint ``number`` and remove all but the newest `_KEEP`."""
     from safetensors.torch import save_file
 
     work = Path(work)
@@ -79,7 +79,7 @@ def save(work: Path, number: int, checkpoint: Checkpoint) -> None:
             {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}, part
         )
     write_json(record, {"sha256": sha256_file(tensors), "state": dict(checkpoint.state)})
-    for old in _numbers(work)[:-KEEP]:
+    for old in _numbers(work)[:-_KEEP]:
         for path in reversed(_paths(work, old)):
             path.unlink(missing_ok=True)
 

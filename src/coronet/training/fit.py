@@ -28,10 +28,10 @@ from coronet.training.sampling import Thing, WindowSampler
 from coronet.training.trainer import OnEpoch, Outcome, train
 
 logger = logging.getLogger("coronet")
-HISTORY, METRICS, CURVES = "history.jsonl", "metrics.json", "curves.png"
-CERTAIN = 128
+HISTORY, METRICS, _CURVES = "history.jsonl", "metrics.json", "curves.png"
+_CERTAIN = 128
 """A target of at least this, out of 255, counts as true."""
-FOCUSED_OF = 4
+_FOCUSED_OF = 4
 """One in so many of the things that were judged comes into focus."""
 
 
@@ -83,7 +83,7 @@ class SegmentationLearner:
         """Ask about bright things, so that the epoch meets those more often that are taken for calcium."""
         things = self._sampler.candidates(epoch, self._params.sampling.judged if epoch else 0)
         order = np.argsort(-self._believe(module, things), kind="stable")
-        self._sampler.focus = tuple(things[number] for number in order[: len(things) // FOCUSED_OF])
+        self._sampler.focus = tuple(things[number] for number in order[: len(things) // _FOCUSED_OF])
 
     def _believe(self, module: nn.Module, things: Sequence[Thing]) -> np.ndarray:
         """Mean probability inside of each thing."""
@@ -129,7 +129,7 @@ class SegmentationLearner:
             # only bright voxels count, so windows without any need no answer
             seen = dataclasses.replace(seen, region=seen.region & (seen.hu >= CALCIUM_HU))
         answer = probabilities(module, seen, self._params.input, device=self._device, overlap=0.0)
-        predicted, truth = answer >= self._params.threshold, case.target >= CERTAIN
+        predicted, truth = answer >= self._params.threshold, case.target >= _CERTAIN
         if self._model == "calcium":
             bright = seen.hu >= CALCIUM_HU
             predicted, truth = predicted & bright, truth & bright
@@ -269,7 +269,7 @@ def _write(out: Path, module: nn.Module, spec: ModelSpec, outcome: Outcome, metr
                 "parameters": sum(parameter.numel() for parameter in module.parameters()),
             },
         )
-        draw_curves(folder / CURVES, outcome.history, metric=metric, title=spec.model)
+        draw_curves(folder / _CURVES, outcome.history, metric=metric, title=spec.model)
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:

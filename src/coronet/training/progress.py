@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 logger = logging.getLogger("coronet")
-LINES = 10
+_LINES = 10
 """Lines a whole training writes where there is no terminal."""
 
 
@@ -59,5 +59,5 @@ class EpochProgress:
         note = f"loss {entry['loss']:.4f} {metric} {entry[metric]:.4f}"
         if self._bar:
             self._bar.update(self._task, note=note)
-        elif number % max(1, self._epochs // LINES) == 0 or number == self._epochs:
+        elif number % max(1, self._epochs // _LINES) == 0 or number == self._epochs:
             logger.info("%s: epoch %d of %d, %s, %.1f s", self._title, number, self._epochs, note, seconds)

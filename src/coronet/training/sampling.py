@@ -19,13 +19,13 @@ from coronet.preprocessing.intensity import window
 from coronet.preprocessing.prepared_store import FAR, TENTHS, PreparedCase
 from coronet.training.augmentation import CPU, cut, draw_field, draw_intensity, draw_metal, warp
 
-MOST_VOXELS = 20_000
+_MOST_VOXELS = 20_000
 """Voxels kept to draw from; more would only cost memory."""
-CANDIDATES = 2**31
+_CANDIDATES = 2**31
 """Sets the draw of candidates apart from those of samples, whose index is smaller."""
-LEAST_HARD_VOXELS = 3
+_LEAST_HARD_VOXELS = 3
 """Smaller bright things are noise, and are met anywhere."""
-FOCUS_SHARE = 0.5
+_FOCUS_SHARE = 0.5
 """Share of the windows on bright things that is drawn from the focus, where there is one."""
 
 
@@ -59,7 +59,7 @@ def find_anchors(case: PreparedCase, number: int = 0) -> Anchors:
     return Anchors(
         lesions=tuple(Thing(number, part) for part in _parts(case.target >= 128)),
         hard=tuple(
-            Thing(number, _thinned(part)) for part in _parts(bright) if len(part) >= LEAST_HARD_VOXELS
+            Thing(number, _thinned(part)) for part in _parts(bright) if len(part) >= _LEAST_HARD_VOXELS
         ),
         anywhere=np.empty((0, 3), int) if near is None else _thinned(np.argwhere(near)),
     )
@@ -79,7 +79,7 @@ def _parts(mask: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _thinned(voxels: np.ndarray) -> np.ndarray:
-    return voxels[:: max(1, len(voxels) // MOST_VOXELS)]
+    return voxels[:: max(1, len(voxels) // _MOST_VOXELS)]
 
 
 def _shares(things: Sequence[Thing]) -> np.ndarray:
@@ -179,13 +179,13 @@ class WindowSampler:
 
     def _draw_hard(self, rng: np.random.Generator, number: int, focus: Sequence[Thing] = ()) -> Thing:
         """A bright thing of the case, by the root of its size, but for the focus."""
-        if focus and rng.random() < FOCUS_SHARE:
+        if focus and rng.random() < _FOCUS_SHARE:
             return focus[rng.integers(len(focus))]
         return _draw(rng, self._anchors[number].hard, self._hard_shares[number])
 
     def candidates(self, epoch: int, count: int) -> tuple[Thing, ...]:
         """``count`` bright things, drawn as an epoch without a focus draws them."""
-        rng = np.random.default_rng([self._seed, epoch, CANDIDATES])
+        rng = np.random.default_rng([self._seed, epoch, _CANDIDATES])
         bright = [number for number, anchors in enumerate(self._anchors) if anchors.hard]
         return tuple(
             self._draw_hard(rng, bright[rng.integers(len(bright))]) for _ in range(count if bright else 0)

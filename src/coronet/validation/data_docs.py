@@ -17,16 +17,16 @@ from coronet.validation.rule import Rule
 if TYPE_CHECKING:
     import pandas
 
-EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+_EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 """Stands for the time of every run, so that the same table gives the same pages."""
-EXTERNAL = re.compile(
+_EXTERNAL = re.compile(
     r"<link[^>]*href=[\"']https?://[^>]*>|<script[^>]*src=[\"']https?://[^>]*>\s*</script>"
     r"|<img[^>]*src=[\"']https?://[^>]*>",
     re.IGNORECASE,
 )
-MOMENT = re.compile(r"\b\d{8}T\d{6}\.\d{6}Z")
-RANDOM = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-STYLE = """<style>
+_MOMENT = re.compile(r"\b\d{8}T\d{6}\.\d{6}Z")
+_RANDOM = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+_STYLE = """<style>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1150px; padding: 1rem; color: #222; }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; width: 100%; }
 td, th { border-bottom: 1px solid #ddd; padding: .35rem .6rem; text-align: left; vertical-align: top; }
@@ -36,7 +36,7 @@ nav img, .modal, footer, form, label, .btn { display: none; }
 .fa-times::before { content: "✘ "; color: #b42318; }
 .fa-exclamation-triangle::before { content: "! "; color: #b54708; }
 </style></head>"""
-INDEX = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Data Docs</title></head>
+_INDEX = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Data Docs</title></head>
 <body><h1>Data Docs of the case table</h1><ul>{links}</ul>
 <p>Made by Great Expectations. <a href="../index.html">Summary</a></p></body></html>
 """
@@ -83,7 +83,7 @@ def evaluate(
         )
         columns = ["case", *dict.fromkeys(rule.column for rule in rules if rule.column != "case")]
         done = checkpoint.run(
-            batch_parameters={"dataframe": frame[columns]}, run_id=gx.RunIdentifier("validate", EPOCH)
+            batch_parameters={"dataframe": frame[columns]}, run_id=gx.RunIdentifier("validate", _EPOCH)
         )
         if part and docs:
             _stand_alone(part)
@@ -155,8 +155,8 @@ def _stand_alone(folder: Path) -> None:
         f"{'Results' if 'validations' in page.parts else 'Expectations'}</a></li>"
         for page in pages
     )
-    (folder / "index.html").write_text(INDEX.format(links=links), encoding="utf-8")
+    (folder / "index.html").write_text(_INDEX.format(links=links), encoding="utf-8")
     for page in (folder / "index.html", *pages):
-        text = EXTERNAL.sub("", page.read_text(encoding="utf-8"))
-        text = RANDOM.sub("", MOMENT.sub(f"{EPOCH:%Y%m%dT%H%M%S.%fZ}", text))
-        page.write_text(text.replace("</head>", STYLE, 1), encoding="utf-8")
+        text = _EXTERNAL.sub("", page.read_text(encoding="utf-8"))
+        text = _RANDOM.sub("", _MOMENT.sub(f"{_EPOCH:%Y%m%dT%H%M%S.%fZ}", text))
+        page.write_text(text.replace("</head>", _STYLE, 1), encoding="utf-8")

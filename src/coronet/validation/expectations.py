@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-MOST_NAMED = 3
+_MOST_NAMED = 3
 """Pieces whose places stand in a message."""
 
 
@@ -79,7 +79,7 @@ def _pieces(pieces: Sequence[Piece], where: str, measure: str, unit: str) -> str
     """Number, volume and places of pieces, those with the largest measure first."""
     ordered = sorted(pieces, key=lambda piece: -getattr(piece, measure))
     shown = []
-    for piece in ordered[:MOST_NAMED]:
+    for piece in ordered[:_MOST_NAMED]:
         place = ", ".join(f"{value:g}" for value in piece.centre_mm)
         shown.append(f"{getattr(piece, measure):.10g} {unit} at ({place}) mm")
     more = [f"{len(ordered) - len(shown)} more"] if len(ordered) > len(shown) else []

@@ -5,11 +5,11 @@ from __future__ import annotations
 from coronet.config import ValidateParams
 from coronet.validation.rule import ADD_AGAIN, Rule
 
-LEAST_DEVIATION_HU = 20
-LEAST_DISTINCT = 100
-LARGEST_OBLIQUE_DEG = 30
-LARGEST_SKEW = 0.02
-BONE_HU = 200
+_LEAST_DEVIATION_HU = 20
+_LEAST_DISTINCT = 100
+_LARGEST_OBLIQUE_DEG = 30
+_LARGEST_SKEW = 0.02
+_BONE_HU = 200
 """Some bone of every chest is brighter."""
 
 
@@ -38,7 +38,7 @@ def geometry_rules(params: ValidateParams) -> tuple[Rule, ...]:
             "Pixels are square.",
             f"voxels of {spacing}: pixels are not square, as where spacings were swapped",
             f"check the order of the header's spacings and {ADD_AGAIN}",
-            high=LARGEST_SKEW,
+            high=_LARGEST_SKEW,
         ),
         Rule(
             "slice-spacing",
@@ -65,10 +65,10 @@ def geometry_rules(params: ValidateParams) -> tuple[Rule, ...]:
         Rule(
             "oblique",
             "oblique_deg",
-            f"The scan's axes are within {LARGEST_OBLIQUE_DEG} degrees of the body's.",
+            f"The scan's axes are within {_LARGEST_OBLIQUE_DEG} degrees of the body's.",
             "the scan's axes are {oblique_deg:g} degrees off the body's",
             "look at the scan; training goes on",
-            high=LARGEST_OBLIQUE_DEG,
+            high=_LARGEST_OBLIQUE_DEG,
             severity="warning",
         ),
     )
@@ -96,10 +96,10 @@ def intensity_rules(params: ValidateParams) -> tuple[Rule, ...]:
         Rule(
             "hu-bone",
             "highest_hu",
-            f"The highest value is at least {BONE_HU} HU.",
+            f"The highest value is at least {_BONE_HU} HU.",
             "the highest value is {hu_max:g}: there is no bone, so the values are no HU",
             f"undo whatever scaled the values and {ADD_AGAIN}",
-            low=BONE_HU,
+            low=_BONE_HU,
         ),
         Rule(
             "air",
@@ -123,17 +123,17 @@ def intensity_rules(params: ValidateParams) -> tuple[Rule, ...]:
         Rule(
             "varied",
             "hu_deviation",
-            f"The standard deviation is at least {LEAST_DEVIATION_HU}.",
+            f"The standard deviation is at least {_LEAST_DEVIATION_HU}.",
             "the standard deviation is {hu_deviation:g}: the image is all but empty",
             ADD_AGAIN,
-            low=LEAST_DEVIATION_HU,
+            low=_LEAST_DEVIATION_HU,
         ),
         Rule(
             "distinct",
             "distinct",
-            f"There are at least {LEAST_DISTINCT} distinct values.",
+            f"There are at least {_LEAST_DISTINCT} distinct values.",
             "there are only {distinct} distinct values, as after a conversion to eight bits",
             ADD_AGAIN,
-            low=LEAST_DISTINCT,
+            low=_LEAST_DISTINCT,
         ),
     )

@@ -15,7 +15,7 @@ from coronet.validation.rule import Rule
 if TYPE_CHECKING:
     import pandas
 
-SAME_PATIENT = "if it is one person, give both the same patient in ct/CASE.json; else remove one"
+_SAME_PATIENT = "if it is one person, give both the same patient in ct/CASE.json; else remove one"
 
 
 def rules(*, with_split: bool) -> tuple[Rule, ...]:
@@ -34,7 +34,7 @@ def rules(*, with_split: bool) -> tuple[Rule, ...]:
             "copies",
             "No scan is a turned, bent, blurred, mirrored or re-scaled copy of another patient's.",
             "is a copy of {copies} under another patient's name",
-            SAME_PATIENT,
+            _SAME_PATIENT,
             allowed=("",),
         ),
     )
@@ -52,7 +52,7 @@ def rules(*, with_split: bool) -> tuple[Rule, ...]:
             "copies_elsewhere",
             "No part of the split holds a copy of another part's scan.",
             "is a copy of {copies_elsewhere}, which is in another part of the split",
-            f"{SAME_PATIENT}; then make the split again: `dvc repro --force split`",
+            f"{_SAME_PATIENT}; then make the split again: `dvc repro --force split`",
             allowed=("",),
         ),
         Rule(

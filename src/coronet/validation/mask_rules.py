@@ -5,8 +5,8 @@ from __future__ import annotations
 from coronet.config import ValidateParams
 from coronet.validation.rule import REDRAW, Rule
 
-LARGEST_PIECES_SHARE = 0.02
-LEAST_DENSE_SHARE = 0.3
+_LARGEST_PIECES_SHARE = 0.02
+_LEAST_DENSE_SHARE = 0.3
 """A mask drawn on blurred edges may hold fainter voxels; one that belongs elsewhere holds mostly such."""
 
 
@@ -86,7 +86,7 @@ def heart_rules(params: ValidateParams) -> tuple[Rule, ...]:
             "The heart mask is one piece.",
             "{heart_pieces_share:.0%} of the heart mask is apart from its largest piece",
             "look at the mask; training goes on",
-            high=LARGEST_PIECES_SHARE,
+            high=_LARGEST_PIECES_SHARE,
             severity="warning",
         ),
         Rule(
@@ -116,10 +116,10 @@ def calcium_rules(params: ValidateParams) -> tuple[Rule, ...]:
         Rule(
             "calcium-share",
             "dense_share",
-            f"At least {LEAST_DENSE_SHARE:.0%} of the calcium mask is 130 HU or more.",
+            f"At least {_LEAST_DENSE_SHARE:.0%} of the calcium mask is 130 HU or more.",
             "only {calcium_dense_share:.0%} of the calcium mask is 130 HU or more: mask and scan do not fit",
             REDRAW,
-            low=LEAST_DENSE_SHARE,
+            low=_LEAST_DENSE_SHARE,
         ),
         Rule(
             "calcium-in-heart",

@@ -17,7 +17,7 @@ from coronet.validation.rule import Rule
 if TYPE_CHECKING:
     import pandas
 
-NEAREST_PAIRS = 5
+_NEAREST_PAIRS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ def make_report(
         nearest=tuple(
             (*pair, distance)
             for pair, distance in sorted(nearest.items(), key=lambda item: (item[1], item[0]))
-        )[:NEAREST_PAIRS],
+        )[:_NEAREST_PAIRS],
         parts=tuple((part, members[part]) for part in PARTS) if split else (),
         folder=folder,
     )

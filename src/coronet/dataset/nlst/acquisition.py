@@ -26,8 +26,8 @@ from coronet.files import exclusive, read_json, write_json
 
 logger = logging.getLogger("coronet")
 
-RECORD_NAME = ".nlst.json"
-KEPT_SHARE = 0.6
+_RECORD_NAME = ".nlst.json"
+_KEPT_SHARE = 0.6
 """Most that a converted scan takes of its DICOM files."""
 
 
@@ -190,7 +190,7 @@ def _check_disk(entries: Sequence[Entry], downloads: Path, data: Path, *, keep: 
         return
     sizes = [entry.size_mb / 1000 for entry in entries]
     raw = sum(sizes) if keep else 2 * max(sizes)
-    converted = KEPT_SHARE * sum(entry.ct.size_mb for entry in entries) / 1000
+    converted = _KEPT_SHARE * sum(entry.ct.size_mb for entry in entries) / 1000
     data = next(folder for folder in (data.resolve(), *data.resolve().parents) if folder.exists())
     same = data.stat().st_dev == downloads.stat().st_dev
     wants = [(downloads, raw + converted)] if same else [(downloads, raw), (data, converted)]
@@ -203,7 +203,7 @@ def _check_disk(entries: Sequence[Entry], downloads: Path, data: Path, *, keep: 
 
 
 def _record(data: Path) -> dict[str, str]:
-    path = Path(data) / RECORD_NAME
+    path = Path(data) / _RECORD_NAME
     return dict(read_json(path)) if path.exists() else {}
 
 
@@ -217,4 +217,4 @@ def _is_there(entry: Entry, data: Path, key: bytes, record: dict[str, str]) -> b
 
 
 def _remember(data: Path, entry: Entry, case: str) -> None:
-    write_json(data / RECORD_NAME, {**_record(data), _name(entry, load_key(data)): case})
+    write_json(data / _RECORD_NAME, {**_record(data), _name(entry, load_key(data)): case})

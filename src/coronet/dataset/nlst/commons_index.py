@@ -17,7 +17,7 @@ from coronet.errors import InputError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-PACKAGE = "idc-index-data"
+_PACKAGE = "idc-index-data"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Source:
 
 def version() -> str:
     """Package and version of the index, such as ``idc-index-data 25.0.5`` (release 25 of the Commons)."""
-    return f"{PACKAGE} {metadata.version(PACKAGE)}"
+    return f"{_PACKAGE} {metadata.version(_PACKAGE)}"
 
 
 def folder() -> Path:

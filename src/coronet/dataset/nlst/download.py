@@ -18,11 +18,11 @@ from coronet.io.file_listing import files_under
 from coronet.io.header_numbers import read_numbers
 from coronet.io.log_redaction import silence_libraries
 
-CONNECTIONS = 8
-SIZE_TOLERANCE = 0.02
+_CONNECTIONS = 8
+_SIZE_TOLERANCE = 0.02
 """Fraction by which a series may differ from the size that the manifest states."""
 
-TAGS = ["SeriesInstanceUID", "SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"]
+_TAGS = ["SeriesInstanceUID", "SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ def fetch_series(
         else:
             store.fetch(file, path, progress=locked)
 
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
         waiting = [pool.submit(fetch, file) for file in files]
         try:
             for done in waiting:
@@ -114,7 +114,7 @@ def check_series(folder: Path, series: Series) -> Checked:
         raise InputError(f"series {series.uid}: {len(paths)} of {series.files} files are there.")
     for path in paths:
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
             read_numbers(header)
             found, instance = str(header.SeriesInstanceUID), str(header.SOPInstanceUID)
             place, axes = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
@@ -138,7 +138,7 @@ def _check_list(files: tuple[StoredFile, ...], series: Series) -> None:
     if len(files) != series.files:
         raise InputError(f"series {series.uid}: the store holds {len(files)} of {series.files} files.")
     stored = sum(file.size for file in files) / 1e6
-    if abs(stored - series.size_mb) > SIZE_TOLERANCE * series.size_mb + 0.01:
+    if abs(stored - series.size_mb) > _SIZE_TOLERANCE * series.size_mb + 0.01:
         raise InputError(
             f"series {series.uid}: the store holds {stored:.1f} MB, the manifest says {series.size_mb:.1f}."
         )

@@ -18,8 +18,8 @@ from coronet.io.log_redaction import silence_libraries
 from coronet.io.raw_volume import LPS_TO_RAS
 from coronet.io.volume import to_ras, write_nifti
 
-WHOLE = "80891009"
-PARTS = {
+_WHOLE = "80891009"
+_PARTS = {
     "74281007": "myocardium",
     "87878005": "left ventricle",
     "53085002": "right ventricle",
@@ -69,10 +69,10 @@ def write_heart(segmentation: Path, ct: Series, to: Path) -> Path:
 
 
 def _heart_segments(codes: dict[int, str]) -> list[int]:
-    whole = [number for number, code in codes.items() if code == WHOLE]
+    whole = [number for number, code in codes.items() if code == _WHOLE]
     if whole:
         return whole
-    absent = [name for code, name in PARTS.items() if code not in codes.values()]
+    absent = [name for code, name in _PARTS.items() if code not in codes.values()]
     if absent:
         raise InputError(f"the segmentation lacks a part of the heart: {', '.join(absent)}.")
-    return [number for number, code in codes.items() if code in PARTS]
+    return [number for number, code in codes.items() if code in _PARTS]

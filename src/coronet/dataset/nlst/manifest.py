@@ -17,10 +17,10 @@ from coronet.dataset.nlst.commons_index import Source
 from coronet.errors import InputError
 from coronet.files import read_json, write_text
 
-FORMAT = 1
-UID = re.compile(r"[0-9][0-9.]{0,63}")
-BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,62}")
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_FORMAT = 1
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,62}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Series:
     doi: str
 
     def __post_init__(self) -> None:
-        checks = ((UID, self.uid), (BUCKET, self.bucket), (UUID, self.uuid))
+        checks = ((_UID, self.uid), (_BUCKET, self.bucket), (_UUID, self.uuid))
         wrong = [value for pattern, value in checks if not pattern.fullmatch(str(value))]
         if wrong or int(self.files) < 1 or float(self.size_mb) <= 0:
             raise ValueError(f"series {self.uid} is not described as it must be ({wrong or 'size'})")
@@ -116,7 +116,7 @@ class Manifest:
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write a manifest as JSON, each series on a line of its own, so that a change is a line in the diff."""
     head = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "request": dataclasses.asdict(manifest.request),
         "index": manifest.index,
         "rules": manifest.rules,
@@ -142,8 +142,8 @@ def read_manifest(path: Path) -> Manifest:
     """
     raw = read_json(path)
     try:
-        if raw["format"] != FORMAT:
-            raise ValueError(f"format {raw['format']}, not {FORMAT}")
+        if raw["format"] != _FORMAT:
+            raise ValueError(f"format {raw['format']}, not {_FORMAT}")
         low, high = raw["spacing_mm"]
         manifest = Manifest(
             request=Request(**raw["request"]),

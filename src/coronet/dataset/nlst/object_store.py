@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 ENDPOINT = "https://s3.amazonaws.com"
 CONNECT_S = 5
-READ_S = 60
+_READ_S = 60
 ATTEMPTS = 4
 """Of one request or file, with 0, 1, 2 and 4 seconds before them."""
 
-CHUNK = 1 << 16
-MD5 = re.compile(r"[0-9a-f]{32}")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_CHUNK = 1 << 16
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Stopped(Exception):
@@ -127,13 +127,13 @@ class Store:
                 for item in page.findall("{*}Contents"):
                     etag = item.findtext("{*}ETag", "").strip('"').lower()
                     key, size = item.findtext("{*}Key", ""), int(item.findtext("{*}Size", ""))
-                    found.append(StoredFile(bucket, key, size, etag if MD5.fullmatch(etag) else ""))
+                    found.append(StoredFile(bucket, key, size, etag if _MD5.fullmatch(etag) else ""))
             except (ElementTree.ParseError, ValueError) as error:
                 raise InputError(f"{self.host} lists {bucket}/{folder} in no form that is known.") from error
             token = page.findtext("{*}NextContinuationToken", "")
             if page.findtext("{*}IsTruncated", "false") != "true" or not token:
                 break
-        strange = [file.name for file in found if not NAME.fullmatch(file.name)]
+        strange = [file.name for file in found if not _NAME.fullmatch(file.name)]
         if strange:
             raise InputError(f"{self.host}: {bucket}/{folder} holds a file with a name that is not taken.")
         return tuple(sorted(found, key=lambda file: file.key))
@@ -182,7 +182,7 @@ class Store:
                 there = 0
             meter.reach(there)
             with part.open("ab" if there else "wb") as stream:
-                pieces = answer.iter_content(CHUNK)
+                pieces = answer.iter_content(_CHUNK)
                 while True:
                     try:
                         piece = next(pieces, b"")
@@ -204,7 +204,7 @@ class Store:
         import requests
 
         try:
-            answer = self._session.get(url, timeout=(CONNECT_S, READ_S), **options)
+            answer = self._session.get(url, timeout=(CONNECT_S, _READ_S), **options)
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise InputError(f"--endpoint {self.endpoint} is no address.") from error
         except requests.RequestException as error:

@@ -16,19 +16,19 @@ SPACING_MM = (1.0, 2.5)
 """Slice spacing that is taken, lowest and highest; the nearest to the highest is preferred."""
 
 SPACING_TOLERANCE_MM = 0.05
-SLICES = (100, 420)
+_SLICES = (100, 420)
 """Fewer are localizers or parts of a chest (2.5 mm × 100 = 25 cm); more are finer than 1 mm, or several."""
 
-CHEST_MM = 330.0
+_CHEST_MM = 330.0
 """Length of a typical NLST scan: 137 slices of 2.5 mm (GE), 165 of 2.0 mm (Siemens)."""
 
-STEP_MM = 0.5
+_STEP_MM = 0.5
 """Estimated spacings nearer to each other than this count as equal."""
 
-FIRST_ROUND = "1999-01-02"
+_FIRST_ROUND = "1999-01-02"
 """NLST's study dates are made up: this one stands for the first screening (T0), 2000 for T1, 2001 for T2."""
 
-SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.70")
+_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.70")
 """Transfer syntaxes that lose nothing; some 150 series are stored as lossy JPEG."""
 
 KERNELS = {
@@ -45,7 +45,7 @@ KERNELS = {
 }
 """Soft and hard kernels by manufacturer, as NLST codes them. All others are unknown, and come last."""
 
-HEART_SERIES = r"Segmentation of Series (\d+)$"
+_HEART_SERIES = r"Segmentation of Series (\d+)$"
 """How a segmentation of the Commons names the CT series (its SeriesNumber) that it was drawn on."""
 
 
@@ -59,7 +59,7 @@ def candidates_sql(index: str) -> str:
         ", ".join(f"'{maker} {name}'" for maker, kinds in KERNELS.items() for name in kinds[which])
         for which in (0, 1)
     )
-    syntaxes = ", ".join(f"'{syntax}'" for syntax in SYNTAXES)
+    syntaxes = ", ".join(f"'{syntax}'" for syntax in _SYNTAXES)
     return f"""
 with nlst as (
   select * from read_parquet('{index.replace("'", "''")}') where collection_id = 'nlst'
@@ -67,11 +67,11 @@ with nlst as (
   select *, string_split(SeriesDescription, ',') as field
   from nlst
   where Modality = 'CT' and sop_class_name = 'CT Image Storage' and analysis_result_id is null
-    and StudyDate = '{FIRST_ROUND}'
+    and StudyDate = '{_FIRST_ROUND}'
     and list_has_all([{syntaxes}], string_split(TransferSyntaxUID, ','))
-    and instanceCount between {SLICES[0]} and {SLICES[1]}
+    and instanceCount between {_SLICES[0]} and {_SLICES[1]}
 ), heart as (
-  select StudyInstanceUID, regexp_extract(SeriesDescription, '{HEART_SERIES}', 1) as SeriesNumber,
+  select StudyInstanceUID, regexp_extract(SeriesDescription, '{_HEART_SERIES}', 1) as SeriesNumber,
     any_value(SeriesInstanceUID) as uid, any_value(aws_bucket) as bucket,
     any_value(crdc_series_uuid) as uuid, any_value(instanceCount) as files,
     any_value(series_size_MB) as size_mb, any_value(source_DOI) as doi
@@ -88,7 +88,7 @@ select
   case when concat(field[3], ' ', field[5]) in ({soft}) then 'soft'
        when concat(field[3], ' ', field[5]) in ({hard}) then 'hard' else 'unknown' end as kernel_class,
   try_cast(field[7] as double) as thickness_mm,
-  round(least(try_cast(field[7] as double), {CHEST_MM} / (instanceCount - 1)), 2) as spacing_mm,
+  round(least(try_cast(field[7] as double), {_CHEST_MM} / (instanceCount - 1)), 2) as spacing_mm,
   try_cast(field[6] as double) as field_of_view_mm,
   try_cast(field[8] as double) as tube_kv,
   instanceCount as slices,
@@ -106,7 +106,7 @@ where field[1] = '0' and field[2] = 'OPA'
 
 ORDER = f"""
 case kernel_class when 'soft' then 0 when 'hard' then 1 else 2 end,
-abs(round(spacing_mm / {STEP_MM}) * {STEP_MM} - {SPACING_MM[1]}),
+abs(round(spacing_mm / {_STEP_MM}) * {_STEP_MM} - {SPACING_MM[1]}),
 slices desc, uid
 """
 """Which of a patient's series is taken: soft before hard kernels, then the spacing, then the longest."""

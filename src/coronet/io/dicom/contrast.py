@@ -46,14 +46,14 @@ def contrast_given(datasets: Iterable[Dataset]) -> bool | None:
         True where any header says so, False where the words deny it or name another route, None where they do
         not decide.
     """
-    said = {decide(_agents(dataset), _routes(dataset), _amount(dataset)) for dataset in datasets}
+    said = {_decide(_agents(dataset), _routes(dataset), _amount(dataset)) for dataset in datasets}
     if True in said:
         return True
     return False if said == {False} else None
 
 
 @functools.lru_cache(maxsize=1024)
-def decide(agents: tuple[str, ...], routes: tuple[str, ...], amount: float = 0.0) -> bool | None:
+def _decide(agents: tuple[str, ...], routes: tuple[str, ...], amount: float = 0.0) -> bool | None:
     """What the words say.
 
     Args:

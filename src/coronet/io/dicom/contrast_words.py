@@ -12,12 +12,12 @@ GIVEN, OTHER = "given", "other"
 """That something was given, and all remaining words."""
 
 
-def terms(text: str) -> tuple[str, ...]:
+def _terms(text: str) -> tuple[str, ...]:
     """The words of a text."""
     return tuple(text.split())
 
 
-NEGATIONS = terms(
+NEGATIONS = _terms(
     """
     AUCUN AUCUNE BEZ BRAK EI EJ FALSE GEEN IKKE ILMAN INGEN INGET KEIN KEINE KEINEN KEINES NAO NE
     NEE NEG NEGATIVE NEIN NICHT NIE NIET NO NON NOT OHNE PAS SANS SEM SENZA SIN SINE UDEN UTAN UTEN
@@ -25,7 +25,7 @@ NEGATIONS = terms(
     """
 )
 
-NONE_AT_ALL = terms(
+NONE_AT_ALL = _terms(
     """
     KEINS NADA NATIV NATIVA NATIVE NATIVO NCCT NECT NENHUM NENHUMA NESSUNA NESSUNO NICHTS NIENTE NIL
     NINGUNA NINGUNO NONCON NONCONTRAST NONE NONENHANCED NOTHING PLAIN RIEN UNENHANCED НАТИВ НАТИВНОЕ
@@ -33,19 +33,19 @@ NONE_AT_ALL = terms(
 )
 """Negations that need no word beside them."""
 
-AFFIRMATIONS = terms(
+AFFIRMATIONS = _terms(
     """
     AVEC COM CON DA JA MED MET MIT OUI SI SIM TAK TRUE W WITH YES ДА
     """
 )
 
-JOINING = terms(
+JOINING = _terms(
     """
     AND E EN ET I OCH OG PLUS UND Y
     """
 )
 
-UNDECIDED = terms(
+UNDECIDED = _terms(
     """
     APPLICABLE AVAILABLE DESCONHECIDO DESCONOCIDO DOCUMENTED INCONNU KNOWN NA RECORDED SCONOSCIUTO
     SPECIFIED STATED UNBEKANNT UNK UNKNOWN UNSPECIFIED
@@ -53,22 +53,22 @@ UNDECIDED = terms(
 )
 
 WORDS = {
-    BLOOD: terms(
+    BLOOD: _terms(
         """
         IV EV IA PICC CVC PORT PORTACATH MEDIPORT PARENTERAL ARM HAND WRIST AC RAC LAC ВВ
         """
     ),
-    LOCAL: terms(
+    LOCAL: _terms(
         """
         PO OS NG NGT PR ENTERAL
         """
     ),
-    GENERIC: terms(
+    GENERIC: _terms(
         """
         C KM CM MDC PDC DYE IONIC IONISCH BOLUS CECT ML CC 240 250 270 280 300 320 350 355 370 400
         """
     ),
-    GIVEN: terms(
+    GIVEN: _terms(
         """
         GIVEN APPLIED USED RECEIVED GEGEBEN VERABREICHT PODANO
         """
@@ -78,20 +78,20 @@ WORDS = {
 
 BEGINNINGS = {
     # INTRAARTER and not INTRAART, which begins INTRAARTICULAR as well
-    BLOOD: terms(
+    BLOOD: _terms(
         """
         INTRAVEN ENDOVEN VENO VENA VENE VEIN INTRAARTER ARTER INTRAVAS VASCUL JUGUL FEMOR CUBIT
         ANTECUB BRACH SUBCLAV CEPHALIC BASILIC ВНУТРИВЕН
         """
     ),
-    LOCAL: terms(
+    LOCAL: _terms(
         """
         ORAL PERORAL RECTAL REKTAL TRANSRECT ENEMA KLYSMA CLYSMA INTRATHEC THECAL INTRAARTIC ARTICUL
         INTRAVESIC VESICAL BLADDER NASOGAST GASTRIC BOWEL MOUTH DRINK COLON BUCCAL INHAL ПЕРОРАЛ
         ОРАЛ РЕКТАЛ
         """
     ),
-    AGENT: terms(
+    AGENT: _terms(
         """
         OMNIPA ULTRAVIST ISOVUE VISIPA OPTIRAY OXILAN IOMERON IMERON XENETIX HEXABRIX IOPAM NIOPAM
         SOLUTRAST ACCUPA SCANLUX TELEBRIX CONRAY HYPAQUE RENOGRAF UROGRAF UROMIRO PEYTEL ANGIOGRAF
@@ -100,18 +100,18 @@ BEGINNINGS = {
         DIATRIZ AMIDOTRI
         """
     ),
-    LOCAL_AGENT: terms(
+    LOCAL_AGENT: _terms(
         """
         GASTROG GASTROV GASTROM GASTROL BARI BARYT READI REDICAT EZCAT MICROPA MICROBAR VOLUMEN
         BREEZA MANNIT LUMIRIX PERITRAST WATER WASSER
         """
     ),
-    GIVEN: terms(
+    GIVEN: _terms(
         """
         ADMINIST INJEC INJEK INJIZ INYEC SOMMINIST
         """
     ),
-    GENERIC: terms(
+    GENERIC: _terms(
         """
         CONTRAST KONTRAST КОНТРАСТ IODIN IODAT JOD IODE YOD ENHANC GADOLIN MEDIUM MEDIA
         """

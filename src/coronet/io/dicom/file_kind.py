@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FIRST_ELEMENTS = 3
-FIRST_GROUPS = (0x0002, 0x0008)
-UNDEFINED_LENGTH = 0xFFFFFFFF
-LONG_VRS = b"OB OD OF OL OV OW SQ SV UC UN UR UT UV"
-SHORT_VRS = b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
+_FIRST_ELEMENTS = 3
+_FIRST_GROUPS = (0x0002, 0x0008)
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_LONG_VRS = b"OB OD OF OL OV OW SQ SV UC UN UR UT UV"
+_SHORT_VRS = b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
 
 
 def is_dicom(path: Path) -> bool:
@@ -30,20 +30,20 @@ def _begins_with_elements(path: Path) -> bool:
     size = path.stat().st_size
     before = (0, 0)
     with path.open("rb") as stream:
-        for _ in range(FIRST_ELEMENTS):
+        for _ in range(_FIRST_ELEMENTS):
             head = stream.read(12)
             if len(head) < 8:
                 return False
             tag = (int.from_bytes(head[:2], "little"), int.from_bytes(head[2:4], "little"))
-            if tag <= before or tag[0] not in FIRST_GROUPS:
+            if tag <= before or tag[0] not in _FIRST_GROUPS:
                 return False
-            if head[4:6] in LONG_VRS.split():
+            if head[4:6] in _LONG_VRS.split():
                 start, length = 12, int.from_bytes(head[8:12], "little")
-            elif head[4:6] in SHORT_VRS.split():
+            elif head[4:6] in _SHORT_VRS.split():
                 start, length = 8, int.from_bytes(head[6:8], "little")
             else:
                 start, length = 8, int.from_bytes(head[4:8], "little")
-            if length == UNDEFINED_LENGTH:
+            if length == _UNDEFINED_LENGTH:
                 return True
             end = stream.tell() - len(head) + start + length
             if length % 2 or end > size:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from coronet.io.dicom.headers import Picture
 from coronet.io.patient_identity import clean
 
-KEYWORDS = {
+_KEYWORDS = {
     "patient": "PatientID",
     "name": "PatientName",
     "birth_date": "PatientBirthDate",
@@ -23,14 +23,14 @@ KEYWORDS = {
     "series": "SeriesInstanceUID",
     "frame": "FrameOfReferenceUID",
 }
-CONTRADICTIONS = {
+_CONTRADICTIONS = {
     "patient": "patients",
     "name": "patients",
     "birth_date": "patients",
     "study": "studies",
     "frame": "frames of reference",
 }
-LEAST_SINGLE = 3
+_LEAST_SINGLE = 3
 """So many single slices of one series number, each with a SeriesInstanceUID of its own, were one series."""
 
 
@@ -68,7 +68,7 @@ def group_pictures(pictures: Iterable[Picture]) -> list[Group]:
     known: dict[tuple[str, ...], Origin] = {}
     members: dict[tuple[str, ...], list[tuple[Picture, Origin]]] = {}
     for picture in pictures:
-        raw = tuple(str(picture.dataset.get(keyword) or "") for keyword in KEYWORDS.values())
+        raw = tuple(str(picture.dataset.get(keyword) or "") for keyword in _KEYWORDS.values())
         origin = known.get(raw) or known.setdefault(raw, _origin(raw))
         key = (origin.series,) if origin.series else ("", *_rest(picture, origin))
         members.setdefault(key, []).append((picture, origin))
@@ -76,7 +76,7 @@ def group_pictures(pictures: Iterable[Picture]) -> list[Group]:
 
 
 def _origin(raw: Sequence[str]) -> Origin:
-    values = dict(zip(KEYWORDS, raw, strict=True))
+    values = dict(zip(_KEYWORDS, raw, strict=True))
     values["name"] = values["name"].replace("^", " ").casefold()
     return Origin(**{field: clean(text) for field, text in values.items()})
 
@@ -98,7 +98,7 @@ def _join_singles(
             alike.setdefault(("single", *_rest(*found[0])), []).append(key)
     joined = dict(members)
     for rest, keys in alike.items():
-        if len(keys) >= LEAST_SINGLE:
+        if len(keys) >= _LEAST_SINGLE:
             joined[rest] = [joined.pop(key)[0] for key in keys]
     return joined
 
@@ -126,12 +126,12 @@ def _group(key: tuple[str, ...], found: Sequence[tuple[Picture, Origin]]) -> Gro
 
 def _contradiction(origins: Sequence[Origin]) -> str:
     differing = []
-    for field, things in CONTRADICTIONS.items():
+    for field, things in _CONTRADICTIONS.items():
         values = [value for origin in origins if (value := getattr(origin, field))]
         count = len(set(values))
         # Some exports give every single slice a frame of reference of its own, which tells nothing.
         if 1 < count < (len(values) if field == "frame" else math.inf):
-            differing.append(f"{count} {things} ({KEYWORDS[field]})")
+            differing.append(f"{count} {things} ({_KEYWORDS[field]})")
     if not differing:
         return ""
     return (

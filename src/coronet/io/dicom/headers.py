@@ -17,30 +17,30 @@ from coronet.io.log_redaction import silence_libraries
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-CT_CLASSES = (
+_CT_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.2",
     "1.2.840.10008.5.1.4.1.1.2.1",
     "1.2.840.10008.5.1.4.1.1.2.2",
 )
-DIRECTORY = "1.2.840.10008.1.3.10"
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """As one bit or fraction a segment, and as one label map."""
-PICTURE_WORDS = {
+_PICTURE_WORDS = {
     "localizer": ("LOCALIZER", "SCOUT", "SURVIEW", "TOPOGRAM"),
     "projection": ("PROJECTION", "MIP", "MINIP", "VRT"),
     "computed map": ("PERFUSION", "RCBF", "RCBV", "MTT", "TTP"),
 }
 """Words of ImageType that tell pictures whose values are no HU of one place."""
 
-HU_NAMES = ("", "HU", "US", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS")
+_HU_NAMES = ("", "HU", "US", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS")
 """RescaleType of pictures in HU: by the standard, unspecified, and as some programs write it."""
 
 
 SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
 NO_DICOM = "no DICOM in it"
 
-MODALITIES = re.compile(
+_MODALITIES = re.compile(
     "AR|AU|BI|BMD|CR|CT|DG|DOC|DX|ECG|EPS|ES|GM|HD|IO|IVOCT|IVUS|KO|LS|MG|MR|NM|OCT|OP|OT|PR|PT|PX|REG|RF|RG|"
     "RTDOSE|RTIMAGE|RTPLAN|RTRECORD|RTSTRUCT|RWV|SC|SEG|SM|SR|TG|US|VA|XA|XC"
 )
@@ -64,7 +64,7 @@ TAGS = [
 """All that is ever parsed of a file. Names, numbers and UIDs only tell patients and series apart."""
 
 
-PIXEL_TAGS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
+_PIXEL_TAGS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
 """FloatPixelData, DoubleFloatPixelData and PixelData."""
 
 
@@ -149,7 +149,7 @@ def parse(path: Path) -> Dataset:
     try:
         dataset = pydicom.dcmread(path, force=True, specific_tags=TAGS, defer_size=4096)
         read_numbers(dataset)
-        for tag in set(dataset.keys()) - PIXEL_TAGS:
+        for tag in set(dataset.keys()) - _PIXEL_TAGS:
             _parse_value(dataset, tag)
     except Damaged:
         raise
@@ -191,24 +191,24 @@ def _demand_ct(dataset: Dataset) -> None:
     meta = getattr(dataset, "file_meta", None)
     kind = str(dataset.get("SOPClassUID", "") or (meta or {}).get("MediaStorageSOPClassUID", ""))
     if "Modality" not in dataset and "Rows" not in dataset:
-        if kind == DIRECTORY:
+        if kind == _DIRECTORY:
             raise NotUsable("directory of files")
         raise Damaged("header ends early")
-    modality = str(dataset.get("Modality", "") or ("CT" if kind in CT_CLASSES else ""))
+    modality = str(dataset.get("Modality", "") or ("CT" if kind in _CT_CLASSES else ""))
     if modality != "CT":
-        raise NotUsable(f"{modality if MODALITIES.fullmatch(modality) else 'unnamed'} object")
+        raise NotUsable(f"{modality if _MODALITIES.fullmatch(modality) else 'unnamed'} object")
     if "Rows" not in dataset:
-        if kind in CT_CLASSES:
+        if kind in _CT_CLASSES:
             raise Damaged("header ends early")
         raise NotUsable("object without a picture")
     palette = str(dataset.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR"
     if int(dataset.get("SamplesPerPixel", 1)) != 1 or palette:
         raise NotUsable("picture in colour")
     kinds = {part for word in many(dataset.get("ImageType")) for part in _words(str(word))}
-    for name, words in PICTURE_WORDS.items():
+    for name, words in _PICTURE_WORDS.items():
         if kinds.intersection(words):
             raise NotUsable(name)
-    if kind.startswith(SECONDARY_CAPTURE):
+    if kind.startswith(_SECONDARY_CAPTURE):
         raise NotUsable("secondary capture")
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise Damaged("pixels as floating-point numbers (FloatPixelData), which are not read")
@@ -250,7 +250,7 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
         return numbers, tuple(last_digit(number) for number in written)
 
     rescale_type = str(value("RescaleType", "PixelValueTransformationSequence") or "").strip().upper()
-    if rescale_type not in HU_NAMES:
+    if rescale_type not in _HU_NAMES:
         raise NotUsable("picture that is not in HU")
     position, position_digits = vector("ImagePositionPatient", "PlanePositionSequence", 3)
     orientation, _ = vector("ImageOrientationPatient", "PlaneOrientationSequence", 6)

@@ -17,11 +17,11 @@ from coronet.io.volume import AIR_HU, HIGHEST_HU
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-LOWEST_TISSUE_HU = -900
+_LOWEST_TISSUE_HU = -900
 """A padding value from here up to `HIGHEST_HU` may be tissue or metal as well, so it counts only where it
 touches the picture's edge."""
 
-DECODERS = {
+_DECODERS = {
     "1.2.840.10008.1.2.4.80": "pyjpegls",
     "1.2.840.10008.1.2.4.81": "pyjpegls",
     "1.2.840.10008.1.2.4.90": "pillow",
@@ -31,7 +31,7 @@ DECODERS = {
 """Which decoder reads a compressed transfer syntax. GDCM reads the others, in a process of its own: on some
 damaged files it ends the process that it runs in."""
 
-CELLS_KEPT = ("1.2.840.10008.1.2.5",)
+_CELLS_KEPT = ("1.2.840.10008.1.2.5",)
 """Compressed transfer syntaxes that keep each pixel's cell with all its bits; the others keep its value."""
 
 
@@ -93,10 +93,10 @@ class Decoder:
         try:
             _name_syntax(dataset)
             syntax = dataset.file_meta.TransferSyntaxUID
-            if syntax.is_compressed and not syntax.is_deflated and syntax not in DECODERS:
+            if syntax.is_compressed and not syntax.is_deflated and syntax not in _DECODERS:
                 frames = self._decode_apart(picture.path)
             else:
-                frames = _decode(dataset, DECODERS.get(syntax, ""))
+                frames = _decode(dataset, _DECODERS.get(syntax, ""))
             return frames.reshape(-1, int(dataset.Rows), int(dataset.Columns))
         except Exception:
             # Whatever a decoder raises on bytes that are not what they should be; its text may quote them.
@@ -111,10 +111,10 @@ class Decoder:
             from multiprocessing import get_context
 
             self._apart = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        return self._apart.submit(decode_file, path).result()
+        return self._apart.submit(_decode_file, path).result()
 
 
-def decode_file(path: Path) -> np.ndarray:
+def _decode_file(path: Path) -> np.ndarray:
     """Stored values of one file by GDCM; runs in a process of its own."""
     dataset = parse(path)
     _name_syntax(dataset)
@@ -168,7 +168,7 @@ def _stored_values(cells: np.ndarray, dataset: Dataset) -> np.ndarray:
     if np.array_equal(named, lowest):
         return lowest
     syntax = dataset.file_meta.TransferSyntaxUID
-    packed = syntax.is_compressed and not syntax.is_deflated and syntax not in CELLS_KEPT
+    packed = syntax.is_compressed and not syntax.is_deflated and syntax not in _CELLS_KEPT
     # Values that need no bit above BitsStored, with bits below the named ones: then HighBit is not true.
     if high < count - 1 or packed or (np.array_equal(lowest, cells) and _bits_below(cells, high - count + 1)):
         raise Contradiction(f"{tags} the pixels")
@@ -200,7 +200,7 @@ def _padding(picture: Picture, cells: np.ndarray, stored: np.ndarray) -> np.ndar
     if all(end == _as_cell(end, count, signed=signed) for end in ends):
         outside |= _between(stored, value, limit, count)
     low, high = sorted(end * picture.slope + picture.intercept for end in ends)
-    if high <= LOWEST_TISSUE_HU or low > HIGHEST_HU or not outside.any():
+    if high <= _LOWEST_TISSUE_HU or low > HIGHEST_HU or not outside.any():
         return outside
     return _touching_edge(outside)
 

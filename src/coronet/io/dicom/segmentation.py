@@ -21,13 +21,13 @@ from coronet.io.volume import Volume
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-CONTOURS = ("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT")
-SURFACES = "1.2.840.10008.5.1.4.1.1.66.5"
-ROUNDED_MM = 0.051
+_CONTOURS = ("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT")
+_SURFACES = "1.2.840.10008.5.1.4.1.1.66.5"
+_ROUNDED_MM = 0.051
 """Positions that are written with one decimal miss their place by half a tenth."""
-ROUNDED_SHARE = 0.05
+_ROUNDED_SHARE = 0.05
 """Fraction of the slice distance by which a frame may miss the scan's slice."""
-SAME_SPACING = 0.02
+_SAME_SPACING = 0.02
 """Relative difference up to which two slice distances are one, rounded."""
 
 
@@ -93,14 +93,14 @@ def _find(path: Path) -> Path:
             found.append(file)
     if len(found) == 1:
         return found[0]
-    if not found and kinds.intersection(CONTOURS):
+    if not found and kinds.intersection(_CONTOURS):
         raise UnreadableScan(
             f"{path}: this is an RT structure set (RTSTRUCT): contours, no mask. Convert it to a mask on the "
             "scan's voxels and give that: 3D Slicer with its SlicerRT extension exports it as a DICOM SEG or "
             "label map, and `plastimatch convert --input RTSTRUCT --referenced-ct CT_FOLDER --output-prefix "
             "MASKS` writes one mask for each structure."
         )
-    if not found and SURFACES in kinds:
+    if not found and _SURFACES in kinds:
         raise UnreadableScan(
             f"{path}: this is a surface segmentation: meshes, no mask. Export it as a DICOM SEG or label map."
         )
@@ -146,12 +146,12 @@ def _fit_to_slices(dataset: Dataset, grid: Volume, *, same_series: bool) -> None
     depths = positions @ to_index[axis, :3] + to_index[axis, 3]
     step_mm = grid.spacing_mm[axis]
     missed = np.rint(depths) - depths
-    if np.abs(missed).max() > max(ROUNDED_SHARE, ROUNDED_MM / step_mm):
+    if np.abs(missed).max() > max(_ROUNDED_SHARE, _ROUNDED_MM / step_mm):
         return
     stated_mm = abs(float(measures[0].get("SpacingBetweenSlices") or 0))
     gaps = np.diff(np.unique(np.rint(depths)).astype(int))
     thickness_mm = float(measures[0].get("SliceThickness") or 0)
-    if not gaps.size and (same_series or abs(thickness_mm - step_mm) <= SAME_SPACING * step_mm):
+    if not gaps.size and (same_series or abs(thickness_mm - step_mm) <= _SAME_SPACING * step_mm):
         # A single slice has no distance to a next one; highdicom writes 1 mm there.
         stated_mm = 0.0
     if same_series:
@@ -177,9 +177,11 @@ def _has_other_slices(stated_mm: float, thickness_mm: float, gaps: np.ndarray, s
     if stated_mm:
         # A distance that the frames contradict is no distance of slices; some writers put the thickness here.
         slices = smallest_mm / stated_mm
-        possible = not slices or (round(slices) >= 1 and abs(slices - round(slices)) <= SAME_SPACING * slices)
-        return possible and abs(stated_mm - step_mm) > SAME_SPACING * step_mm
-    return smallest_mm > 1.5 * step_mm and abs(thickness_mm - smallest_mm) <= SAME_SPACING * smallest_mm
+        possible = not slices or (
+            round(slices) >= 1 and abs(slices - round(slices)) <= _SAME_SPACING * slices
+        )
+        return possible and abs(stated_mm - step_mm) > _SAME_SPACING * step_mm
+    return smallest_mm > 1.5 * step_mm and abs(thickness_mm - smallest_mm) <= _SAME_SPACING * smallest_mm
 
 
 def _items(groups: list[Dataset], keyword: str) -> list[Dataset]:

@@ -36,15 +36,15 @@ from coronet.text import first_few
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-KERNEL = re.compile(
+_KERNEL = re.compile(
     r"[A-Za-z]{1,3}\d{0,3}[a-z]?\+?|STANDARD|SOFT|DETAIL|LUNG|BONE|BONEPLUS|EDGE|CHEST|CHST|BODY"
 )
 """Shapes of kernel names that scanners write; free text in the tag is not kept."""
 
-TUBE_KV = (20.0, 400.0)
+_TUBE_KV = (20.0, 400.0)
 """Tube voltages that occur."""
 
-NAMED, LISTED = 3, 12
+_NAMED, _LISTED = 3, 12
 """Files and series that an error names at most."""
 
 
@@ -181,7 +181,7 @@ def choose(found: Found, where: str, series: int | str | None = None) -> Series:
     if not found.series:
         raise UnreadableScan(f"{where}: no CT volume in it ({describe(found)}).")
     lines = [f"{index}: {item.summary}" for index, item in enumerate(found.series, 1)]
-    listed = first_few(lines, LISTED, separator="; ")
+    listed = first_few(lines, _LISTED, separator="; ")
     if series is not None:
         chosen = [
             item
@@ -208,7 +208,7 @@ def describe(found: Found) -> str:
 
 def name_files(files: Sequence[Path]) -> str:
     """Names of the first files of a list, and how many more there are."""
-    return first_few([file.name for file in files], NAMED)
+    return first_few([file.name for file in files], _NAMED)
 
 
 def load(series: Series, where: str) -> Loaded:
@@ -279,11 +279,11 @@ def identifiers(series: Series) -> Identifiers:
 def kernel_name(dataset: Dataset) -> str:
     """ConvolutionKernel where it looks like a kernel's name, else an empty text."""
     first = str(next(iter(many(dataset.get("ConvolutionKernel"))), "")).strip()
-    return first if KERNEL.fullmatch(first) else ""
+    return first if _KERNEL.fullmatch(first) else ""
 
 
 def tube_kv(pictures: Sequence[Picture]) -> float | None:
     """Tube voltage in kV, or None where the header does not say one that a CT scanner has."""
     value = pictures[0].dataset.get("KVP")
     voltage = float(value) if isinstance(value, int | float) else 0.0
-    return voltage if TUBE_KV[0] <= voltage <= TUBE_KV[1] else None
+    return voltage if _TUBE_KV[0] <= voltage <= _TUBE_KV[1] else None

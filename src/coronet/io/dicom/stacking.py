@@ -13,15 +13,15 @@ from coronet.io.dicom.headers import Picture
 from coronet.io.raw_volume import LPS_TO_RAS
 from coronet.text import first_few
 
-SAME_PLACE_MM = 0.02
-UNEVEN = 0.05
+_SAME_PLACE_MM = 0.02
+_UNEVEN = 0.05
 """Fraction of the slice spacing by which a gap may differ; scanners round positions."""
-ROUNDED = 0.01
+_ROUNDED = 0.01
 """Fraction of the slice spacing from which gaps that differ are looked at as rounded positions."""
-SAME_SPACING = (1e-4, 1e-3)
+_SAME_SPACING = (1e-4, 1e-3)
 """Fractions of the pixel spacing by which slices may differ: always, and at most where digits are rounded."""
-LEAN_DEG = 0.1
-SIDEWAYS_MM = 0.3
+_LEAN_DEG = 0.1
+_SIDEWAYS_MM = 0.3
 
 
 def sort_places(pictures: Sequence[Picture], where: str) -> list[list[Picture]]:
@@ -35,7 +35,7 @@ def sort_places(pictures: Sequence[Picture], where: str) -> list[list[Picture]]:
     ordered = sorted(pictures, key=lambda picture: picture.depth_mm)
     places = [[ordered[0]]]
     for before, picture in itertools.pairwise(ordered):
-        if picture.depth_mm - before.depth_mm < SAME_PLACE_MM:
+        if picture.depth_mm - before.depth_mm < _SAME_PLACE_MM:
             places[-1].append(picture)
         else:
             places.append([picture])
@@ -118,7 +118,7 @@ def _rounded_step(slices: Sequence[Picture], depths: np.ndarray) -> float | None
     digits = np.min([picture.position_digits_mm for picture in slices], axis=0)
     digit = float(np.abs(slices[0].normal) @ digits)
     # With coarser digits a missing slice could pass for rounding.
-    if not 0 < digit <= usual / 2 or np.ptp(gaps) <= ROUNDED * usual:
+    if not 0 < digit <= usual / 2 or np.ptp(gaps) <= _ROUNDED * usual:
         return None
     index = np.arange(len(depths))
     mean = float(depths[-1] - depths[0]) / index[-1]
@@ -147,7 +147,7 @@ def _common_spacing(pictures: Sequence[Picture]) -> tuple[float, float]:
 
 def _same_spacing(picture: Picture, spacing: tuple[float, float], digits: tuple[float, ...]) -> bool:
     """Whether the spacing of a picture is ``spacing`` but for the rounding of both."""
-    always, rounded = SAME_SPACING
+    always, rounded = _SAME_SPACING
     return all(
         abs(own - common) <= max(always * common, min((own_digit + digit) / 2 * (1 + 1e-6), rounded * common))
         for own, common, own_digit, digit in zip(
@@ -196,21 +196,21 @@ def _demand_alike(pictures: Sequence[Picture], where: str) -> None:
 def _demand_upright(depths: np.ndarray, sideways: np.ndarray, where: str) -> None:
     shift = float(np.linalg.norm(sideways[-1]))
     degrees = float(np.degrees(np.arctan2(shift, depths[-1] - depths[0])))
-    if shift > SIDEWAYS_MM and degrees > LEAN_DEG:
+    if shift > _SIDEWAYS_MM and degrees > _LEAN_DEG:
         raise UnreadableScan(
             f"{where}: the slices lean by {degrees:.1f} degrees against the table (gantry tilt). "
             "Resample the scan to an upright grid first."
         )
     stray = np.linalg.norm(sideways, axis=1)
-    if stray.max() > SIDEWAYS_MM:
+    if stray.max() > _SIDEWAYS_MM:
         raise UnreadableScan(
             f"{where}: slices are shifted sideways by up to {stray.max():.1f} mm, "
-            f"first at {depths[int(np.argmax(stray > SIDEWAYS_MM))]:.1f} mm; they make no single grid."
+            f"first at {depths[int(np.argmax(stray > _SIDEWAYS_MM))]:.1f} mm; they make no single grid."
         )
 
 
 def _demand_even(depths: np.ndarray, gaps: np.ndarray, usual: float, where: str) -> None:
-    odd = np.flatnonzero(np.abs(gaps - usual) > max(UNEVEN * usual, SAME_PLACE_MM))
+    odd = np.flatnonzero(np.abs(gaps - usual) > max(_UNEVEN * usual, _SAME_PLACE_MM))
     if odd.size:
         places = [
             f"{gaps[index]:.2f} mm between {depths[index]:.1f} and {depths[index + 1]:.1f}" for index in odd
