@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.annotation.heart import LUNG_HU, draw_heart
-from coronet.annotation.strokes import Marks, mark, read_strokes
+from coronet.annotation.heart import AIRWAY_HU, draw_heart
+from coronet.annotation.strokes import Marks, mark_strokes, read_strokes
 from coronet.dataset.cases import load_mask
 from coronet.imaging.mask_metrics import dice
 from coronet.io.volume import Volume, grid_affine, read_nifti
@@ -67,7 +67,7 @@ def theirs(volume: Volume, strokes) -> np.ndarray:
     from skimage.feature import multiscale_basic_features
     from sklearn.ensemble import RandomForestClassifier
 
-    marks: Marks = mark(strokes, volume)
+    marks: Marks = mark_strokes(strokes, volume)
     features = multiscale_basic_features(
         np.clip(volume.array, -1000, 1000).astype(np.float32), sigma_min=1, sigma_max=16, workers=2
     )
@@ -79,7 +79,7 @@ def theirs(volume: Volume, strokes) -> np.ndarray:
             forest.predict(features[row].reshape(-1, features.shape[-1])).reshape(heart.shape[1:]) == 1
         )
     # Nobody strokes air, so the forest cannot know it.
-    pieces = cc3d.connected_components(heart & (volume.array > LUNG_HU), connectivity=6)
+    pieces = cc3d.connected_components(heart & (volume.array > AIRWAY_HU), connectivity=6)
     stroked = pieces[tuple(marks.of("heart").T)]
     return pieces == np.bincount(stroked[stroked > 0], minlength=1).argmax()
 

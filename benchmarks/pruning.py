@@ -15,12 +15,12 @@ from pathlib import Path
 
 from coronet import config
 from coronet.search.adopt import replace_values
-from coronet.search.study import StudyResult, search
+from coronet.search.study import StudyResult, run_study
 
 
 def run(model: str, project: Path, folder: Path, *, trials: int, pruner: str) -> tuple[StudyResult, float]:
     """Search in ``folder`` on the cases of ``project``; the result and its seconds of processor time."""
-    profile = config.load(project / "params.yaml").profile
+    profile = config.load_params(project / "params.yaml").profile
     text = (project / "params.yaml").read_text(encoding="utf-8")
     folder.mkdir()
     (folder / "params.yaml").write_text(
@@ -28,7 +28,7 @@ def run(model: str, project: Path, folder: Path, *, trials: int, pruner: str) ->
     )
     (folder / "build").symlink_to((project / "build").resolve(), target_is_directory=True)
     started = time.process_time()
-    return search(model, folder, trials=trials, track=False), time.process_time() - started
+    return run_study(model, folder, trials=trials, track=False), time.process_time() - started
 
 
 def describe(result: StudyResult, seconds: float) -> dict[str, float]:

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from coronet.config import ModelParams, Params, load
+from coronet.config import ModelParams, Params, load_params
 from coronet.config.schema import build
 from coronet.dataset import cases
-from coronet.dataset.import_scans import Masks, add_scans
+from coronet.dataset.import_scans import MaskSources, import_scans
 from coronet.dataset.split import Member, Split
 from coronet.evaluation.segmentation import evaluate_model
 from coronet.files import read_json, write_json
@@ -32,7 +32,7 @@ from coronet.io.volume import Volume, write_nifti
 from coronet.phantom.anatomy import REALISTIC, WILD
 from coronet.phantom.transfer_pairs import draw_heart_pair
 from coronet.preprocessing.prepared_store import prepare_model
-from coronet.training.fit import fit
+from coronet.training.fit import fit_model
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "data" / "lidc_3mm"
@@ -64,8 +64,8 @@ def add_real(data: Path) -> None:
     """Write the three real scans with the hearts of their label maps; calcium lies inside the heart."""
     for name in NAMES:
         if not cases.mask_path(data, name, "heart").exists():
-            masks = Masks(heart=REAL / f"{name}_msk.nrrd", heart_labels=(1, 3))
-            add_scans([REAL / f"{name}_img.nrrd"], data=data, masks=masks, case=name, patient=name)
+            masks = MaskSources(heart=REAL / f"{name}_msk.nrrd", heart_labels=(1, 3))
+            import_scans([REAL / f"{name}_img.nrrd"], data=data, masks=masks, case=name, patient=name)
 
 
 def as_split(**parts: list[str]) -> Split:
@@ -100,7 +100,7 @@ def learn(
         chosen = dataclasses.replace(chosen, optimiser=optimiser)
     if not (work / "prepared").exists():
         prepare_model("heart", cases.find_cases(data), parts, params, work / "prepared")
-    fit(
+    fit_model(
         "heart",
         work / "prepared",
         chosen,
@@ -126,7 +126,7 @@ def main() -> None:
         sys.exit("../shared/data/lidc_3mm is absent beside the project; there is nothing to measure on.")
     raw = yaml.safe_load((ROOT / "benchmarks" / "real_heart.yaml").read_text())
     heart = build(ModelParams, raw, where="benchmarks/real_heart.yaml")
-    params = dataclasses.replace(load(ROOT / "params.yaml"), heart=heart)
+    params = dataclasses.replace(load_params(ROOT / "params.yaml"), heart=heart)
     data = options.work / "data"
     with ProcessPoolExecutor(2) as pool:
         list(pool.map(draw, [data] * options.phantoms, range(options.phantoms)))

@@ -34,11 +34,11 @@ from score_peer import peer
 
 from coronet import config
 from coronet.config import ModelParams
-from coronet.dataset.quality_flags import suitability
+from coronet.dataset.quality_flags import quality_flags
 from coronet.files import write_json
 from coronet.imaging.mask_metrics import dice
 from coronet.inference.devices import pick_device
-from coronet.inference.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
+from coronet.inference.predict import calcium_above_threshold, largest_heart, predict_calcium, predict_heart
 from coronet.io.reader import read_scan
 from coronet.io.volume import values_of, write_nifti
 from coronet.networks.factory import LoadedModel, build_network, load_model, save_model
@@ -134,9 +134,9 @@ def in_steps(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -
         scan = read_scan(path)
     ct = scan.volume
     with timed(steps, "fit to be scored?"):
-        suitability(ct, scan.facts)
+        quality_flags(ct, scan.facts)
     with timed(steps, "resample for the heart"), watched(heart_model, heart_time):
-        heart = heart_mask(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
+        heart = largest_heart(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
     with timed(steps, "resample for calcium"), watched(calcium_model, calcium_time):
         probability = predict_calcium(ct, heart, calcium_model)
     for name, found in (("heart", heart_time), ("calcium", calcium_time)):
@@ -144,7 +144,7 @@ def in_steps(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -
         steps[f"{name} network"] = seconds
         steps[f"resample for {'the heart' if name == 'heart' else name}"] -= seconds
     with timed(steps, "calcium mask, score"):
-        score_mask(ct, calcium_mask(probability, ct, calcium_model.params.threshold))
+        score_mask(ct, calcium_above_threshold(probability, ct, calcium_model.params.threshold))
     return steps
 
 
@@ -224,7 +224,7 @@ def paper(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -> d
 
     found: dict[str, Steps] = {"heart": {}, "calcium": {}}
     ct = read_scan(path).volume
-    heart = heart_mask(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
+    heart = largest_heart(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
     large = untrained(heart_model, "heart")
     with watched(large, found["heart"]):
         predict_heart(ct, large)

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.annotation.draft_mask import Drawn
-from coronet.annotation.forest import Samples, join
+from coronet.annotation.draft_mask import DraftMask
+from coronet.annotation.forest import Samples, join_samples
 from coronet.dataset.cases import scan_path
 from coronet.files import write_json
 from coronet.imaging.mask_metrics import dice
 from coronet.io.volume import Volume, read_nifti
 from coronet.phantom import simulated_reader
 from coronet.phantom.cohort import exact_path
-from coronet.phantom.reader_sessions import heart_looks
+from coronet.phantom.reader_sessions import draw_heart_in_sessions
 
 LOOKS = 3
 TEACHERS = 4
@@ -47,10 +47,12 @@ class Person:
         ct = read_nifti(scan_path(data, name))
         return cls(name, ct, read_nifti(exact_path(data, name, "heart"), np.uint8).array)
 
-    def draws(self, looks: int, prior: Samples | None = None) -> Iterator[tuple[int, Drawn]]:
+    def draws(self, looks: int, prior: Samples | None = None) -> Iterator[tuple[int, DraftMask]]:
         """Numbers of lines and the hearts that they give, look after look."""
         seed = int(self.name[-4:])
-        made = heart_looks(self.ct, self.truth, case=self.name, seed=seed, looks=looks, prior=prior)
+        made = draw_heart_in_sessions(
+            self.ct, self.truth, case=self.name, seed=seed, looks=looks, prior=prior
+        )
         for drawn, said in made:
             yield len(said.strokes), drawn
 
@@ -70,7 +72,9 @@ def main() -> None:
         print(f"{given.data} holds too few phantoms; `make demo` makes them.")
         return
     people = (Person.of(given.data, name) for name in others)
-    prior = join([list(person.draws(simulated_reader.HEART_LOOKS))[-1][1].samples for person in people])
+    prior = join_samples(
+        [list(person.draws(simulated_reader.HEART_LOOKS))[-1][1].samples for person in people]
+    )
     rows: dict[str, list[float]] = {}
     for name in cases:
         person = Person.of(given.data, name)

@@ -41,13 +41,13 @@ from coronet.config import ModelParams, Params
 from coronet.dataset.cases import find_cases
 from coronet.inference.devices import pick_device
 from coronet.io.volume import AIR_HU
-from coronet.networks.cpu_convolution import Convolution
+from coronet.networks.cpu_convolution import CpuConv3d
 from coronet.networks.factory import build_network
 from coronet.networks.unet import ConvBlock, WideningBlock
 from coronet.preprocessing.prepared_store import PreparedCase, load_prepared, prepare_model, prepared_cases
 from coronet.process import keep_memory
 from coronet.training.fit import SegmentationLearner
-from coronet.training.trainer import train
+from coronet.training.trainer import train_epochs
 
 WORKERS = 2
 _epoch: Callable[[], None]
@@ -143,7 +143,7 @@ def layer_by_layer(network: nn.Module) -> nn.Module:
     for layer in network.modules():
         if isinstance(layer, ConvBlock):
             layer.forward = forward.__get__(layer)
-        elif isinstance(layer, Convolution):
+        elif isinstance(layer, CpuConv3d):
             layer.forward = nn.Conv3d.forward.__get__(layer)
     return network
 
@@ -222,7 +222,7 @@ def cost_of(epoch: Callable[[], None]) -> Cost:
 
 
 def our_epochs(model: str, params: ModelParams, data: Path, seed: int, rounds: int) -> Callable[[], None]:
-    """One more epoch of `coronet.training.trainer.train` with every call, in a process that goes on."""
+    """One more epoch of `coronet.training.trainer.train_epochs` a call, in a process that goes on."""
     keep_memory()
     tune = load_prepared(data, prepared_cases(data, "tune")[:1], params.input)
     learner = Unmeasured(
@@ -240,7 +240,7 @@ def our_epochs(model: str, params: ModelParams, data: Path, seed: int, rounds: i
     folder = tempfile.TemporaryDirectory()
 
     def epoch() -> None:
-        train(
+        train_epochs(
             network,
             learner,
             schedule,
@@ -322,7 +322,9 @@ def compare_dice(model: str, params: ModelParams, data: Path, *, seed: int, epoc
     network = build_network(params.network, shape=params.input.shape, seed=seed)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        outcome = train(network, learner, schedule, seed=seed, work=Path(folder), device=device, title="ours")
+        outcome = train_epochs(
+            network, learner, schedule, seed=seed, work=Path(folder), device=device, title="ours"
+        )
     ours_s, started = time.perf_counter() - started, time.perf_counter()
     plain = PlainRecipe(params, cases, seed)
     reached = []
@@ -396,7 +398,7 @@ def _params(profile: str) -> Params:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         path.write_text(yaml.safe_dump({**raw, "profile": profile}), encoding="utf-8")
-        return config.load(path)
+        return config.load_params(path)
 
 
 if __name__ == "__main__":

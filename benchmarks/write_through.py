@@ -31,7 +31,7 @@ def main() -> None:
     """Print one JSON object."""
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 4
-    params = config.load()
+    params = config.load_params()
     chosen = dataclasses.replace(
         params.heart,
         network=dataclasses.replace(params.heart.network, encoder="plain"),
@@ -80,7 +80,7 @@ def main() -> None:
 def _train(chosen, seed: int, project: Path, on_epoch) -> float:
     prepared = Path("build/heart/prepared")
     started = time.perf_counter()
-    fit.fit(
+    fit.fit_model(
         "heart",
         prepared,
         chosen,

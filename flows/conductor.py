@@ -75,7 +75,7 @@ _children: set[subprocess.Popen[str]] = set()
 _at_exit = contextlib.ExitStack()
 # Registered before prefect is imported, so closed after Prefect has sent its last states and logs.
 atexit.register(_at_exit.close)
-if _code := terminal.run(_prepare):
+if _code := terminal.run_app(_prepare):
     sys.exit(_code)
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -245,7 +245,7 @@ def tracked() -> Iterator[None]:
 
 def conduct(flow: Callable[[], State]) -> int:
     """Run a flow with a server and log how it ended; the exit code is 2 where it failed."""
-    return terminal.run(lambda: _conduct(flow))
+    return terminal.run_app(lambda: _conduct(flow))
 
 
 def _conduct(flow: Callable[[], State]) -> int:

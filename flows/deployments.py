@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=PORT, help=f"on 127.0.0.1 ({PORT})")
     port = parser.parse_args().port
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    sys.exit(terminal.run(lambda: _serve(port)))
+    sys.exit(terminal.run_app(lambda: _serve(port)))
 
 
 def _serve(port: int) -> None:

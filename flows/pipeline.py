@@ -99,7 +99,7 @@ def register_model(model: str, allow_dirty: bool) -> State[Any]:
     from coronet.registry import versions
 
     try:
-        done = versions.register(model, allow_dirty=allow_dirty)
+        done = versions.create_registered_version(model, allow_dirty=allow_dirty)
     except CoronetError as error:
         return Failed(name=REFUSED, message=f"register {model}: {error}")
     state = "is new" if done.created else "was there already"

@@ -25,11 +25,11 @@ from coronet.config import MODELS
 @task(cache_policy=NO_CACHE, task_run_name="search {model}")
 def search_model(model: str, trials: int | None, workers: int, name: str | None) -> State[Any]:
     """Train trials until the study has as many as it shall."""
-    from coronet.search.study import search
+    from coronet.search.study import run_study
 
     storage = os.environ.get("CORONET_STORAGE")
     try:
-        found = search(model, Path(), trials=trials, workers=workers, storage=storage, name=name)
+        found = run_study(model, Path(), trials=trials, workers=workers, storage=storage, name=name)
     except Exception as error:
         return conductor.failure(error)
     rows = [

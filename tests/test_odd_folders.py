@@ -48,7 +48,7 @@ def test_a_url_leads_back_to_its_file(tmp_path, name):
 @pytest.mark.parametrize("name", ["a%20b", "a?b", "a#b {c}"])
 def test_runs_artifacts_and_studies_stay_in_the_project(tmp_path, outside, name):
     project = tmp_path / name
-    with mlflow_client.opened(project / "mlruns") as client:
+    with mlflow_client.open_client(project / "mlruns") as client:
         experiment = mlflow_client.experiment_id(client, "heart", project / "mlruns")
         run = client.create_run(experiment).info.run_id
         client.log_text(run, "kept", "fit/note.txt")

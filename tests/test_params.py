@@ -143,12 +143,12 @@ FILES = {
 def test_a_file_that_is_not_clear_is_refused(case):
     content, reason = FILES[case]
     with pytest.raises(ParamsError, match=reason):
-        config.parse(content)
+        config.parse_params(content)
 
 
 @pytest.mark.parametrize("content", [TEXT.encode("utf-8-sig"), TEXT.replace("\n", "\r\n").encode()])
 def test_a_mark_of_utf8_and_windows_line_ends_are_read(content):
-    assert config.parse(content) == config.parse(TEXT.encode())
+    assert config.parse_params(content) == config.parse_params(TEXT.encode())
 
 
 BAD = {
@@ -271,7 +271,7 @@ def with_values(**values: str) -> bytes:
 @pytest.mark.parametrize(("key", "value"), ROWS, ids=[f"{key}-{value}" for key, value in ROWS])
 def test_a_value_out_of_range_is_named_with_its_line(key, value):
     with pytest.raises(ParamsError) as refused:
-        config.parse(with_values(**{key: value}))
+        config.parse_params(with_values(**{key: value}))
     message = str(refused.value)
     assert key.rpartition(".")[2] in message
     assert message.startswith("params.yaml, line ")
@@ -297,7 +297,7 @@ def test_all_faults_are_named_at_once(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParamsError) as refused:
-        config.load()
+        config.load_params()
     first, *lines = str(refused.value).splitlines()
     assert first == "params.yaml: 5 faults"
     assert [line.split(": ", 1)[1] for line in lines] == [
@@ -322,15 +322,15 @@ def test_the_command_line_ends_with_2_and_no_traceback(tmp_path):
 
 
 def test_both_profiles_and_anchors_pass():
-    paper = config.parse(with_values(profile="paper"))
+    paper = config.parse_params(with_values(profile="paper"))
     assert paper.heart.input.shape == (128, 128, 128)
     rates = {"heart.pretrain.learning_rate": "&rate 1e-3", "heart.optimiser.learning_rate": "*rate"}
-    found = config.parse(with_values(**rates)).heart
+    found = config.parse_params(with_values(**rates)).heart
     assert (found.pretrain.learning_rate, found.optimiser.learning_rate) == (0.001, 0.001)
 
 
 def test_parameters_made_in_code_are_checked_too():
-    params = config.parse(TEXT.encode())
+    params = config.parse_params(TEXT.encode())
     with pytest.raises(ParamsError, match="optimiser.epochs is 0"):
         dataclasses.replace(params.heart.optimiser, epochs=0)
     with pytest.raises(ParamsError, match="does not divide by 16"):
@@ -343,8 +343,8 @@ def test_the_names_are_those_that_the_program_knows():
     assert (OWN_ENCODERS, SMP_ENCODERS, SMP_LEVELS) == (OWN, ALLOWED, DEPTHS)
     assert set(PROTOCOLS) == {"coronet", "deepcac", "ai-cac", "orcascore", "molloi"}
     for name in PROTOCOLS:
-        assert config.parse(with_values(**{"score.protocol": name})).score.protocol == name
+        assert config.parse_params(with_values(**{"score.protocol": name})).score.protocol == name
     for name in PRESETS:
-        assert config.parse(with_values(**{"score.groups": name})).score.groups == name
+        assert config.parse_params(with_values(**{"score.groups": name})).score.groups == name
     for name in ACTIVATIONS:
-        config.parse(with_values(**{"heart.network.activation": name}))
+        config.parse_params(with_values(**{"heart.network.activation": name}))

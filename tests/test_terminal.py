@@ -210,11 +210,11 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left", "a")
 
     with pytest.raises(KeyError):
-        terminal.run(broken)
-    assert terminal.run(full) == 2
+        terminal.run_app(broken)
+    assert terminal.run_app(full) == 2
     monkeypatch.setenv(terminal.TRACEBACK, "1")
     with pytest.raises(OSError):
-        terminal.run(full)
+        terminal.run_app(full)
 
 
 @pytest.mark.parametrize(("code", "expected"), [(None, 0), (0, 0), (1, 1), (3, 3), ("words", 2), (True, 1)])
@@ -222,7 +222,7 @@ def test_exit_codes_pass(code, expected):
     def ended() -> None:
         sys.exit(code)
 
-    assert terminal.run(ended) == expected
+    assert terminal.run_app(ended) == expected
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
@@ -256,4 +256,4 @@ def test_an_interrupt_ends_with_130():
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    assert terminal.run(interrupted) == 130
+    assert terminal.run_app(interrupted) == 130

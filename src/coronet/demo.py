@@ -24,7 +24,7 @@ _TRIALS = 4
 """Enough to see a study; too few to find better parameters."""
 
 
-def run() -> None:
+def run_demo() -> None:
     """Build the phantom cohort where there is no data, run `dvc repro`, search a little, let the gate judge.
 
     Raises:
@@ -42,13 +42,15 @@ def run() -> None:
 
 
 def _draw_phantoms() -> None:
-    from coronet.phantom.annotated_cohort import make_cohort
+    from coronet.phantom.annotated_cohort import make_annotated_cohort
 
     if scan_files(DATA):
         return
     chosen = params().phantom
     with timed("phantom"):
-        make_cohort(DATA, masks=chosen.masks, cases=chosen.cases, seed=chosen.seed, workers=workers())
+        make_annotated_cohort(
+            DATA, masks=chosen.masks, cases=chosen.cases, seed=chosen.seed, workers=workers()
+        )
 
 
 def _reproduce() -> None:
@@ -67,7 +69,7 @@ def _search() -> None:
     from coronet.search import study
 
     with timed("search"):
-        study.search(_SEARCHED, trials=_TRIALS)
+        study.run_study(_SEARCHED, trials=_TRIALS)
 
 
 def _register(model: str) -> Version | None:
@@ -75,7 +77,7 @@ def _register(model: str) -> Version | None:
     from coronet.registry import versions
 
     try:
-        return versions.register(model).version
+        return versions.create_registered_version(model).version
     except InputError as error:
         logger.warning("%s is not registered: %s", BUILD / model / "fit", error)
         return None
@@ -87,7 +89,7 @@ def _promote(version: Version) -> None:
     from coronet.tracking import mlflow_client
 
     model, number = version.model, version.number
-    with mlflow_client.opened(MLRUNS) as client:
+    with mlflow_client.open_client(MLRUNS) as client:
         champion = versions.find(client, model, versions.CHAMPION)
     refused = (promotion_log.REJECTED, promotion_log.UNDECIDED)
     if number in {entry.version for entry in promotion.history(model) if entry.kind in refused}:

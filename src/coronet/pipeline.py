@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from coronet.config import MODELS, Params, load
+from coronet.config import MODELS, Params, load_params
 from coronet.errors import StageError
 from coronet.fingerprint import LEARNING_SOURCE, fingerprint, hash_tree
 from coronet.json_lines import append_line
@@ -27,7 +27,7 @@ _VALIDATION = BUILD / "validation"
 _SPLIT = BUILD / "split.json"
 
 
-def run(name: str, model: str = "") -> None:
+def run_pipeline_stage(name: str, model: str = "") -> None:
     """Run one stage.
 
     Raises:
@@ -53,7 +53,7 @@ def describe() -> None:
     from coronet.dataset import case_table
 
     with progress("describe") as advance:
-        case_table.write_table(_TABLE, case_table.describe(DATA, workers=workers(), progress=advance))
+        case_table.write_table(_TABLE, case_table.describe_cases(DATA, workers=workers(), progress=advance))
 
 
 def validate() -> None:
@@ -61,7 +61,7 @@ def validate() -> None:
     from coronet import validation as gate
     from coronet.dataset import case_table
 
-    gate.check(gate.run(case_table.read_table(_TABLE), params().validate, out=_VALIDATION))
+    gate.check(gate.run_validation(case_table.read_table(_TABLE), params().validate, out=_VALIDATION))
 
 
 def split() -> None:
@@ -142,7 +142,7 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 def params() -> Params:
     """``params.yaml`` of the project."""
-    return load(Path("params.yaml"))
+    return load_params(Path("params.yaml"))
 
 
 def workers() -> int:
@@ -175,7 +175,7 @@ def train(model: str) -> None:
     key = learning_key("train", model, chosen, inputs=("prepared", "pretrained"))
     work = MLRUNS / "work" / key
     with tracking(model, fingerprint=key, params=chosen.model(model), project=Path(), work=work) as on_epoch:
-        fit.fit(
+        fit.fit_model(
             model,
             folder / "prepared",
             chosen.model(model),
@@ -225,4 +225,4 @@ def report() -> None:
     """Write the cohort's page."""
     from coronet.report import cohort_page
 
-    cohort_page.write_report(BUILD, DATA, BUILD / "report", params())
+    cohort_page.write_cohort_report(BUILD, DATA, BUILD / "report", params())

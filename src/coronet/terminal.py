@@ -56,7 +56,7 @@ _SQLITE_ERRORS += ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CORRUPT", "SQLITE_NOT
 """Beginnings of SQLite's names for errors that the place of the file causes, and not a statement."""
 
 
-def run(command: Callable[[], object]) -> int:
+def run_app(command: Callable[[], object]) -> int:
     """Run a command and return its exit code.
 
     What a user can change becomes one line on standard error and exit code 2: a `CoronetError`, a file that

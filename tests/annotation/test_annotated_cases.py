@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from coronet.annotation.annotated_cases import annotate, fit_library, places
+from coronet.annotation.annotated_cases import annotate_cases, annotation_paths, fit_library
 from coronet.annotation.heart import draw_heart
-from coronet.annotation.strokes import Stroke, Strokes, paint, write_strokes
+from coronet.annotation.strokes import Stroke, Strokes, paint_strokes, write_strokes
 from coronet.annotation.suggestions import suggest, uncertain_slices
 from coronet.cli import app
 from coronet.dataset.cases import scan_path, write_facts
@@ -36,7 +36,7 @@ def test_draw_fit_apply_suggest(data, tmp_path, chests):
     )
     assert run.exit_code == 0, run.output
     record = json.loads(run.stdout)
-    where = places(data, "c0", "heart")
+    where = annotation_paths(data, "c0", "heart")
     assert json.loads(where.record.read_text())["scan_sha256"] == sha256_file(scan_path(data, "c0"))
     assert record["mask_sha256"] == sha256_file(where.mask)
     assert record["strokes_sha256"] == sha256_file(where.strokes) == sha256_file(tmp_path / "c0.json")
@@ -50,7 +50,7 @@ def test_draw_fit_apply_suggest(data, tmp_path, chests):
         assert read_nifti(path).same_grid(chests[0].ct)
     assert runner.invoke(app, ["annotate", "fit", "--data", str(data)]).exit_code == 0
     assert runner.invoke(app, ["annotate", "apply", "c1", "--data", str(data)]).exit_code == 0
-    drawn, truth = read_nifti(places(data, "c1", "heart").mask).array > 0, chests[1].heart
+    drawn, truth = read_nifti(annotation_paths(data, "c1", "heart").mask).array > 0, chests[1].heart
     assert 2 * (drawn & truth).sum() / (drawn.sum() + truth.sum()) > 0.75
     run = runner.invoke(app, ["annotate", "suggest", "--data", str(data), "--json"])
     found = json.loads(run.stdout)
@@ -61,40 +61,40 @@ def test_draw_fit_apply_suggest(data, tmp_path, chests):
 
 
 def test_another_mask_is_kept_unless_told(data, tmp_path, chests):
-    mask = places(data, "c0", "heart").mask
+    mask = annotation_paths(data, "c0", "heart").mask
     write_nifti(mask, chests[0].ct.with_array(chests[0].heart.astype(np.uint8)))
     before = mask.read_bytes()
     with pytest.raises(InputError, match="--replace"):
-        annotate(data, "c0", "heart", strokes=tmp_path / "c0.json")
+        annotate_cases(data, "c0", "heart", strokes=tmp_path / "c0.json")
     assert mask.read_bytes() == before and not (data / "annotations").exists()
-    annotate(data, "c0", "heart", strokes=tmp_path / "c0.json", replace=True)
+    annotate_cases(data, "c0", "heart", strokes=tmp_path / "c0.json", replace=True)
     assert mask.read_bytes() != before
-    annotate(data, "c0", "heart", strokes=tmp_path / "c0.json")
+    annotate_cases(data, "c0", "heart", strokes=tmp_path / "c0.json")
     write_nifti(mask, chests[0].ct.with_array(chests[0].heart.astype(np.uint8)))
     with pytest.raises(InputError, match="changed since"):
-        annotate(data, "c0", "heart", strokes=tmp_path / "c0.json")
+        annotate_cases(data, "c0", "heart", strokes=tmp_path / "c0.json")
 
 
 def test_the_same_strokes_as_labels_draw_the_same_mask(data, tmp_path, chests, short_lines):
-    annotate(data, "c0", "heart", strokes=tmp_path / "c0.json")
-    first = places(data, "c0", "heart").mask.read_bytes()
-    labels, _ = paint(short_lines(chests[0]), chests[0].ct)
+    annotate_cases(data, "c0", "heart", strokes=tmp_path / "c0.json")
+    first = annotation_paths(data, "c0", "heart").mask.read_bytes()
+    labels, _ = paint_strokes(short_lines(chests[0]), chests[0].ct)
     write_nifti(tmp_path / "labels.nii.gz", chests[0].ct.with_array(labels))
-    record = annotate(data, "c0", "heart", strokes=tmp_path / "labels.nii.gz")
-    assert places(data, "c0", "heart").mask.read_bytes() == first
-    assert not places(data, "c0", "heart").strokes.exists()
-    assert record.strokes_sha256 == sha256_file(places(data, "c0", "heart").label_strokes)
+    record = annotate_cases(data, "c0", "heart", strokes=tmp_path / "labels.nii.gz")
+    assert annotation_paths(data, "c0", "heart").mask.read_bytes() == first
+    assert not annotation_paths(data, "c0", "heart").strokes.exists()
+    assert record.strokes_sha256 == sha256_file(annotation_paths(data, "c0", "heart").label_strokes)
 
 
 def test_what_is_not_there_is_named(data):
     with pytest.raises(InputError, match="coronet annotate draw"):
         fit_library(data, "heart")
     with pytest.raises(InputError, match="no other scan has heart strokes"):
-        annotate(data, "c0", "heart", strokes=None)
+        annotate_cases(data, "c0", "heart", strokes=None)
     with pytest.raises(InputError, match="annotate apply c0"):
         suggest(data, "heart", cases=("c0",))
     with pytest.raises(CoronetError, match="absent"):
-        annotate(data, "c9", "heart", strokes=None)
+        annotate_cases(data, "c9", "heart", strokes=None)
 
 
 def test_the_most_uncertain_slices_are_named_apart():

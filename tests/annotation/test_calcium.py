@@ -15,8 +15,8 @@ from coronet.annotation import calcium
 from coronet.annotation.calcium import CORONARY, NAMES, OTHER
 from coronet.annotation.candidate_features import FEATURES
 from coronet.annotation.candidates import find_candidates
-from coronet.annotation.draft_mask import Tally
-from coronet.annotation.forest import Samples, join
+from coronet.annotation.draft_mask import AgreementCount
+from coronet.annotation.forest import Samples, join_samples
 from coronet.annotation.strokes import Marks, Stroke, Strokes
 from coronet.errors import InputError
 from coronet.io.volume import Volume, grid_affine
@@ -64,9 +64,9 @@ def taught() -> Samples:
         ct, heart = scan(seed=seed + 1)
         found = find_candidates(ct, heart)
         strokes = said(click("coronary", PLAQUE), click("aorta", WALL), click("bone", BONE))
-        judged = calcium.judge(found, calcium.hear(found, strokes, ct), forest=None)
+        judged = calcium.classify_candidates(found, calcium.hear(found, strokes, ct), forest=None)
         tables.append(calcium.samples_of(judged, f"case-{seed}"))
-    return join(tables)
+    return join_samples(tables)
 
 
 def test_pieces_are_found_near_the_heart_and_only_there():
@@ -174,7 +174,7 @@ def test_without_other_scans_what_no_stroke_names_is_not_drawn():
     drawn = calcium.draw_calcium(ct, heart, said(click("coronary", PLAQUE)))
     assert mask_of(drawn, PLAQUE) and drawn.mask.sum() == 27
     assert drawn.forest is None
-    assert drawn.tally == Tally(pieces=1, mm3=54.0, unseen=0, unseen_at_mm=(), left_out=2, missed=0)
+    assert drawn.tally == AgreementCount(pieces=1, mm3=54.0, unseen=0, unseen_at_mm=(), left_out=2, missed=0)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_library_without_coronary_calcium_names_its_kinds(taught):
     with pytest.raises(InputError, match="strokes teach 2 aorta, 2 bone in 2 scans; at least 5 coronary"):
         calcium.draw_calcium(ct, heart, said(click("bone", BONE)), prior=few)
     with pytest.raises(InputError, match="The strokes teach only 2 aorta, 2 bone in 2 scans"):
-        calcium.grow(few)
+        calcium.grow_mask(few)
 
 
 def test_a_heart_mask_that_does_not_fit_is_refused():
@@ -230,7 +230,7 @@ def test_what_no_stroke_names_is_drawn_near_the_heart_only(taught, caplog, away)
     dark[39:42, y - 1 : y + 1, 19:22] = 500
     all_coronary = dataclasses.replace(taught, labels=np.full_like(taught.labels, CORONARY))
     unlike = dataclasses.replace(taught, features=np.full_like(taught.features, -32_000))
-    every = join([all_coronary, unlike])
+    every = join_samples([all_coronary, unlike])
     drawn = calcium.draw_calcium(Volume(dark, ct.affine), heart, None, prior=every)
     assert mask_of(drawn, (40, y, 20)) == (away < 7)
     dark[40, y : y + 20, 20] = 500
@@ -260,9 +260,13 @@ def test_specks_that_nobody_checked_do_not_teach_that_they_are_coronary(taught):
     hu = ct.array.copy()
     hu[55, 45:48, 20] = 140
     found = find_candidates(Volume(hu, ct.affine), heart)
-    judged = calcium.judge(found, calcium.hear(found, None, ct), forest=calcium.grow(taught))
+    judged = calcium.classify_candidates(
+        found, calcium.hear(found, None, ct), forest=calcium.grow_mask(taught)
+    )
     every = np.full(found.count, CORONARY, np.uint8)
-    table = calcium.samples_of(calcium.Judged(found, judged.said, judged.probability, every, None), "x")
+    table = calcium.samples_of(
+        calcium.ClassifiedCandidates(found, judged.said, judged.probability, every, None), "x"
+    )
     assert found.count == 4 and len(table.labels) == 3
 
 
@@ -276,7 +280,9 @@ def test_a_box_around_a_thousand_flecks_does_not_drown_what_else_is_taught(taugh
     found = find_candidates(Volume(hu, ct.affine), heart)
     box = Stroke("noise", "box", (world((10, 10, 4)), world((70, 70, 35))))
     heard = calcium.hear(found, said(box, click("coronary", PLAQUE)), ct)
-    table = calcium.samples_of(calcium.judge(found, heard, forest=calcium.grow(taught)), "x")
+    table = calcium.samples_of(
+        calcium.classify_candidates(found, heard, forest=calcium.grow_mask(taught)), "x"
+    )
     assert (heard.piece == NAMES.index("noise")).sum() > 400
     assert len(table.labels) <= 2 * calcium.TEACHES + calcium.ASIDE
     assert CORONARY in table.labels
@@ -286,7 +292,7 @@ def test_rare_kinds_are_learned_as_other(taught):
     few = Samples(taught.features, taught.labels.copy(), taught.cases, FEATURES, NAMES)
     bones = np.flatnonzero(few.labels == NAMES.index("bone"))
     few.labels[bones[2:]] = OTHER
-    chances = calcium.grow(few).probability(few.features)
+    chances = calcium.grow_mask(few).probability(few.features)
     assert not chances[:, NAMES.index("bone")].any() and chances[bones, OTHER].min() > 0.5
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from coronet.annotation.annotated_cases import places
+from coronet.annotation.annotated_cases import annotation_paths
 from coronet.cli import app
 from coronet.dataset.cases import mask_path, scan_path, write_facts
 from coronet.errors import InputError
@@ -74,7 +74,7 @@ def draw(data: Path, case: str, content: dict, *more: str):
 
 
 def mask(data: Path, case: str) -> np.ndarray:
-    return read_nifti(places(data, case, "calcium").mask).array
+    return read_nifti(annotation_paths(data, case, "calcium").mask).array
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_none_draws_an_empty_mask(data):
     assert done.exit_code == 0 and not mask(data, "c0").any()
     assert record["strokes"] == {"none": 1} and record["agatston"] == 0
     assert record["tally"]["pieces"] == 0 and record["tally"]["left_out"] == 4
-    kept = places(data, "c0", "calcium").strokes
+    kept = annotation_paths(data, "c0", "calcium").strokes
     assert json.loads(kept.read_text()) == HEAD | {"none": True}
     assert (
         "calcium of 0 pieces (0 never looked at), 0.0 mm³, Agatston score 0.0"
@@ -140,10 +140,10 @@ def test_the_mask_does_not_depend_on_whether_fit_ran_before(data):
         assert draw(data, case, ALL).exit_code == 0
     some = {"strokes": [CORONARY, BONES]}
     assert draw(data, "c3", some).exit_code == 0
-    before = places(data, "c3", "calcium").mask.read_bytes()
+    before = annotation_paths(data, "c3", "calcium").mask.read_bytes()
     assert mask(data, "c3")[SECOND] and run(data, "fit").exit_code == 0
     assert draw(data, "c3", some).exit_code == 0
-    assert places(data, "c3", "calcium").mask.read_bytes() == before
+    assert annotation_paths(data, "c3", "calcium").mask.read_bytes() == before
     done = run(data, "apply", "c3", "--json")
     assert json.loads(done.stdout)[0]["taught_by"] == 3 and mask(data, "c3")[PLAQUE]
     assert "learned from no other scan; only" in draw(data, "c3", some, "--alone").output

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from coronet.annotation.forest import Samples, fit, join, load_samples, save_samples
+from coronet.annotation.forest import Samples, fit_forest, join_samples, load_samples, save_samples
 from coronet.errors import InputError
 
 
@@ -19,7 +19,7 @@ def table(rows: int = 1500, *, case: str = "one", seed: int = 0) -> Samples:
 
 
 def test_it_learns_and_says_how_well():
-    forest, fresh = fit(table()), table(seed=1)
+    forest, fresh = fit_forest(table()), table(seed=1)
     right = (forest.probability(fresh.features).argmax(axis=1) == fresh.labels).mean()
     assert right > 0.92
     assert abs(forest.out_of_bag - right) < 0.05
@@ -28,11 +28,11 @@ def test_it_learns_and_says_how_well():
 def test_labels_by_chance_are_not_learnt():
     samples = table()
     mixed = dataclasses.replace(samples, labels=np.random.default_rng(3).permutation(samples.labels))
-    assert 0.4 < fit(mixed).out_of_bag < 0.6
+    assert 0.4 < fit_forest(mixed).out_of_bag < 0.6
 
 
 def test_the_number_of_workers_changes_nothing():
-    forest = fit(table())
+    forest = fit_forest(table())
     many = np.tile(table(seed=2).features, (60, 1))
     np.testing.assert_array_equal(forest.probability(many, workers=1), forest.probability(many, workers=5))
 
@@ -44,13 +44,15 @@ def test_a_stored_table_grows_the_same_forest_and_holds_no_pickle(tmp_path):
         assert all(stored[name].dtype != object for name in stored.files)
     again = load_samples(tmp_path / "a.npz")
     fresh = table(seed=4).features
-    np.testing.assert_array_equal(fit(samples).probability(fresh), fit(again).probability(fresh))
+    np.testing.assert_array_equal(
+        fit_forest(samples).probability(fresh), fit_forest(again).probability(fresh)
+    )
     assert again.feature_names == samples.feature_names
 
 
 def test_probabilities_add_up_and_absent_classes_get_none():
     samples = dataclasses.replace(table(), label_names=("heart", "background", "other"))
-    answer = fit(samples).probability(samples.features)
+    answer = fit_forest(samples).probability(samples.features)
     np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-4)
     assert not answer[:, 2].any()
 
@@ -58,14 +60,14 @@ def test_probabilities_add_up_and_absent_classes_get_none():
 def test_one_kind_alone_is_refused():
     samples = table()
     with pytest.raises(InputError, match="say only «heart»"):
-        fit(dataclasses.replace(samples, labels=np.zeros_like(samples.labels)))
+        fit_forest(dataclasses.replace(samples, labels=np.zeros_like(samples.labels)))
 
 
 def test_tables_of_other_features_are_not_joined():
     other = dataclasses.replace(table(), feature_names=tuple("abcdeg"))
     with pytest.raises(InputError, match="different features"):
-        join([table(), other])
-    assert len(join([table(), table(case="two")]).labels) == 3000
+        join_samples([table(), other])
+    assert len(join_samples([table(), table(case="two")]).labels) == 3000
 
 
 @pytest.mark.parametrize("content", [b"", b"no table", b"PK\x03\x04 cut"])

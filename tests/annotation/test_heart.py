@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coronet.annotation.block_features import describe
-from coronet.annotation.block_grid import coarse, find_body
-from coronet.annotation.forest import join
+from coronet.annotation.block_features import block_features
+from coronet.annotation.block_grid import block_means, find_body
+from coronet.annotation.forest import join_samples
 from coronet.annotation.heart import draw_heart
 from coronet.annotation.strokes import Stroke, Strokes, read_strokes
 from coronet.errors import InputError
@@ -85,7 +85,7 @@ def test_maps_say_where_the_answer_is_sure(chests, drawn):
 
 
 def test_what_other_scans_teach_draws_a_heart_without_strokes(chests, drawn):
-    alone = draw_heart(chests[2].ct, None, prior=join([drawn[0].samples, drawn[1].samples]))
+    alone = draw_heart(chests[2].ct, None, prior=join_samples([drawn[0].samples, drawn[1].samples]))
     assert dice(alone.mask, chests[2].heart) >= 0.8
     assert not len(alone.samples.labels)
 
@@ -111,8 +111,8 @@ def test_features_are_in_millimetres_whatever_the_voxels():
     rough = Volume(smooth, grid_affine((4.0, 4.0, 4.0), (2.0, 0.0, 1.5)))
     seen = []
     for volume in (fine, rough):
-        blocks = coarse(volume)
-        seen.append(describe(blocks, find_body(blocks), np.ones(blocks.hu.shape, bool)))
+        blocks = block_means(volume)
+        seen.append(block_features(blocks, find_body(blocks), np.ones(blocks.hu.shape, bool)))
     assert seen[0].names == seen[1].names
     assert len(set(seen[0].names)) == len(seen[0].names)
     assert seen[0].values.dtype == np.int16

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from coronet.annotation.strokes import (
-    LABELS,
+    STROKE_LABELS,
     Stroke,
     Strokes,
     check_stroke_file,
-    mark,
-    paint,
+    mark_strokes,
+    paint_strokes,
     read_strokes,
     write_strokes,
 )
@@ -30,7 +30,7 @@ BOX = Stroke("background", "box", ((-15.0, -20.0, 100.0), (-12.0, -16.0, 105.0))
 
 
 def labels_of(*strokes: Stroke, scan: Volume = SCAN) -> np.ndarray:
-    return paint(Strokes("heart", strokes), scan)[0]
+    return paint_strokes(Strokes("heart", strokes), scan)[0]
 
 
 def test_a_line_covers_what_lies_within_its_radius_in_millimetres():
@@ -178,9 +178,9 @@ def test_strokes_for_the_other_mask_are_refused(tmp_path):
 
 def test_a_sparse_nifti_says_what_the_strokes_say(tmp_path):
     strokes = Strokes("heart", (LINE, POINT, BOX))
-    labels, _ = paint(strokes, SCAN)
+    labels, _ = paint_strokes(strokes, SCAN)
     write_nifti(tmp_path / "a.nii.gz", SCAN.with_array(labels))
-    marks, expected = read_strokes(tmp_path / "a.nii.gz", SCAN, target="heart"), mark(strokes, SCAN)
+    marks, expected = read_strokes(tmp_path / "a.nii.gz", SCAN, target="heart"), mark_strokes(strokes, SCAN)
     np.testing.assert_array_equal(marks.index, expected.index)
     np.testing.assert_array_equal(marks.label, expected.label)
 
@@ -250,5 +250,5 @@ def test_a_label_volume_of_another_scan_is_refused(tmp_path):
 
 
 def test_each_target_has_its_labels():
-    assert LABELS["heart"] == ("heart", "background")
-    assert LABELS["calcium"][0] == "coronary"
+    assert STROKE_LABELS["heart"] == ("heart", "background")
+    assert STROKE_LABELS["calcium"][0] == "coronary"

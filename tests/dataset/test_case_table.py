@@ -6,10 +6,10 @@ import numpy as np
 import pandas
 import pytest
 
-from coronet.dataset.case_table import describe, left_out, read_alike, read_table, write_table
+from coronet.dataset.case_table import describe_cases, left_out, read_alike, read_table, write_table
 from coronet.dataset.cases import mask_path, scan_path, write_facts
-from coronet.dataset.chest_signature import picture
-from coronet.dataset.duplicates import pairs
+from coronet.dataset.chest_signature import chest_signature
+from coronet.dataset.duplicates import find_duplicates
 from coronet.errors import InputError
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, grid_affine, write_nifti
@@ -48,7 +48,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_one_row_a_scan(data):
-    first, second = describe(data, workers=1).to_dict("records")
+    first, second = describe_cases(data, workers=1).to_dict("records")
     assert (first["case"], first["patient"], first["kernel"], first["flags"]) == (
         "a",
         "NA",
@@ -73,13 +73,13 @@ def test_one_row_a_scan(data):
 
 
 def test_same_bytes_however_many_workers(data, tmp_path):
-    write_table(tmp_path / "one.csv", describe(data, workers=1))
-    write_table(tmp_path / "two.csv", describe(data, workers=2))
+    write_table(tmp_path / "one.csv", describe_cases(data, workers=1))
+    write_table(tmp_path / "two.csv", describe_cases(data, workers=2))
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
 
 
 def test_what_was_written_is_read_with_its_types(data, tmp_path):
-    table = describe(data, workers=1)
+    table = describe_cases(data, workers=1)
     write_table(tmp_path / "cases.csv", table)
     pandas.testing.assert_frame_equal(read_table(tmp_path / "cases.csv"), table)
 
@@ -90,7 +90,7 @@ def test_content_is_told_from_packing_and_place(data, tmp_path):
     moved[:3, 3] += 7
     write_nifti(scan_path(data, "c"), Volume(again.array.astype(np.float32), moved), level=1)
     write_facts(data, "c", ScanFacts("p3", "nifti"))
-    content = describe(data, workers=1).set_index("case")["content"]
+    content = describe_cases(data, workers=1).set_index("case")["content"]
     assert content["a"] == content["c"] != content["b"]
 
 
@@ -101,19 +101,19 @@ def read_scan(data: Path, case: str) -> Volume:
 
 
 def test_left_out(data):
-    assert left_out(describe(data, workers=1)) == {"b": "is flagged contrast"}
+    assert left_out(describe_cases(data, workers=1)) == {"b": "is flagged contrast"}
 
 
 def test_flags_are_found_where_none_are_recorded(data):
     write_case(data, "d", seed=4, facts=ScanFacts("p4", "nifti"))
-    row = describe(data, workers=1).set_index("case").loc["d"]
+    row = describe_cases(data, workers=1).set_index("case").loc["d"]
     assert "no_heart_in_view" in row["flags"].split()
     assert row["recorded_flags"] == ""
 
 
 def test_progress_is_told(data):
     seen = []
-    describe(data, workers=1, progress=lambda done, total: seen.append((done, total)))
+    describe_cases(data, workers=1, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]
 
 
@@ -136,8 +136,8 @@ def test_a_picture_does_not_depend_on_sampling(real_data):
     whole = Volume(array.astype(np.int16), grid_affine((3.0, 3.0, 3.0), (0.0, 0.0, 0.0)))
     moved = Volume(whole.array, grid_affine((3.0, 3.0, 3.0), (50.0, -20.0, 9.0)))
     finer = Volume(np.repeat(whole.array, 2, axis=0), grid_affine((1.5, 3.0, 3.0), (-0.75, 0.0, 0.0)))
-    assert np.array_equal(picture(whole), picture(moved))
-    assert np.corrcoef(picture(whole).ravel(), picture(finer).ravel())[0, 1] > 0.995
+    assert np.array_equal(chest_signature(whole), chest_signature(moved))
+    assert np.corrcoef(chest_signature(whole).ravel(), chest_signature(finer).ravel())[0, 1] > 0.995
 
 
 def test_real_patients_are_no_copies_and_a_turned_one_is(real_data):
@@ -152,9 +152,10 @@ def test_real_patients_are_no_copies_and_a_turned_one_is(real_data):
     scans["twin"] = ndimage.gaussian_filter(
         ndimage.rotate(scans["0506"], 8, axes=(0, 1), reshape=False, order=1, cval=-1024)[::-1], 0.5
     )
-    pictures = [picture(Volume(array, affine)) for array in scans.values()]
+    pictures = [chest_signature(Volume(array, affine)) for array in scans.values()]
     distances = {
-        (pair.first, pair.second): pair.distance for pair in pairs(list(scans), pictures, list(scans))
+        (pair.first, pair.second): pair.distance
+        for pair in find_duplicates(list(scans), pictures, list(scans))
     }
     assert distances.pop(("0506", "twin")) < 0.55
     assert min(distances.values()) > 0.7

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coronet.dataset.case_table import describe
+from coronet.dataset.case_table import describe_cases
 from coronet.dataset.cases import mask_path, scan_path, write_facts
-from coronet.dataset.quality_flags import suitability
+from coronet.dataset.quality_flags import quality_flags
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, grid_affine, write_nifti
 
@@ -65,21 +65,21 @@ ROWS = [
 @pytest.mark.parametrize(("name", "box", "heart", "flags"), ROWS, ids=[row[0] for row in ROWS])
 def test_flags_of_a_mask(chest, name, box, heart, flags):
     ct = Volume(np.asfortranarray(chest[box]), grid_affine(SPACING, (0.0, 0.0, 0.0)))
-    assert suitability(ct, FACTS, np.asfortranarray(heart[box])) == flags
+    assert quality_flags(ct, FACTS, np.asfortranarray(heart[box])) == flags
 
 
 @pytest.mark.parametrize(("name", "box", "heart", "flags"), ROWS[:9], ids=[row[0] for row in ROWS[:9]])
 def test_a_scan_ends_where_its_padding_begins(chest, name, box, heart, flags):
     ct = Volume(np.asfortranarray(padded(chest, box)), grid_affine(SPACING, (0.0, 0.0, 0.0)))
     inside = np.asfortranarray(padded(heart.astype(np.int16), box) == 1)
-    assert suitability(ct, FACTS, inside) == flags
+    assert quality_flags(ct, FACTS, inside) == flags
 
 
 def test_a_heart_at_the_edge_of_the_reconstructed_circle_is_cut(chest):
     circle = (X[..., 0] - 45) ** 2 + (Y[..., 0] - 42) ** 2 < 12**2
     hu = np.where(circle[..., None], chest, np.int16(-1024))
     ct = Volume(np.asfortranarray(hu), grid_affine(SPACING, (0.0, 0.0, 0.0)))
-    assert suitability(ct, FACTS, HEART & circle[..., None]) == ("incomplete",)
+    assert quality_flags(ct, FACTS, HEART & circle[..., None]) == ("incomplete",)
 
 
 @pytest.mark.parametrize(("box", "flags"), [(ALL, ""), ((*ALL[:2], slice(40, 70)), "incomplete")])
@@ -90,5 +90,5 @@ def test_the_case_table_judges_by_the_mask(chest, tmp_path, box, flags):
     write_nifti(mask_path(tmp_path, "scan-a", "heart"), ct.with_array(HEART[box].astype(np.uint8)))
     recorded = ScanFacts(patient="p", source="nifti", flags=("incomplete",) if not flags else ())
     write_facts(tmp_path, "scan-a", recorded)
-    row = describe(tmp_path, workers=1).iloc[0]
+    row = describe_cases(tmp_path, workers=1).iloc[0]
     assert (row["flags"], bool(row["heart_cut"])) == (flags, bool(flags))

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from coronet import cli
 from coronet.dataset import import_scans as add_module
 from coronet.dataset.cases import find_cases
-from coronet.dataset.import_scans import Masks, add_scans
+from coronet.dataset.import_scans import MaskSources, import_scans
 from coronet.errors import CoronetError, InputError
 from coronet.io.volume import grid_affine, read_nifti
 
@@ -46,10 +46,10 @@ def test_a_scan_with_masks_becomes_a_case(tmp_path):
     mask = values() // 400
     mask[mask < 0] = 0
     masks = save(tmp_path / "m.nii.gz", mask.astype(np.uint8))
-    outcome = add_scans(
+    outcome = import_scans(
         [scan],
         data=tmp_path / "data",
-        masks=Masks(heart=masks, heart_labels=(1, 3), calcium=masks, calcium_labels=(3,)),
+        masks=MaskSources(heart=masks, heart_labels=(1, 3), calcium=masks, calcium_labels=(3,)),
     )
     (case,) = find_cases(tmp_path / "data")
     assert outcome.refused == ()
@@ -67,7 +67,7 @@ def test_arteries_are_kept_and_other_numbers_are_not(tmp_path):
     for name, top, expected in (("few", 5, [0, 1, 2, 3, 4]), ("many", 9, [0, 1])):
         scan = save(tmp_path / name / "a.nii", values(top))
         mask = save(tmp_path / name / "m.nii", (np.arange(720).reshape(8, 9, 10) % top).astype(np.uint8))
-        add_scans([scan], data=tmp_path / name / "data", masks=Masks(calcium=mask))
+        import_scans([scan], data=tmp_path / name / "data", masks=MaskSources(calcium=mask))
         (case,) = find_cases(tmp_path / name / "data")
         assert np.unique(read_nifti(case.calcium).array).tolist() == expected
 
@@ -75,38 +75,41 @@ def test_arteries_are_kept_and_other_numbers_are_not(tmp_path):
 def test_the_same_scan_twice_changes_nothing(tmp_path, write_dicom, picture):
     data = tmp_path / "data"
     write_dicom(tmp_path / "one", picture((4, 8, 8)))
-    first = add_scans([tmp_path / "one"], data=data)
+    first = import_scans([tmp_path / "one"], data=data)
     before = files_of(data)
     (tmp_path / "one").rename(tmp_path / "moved")
-    again = add_scans([tmp_path / "moved", tmp_path / "moved"], data=data)
+    again = import_scans([tmp_path / "moved", tmp_path / "moved"], data=data)
     assert [item.new for item in again.added] == [False, False]
     assert again.added[0].case == first.added[0].case
     assert files_of(data) == before
     with pytest.raises(CoronetError):
-        raise InputError(*add_scans([tmp_path / "moved"], data=data, case="other").refused)
+        raise InputError(*import_scans([tmp_path / "moved"], data=data, case="other").refused)
 
 
 def test_the_same_scan_is_known_under_a_chosen_id(tmp_path):
     scan = save(tmp_path / "a.nii", values())
     copy = save(tmp_path / "b.nii.gz", values())
-    add_scans([scan], data=tmp_path / "data", case="mine")
-    again = add_scans([copy], data=tmp_path / "data")
+    import_scans([scan], data=tmp_path / "data", case="mine")
+    again = import_scans([copy], data=tmp_path / "data")
     assert (again.added[0].case, again.added[0].new) == ("mine", False)
-    taken = add_scans([save(tmp_path / "c.nii", values(5))], data=tmp_path / "data", case="mine")
+    taken = import_scans([save(tmp_path / "c.nii", values(5))], data=tmp_path / "data", case="mine")
     assert "another scan named mine" in taken.refused[0]
     with pytest.raises(InputError, match="cannot name a case"):
-        add_scans([scan], data=tmp_path / "data", case="../x")
+        import_scans([scan], data=tmp_path / "data", case="../x")
 
 
 def test_masks_can_follow_but_not_change(tmp_path):
     data, scan = tmp_path / "data", save(tmp_path / "a.nii", values())
-    add_scans([scan], data=data)
+    import_scans([scan], data=data)
     mask = save(tmp_path / "m.nii", np.ones((8, 9, 10), np.uint8))
-    assert add_scans([scan], data=data, masks=Masks(heart=mask)).added[0].masks == ("heart",)
-    assert add_scans([scan], data=data, masks=Masks(heart=mask)).added[0].masks == ()
+    assert import_scans([scan], data=data, masks=MaskSources(heart=mask)).added[0].masks == ("heart",)
+    assert import_scans([scan], data=data, masks=MaskSources(heart=mask)).added[0].masks == ()
     before = files_of(data)
     other = save(tmp_path / "n.nii", np.eye(8, 9)[..., None].repeat(10, 2).astype(np.uint8))
-    assert "another heart mask already" in add_scans([scan], data=data, masks=Masks(heart=other)).refused[0]
+    assert (
+        "another heart mask already"
+        in import_scans([scan], data=data, masks=MaskSources(heart=other)).refused[0]
+    )
     assert files_of(data) == before
 
 
@@ -118,12 +121,12 @@ def test_one_patient_has_one_pseudonym_in_one_cohort(tmp_path, write_dicom, pict
 
         write_dicom(tmp_path / "scans" / name, picture((4, 8, 8), seed=ord(name)), change=change)
     save(tmp_path / "d.nii", values())
-    outcome = add_scans([tmp_path / "scans" / name for name in "abc"], data=tmp_path / "data")
+    outcome = import_scans([tmp_path / "scans" / name for name in "abc"], data=tmp_path / "data")
     a, b, c = (item.patient for item in outcome.added)
     assert a == b != c
-    named = add_scans([tmp_path / "d.nii"], data=tmp_path / "data", patient="MRN-2")
+    named = import_scans([tmp_path / "d.nii"], data=tmp_path / "data", patient="MRN-2")
     assert named.added[0].patient == c
-    elsewhere = add_scans([tmp_path / "scans" / "a"], data=tmp_path / "other")
+    elsewhere = import_scans([tmp_path / "scans" / "a"], data=tmp_path / "other")
     assert elsewhere.added[0].patient != a
     assert elsewhere.added[0].case != outcome.added[0].case
     assert stat.S_IMODE((tmp_path / "data" / ".salt").stat().st_mode) == 0o600
@@ -135,7 +138,7 @@ def test_a_blank_patient_id_falls_back_to_the_study(tmp_path, write_dicom, pictu
 
     for name in "ab":
         write_dicom(tmp_path / name, picture((4, 8, 8), seed=ord(name)), change=change)
-    outcome = add_scans([tmp_path / "a", tmp_path / "b"], data=tmp_path / "data")
+    outcome = import_scans([tmp_path / "a", tmp_path / "b"], data=tmp_path / "data")
     assert outcome.added[0].patient != outcome.added[1].patient
 
 
@@ -167,23 +170,23 @@ def test_json_output_can_be_parsed(tmp_path):
 def test_masks_for_several_scans_are_refused_before_anything_is_written(tmp_path):
     scans = [save(tmp_path / f"{seed}.nii", values(seed)) for seed in (1, 2)]
     with pytest.raises(InputError, match="belong to one"):
-        add_scans(scans, data=tmp_path / "data", masks=Masks(heart=scans[0]))
+        import_scans(scans, data=tmp_path / "data", masks=MaskSources(heart=scans[0]))
     assert not (tmp_path / "data" / "ct").exists()
 
 
 @pytest.mark.parametrize(
     "masks",
     [
-        lambda folder: Masks(heart=save(folder / "m.nii", np.zeros((8, 9, 10), np.uint8))),
-        lambda folder: Masks(heart=save(folder / "m.nii", np.ones((4, 4, 4), np.uint8), np.eye(4))),
-        lambda folder: Masks(heart=folder / "gone.nii"),
-        lambda folder: Masks(calcium=save(folder / "m.nii", values() / 7)),
+        lambda folder: MaskSources(heart=save(folder / "m.nii", np.zeros((8, 9, 10), np.uint8))),
+        lambda folder: MaskSources(heart=save(folder / "m.nii", np.ones((4, 4, 4), np.uint8), np.eye(4))),
+        lambda folder: MaskSources(heart=folder / "gone.nii"),
+        lambda folder: MaskSources(calcium=save(folder / "m.nii", values() / 7)),
     ],
     ids=["empty heart", "another grid", "absent", "no labels"],
 )
 def test_a_scan_whose_mask_is_refused_is_not_added(tmp_path, masks):
     scan = save(tmp_path / "a.nii", values())
-    outcome = add_scans([scan], data=tmp_path / "data", masks=masks(tmp_path))
+    outcome = import_scans([scan], data=tmp_path / "data", masks=masks(tmp_path))
     assert len(outcome.refused) == 1
     assert not list((tmp_path / "data").rglob("*.nii.gz"))
 
@@ -203,10 +206,10 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, stop_at):
 
     monkeypatch.setattr(add_module, "write_nifti", failing)
     with pytest.raises(KeyboardInterrupt):
-        add_scans([scan], data=tmp_path / "data", masks=Masks(heart=mask, calcium=mask))
+        import_scans([scan], data=tmp_path / "data", masks=MaskSources(heart=mask, calcium=mask))
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file() and path.name[0] != "."]
     monkeypatch.setattr(add_module, "write_nifti", write)
-    outcome = add_scans([scan], data=tmp_path / "data", masks=Masks(heart=mask, calcium=mask))
+    outcome = import_scans([scan], data=tmp_path / "data", masks=MaskSources(heart=mask, calcium=mask))
     assert outcome.added[0].new
 
 
@@ -284,9 +287,9 @@ def test_nothing_that_names_the_patient_is_kept(tmp_path, write_dicom, picture, 
         Segment0_LabelValue="1",
         Segment0_Layer="0",
     )
-    outcome = add_scans(paths, data=data, patient=f"{CANARY} Jane")
+    outcome = import_scans(paths, data=data, patient=f"{CANARY} Jane")
     first = canary_nifti(source / "first.nii", values(9))
-    outcome_masks = add_scans([first], data=data, masks=Masks(heart=mask, calcium=mask))
+    outcome_masks = import_scans([first], data=data, masks=MaskSources(heart=mask, calcium=mask))
     assert (len(outcome.added), outcome.refused, outcome_masks.refused) == (4, (), ())
     written = files_of(data)
     assert len([name for name in written if name.endswith(".nii.gz")]) == 5 + 2
@@ -301,7 +304,7 @@ def test_nothing_that_names_the_patient_is_kept(tmp_path, write_dicom, picture, 
 
 
 def test_what_is_written_holds_geometry_and_nothing_else(tmp_path):
-    add_scans([canary_nifti(tmp_path / "a.nii", values())], data=tmp_path / "data")
+    import_scans([canary_nifti(tmp_path / "a.nii", values())], data=tmp_path / "data")
     (case,) = find_cases(tmp_path / "data")
     header = nibabel.load(case.ct).header
     assert bytes(header["descrip"]).strip(b"\0") == bytes(header["aux_file"]).strip(b"\0") == b""
@@ -314,10 +317,10 @@ def test_what_is_written_holds_geometry_and_nothing_else(tmp_path):
 @pytest.mark.slow
 def test_real_scans_with_and_without_flags(real_data, tmp_path):
     lidc = real_data / "lidc_3mm"
-    add_scans(
+    import_scans(
         [lidc / "0187_img.nrrd"],
         data=tmp_path,
-        masks=Masks(
+        masks=MaskSources(
             heart=lidc / "0187_msk.nrrd",
             heart_labels=(1, 3),
             calcium=lidc / "0187_msk.nrrd",
@@ -329,7 +332,7 @@ def test_real_scans_with_and_without_flags(real_data, tmp_path):
     heart, calcium = read_nifti(case.heart), read_nifti(case.calcium)
     assert heart.array.sum() * heart.voxel_mm3 / 1000 == pytest.approx(661, abs=2)
     assert not calcium.array.any()
-    outcome = add_scans([real_data / "lung_dx_a0002", real_data / "totalseg_ref"], data=tmp_path)
+    outcome = import_scans([real_data / "lung_dx_a0002", real_data / "totalseg_ref"], data=tmp_path)
     flags = {item.flags for item in outcome.added}
     assert ("thick_slices",) in flags
     assert any("contrast" in item for item in flags)
@@ -341,6 +344,6 @@ def test_real_scans_with_and_without_flags(real_data, tmp_path):
 
 def test_a_grid_far_from_the_origin_is_written_to_the_hundredth_of_a_millimetre(tmp_path):
     affine = grid_affine((0.7, 0.8, 2.5), (-1811.53, 942.27, -3025.11))
-    add_scans([save(tmp_path / "a.nii", values(), affine)], data=tmp_path / "data")
+    import_scans([save(tmp_path / "a.nii", values(), affine)], data=tmp_path / "data")
     (case,) = find_cases(tmp_path / "data")
     assert np.allclose(read_nifti(case.ct).affine, affine, atol=0.005)

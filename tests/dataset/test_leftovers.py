@@ -11,9 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from coronet.dataset.case_table import describe
+from coronet.dataset.case_table import describe_cases
 from coronet.dataset.cases import find_cases, mask_path, scan_path, write_facts
-from coronet.dataset.import_scans import Masks, add_scans
+from coronet.dataset.import_scans import MaskSources, import_scans
 from coronet.dataset.scan_folder import find_entries, find_sources
 from coronet.errors import InputError
 from coronet.files import ABANDONED_S
@@ -55,10 +55,10 @@ def data(tmp_path):
 @pytest.mark.parametrize("name", LEFT)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_cohort_is_what_it_is_without_them(data, place, name):
-    before = describe(data, workers=1)
+    before = describe_cases(data, workers=1)
     leave(data / place, [name])
     assert [case.id for case in find_cases(data)] == ["case"]
-    assert describe(data, workers=1).equals(before)
+    assert describe_cases(data, workers=1).equals(before)
 
 
 def test_scan_folders_are_what_they_are_without_them(tmp_path, write_dicom, picture):
@@ -70,7 +70,7 @@ def test_scan_folders_are_what_they_are_without_them(tmp_path, write_dicom, pict
     entries = find_entries(tmp_path / "in")
     assert [entry.name for entry in entries] == ["scan.nii.gz", "series"]
     assert [len(find_sources(entry)) for entry in entries] == [1, 1]
-    outcome = add_scans([tmp_path / "in"], data=tmp_path / "data")
+    outcome = import_scans([tmp_path / "in"], data=tmp_path / "data")
     assert (len(outcome.added), outcome.refused) == (2, ())
 
 
@@ -87,7 +87,7 @@ def test_an_addition_removes_old_temporary_files_and_no_others(data, tmp_path):
             os.utime(data / place / name, (time.time() - 2 * ABANDONED_S,) * 2)
     (data / "ct" / ".part-old.txt.keep").rename(data / "ct" / "keep.txt")
     write_nifti(tmp_path / "a.nii.gz", volume(1))
-    add_scans([tmp_path / "a.nii.gz"], data=data)
+    import_scans([tmp_path / "a.nii.gz"], data=data)
     assert not (data / "ct" / ".part-old.nii.gz").exists()
     assert (data / "ct" / ".part-new.nii.gz").exists() and (data / "ct" / "keep.txt").exists()
 
@@ -114,9 +114,9 @@ def test_a_mask_without_its_scan_is_not_given_to_another(tmp_path):
     mask = tmp_path / "mask.nii.gz"
     write_nifti(mask, volume().with_array(np.ones((12, 10, 8), np.uint8)))
     write_nifti(mask_path(data, "mine", "heart"), volume().with_array(np.ones((12, 10, 8), np.uint8)))
-    refused = add_scans([scans[1]], data=data, case="mine").refused
+    refused = import_scans([scans[1]], data=data, case="mine").refused
     assert len(refused) == 1 and "mine_heart.nii.gz belongs to no scan" in refused[0]
-    assert add_scans([scans[0]], data=data, case="mine", masks=Masks(heart=mask)).added[0].new
+    assert import_scans([scans[0]], data=data, case="mine", masks=MaskSources(heart=mask)).added[0].new
 
 
 @pytest.mark.slow
@@ -132,7 +132,7 @@ def test_a_killed_addition_leaves_a_cohort_that_can_be_described_and_gone_on_wit
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert list((data / "ct").glob(".part-*.nii.gz"))
-    assert list(describe(data, workers=1)["case"]) == ["case"]
+    assert list(describe_cases(data, workers=1)["case"]) == ["case"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(describe(data, workers=1)) == 2
+    assert len(describe_cases(data, workers=1)) == 2

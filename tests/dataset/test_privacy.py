@@ -21,7 +21,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 
-from coronet.dataset.import_scans import add_scans
+from coronet.dataset.import_scans import import_scans
 from coronet.dataset.scan_folder import find_entries, find_sources
 from coronet.errors import CoronetError, UnsuitableScan
 from coronet.io.dicom.headers import TAGS
@@ -129,7 +129,7 @@ def test_a_canary_in_a_tag_is_never_heard(tmp_path, write_dicom, picture, everyt
     raised = errors_of(
         lambda: read_scan(folder),
         lambda: read_scan(next(folder.iterdir())),
-        lambda: add_scans([folder], data=tmp_path / "data"),
+        lambda: import_scans([folder], data=tmp_path / "data"),
         lambda: [source.read() for source in find_sources(entry)],
         lambda: read_mask(folder, None),
     )
@@ -171,7 +171,7 @@ def test_a_canary_in_a_volume_header_is_never_heard(tmp_path, everything, kind, 
     (entry,) = [item for item in find_entries(tmp_path / "in") if item.name != "."]
     raised = errors_of(
         lambda: read_scan(path),
-        lambda: add_scans([path], data=tmp_path / "data"),
+        lambda: import_scans([path], data=tmp_path / "data"),
         lambda: [source.read() for source in find_sources(entry)],
     )
     assert CANARY not in raised + everything()

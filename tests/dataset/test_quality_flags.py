@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from coronet.dataset.quality_flags import FLAGS, UNFIT, suitability
+from coronet.dataset.quality_flags import FLAGS, UNFIT, quality_flags
 from coronet.io.reader import read_scan
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume
@@ -36,14 +36,14 @@ REAL = [
 @pytest.mark.parametrize(("name", "flags"), REAL, ids=[row[0] for row in REAL])
 def test_flags_of_real_scans(real_data, name, flags):
     scan = read_scan(real_data / name)
-    assert suitability(scan.volume, scan.facts) == flags
+    assert quality_flags(scan.volume, scan.facts) == flags
     assert set(flags) <= set(FLAGS)
 
 
 def test_flags_take_a_fraction_of_a_second(real_data):
     scan = read_scan(real_data / "lung1_001")
     start = time.process_time()
-    suitability(scan.volume, scan.facts)
+    quality_flags(scan.volume, scan.facts)
     assert time.process_time() - start < 0.5
 
 
@@ -64,12 +64,12 @@ def chest(real_data) -> Volume:
     ids=["offset lost", "offset twice", "scaled", "magnitude", "windowed"],
 )
 def test_values_that_are_no_hu(chest, change):
-    assert suitability(chest.with_array(change(chest.array)), FACTS) == ("not_hu",)
+    assert quality_flags(chest.with_array(change(chest.array)), FACTS) == ("not_hu",)
 
 
 def test_magnetic_resonance_as_nifti_is_no_hu(real_data):
     folder = real_data / "import_oddities" / "dicom2nifti_failing" / "slicecount"
-    assert "not_hu" in suitability(read_scan(folder / "001_ground_truth.nii.gz").volume, FACTS)
+    assert "not_hu" in quality_flags(read_scan(folder / "001_ground_truth.nii.gz").volume, FACTS)
 
 
 @pytest.mark.parametrize(("blood", "contrast"), [(180, None), (300, None), (300, False)])
@@ -79,12 +79,12 @@ def test_bright_blood_is_contrast_whatever_the_header_leaves_open(real_data, che
     heart = read_mask(real_data / "lidc_3mm" / "0506_msk.nrrd", chest, labels=(1, 3)).labels > 0
     bright = np.where(heart, chest.array + np.int16(blood - 40), chest.array)
     facts = ScanFacts(patient="", source="dicom", contrast=contrast)
-    assert suitability(chest.with_array(bright), facts) == ("contrast",)
+    assert quality_flags(chest.with_array(bright), facts) == ("contrast",)
 
 
 def test_contrast_in_the_header_counts_alone(chest):
     facts = ScanFacts(patient="", source="dicom", contrast=True)
-    assert suitability(chest, facts) == ("contrast",)
+    assert quality_flags(chest, facts) == ("contrast",)
 
 
 @pytest.mark.parametrize(("low", "high"), [(45, 100), (0, 45), (35, 60)], ids=["bottom", "top", "short"])
@@ -92,7 +92,7 @@ def test_a_cut_heart_is_incomplete(chest, low, high):
     """The heart of this scan lies in slices 21 to 59."""
     affine = chest.affine.copy()
     affine[2, 3] += 3.0 * low
-    assert "incomplete" in suitability(Volume(chest.array[:, :, low:high], affine), FACTS)
+    assert "incomplete" in quality_flags(Volume(chest.array[:, :, low:high], affine), FACTS)
 
 
 def test_a_score_is_forbidden_by_all_but_thick_slices():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from coronet.dataset.scan_folder import LOOSE, Journal, find_entries, find_sources
+from coronet.dataset.scan_folder import LOOSE, OutcomeJournal, find_entries, find_sources
 from coronet.errors import InputError, UnreadableScan
 from coronet.io.volume import Volume, grid_affine, write_nifti
 
@@ -50,18 +50,18 @@ def test_the_journal_outlives_a_cut_off_line_and_forgets_changed_files(tmp_path)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.nii").write_text("1")
     (entry,) = find_entries(tmp_path / "in")
-    journal = Journal(tmp_path / "journal")
+    journal = OutcomeJournal(tmp_path / "journal")
     journal.begin(entry, "x")
     journal.end(entry, "x", "scan-1")
     journal.close(entry)
     journal.begin(entry, "y")
     with (tmp_path / "journal").open("a") as lines:
         lines.write(json.dumps({"entry": "a.nii"})[:7])
-    again = Journal(tmp_path / "journal")
+    again = OutcomeJournal(tmp_path / "journal")
     assert again.is_whole(entry)
     assert again.record(entry, "x").scan == "scan-1" and again.record(entry, "y").starts == 1
     again.end(entry, "y", "scan-2")
-    assert Journal(tmp_path / "journal").record(entry, "y").scan == "scan-2"
+    assert OutcomeJournal(tmp_path / "journal").record(entry, "y").scan == "scan-2"
     (tmp_path / "in" / "a.nii").write_text("12")
     (changed,) = find_entries(tmp_path / "in")
     assert not again.is_whole(changed) and not again.records(changed)

@@ -13,7 +13,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, recall_score
 
 from coronet.errors import InputError
-from coronet.evaluation.agreement import agreement
+from coronet.evaluation.agreement import score_agreement
 from coronet.evaluation.agreement_plots import write_agreement
 from coronet.evaluation.bootstrap import icc, kappas
 from coronet.evaluation.paired_table import read_pairs
@@ -31,7 +31,7 @@ def rows_of(matrix, inside=INSIDE["paper"]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_nlst_table_gives_the_published_statistics():
-    found = agreement(*rows_of(NLST), resamples=50)
+    found = score_agreement(*rows_of(NLST), resamples=50)
     assert found.pairs == 396
     assert found.confusion.tolist() == NLST
     assert found.statistics.kappa == pytest.approx(0.6177872074014817, abs=1e-12)
@@ -43,7 +43,7 @@ def test_the_nlst_table_gives_the_published_statistics():
 def test_the_nlst_scores_give_the_known_correlations(real_data):
     pairs = read_pairs(real_data / "tables" / "deepcac_nlst_396.csv")
     assert pairs.names == ("CAC_manual", "CAC_AI")
-    found = agreement(pairs.reference, pairs.predicted, resamples=200)
+    found = score_agreement(pairs.reference, pairs.predicted, resamples=200)
     statistics = found.statistics
     assert statistics.kappa == pytest.approx(0.6177872074014817, abs=1e-12)
     assert statistics.icc1 == pytest.approx(0.769, abs=5e-4)
@@ -57,7 +57,7 @@ def test_the_nlst_scores_give_the_known_correlations(real_data):
 
 
 def test_a_commercial_tools_table_gives_the_published_weighted_kappa():
-    statistics = agreement(*rows_of(CHEST_CT), resamples=50).statistics
+    statistics = score_agreement(*rows_of(CHEST_CT), resamples=50).statistics
     assert statistics.kappa_linear == pytest.approx(0.9457, abs=5e-5)
     assert statistics.kappa == pytest.approx(0.9282, abs=5e-5)
     assert statistics.kappa_quadratic == pytest.approx(0.9633, abs=5e-5)
@@ -84,7 +84,7 @@ def test_two_by_two_counts_of_users_give_their_rates(counts, cut, expected):
     below = 0.0 if cut == 1 else cut - 1.0
     bins = "five" if cut == 1 else "aha"
     scores = [np.where(side, cut + 0.5, below) for side in (truth, said)]
-    assert agreement(*scores, groups=bins, resamples=5).statistics.concordance == pytest.approx(
+    assert score_agreement(*scores, groups=bins, resamples=5).statistics.concordance == pytest.approx(
         accuracy, abs=5e-5
     )
 
@@ -96,7 +96,7 @@ scores = st.lists(st.tuples(*[st.sampled_from([0.0, 0.5, 40.0, 100.0, 250.0, 300
 @settings(deadline=None, max_examples=60)
 def test_kappas_of_many_tables_equal_those_of_scikit_learn(pairs):
     one, other = np.array(pairs).T
-    found = agreement(one, other, resamples=3)
+    found = score_agreement(one, other, resamples=3)
     batched = kappas(found.confusion[None])
     names = ("kappa", "kappa_linear", "kappa_quadratic")
     for name, weights, value in zip(names, (None, "linear", "quadratic"), batched, strict=True):
@@ -121,14 +121,14 @@ def test_icc_equals_the_worked_example_of_shrout_and_fleiss():
 
 def test_equal_readings_agree_wholly():
     values = np.array([0.0, 3.0, 150.0, 800.0])
-    statistics = agreement(values, values, resamples=20).statistics
+    statistics = score_agreement(values, values, resamples=20).statistics
     assert (statistics.kappa, statistics.concordance, statistics.bias) == (1.0, 1.0, 0.0)
     assert (statistics.icc1, statistics.icc2_1) == pytest.approx((1.0, 1.0))
     assert (statistics.spearman, statistics.pearson) == pytest.approx((1.0, 1.0))
 
 
 def test_what_is_not_defined_is_null():
-    answer = agreement(np.zeros(5), np.zeros(5), resamples=10).to_json()
+    answer = score_agreement(np.zeros(5), np.zeros(5), resamples=10).to_json()
     assert answer["kappa"] is None
     assert answer["spearman"] is None
     assert answer["concordance"] == 1.0
@@ -140,8 +140,8 @@ def test_the_answer_has_the_promised_keys_and_the_same_seed_gives_it_again():
     rng = np.random.default_rng(1)
     reference = rng.gamma(0.5, 400, 60)
     predicted = reference * rng.uniform(0.5, 1.5, 60)
-    one = agreement(reference, predicted, resamples=100).to_json()
-    assert one == agreement(reference, predicted, resamples=100).to_json()
+    one = score_agreement(reference, predicted, resamples=100).to_json()
+    assert one == score_agreement(reference, predicted, resamples=100).to_json()
     assert {
         "kappa", "kappa_linear", "kappa_quadratic", "concordance", "icc1",
         "icc2_1", "spearman", "pearson", "bias", "limits",
@@ -154,7 +154,7 @@ def test_the_answer_has_the_promised_keys_and_the_same_seed_gives_it_again():
 
 
 def test_the_pictures_are_written_and_repeat(tmp_path):
-    found = agreement(*rows_of(NLST), resamples=20)
+    found = score_agreement(*rows_of(NLST), resamples=20)
     png, svg = write_agreement(found, tmp_path / "one")
     again = write_agreement(found, tmp_path / "two")
     assert png.read_bytes().startswith(b"\x89PNG")
@@ -205,4 +205,4 @@ def test_what_is_no_score_is_refused_with_its_line(tmp_path, value):
 
 def test_too_few_pairs_are_refused():
     with pytest.raises(InputError, match="at least 3"):
-        agreement(np.zeros(2), np.zeros(2))
+        score_agreement(np.zeros(2), np.zeros(2))

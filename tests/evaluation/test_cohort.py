@@ -9,7 +9,7 @@ import pytest
 
 from coronet.dataset.split import Member, Split
 from coronet.errors import InputError
-from coronet.evaluation.cohort import CaseScore, read_scores, score_cohort, worst_first
+from coronet.evaluation.cohort import CaseScore, read_case_scores, score_cohort, worst_first
 from coronet.io.volume import read_nifti
 from coronet.scoring.risk_groups import PRESETS
 
@@ -75,13 +75,13 @@ def test_scores_stand_beside_the_score_of_the_mask(scored):
 
 def test_the_table_reads_back_as_it_was_written(scored):
     folder, rows, _ = scored
-    assert read_scores(folder / "scores" / "scores.csv") == rows
+    assert read_case_scores(folder / "scores" / "scores.csv") == rows
 
 
 def test_a_table_of_another_kind_is_refused(tmp_path):
     (tmp_path / "scores.csv").write_text("case,agatston\na,1\n")
     with pytest.raises(InputError, match="dvc repro score"):
-        read_scores(tmp_path / "scores.csv")
+        read_case_scores(tmp_path / "scores.csv")
 
 
 def test_the_figures_of_the_closing_table(scored):

@@ -11,14 +11,20 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata, wilcoxon
 
 from coronet.errors import InputError
-from coronet.evaluation.paired_tests import compare, interval, least_patients, signed_rank, smallest_p
+from coronet.evaluation.paired_tests import (
+    bootstrap_interval,
+    compare_paired,
+    least_patients,
+    signed_rank,
+    smallest_p,
+)
 
 figures = st.lists(st.tuples(*[st.integers(0, 40).map(lambda value: value / 40)] * 2), min_size=1, max_size=9)
 
 
 def compared(old, new, *, margin: float = 0.02, level: float = 0.05, **options):
     names = [f"p{number:03d}" for number in range(len(old))]
-    return compare(
+    return compare_paired(
         "dice",
         dict(zip(names, old, strict=True)),
         dict(zip(names, new, strict=True)),
@@ -80,7 +86,7 @@ def test_a_loss_that_goes_down_is_a_gain_that_goes_up(pairs):
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=20))
 def test_interval_holds_the_mean(values):
     differences = np.round(np.array(values), 12)
-    low, high = interval(differences, level=0.05, resamples=500)
+    low, high = bootstrap_interval(differences, level=0.05, resamples=500)
     assert low - 1e-9 <= differences.mean() <= high + 1e-9
 
 
@@ -137,4 +143,4 @@ def test_promotions_of_equals_are_rare():
 
 def test_other_patients_are_refused():
     with pytest.raises(InputError, match="not the challenger's"):
-        compare("dice", {"a": 1.0}, {"b": 1.0}, margin=0.1, level=0.05, resamples=10)
+        compare_paired("dice", {"a": 1.0}, {"b": 1.0}, margin=0.1, level=0.05, resamples=10)

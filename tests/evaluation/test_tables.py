@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from coronet.cli import app
 from coronet.errors import CoronetError
-from coronet.evaluation.agreement import agreement
-from coronet.evaluation.bootstrap import icc, kappas, resample
+from coronet.evaluation.agreement import score_agreement
+from coronet.evaluation.bootstrap import icc, kappas, resample_rows
 from coronet.evaluation.paired_table import read_pairs
 from coronet.scoring.risk_groups import find_groups
 
@@ -173,7 +173,7 @@ def test_what_rounding_leaves_is_zero():
     inside = np.array([0.0, 50.0, 200.0])
     cells = [cell for cell, count in np.ndenumerate(counts) for _ in range(count)]
     reference, predicted = inside[np.array(cells).T]
-    statistics = agreement(reference, predicted, resamples=5).statistics
+    statistics = score_agreement(reference, predicted, resamples=5).statistics
     assert (statistics.kappa, statistics.kappa_linear, statistics.spearman) == (0.0, 0.0, 0.0)
 
 
@@ -185,7 +185,7 @@ def test_resamples_by_weights_equal_resamples_by_rows():
     predicted = np.array([0, 0, 4, 5, 9, 80, 99.5, 310, 380, 1200.5])
     bins = find_groups("paper")
     classes = np.array([bins.indices(reference), bins.indices(predicted)])
-    found = resample(reference, predicted, classes, groups=4, resamples=40, seed=3)
+    found = resample_rows(reference, predicted, classes, groups=4, resamples=40, seed=3)
     for row in found:
         chosen = rng.integers(10, size=10)
         one, other = reference[chosen], predicted[chosen]
@@ -211,8 +211,8 @@ def test_sixty_thousand_pairs_stay_small_and_quick():
     rng = np.random.default_rng(0)
     reference = rng.gamma(0.5, 300, 60_000).round(1)
     predicted = (reference * rng.normal(1, 0.1, 60_000)).clip(0).round(1)
-    agreement(reference[:100], predicted[:100], resamples=5)
+    score_agreement(reference[:100], predicted[:100], resamples=5)
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    agreement(reference, predicted, resamples=1000)
+    score_agreement(reference, predicted, resamples=1000)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
     assert time.process_time() - started < 20

@@ -73,7 +73,7 @@ def test_the_same_draw_gives_the_same_crop(window):
 
 
 def test_calcium_windows_are_not_cropped():
-    params = config.load()
+    params = config.load_params()
     augment = dataclasses.replace(params.calcium.augment, crop=0.5)
     with pytest.raises(ParamsError, match="calcium.augment.crop"):
         dataclasses.replace(params, calcium=dataclasses.replace(params.calcium, augment=augment))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coronet.imaging.mask_metrics import Overlap, dice, f1, iou, match_lesions, overlap, summarise
+from coronet.imaging.mask_metrics import Overlap, dice, f1, iou, match_lesions, overlap, summarise_metrics
 
 
 @given(st.integers(0, 999), st.integers(0, 999), st.integers(0, 999))
@@ -24,7 +24,7 @@ def test_f1_is_dice_and_never_below_iou(both, predicted_only, true_only):
 @given(st.lists(st.tuples(*[st.integers(0, 50)] * 3), min_size=2, max_size=6))
 def test_no_mean_of_f1_lies_below_the_mean_of_iou(cases):
     counts = [Overlap(*case) for case in cases]
-    means = [summarise(getattr(count, name) for count in counts).mean for name in ("f1", "iou")]
+    means = [summarise_metrics(getattr(count, name) for count in counts).mean for name in ("f1", "iou")]
     assert means == [None, None] or means[0] >= means[1]
 
 
@@ -36,10 +36,10 @@ def test_two_empty_masks_measure_nothing():
 
 
 def test_an_average_says_what_it_rests_on():
-    summary = summarise([0.5, None, 1.0, None])
+    summary = summarise_metrics([0.5, None, 1.0, None])
     assert (summary.mean, summary.median, summary.lowest) == (0.75, 0.75, 0.5)
     assert (summary.cases, summary.empty) == (2, 2)
-    assert summarise([None]).mean is None
+    assert summarise_metrics([None]).mean is None
 
 
 def test_lesions_are_matched_by_touch():

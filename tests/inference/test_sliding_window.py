@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coronet.inference.sliding_window import blend, starts
+from coronet.inference.sliding_window import sliding_window, window_starts
 
 
 @settings(max_examples=100, deadline=None)
 @given(length=st.integers(1, 300), window=st.integers(4, 64), overlap=st.floats(0, 0.8))
 def test_windows_cover_an_axis_with_the_overlap_asked(length, window, overlap):
-    first = starts(length, window, overlap)
+    first = window_starts(length, window, overlap)
     assert first[0] == 0
     if length > window:
         assert first[-1] == length - window
@@ -27,7 +27,7 @@ def test_windows_cover_an_axis_with_the_overlap_asked(length, window, overlap):
 @pytest.mark.parametrize("overlap", [0.0, 0.5])
 def test_an_identity_comes_back_as_it_was(shape, overlap):
     values = torch.rand(shape)
-    back = blend(values, lambda tiles: tiles, window=(8, 8, 8), overlap=overlap, batch=3, fill=-1.0)
+    back = sliding_window(values, lambda tiles: tiles, window=(8, 8, 8), overlap=overlap, batch=3, fill=-1.0)
     assert torch.allclose(back, values, atol=1e-5)
 
 
@@ -38,7 +38,7 @@ def test_what_lies_outside_is_filled_with_air():
         seen.append(tiles)
         return tiles
 
-    blend(torch.zeros(4, 8, 8), look, window=(8, 8, 8), overlap=0, batch=1, fill=-1.0)
+    sliding_window(torch.zeros(4, 8, 8), look, window=(8, 8, 8), overlap=0, batch=1, fill=-1.0)
     assert (seen[0][0, 0, :2] == -1).all()
     assert (seen[0][0, 0, 2:6] == 0).all()
 
@@ -52,7 +52,7 @@ def test_windows_without_wanted_voxels_are_skipped():
 
     wanted = torch.zeros(32, 8, 8, dtype=torch.bool)
     wanted[30, 4, 4] = True
-    answer = blend(
+    answer = sliding_window(
         torch.zeros(32, 8, 8), count, window=(8, 8, 8), overlap=0, batch=8, fill=0.0, wanted=wanted
     )
     assert sum(calls) == 1

@@ -10,7 +10,7 @@ import nrrd
 import numpy as np
 import pytest
 
-from coronet.dataset.import_scans import add_scans
+from coronet.dataset.import_scans import import_scans
 from coronet.dataset.scan_folder import find_entries, find_sources
 from coronet.errors import UnreadableScan
 from coronet.io.masks import read_mask
@@ -81,7 +81,7 @@ def test_what_is_no_slice_is_passed_over(tmp_path, write_dicom, picture, monkeyp
     write_dicom(tmp_path / "in" / "ct", picture((4, 8, 8)))
     make(tmp_path / "in" / "ct" / name)
     assert read_scan(tmp_path / "in" / "ct").volume.shape == (8, 8, 4)
-    outcome = add_scans([tmp_path / "in"], data=tmp_path / "data")
+    outcome = import_scans([tmp_path / "in"], data=tmp_path / "data")
     assert (len(outcome.added), outcome.refused) == (1, ())
     (entry,) = find_entries(tmp_path / "in")
     assert [source.read().volume.shape for source in find_sources(entry)] == [(8, 8, 4)]
@@ -109,7 +109,7 @@ def test_what_may_be_a_slice_condemns_the_series_and_is_named(
     make(folder / name)
     with pytest.raises(UnreadableScan, match=f"damaged .*{reason}.* Damaged: {name}"):
         read_scan(folder)
-    (refused,) = add_scans([folder], data=tmp_path / "data").refused
+    (refused,) = import_scans([folder], data=tmp_path / "data").refused
     assert name in refused
     (entry,) = find_entries(tmp_path / "in")
     with pytest.raises(UnreadableScan, match=reason) as caught:
@@ -128,7 +128,7 @@ def test_a_pipe_or_device_is_named_as_such(tmp_path, write_dicom, picture, monke
     for read in (read_scan, lambda path: read_mask(path, grid)):
         with pytest.raises(UnreadableScan, match="named pipe, device or socket"):
             read(odd)
-    assert "named pipe" in add_scans([odd], data=tmp_path / "data").refused[0]
+    assert "named pipe" in import_scans([odd], data=tmp_path / "data").refused[0]
 
 
 def test_slices_without_a_suffix_are_known_by_their_names(tmp_path, write_dicom, picture):
@@ -146,7 +146,7 @@ def test_a_broken_link_to_a_volume_is_not_passed_over(tmp_path, write_dicom, pic
     write_dicom(tmp_path / "in" / "ct", picture((4, 8, 8)))
     broken_link(tmp_path / "in" / "scan.nii.gz")
     pipe(tmp_path / "in" / "pipe.nii.gz")
-    outcome = add_scans([tmp_path / "in"], data=tmp_path / "data")
+    outcome = import_scans([tmp_path / "in"], data=tmp_path / "data")
     assert len(outcome.added) == 1
     assert [reason.split("in/")[1] for reason in outcome.refused] == [
         "scan.nii.gz: the link leads to no file."

@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
 from coronet import cli
-from coronet.dataset.import_scans import add_scans
+from coronet.dataset.import_scans import import_scans
 from coronet.dataset.scan_folder import find_entries, find_sources
 from coronet.errors import InputError, UnreadableScan
 from coronet.io.reader import read_scan
@@ -73,7 +73,7 @@ def test_slices_without_a_series_are_told_apart(
 ):
     inbox = tmp_path / "inbox"
     folder = write(write_dicom, picture, inbox / "in", both | first, both | second, adjacent=adjacent)
-    outcome = add_scans([folder], data=tmp_path / "data")
+    outcome = import_scans([folder], data=tmp_path / "data")
     assert [item.shape for item in outcome.added] == [(8, 8, 4)] * 2 and outcome.refused == ()
     people = {item.patient for item in outcome.added}
     assert len(people) == 2 or first["PatientID"] == second["PatientID"]
@@ -125,7 +125,7 @@ def test_contradictions_are_refused_in_words(
     folder = write(write_dicom, picture, tmp_path / "in", first, second or first, adjacent=adjacent)
     with pytest.raises(UnreadableScan, match=gist) as caught:
         read_scan(folder)
-    outcome = add_scans([folder], data=tmp_path / "data")
+    outcome = import_scans([folder], data=tmp_path / "data")
     assert len(outcome.refused) == 1 and outcome.added == ()
     for text in (str(caught.value), *outcome.refused):
         assert not any(secret in text for secret in ("Doe", "Roe", "1950", STUDY, OTHER_STUDY, SERIES, FRAME))
@@ -207,11 +207,11 @@ def test_placeholders_make_no_patient_of_strangers(tmp_path, write_dicom, pictur
     for number, study in enumerate((STUDY, OTHER_STUDY, "1.2.3", "1.2.3", "")):
         values = patient(name, study, SpecificCharacterSet="ISO_IR 192")
         write_dicom(tmp_path / "in" / str(number), picture((4, 8, 8), seed=number), change=headers(**values))
-    outcome = add_scans([tmp_path / "in"], data=tmp_path / "data")
+    outcome = import_scans([tmp_path / "in"], data=tmp_path / "data")
     assert len({item.patient for item in outcome.added}) == 5
     assert not any(item.patient_known for item in outcome.added)
     with pytest.raises(InputError, match="--patient is blank or a placeholder"):
-        add_scans([tmp_path / "in" / "0"], data=tmp_path / "data", patient=name)
+        import_scans([tmp_path / "in" / "0"], data=tmp_path / "data", patient=name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -219,7 +219,7 @@ def test_numbers_and_names_are_patients(tmp_path, write_dicom, picture, name):
     for number in range(2):
         values = patient(name, generate_uid(), SpecificCharacterSet="ISO_IR 192")
         write_dicom(tmp_path / "in" / str(number), picture((4, 8, 8), seed=number), change=headers(**values))
-    outcome = add_scans([tmp_path / "in"], data=tmp_path / "data")
+    outcome = import_scans([tmp_path / "in"], data=tmp_path / "data")
     assert len({item.patient for item in outcome.added}) == 1
     assert all(item.patient_known for item in outcome.added) and outcome.warnings == ()
 
@@ -230,7 +230,7 @@ def test_series_of_one_study_share_an_unknown_patient(tmp_path, write_dicom, pic
         write_dicom(tmp_path / "in" / str(number), picture((4, 8, 8), seed=number), change=change)
     named = headers(**patient("REMOVED", PatientName="Roe^B"))
     write_dicom(tmp_path / "in" / "other", picture((4, 8, 8), seed=9), change=named)
-    first, second, other = add_scans(
+    first, second, other = import_scans(
         [tmp_path / "in" / name for name in ("0", "1", "other")], data=tmp_path
     ).added
     assert first.patient == second.patient != other.patient
@@ -243,11 +243,11 @@ def test_series_of_one_study_share_an_unknown_patient(tmp_path, write_dicom, pic
 )
 def test_one_name_written_differently_is_one_patient(tmp_path, write_dicom, picture, written):
     scan = nifti(tmp_path / "a.nii", 1)
-    first = add_scans([scan], data=tmp_path / "data", patient="Zoë Müller").added[0]
-    other = add_scans([nifti(tmp_path / "b.nii", 2)], data=tmp_path / "data", patient=written).added[0]
+    first = import_scans([scan], data=tmp_path / "data", patient="Zoë Müller").added[0]
+    other = import_scans([nifti(tmp_path / "b.nii", 2)], data=tmp_path / "data", patient=written).added[0]
     values = patient(written.replace("\n", "").replace("\t", " "), SpecificCharacterSet="ISO_IR 192")
     write_dicom(tmp_path / "ct", picture((4, 8, 8)), change=headers(**values))
-    third = add_scans([tmp_path / "ct"], data=tmp_path / "data").added[0]
+    third = import_scans([tmp_path / "ct"], data=tmp_path / "data").added[0]
     assert first.patient == other.patient == third.patient
     assert first.patient_known and other.patient_known and third.patient_known
 
@@ -280,7 +280,7 @@ def test_the_user_is_told_that_a_patient_is_not_known_and_can_name_them_later(tm
 def test_one_name_is_not_given_to_two_patients(tmp_path, write_dicom, picture):
     folder = write(write_dicom, picture, tmp_path / "in", patient("A"), patient("B", OTHER_STUDY))
     with pytest.raises(InputError, match="scans are of 2"):
-        add_scans([folder], data=tmp_path / "data", patient="MRN-7")
+        import_scans([folder], data=tmp_path / "data", patient="MRN-7")
     assert not (tmp_path / "data" / "ct").exists()
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from coronet.networks.cpu_convolution import NARROW, Convolution, convolve, convolve_doubled
+from coronet.networks.cpu_convolution import NARROW, CpuConv3d, convolve, convolve_doubled
 
 SHAPES = [(1, 4, 3), (8, 8, 3), (6, 1, 1), (NARROW, NARROW, 3), (NARROW + 1, 5, 3)]
 
@@ -54,7 +54,7 @@ def test_doubled_convolution_is_that_of_torch(inputs, outputs, windows):
 
 @pytest.mark.parametrize("windows", [1, 2])
 def test_a_layer_answers_as_torch_does(windows):
-    layer = Convolution(5, 3, 3)
+    layer = CpuConv3d(5, 3, 3)
     image = torch.randn(windows, 5, 4, 6, 8)
     with torch.inference_mode():
         close(layer(image), F.conv3d(image.double(), layer.weight.double(), layer.bias.double(), padding=1))

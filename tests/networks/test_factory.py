@@ -24,7 +24,7 @@ from coronet.networks.factory import (
 
 PLAIN = NetworkParams(encoder="plain", channels=(4, 8, 16), activation="selu", weights="none")
 SHAPE = (24, 24, 16)
-HEART = config.load().heart
+HEART = config.load_params().heart
 PARAMS = dataclasses.replace(HEART, network=PLAIN, input=dataclasses.replace(HEART.input, shape=(16, 16, 16)))
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from coronet.networks.autoencoder import Autoencoder
-from coronet.networks.cpu_convolution import Convolution
+from coronet.networks.cpu_convolution import CpuConv3d
 from coronet.networks.unet import ConvBlock, UNet, WideningBlock
 
 
@@ -30,7 +30,7 @@ def by_layers(network: nn.Module) -> nn.Module:
             block.forward = doubled(block)
         elif isinstance(block, ConvBlock):
             block.forward = lambda image, block=block: nn.Sequential.forward(block, image)
-        elif isinstance(block, Convolution):
+        elif isinstance(block, CpuConv3d):
             block.forward = nn.Conv3d.forward.__get__(block)
     return network
 

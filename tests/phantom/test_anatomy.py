@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from coronet.io.volume import grid_affine
 from coronet.phantom.anatomy import REALISTIC, WILD, Anatomy, draw_anatomy
 from coronet.phantom.random_draws import generator
-from coronet.phantom.rasterize import Tissue, paint
+from coronet.phantom.rasterize import Tissue, rasterize
 
 STEP = 5.0
 SIZE = (76, 64, 68)
@@ -27,7 +27,7 @@ def painted(seed: int, wild: bool = False) -> tuple[Anatomy, Tissue, np.ndarray]
     anatomy = draw_anatomy(generator(41, seed), ranges=WILD if wild else REALISTIC)
     origin = tuple(-STEP * (n - 1) / 2 for n in SIZE)
     affine = grid_affine((STEP,) * 3, origin)
-    return anatomy, paint(anatomy, affine, SIZE), affine
+    return anatomy, rasterize(anatomy, affine, SIZE), affine
 
 
 def hu_at(tissue: Tissue, affine: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_coronaries_run_in_the_heart_near_its_surface(seed):
     centre = anatomy.landmarks["heart_centre"]
     step, size = 1.5, (110, 110, 100)
     affine = grid_affine((step,) * 3, tuple(c - step * n / 2 for c, n in zip(centre, size, strict=True)))
-    tissue = paint(anatomy, affine, size)
+    tissue = rasterize(anatomy, affine, size)
     depth = distance_transform_edt(tissue.heart, sampling=step)
     assert [artery.name for artery in anatomy.coronaries] == ["LM", "LAD", "LCX", "RCA"]
     for artery in anatomy.coronaries:
@@ -129,7 +129,7 @@ def test_tissues_have_their_intensities(seed):
 
 def test_the_same_place_looks_the_same_on_another_grid():
     anatomy, tissue, affine = painted(1)
-    part = paint(anatomy, grid_affine((STEP,) * 3, tuple(affine[:3, 3] + 20 * STEP)), (30, 30, 30))
+    part = rasterize(anatomy, grid_affine((STEP,) * 3, tuple(affine[:3, 3] + 20 * STEP)), (30, 30, 30))
     block = (slice(20, 50),) * 3
     assert (part.heart != tissue.heart[block]).mean() < 0.002
     assert np.abs(part.hu - tissue.hu[block]).mean() < 2.0
@@ -137,7 +137,7 @@ def test_the_same_place_looks_the_same_on_another_grid():
 
 def test_a_turned_grid_is_refused():
     with pytest.raises(ValueError, match="axis-aligned"):
-        paint(painted(0)[0], np.diag([-1.0, 1.0, 1.0, 1.0]), (8, 8, 8))
+        rasterize(painted(0)[0], np.diag([-1.0, 1.0, 1.0, 1.0]), (8, 8, 8))
 
 
 def test_landmarks_are_complete():

@@ -7,14 +7,14 @@ import pytest
 
 from coronet.annotation import calcium
 from coronet.annotation.candidates import find_candidates
-from coronet.annotation.strokes import LABELS, Strokes, mark, read_strokes
+from coronet.annotation.strokes import STROKE_LABELS, Strokes, mark_strokes, read_strokes
 from coronet.dataset.cases import EXACT, GIVEN, find_case, find_cases, find_reference, load_mask
 from coronet.errors import InputError
 from coronet.files import read_json
 from coronet.io.volume import read_nifti
 from coronet.phantom import simulated_reader
-from coronet.phantom.annotated_cohort import make_cohort, record_path, write_drawn_cohort
-from coronet.phantom.ground_truth_labels import BONE_MM3, Known, known_of, true_names
+from coronet.phantom.annotated_cohort import make_annotated_cohort, record_path, write_annotated_cohort
+from coronet.phantom.ground_truth_labels import BONE_MM3, ComponentTruth, component_truth, true_names
 from coronet.phantom.patients import Window, make_case
 
 SMALL = Window(matrix=160, field_mm=170.0, below_mm=(6.0, 12.0), length_mm=(135.0, 145.0))
@@ -33,51 +33,51 @@ def phantom():
 @pytest.fixture(scope="module")
 def judged(phantom):
     found = find_candidates(phantom.ct, phantom.heart.array)
-    return calcium.judge(found, calcium.hear(found, None, phantom.ct), forest=None)
+    return calcium.classify_candidates(found, calcium.hear(found, None, phantom.ct), forest=None)
 
 
 @pytest.fixture(scope="module")
 def known(phantom):
-    return known_of(phantom.truth, phantom.calcium.array)
+    return component_truth(phantom.truth, phantom.calcium.array)
 
 
 def test_a_person_begins_with_four_lines_that_are_not_the_truth(phantom):
-    strokes = simulated_reader.heart_strokes(phantom.ct, phantom.heart.array, seed=1)
+    strokes = simulated_reader.simulated_heart_strokes(phantom.ct, phantom.heart.array, seed=1)
     assert len(strokes.strokes) == 4
-    marks = mark(strokes, phantom.ct)
+    marks = mark_strokes(strokes, phantom.ct)
     truth = phantom.heart.array > 0
     inside = truth[tuple(marks.of("heart").T)]
     outside = truth[tuple(marks.of("background").T)]
     assert inside.mean() > 0.95 and outside.mean() < 0.05
     assert len(marks.label) < 0.01 * truth.sum(), "a few lines, and no filled slice"
-    assert strokes == simulated_reader.heart_strokes(phantom.ct, phantom.heart.array, seed=1)
-    assert strokes != simulated_reader.heart_strokes(phantom.ct, phantom.heart.array, seed=2)
+    assert strokes == simulated_reader.simulated_heart_strokes(phantom.ct, phantom.heart.array, seed=1)
+    assert strokes != simulated_reader.simulated_heart_strokes(phantom.ct, phantom.heart.array, seed=2)
 
 
 def test_corrections_run_through_what_is_drawn_wrongly(phantom):
     truth = phantom.heart.array > 0
     step = round(15 / phantom.ct.spacing_mm[0])
     drawn = np.roll(truth, step, axis=0)
-    lines = simulated_reader.heart_corrections(phantom.ct, truth, drawn, seed=1, look=0)
+    lines = simulated_reader.simulated_heart_corrections(phantom.ct, truth, drawn, seed=1, look=0)
     assert len(lines) == simulated_reader.LINES_A_LOOK
-    marks = mark(Strokes("heart", lines), phantom.ct)
+    marks = mark_strokes(Strokes("heart", lines), phantom.ct)
     for label, wrong in (("heart", truth & ~drawn), ("background", drawn & ~truth)):
         assert wrong[tuple(marks.of(label).T)].mean() > 0.6, "a shaking hand, but the right patch"
     middles = np.array([np.mean(line.points_mm, axis=0) for line in lines])
     gaps = np.linalg.norm(middles[:, None] - middles, axis=2)[np.triu_indices(len(lines), 1)]
     assert gaps.min() > simulated_reader.APART_MM - 2 * simulated_reader.HAND_MOST_MM
-    assert lines != simulated_reader.heart_corrections(phantom.ct, truth, drawn, seed=1, look=1)
+    assert lines != simulated_reader.simulated_heart_corrections(phantom.ct, truth, drawn, seed=1, look=1)
 
 
 def test_a_heart_that_is_right_needs_no_correction(phantom):
     truth = phantom.heart.array > 0
-    assert simulated_reader.heart_corrections(phantom.ct, truth, truth, seed=1, look=0) == ()
+    assert simulated_reader.simulated_heart_corrections(phantom.ct, truth, truth, seed=1, look=0) == ()
 
 
 def test_a_person_clicks_on_the_most_visible_that_is_wrong(phantom, judged, known):
-    clicks = simulated_reader.calcium_strokes(phantom.ct, judged, known, seed=1, most=2)
+    clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, judged, known, seed=1, most=2)
     assert clicks is not None and 1 <= len(clicks.strokes) <= 2
-    assert {stroke.label for stroke in clicks.strokes} <= set(LABELS["calcium"])
+    assert {stroke.label for stroke in clicks.strokes} <= set(STROKE_LABELS["calcium"])
     said = calcium.hear(judged.candidates, clicks, phantom.ct)
     named = np.flatnonzero(said.piece != calcium.UNSAID)
     truth = true_names(judged, known)
@@ -92,8 +92,11 @@ def test_nothing_is_clicked_where_all_is_right(phantom, judged, known):
     found = judged.candidates
     truth = true_names(judged, known)
     right = np.array([calcium.NAMES.index(name) for name in truth], np.uint8)
-    correct = calcium.Judged(found, judged.said, judged.probability, right, None)
-    clicked = [simulated_reader.calcium_strokes(phantom.ct, correct, known, seed=seed) for seed in range(12)]
+    correct = calcium.ClassifiedCandidates(found, judged.said, judged.probability, right, None)
+    clicked = [
+        simulated_reader.simulated_calcium_strokes(phantom.ct, correct, known, seed=seed)
+        for seed in range(12)
+    ]
     mistakes = [stroke for clicks in clicked if clicks for stroke in clicks.strokes]
     assert {stroke.label for stroke in mistakes} <= {"coronary"}
     kinds = [name for name in truth if name in simulated_reader.MISTAKEN]
@@ -107,7 +110,7 @@ def test_small_faint_pieces_are_overlooked(phantom, judged, known):
     faint = wrong[visible[wrong] < simulated_reader.SURELY_SEEN / 3]
     clicked = np.zeros(judged.candidates.count, int)
     for seed in range(12):
-        clicks = simulated_reader.calcium_strokes(phantom.ct, judged, known, seed=seed, most=99)
+        clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, judged, known, seed=seed, most=99)
         said = calcium.hear(judged.candidates, clicks, phantom.ct) if clicks else judged.said
         clicked += said.piece != calcium.UNSAID
     sure = wrong[visible[wrong] > simulated_reader.SURELY_SEEN]
@@ -126,8 +129,8 @@ def test_a_person_boxes_flecks_that_are_too_many_to_click(phantom, judged, known
     found = find_candidates(noisy, phantom.heart.array)
     everything = np.full(found.count, calcium.CORONARY, np.uint8)
     said = calcium.hear(found, None, noisy)
-    drawn = calcium.Judged(found, said, np.ones((found.count, 7), np.float32), everything, None)
-    strokes = simulated_reader.calcium_strokes(noisy, drawn, known, seed=1)
+    drawn = calcium.ClassifiedCandidates(found, said, np.ones((found.count, 7), np.float32), everything, None)
+    strokes = simulated_reader.simulated_calcium_strokes(noisy, drawn, known, seed=1)
     box, *clicks = strokes.strokes
     assert (box.kind, box.label) == ("box", "noise")
     assert clicks and {(click.kind, click.label) for click in clicks} == {("point", "coronary")}
@@ -149,7 +152,7 @@ def test_bone_is_no_clip_because_one_lies_near(phantom, judged):
     for volume_mm3 in (1.0, float(found.volume_mm3[largest])):
         deposit = {"kind": "clip", "centre_mm": centre, "volume_mm3": volume_mm3}
         nothing = np.zeros(phantom.ct.shape, np.uint8)
-        named[volume_mm3 > 1] = true_names(judged, Known(nothing, (deposit,)))[largest]
+        named[volume_mm3 > 1] = true_names(judged, ComponentTruth(nothing, (deposit,)))[largest]
     assert found.volume_mm3[largest] > BONE_MM3
     assert named == {False: "bone", True: "metal"}
 
@@ -157,7 +160,7 @@ def test_bone_is_no_clip_because_one_lies_near(phantom, judged):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     data = tmp_path_factory.mktemp("drawn") / "data"
-    write_drawn_cohort(data, cases=2, seed=SEED, workers=1, window=CHEST)
+    write_annotated_cohort(data, cases=2, seed=SEED, workers=1, window=CHEST)
     return data
 
 
@@ -187,14 +190,14 @@ def test_what_is_whole_is_kept_and_what_is_broken_is_drawn_again(drawn):
     case, kept = find_case(drawn, "phantom-0002"), find_case(drawn, "phantom-0001")
     stamp = kept.heart.stat().st_mtime_ns
     case.heart.write_bytes(b"broken")
-    write_drawn_cohort(drawn, cases=2, seed=SEED, workers=2, window=CHEST)
+    write_annotated_cohort(drawn, cases=2, seed=SEED, workers=2, window=CHEST)
     assert kept.heart.stat().st_mtime_ns == stamp
     assert content(drawn) == before, "the same bytes, with any number of workers"
 
 
 @pytest.mark.slow
 def test_exact_masks_need_no_reference_beside_them(drawn):
-    make_cohort(drawn, masks="exact", cases=2, seed=SEED, workers=1, window=CHEST)
+    make_annotated_cohort(drawn, masks="exact", cases=2, seed=SEED, workers=1, window=CHEST)
     case = find_case(drawn, "phantom-0001")
     assert find_reference(case, "heart").kind == GIVEN
     assert case.heart.read_bytes() == (drawn / "truth" / "phantom-0001_heart.nii.gz").read_bytes()
@@ -202,4 +205,4 @@ def test_exact_masks_need_no_reference_beside_them(drawn):
 
 def test_there_are_no_other_masks(tmp_path):
     with pytest.raises(InputError, match="exact or forest"):
-        make_cohort(tmp_path, masks="guess", cases=1, seed=1)
+        make_annotated_cohort(tmp_path, masks="guess", cases=1, seed=1)

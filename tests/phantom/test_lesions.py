@@ -10,10 +10,10 @@ import scipy.sparse.csgraph
 
 from coronet.phantom.anatomy import draw_anatomy
 from coronet.phantom.confounders import RATES, draw_confounders
-from coronet.phantom.curves import Curve
+from coronet.phantom.curves import Polyline
 from coronet.phantom.deposits import true_volume_mm3
 from coronet.phantom.lesion_sites import find_sites
-from coronet.phantom.lesions import BLOCK, VESSELS, burden_of, draw_lesions
+from coronet.phantom.lesions import BLOCK, VESSEL_NAMES, burden_of, draw_lesions
 from coronet.phantom.metal import is_metal
 from coronet.phantom.random_draws import generator
 
@@ -113,11 +113,11 @@ def test_names_are_unique(sites):
 
 
 def test_vessels_have_the_names_of_the_labels(sites):
-    assert set(sites.vessels) == set(VESSELS)
+    assert set(sites.vessels) == set(VESSEL_NAMES)
 
 
 def test_a_curve_is_measured_along_itself():
-    curve = Curve.through(np.asarray([[0.0, 0, 0], [3, 4, 0], [3, 4, 12]]), np.asarray([2.0, 2.0, 1.0]))
+    curve = Polyline.through(np.asarray([[0.0, 0, 0], [3, 4, 0], [3, 4, 12]]), np.asarray([2.0, 2.0, 1.0]))
     assert curve.length_mm == pytest.approx(17.0)
     middle = curve.at(11.0)
     assert middle.point == pytest.approx((3.0, 4.0, 6.0))

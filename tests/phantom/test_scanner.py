@@ -10,7 +10,7 @@ import pytest
 
 from coronet.imaging.filters import gaussian_taps, in_plane
 from coronet.io.volume import grid_affine
-from coronet.phantom.acquisition_protocols import KERNELS, SERIES, ScanSettings, draw_settings
+from coronet.phantom.acquisition_protocols import SCANNER_KERNELS, SERIES, ScanSettings, draw_settings
 from coronet.phantom.deposits import Deposit, share_of_voxels, true_volume_mm3
 from coronet.phantom.random_draws import generator
 from coronet.phantom.scanner import point_spread, scan
@@ -20,7 +20,7 @@ HEART = (slice(40, 88), slice(40, 88), slice(4, 12))
 
 def settings(**changes) -> ScanSettings:
     plain = ScanSettings(
-        kernel=KERNELS["STANDARD"],
+        kernel=SCANNER_KERNELS["STANDARD"],
         thickness_mm=2.5,
         spacing_mm=(0.7, 0.7, 2.5),
         shape=(128, 128, 16),
@@ -80,20 +80,20 @@ def test_a_deposit_is_seen_where_it_lies():
     assert 450 <= scanned.volume.array.max() <= 505
 
 
-@pytest.mark.parametrize("kernel", sorted(KERNELS))
+@pytest.mark.parametrize("kernel", sorted(SCANNER_KERNELS))
 def test_blur_keeps_the_sum_and_sharp_kernels_overshoot(kernel):
-    taps = point_spread(KERNELS[kernel], 0.7)
+    taps = point_spread(SCANNER_KERNELS[kernel], 0.7)
     edge = np.zeros((60, 60), np.float32)
     edge[30:] = 1000.0
     blurred = in_plane(edge, taps)
     assert taps[0] + 2 * sum(taps[1:]) == pytest.approx(1.0, abs=1e-6)
-    assert (blurred.max() > 1015) == KERNELS[kernel].sharp
+    assert (blurred.max() > 1015) == SCANNER_KERNELS[kernel].sharp
 
 
 @pytest.mark.parametrize("kernel", ["STANDARD", "LUNG"])
 @pytest.mark.parametrize("pixel", [0.55, 0.9])
 def test_noise_has_the_asked_strength(kernel, pixel):
-    chosen = settings(kernel=KERNELS[kernel], noise_hu=30.0, spacing_mm=(pixel, pixel, 2.5))
+    chosen = settings(kernel=SCANNER_KERNELS[kernel], noise_hu=30.0, spacing_mm=(pixel, pixel, 2.5))
     hu = scan(water(), [], chosen, heart_box=HEART, rng=generator(2)).volume.array[HEART]
     assert hu.std() == pytest.approx(30.0, rel=0.12)
     assert abs(float(hu.mean()) - 40) < 2
@@ -101,7 +101,7 @@ def test_noise_has_the_asked_strength(kernel, pixel):
 
 def test_soft_noise_is_correlated_and_sharp_noise_is_not():
     def neighbour(kernel: str) -> float:
-        chosen = settings(kernel=KERNELS[kernel], noise_hu=30.0)
+        chosen = settings(kernel=SCANNER_KERNELS[kernel], noise_hu=30.0)
         hu = scan(water(), [], chosen, heart_box=HEART, rng=generator(3)).volume.array.astype(float) - 40
         return float((hu[1:] * hu[:-1]).mean() / hu.var())
 

@@ -13,7 +13,7 @@ from coronet.errors import InputError, StageError
 from coronet.fingerprint import hash_tree
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, grid_affine, write_nifti
-from coronet.preprocessing.network_input import heart_input, target
+from coronet.preprocessing.network_input import heart_input, network_target
 from coronet.preprocessing.prepared_store import (
     FAR,
     load_prepared,
@@ -23,7 +23,7 @@ from coronet.preprocessing.prepared_store import (
 )
 from coronet.training.sampling import WindowSampler, find_anchors
 
-PARAMS = config.load()
+PARAMS = config.load_params()
 
 
 class Parts:
@@ -101,7 +101,7 @@ def test_air_and_table_beside_the_trunk_are_cut_off(side_mm):
     spec = PARAMS.heart.input
     seen = heart_input(Volume(hu, affine), spec)
     assert seen.hu.shape == seen.grid.shape == (64, 64, 24)
-    found = target(heart, Volume(hu, affine), seen.grid, model="heart")
+    found = network_target(heart, Volume(hu, affine), seen.grid, model="heart")
     assert found.sum() / 255 * np.prod(spec.spacing_mm) == pytest.approx(4 / 3 * np.pi * 45**3, rel=0.01)
     assert np.count_nonzero(seen.hu > -300) * np.prod(spec.spacing_mm) >= trunk.sum() * np.prod(spacing)
 

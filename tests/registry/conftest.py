@@ -44,7 +44,7 @@ class Small:
     @property
     def params(self) -> config.Params:
         """Of the project."""
-        return config.load(self.folder / "params.yaml")
+        return config.load_params(self.folder / "params.yaml")
 
     def change(self, **gate: object) -> None:
         """Write keys of ``gate`` into ``params.yaml`` and commit."""
@@ -65,7 +65,7 @@ class Small:
         """Train with other settings of the optimiser, as `dvc repro` would, and commit."""
         from coronet.fingerprint import fingerprint, hash_tree
         from coronet.preprocessing.prepared_store import prepared_cases
-        from coronet.training.fit import fit
+        from coronet.training.fit import fit_model
 
         raw = yaml.safe_load((self.folder / "params.yaml").read_text())
         raw["profiles"]["demo"][model]["optimiser"] |= optimiser
@@ -73,7 +73,7 @@ class Small:
         chosen = self.params.model(model)
         prepared = self.folder / "build" / model / "prepared"
         key = fingerprint(f"train@{model}", params=chosen, inputs={"data": hash_tree(prepared)}, source=())
-        fit(
+        fit_model(
             model,
             prepared,
             chosen,
@@ -155,7 +155,7 @@ def build_small(folder: Path) -> None:
         prepare_model(model, find_cases(folder / "data"), split, small.params, prepared)
     for model, epochs in (("heart", 1), ("calcium", 6)):
         small.train(model, epochs=epochs)
-        versions.register(model, folder)
+        versions.create_registered_version(model, folder)
     small.commit("register")
 
 
@@ -166,7 +166,7 @@ def grow_small(folder: Path) -> None:
     for model in config.MODELS:
         assert promotion.promote(model, folder, first=True).moved
     Small(folder).train("heart", epochs=6)
-    versions.register("heart", folder)
+    versions.create_registered_version("heart", folder)
     Small(folder).commit("register")
 
 

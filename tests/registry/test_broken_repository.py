@@ -43,7 +43,7 @@ def test_files_of_dvc_that_cannot_be_read_are_named(content, words, tmp_path):
     with pytest.raises(StageError, match=rf"dvc\.lock .*{words}.*`git checkout --ours dvc\.lock`"):
         dvc_lock.read_lock(tmp_path)
     with pytest.raises(StageError, match=rf"data\.dvc .*{words}.*`git checkout --ours data\.dvc`"):
-        dvc_lock.data_hashes(tmp_path, dvc_lock.Lock({}), "heart")
+        dvc_lock.data_hashes(tmp_path, dvc_lock.DvcLock({}), "heart")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_why_git_names_no_commit(make, words, never, *, bare, coronet, monkeypat
     for name, value in make(bare).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("LANG", "de_DE.UTF-8")
-    found = git_state.read_code(bare)
+    found = git_state.read_git_state(bare)
     assert found.dirty and not found.commit
     environment = {name: os.environ[name] for name in ("PATH",) if make is no_git}
     done = coronet(bare, "register", "heart", **environment)
@@ -137,5 +137,5 @@ def test_git_that_does_not_answer_is_named(bare, monkeypatch):
         raise subprocess.TimeoutExpired(command, 60)
 
     monkeypatch.setattr(subprocess, "run", slow)
-    assert "did not answer in 60 s" in git_state.read_code(bare).reason
+    assert "did not answer in 60 s" in git_state.read_git_state(bare).reason
     assert git_state.read_committed(bare, "params.yaml") == b""

@@ -9,12 +9,12 @@ from coronet.errors import InputError
 from coronet.files import read_json, write_json
 from coronet.fingerprint import dvc_md5
 from coronet.registry import promotion, versions
-from coronet.registry.explain import why
+from coronet.registry.explain import explain_version
 
 
 def test_a_champion_is_followed_back_to_everything(grown):
     promotion.promote("heart", grown.folder, approved_by="Zoë")
-    [found] = why("heart@champion", grown.folder).lineages
+    [found] = explain_version("heart@champion", grown.folder).lineages
     description = read_json(grown.folder / "build" / "heart" / "fit" / "model.json")
     assert (found.name, found.aliases) == ("heart/2", ("champion",))
     assert found.fingerprint == description["fingerprint"]
@@ -31,7 +31,7 @@ def test_a_champion_is_followed_back_to_everything(grown):
     text = "\n".join(found.lines())
     assert "by the word of Zoë: Dice of 8 patients" in text
 
-    [before] = why("heart/1", grown.folder).lineages
+    [before] = explain_version("heart/1", grown.folder).lineages
     assert before.aliases == ("previous",)
     assert [(item.key, item.value, item.default) for item in before.since] == [("optimiser.epochs", 1, 6)]
     assert before.uncommitted == ()
@@ -46,8 +46,8 @@ def test_uncommitted_parameters_come_with_their_patch(small):
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
     small.train("heart", epochs=2)
     small.git("reset", "-q", "--soft", commit)
-    versions.register("heart", small.folder, allow_dirty=True)
-    [found] = why("models:/heart@challenger", small.folder).lineages
+    versions.create_registered_version("heart", small.folder, allow_dirty=True)
+    [found] = explain_version("models:/heart@challenger", small.folder).lineages
     assert found.commit == commit
     assert found.changed == ("params.yaml",)
     assert {item.key: (item.value, item.default) for item in found.uncommitted} == {
@@ -65,26 +65,26 @@ def test_a_score_is_followed_back_to_the_versions_that_drew_it(grown, tmp_path):
     }
     write_json(tmp_path / "score.json", {"scores": {}, "models": models | {"statement": ""}})
     for target in (tmp_path / "score.json", tmp_path):
-        found = why(str(target), grown.folder)
+        found = explain_version(str(target), grown.folder)
         assert [lineage.name for lineage in found.lineages] == ["heart/2", "calcium/1"]
         assert found.unknown == ()
     assert str(tmp_path) not in str(found.to_json())
     models["heart"]["weights_sha256"] = "f" * 64
     write_json(tmp_path / "score.json", {"models": models})
-    found = why(str(tmp_path / "score.json"), grown.folder)
+    found = explain_version(str(tmp_path / "score.json"), grown.folder)
     assert [lineage.name for lineage in found.lineages] == ["calcium/1"]
     assert "No registered version of heart has the weights ffffffffffff" in found.unknown[0]
     write_json(tmp_path / "score.json", {"scores": {}})
     with pytest.raises(InputError, match="tells no models"):
-        why(str(tmp_path / "score.json"), grown.folder)
+        explain_version(str(tmp_path / "score.json"), grown.folder)
 
 
 def test_a_pair_is_followed_back_to_both(grown):
-    found = why("coronet@champion", grown.folder)
+    found = explain_version("coronet@champion", grown.folder)
     assert [lineage.name for lineage in found.lineages] == ["heart/1", "calcium/1"]
 
 
 @pytest.mark.parametrize("target", ["heart", "heart@", "lungs!", "heart/9", "heart@nobody"])
 def test_what_is_not_there_is_named(small, target):
     with pytest.raises(InputError):
-        why(target, small.folder)
+        explain_version(target, small.folder)

@@ -11,23 +11,23 @@ import pytest
 from coronet import config
 from coronet.dataset.split import read_split, write_split
 from coronet.errors import PromotionError
-from coronet.evaluation.paired_tests import compare
+from coronet.evaluation.paired_tests import compare_paired
 from coronet.files import read_json, sha256_file, write_json
 from coronet.fingerprint import dvc_md5
 from coronet.registry import gate, versions
-from coronet.registry.candidate_evaluation import Evidence
-from coronet.registry.verdict import PROMOTE, REJECT, UNDECIDED, Check, decide
+from coronet.registry.candidate_evaluation import CandidateEvaluation
+from coronet.registry.verdict import PROMOTE, REJECT, UNDECIDED, Check, decide_verdict
 from coronet.tracking import mlflow_client
 
-GATE = config.load().gate
+GATE = config.load_params().gate
 FINE = Check("weights", True, "ab", "ab")
 
 
 def judge(small, model: str = "heart"):
     """The verdict on the challenger, as `promote` asks for it."""
-    with mlflow_client.opened(small.folder / "mlruns") as client:
+    with mlflow_client.open_client(small.folder / "mlruns") as client:
         candidate, champion = (versions.find(client, model, name) for name in ("challenger", "champion"))
-    return gate.judge(small.folder, candidate, champion, small.params)
+    return gate.evaluate_gate(small.folder, candidate, champion, small.params)
 
 
 def paired(gains, *, margin=0.02, name="dice", up=True):
@@ -35,7 +35,7 @@ def paired(gains, *, margin=0.02, name="dice", up=True):
     sign = 1 if up else -1
     old = {f"p{number}": 0.5 for number in range(len(gains))}
     new = {f"p{number}": 0.5 + sign * gain for number, gain in enumerate(gains)}
-    return compare(name, old, new, margin=margin, level=0.05, resamples=500, higher_is_better=up)
+    return compare_paired(name, old, new, margin=margin, level=0.05, resamples=500, higher_is_better=up)
 
 
 CLEAR_GAIN = [0.05 + number / 100 for number in range(8)]
@@ -61,16 +61,16 @@ NOISE = [0.3, -0.2, 0.25, -0.3, 0.1, -0.15, 0.2, -0.1]
     ],
 )
 def test_answers_follow_from_the_paired_differences(demand, gains, answer):
-    found, reasons = decide([FINE], [paired(gains)], dataclasses.replace(GATE, demand=demand))
+    found, reasons = decide_verdict([FINE], [paired(gains)], dataclasses.replace(GATE, demand=demand))
     assert found == answer
     assert all(reasons)
 
 
 def test_too_few_patients_are_told_how_many_it_takes():
-    answer, reasons = decide([FINE], [paired(CLEAR_GAIN[:4])], GATE)
+    answer, reasons = decide_verdict([FINE], [paired(CLEAR_GAIN[:4])], GATE)
     assert answer == UNDECIDED
     assert "4 patients cannot give a p below 0.125; it takes at least 6" in " ".join(reasons)
-    answer, reasons = decide([FINE], [paired([0.3, -0.2, 0.25, -0.1, 0.1, 0.15, 0.2, -0.1])], GATE)
+    answer, reasons = decide_verdict([FINE], [paired([0.3, -0.2, 0.25, -0.1, 0.1, 0.15, 0.2, -0.1])], GATE)
     assert answer == UNDECIDED
     assert "test patients would show it" in " ".join(reasons)
 
@@ -79,27 +79,30 @@ def test_a_guard_rejects_only_what_is_shown_and_matters():
     gain = paired(CLEAR_GAIN)
     shown = paired(CLEAR_LOSS, margin=0.01, name="score", up=False)
     assert shown.finding == "worse"
-    assert decide([FINE], [gain, shown], GATE)[0] == REJECT
+    assert decide_verdict([FINE], [gain, shown], GATE)[0] == REJECT
     small = paired(CLEAR_LOSS, margin=0.2, name="score", up=False)
-    assert decide([FINE], [gain, small], GATE)[0] == PROMOTE
+    assert decide_verdict([FINE], [gain, small], GATE)[0] == PROMOTE
     few = paired([-5.0, -6.0, -7.0], margin=1.0, name="false_mm3", up=False)
-    assert decide([FINE], [gain, few], GATE)[0] == PROMOTE
+    assert decide_verdict([FINE], [gain, few], GATE)[0] == PROMOTE
 
 
 def test_what_fails_rejects_and_what_nobody_knows_cannot_promote():
     failed, unknown = Check("Dice", False, "0.2", "at least 0.9"), Check("κ", None, "no patient tells")
     gain = paired(CLEAR_GAIN)
-    assert decide([FINE, failed], [gain], GATE) == (REJECT, ("Dice: 0.2, wanted at least 0.9.",))
-    assert decide([failed, unknown], [], GATE)[0] == REJECT
-    assert decide([FINE, unknown], [gain], GATE)[0] == UNDECIDED
-    assert decide([FINE, unknown], [], GATE)[0] == UNDECIDED
-    assert decide([FINE], [], GATE)[0] == PROMOTE
+    assert decide_verdict([FINE, failed], [gain], GATE) == (REJECT, ("Dice: 0.2, wanted at least 0.9.",))
+    assert decide_verdict([failed, unknown], [], GATE)[0] == REJECT
+    assert decide_verdict([FINE, unknown], [gain], GATE)[0] == UNDECIDED
+    assert decide_verdict([FINE, unknown], [], GATE)[0] == UNDECIDED
+    assert decide_verdict([FINE], [], GATE)[0] == PROMOTE
 
 
 def test_floors_are_those_of_the_params_and_none_asks_for_nothing():
     figures = {"dice": 0.95, "score_error": 40.0, "kappa": None, "seconds": 5.0, "megabytes": 900.0}
     asked = dataclasses.replace(GATE, seconds=None, megabytes=500.0, score_error=40.0, kappa=0.5)
-    checks = {check.name: check.ok for check in gate.check_floors(Evidence(figures, {}, 8), asked, "heart")}
+    checks = {
+        check.name: check.ok
+        for check in gate.check_floors(CandidateEvaluation(figures, {}, 8), asked, "heart")
+    }
     assert checks == {
         "Dice": True,
         "error of the score": True,
@@ -109,13 +112,13 @@ def test_floors_are_those_of_the_params_and_none_asks_for_nothing():
 
 
 def test_calcium_free_patients_guard_and_do_not_decide():
-    def evidence(dice: float, false: float) -> Evidence:
+    def evidence(dice: float, false: float) -> CandidateEvaluation:
         patients = {
             "dice": {f"p{number}": dice + number / 1000 for number in range(6)},
             "false_mm3": {"p6": false, "p7": false},
             "score": {f"p{number}": 0.1 for number in range(8)},
         }
-        return Evidence({}, patients, 8)
+        return CandidateEvaluation({}, patients, 8)
 
     found = gate.compare_all(evidence(0.5, 0.0), evidence(0.7, 9.0), GATE, "calcium")
     assert [(item.name, len(item.patients)) for item in found] == [
@@ -125,7 +128,7 @@ def test_calcium_free_patients_guard_and_do_not_decide():
     ]
     assert [item.finding for item in found] == ["better", "open", "alike"]
     assert found[1].mean == -9.0
-    none = Evidence({}, {"dice": {}, "false_mm3": {}, "score": {"p1": 0.1}}, 1)
+    none = CandidateEvaluation({}, {"dice": {}, "false_mm3": {}, "score": {"p1": 0.1}}, 1)
     assert gate.compare_all(none, none, GATE, "calcium") == ()
 
 
@@ -214,7 +217,7 @@ def test_nothing_is_measured_where_the_lineage_does_not_hold(small, spoil, faili
 
 
 def test_a_champion_that_is_not_what_it_was_leaves_the_question_open(grown):
-    with mlflow_client.opened(grown.folder / "mlruns") as client:
+    with mlflow_client.open_client(grown.folder / "mlruns") as client:
         run = versions.find(client, "heart", "champion").run_id
     [path] = (grown.folder / "mlruns" / "artifacts" / "heart" / run).rglob("golden.json")
     golden = json.loads(path.read_text())
@@ -234,7 +237,7 @@ def resplit(small, **parts: str) -> None:
     ]
     write_split(path, dataclasses.replace(split, members=tuple(members)))
     small.train("heart", epochs=2)
-    versions.register("heart", small.folder)
+    versions.create_registered_version("heart", small.folder)
 
 
 def cache_split(small) -> None:
@@ -270,7 +273,7 @@ def test_a_champion_that_learned_from_a_test_patient_is_refused(grown):
     ]
     write_split(path, dataclasses.replace(split, members=tuple(renamed)))
     grown.train("heart", epochs=3)
-    versions.register("heart", grown.folder)
+    versions.create_registered_version("heart", grown.folder)
     with pytest.raises(
         PromotionError, match=r"heart/4 learned from patients who test \(1 scans, such as ball-14\)"
     ):
@@ -294,7 +297,7 @@ def test_few_test_patients_are_not_enough(grown):
 
 
 def test_without_the_other_model_there_is_no_path(small):
-    with mlflow_client.opened(small.folder / "mlruns") as client:
+    with mlflow_client.open_client(small.folder / "mlruns") as client:
         versions.drop_alias(client, "calcium", "challenger")
     with pytest.raises(
         PromotionError, match="needs a calcium network too, .* `coronet register calcium` first"

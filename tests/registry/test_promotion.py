@@ -24,7 +24,7 @@ from coronet.tracking import mlflow_client
 
 def aliases(small, model: str = "heart") -> dict[str, int]:
     """As MLflow has them."""
-    with mlflow_client.opened(small.folder / "mlruns") as client:
+    with mlflow_client.open_client(small.folder / "mlruns") as client:
         return versions.aliases(client, model)
 
 
@@ -74,7 +74,7 @@ def test_the_evidence_lies_with_the_run_and_its_figures_in_the_log(promoted, tmp
     assert verdict["figures"]["dice"] > 0.9
     assert verdict["comparisons"][0]["finding"] == "better"
     assert verdict["companion"] == "calcium/1 (champion)"
-    with mlflow_client.opened(promoted.folder / "mlruns") as client:
+    with mlflow_client.open_client(promoted.folder / "mlruns") as client:
         run = versions.find(client, "heart", "champion").run_id
         folder = Path(client.download_artifacts(run, entry.details["evidence"], str(tmp_path)))
     assert sorted(path.name for path in folder.iterdir()) == ["verdict.json", "verdict.png", "verdict.txt"]
@@ -122,7 +122,7 @@ def test_first_is_for_the_first(grown):
 
 def test_the_same_weights_again_are_nothing_to_promote(grown):
     grown.train("heart", epochs=1, stop_patience=99)
-    assert versions.register("heart", grown.folder).version.number == 3
+    assert versions.create_registered_version("heart", grown.folder).version.number == 3
     with pytest.raises(PromotionError, match="heart/3 has the very weights of the champion heart/1"):
         promotion.promote("heart", grown.folder)
 
@@ -158,7 +158,7 @@ def test_rollback_there_and_back(promoted):
 
 def test_the_pair_follows_its_champions(promoted):
     def parts() -> tuple[str, str]:
-        with mlflow_client.opened(promoted.folder / "mlruns") as client:
+        with mlflow_client.open_client(promoted.folder / "mlruns") as client:
             tags = versions.find(client, "coronet", "champion").tags
         return tags["heart_version"], tags["calcium_version"]
 
@@ -168,7 +168,7 @@ def test_the_pair_follows_its_champions(promoted):
 
 
 def test_a_previous_champion_whose_weights_are_spoilt_does_not_come_back(promoted):
-    with mlflow_client.opened(promoted.folder / "mlruns") as client:
+    with mlflow_client.open_client(promoted.folder / "mlruns") as client:
         run = versions.find(client, "heart", "previous").run_id
     for path in (promoted.folder / "mlruns" / "artifacts" / "heart" / run).rglob("weights.safetensors"):
         path.write_bytes(path.read_bytes()[:-1])
@@ -180,7 +180,7 @@ def test_a_previous_champion_whose_weights_are_spoilt_does_not_come_back(promote
 
 
 def test_an_alias_moved_by_hand_is_found_and_mended(grown):
-    with mlflow_client.opened(grown.folder / "mlruns") as client:
+    with mlflow_client.open_client(grown.folder / "mlruns") as client:
         client.set_registered_model_alias("heart", "champion", "2")
     found = check.audit(grown.folder)
     assert not found.ok
@@ -314,5 +314,5 @@ def test_verbs_say_it_by_text_and_exit_code(grown, coronet):
     broken = coronet(grown.folder, "ledger", "verify")
     assert broken.returncode == 2
     assert "was edited" in broken.stdout
-    told = standing.aliases(promotion_log.read(grown.folder), "heart")
+    told = standing.logged_aliases(promotion_log.read(grown.folder), "heart")
     assert told == {"champion": 1, "previous": 2}

@@ -217,7 +217,7 @@ def test_writers_at_once_make_one_chain(tmp_path):
 def test_aliases_are_told_by_the_log_alone(tmp_path):
     def say(kind: str, version: int, model: str = "heart") -> dict[str, int]:
         promotion_log.append(tmp_path, Event(kind, model, version))
-        return aliases.aliases(promotion_log.read(tmp_path), "heart")
+        return aliases.logged_aliases(promotion_log.read(tmp_path), "heart")
 
     assert say("registered", 1) == {"challenger": 1}
     assert say("registered", 7, "calcium") == {"challenger": 1}

@@ -28,24 +28,24 @@ def without_ledger(project: Path, name: str) -> Path:
 
 
 def test_register_makes_a_version_once_and_tells_the_log(tiny, helpers):
-    made = versions.register("heart", tiny)
+    made = versions.create_registered_version("heart", tiny)
     assert made.created and made.version.number == 1 and made.version.fingerprint == "h" + "1" * 63
     assert made.version.weights_sha256 == sha256_file(tiny / "build/heart/fit/weights.safetensors")
-    again = versions.register("heart", tiny)
+    again = versions.create_registered_version("heart", tiny)
     assert not again.created and again.version == made.version
     entries = promotion_log.read(tiny)
     assert [(item.kind, item.model, item.version) for item in entries] == [("registered", "heart", 1)]
     assert entries[0].details["weights_sha256"] == made.version.weights_sha256
     assert entries[0].details["git_commit"] == helpers.git(tiny, "rev-parse", "HEAD").strip()
-    with mlflow_client.opened(tiny / "mlruns") as client:
+    with mlflow_client.open_client(tiny / "mlruns") as client:
         assert versions.aliases(client, "heart") == {"challenger": 1}
         assert versions.find(client, "heart", "challenger") == versions.find(client, "heart", "1")
         assert versions.find(client, "heart", "champion") is None
 
 
 def test_what_a_version_holds(tiny, helpers, tmp_path):
-    version = versions.register("heart", tiny).version
-    with mlflow_client.opened(tiny / "mlruns") as client:
+    version = versions.create_registered_version("heart", tiny).version
+    with mlflow_client.open_client(tiny / "mlruns") as client:
         folder = versions.download(client, version, "", tmp_path / "all")
         fit = versions.fetch(client, version, tmp_path / "fit")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -80,7 +80,7 @@ def test_what_a_version_holds(tiny, helpers, tmp_path):
 def test_pyfunc_gives_what_the_network_gives(tiny, monkeypatch):
     import mlflow
 
-    version = versions.register("heart", tiny).version
+    version = versions.create_registered_version("heart", tiny).version
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_client.tracking_uri(tiny / "mlruns"))
     loaded = mlflow.pyfunc.load_model(f"models:/heart/{version.number}")
     volumes = np.stack([reference_output.golden_volume((20, 18, 16))[None]] * 2)
@@ -94,7 +94,7 @@ def test_pyfunc_gives_what_the_network_gives(tiny, monkeypatch):
 
 @pytest.mark.parametrize(("model", "other"), [("heart", "calcium"), ("calcium", "heart")])
 def test_promoting_one_model_without_the_other_names_what_is_missing(tiny, coronet, model, other):
-    versions.register(model, tiny)
+    versions.create_registered_version(model, tiny)
     before = (tiny / promotion_log.LOG).read_bytes()
     for arguments in ((model, "--first"), (other, "--first")):
         done = coronet(tiny, "promote", *arguments, "--json")
@@ -102,7 +102,7 @@ def test_promoting_one_model_without_the_other_names_what_is_missing(tiny, coron
         assert f"`coronet register {other}`" in done.stderr
         assert "Traceback" not in done.stderr
     assert (tiny / promotion_log.LOG).read_bytes() == before
-    with mlflow_client.opened(tiny / "mlruns") as client:
+    with mlflow_client.open_client(tiny / "mlruns") as client:
         assert versions.aliases(client, model) == {"challenger": 1}
 
 
@@ -122,16 +122,16 @@ def test_registering_and_loading_warn_of_nothing(tiny, coronet, monkeypatch):
 
 def test_uncommitted_code_is_refused_or_kept(tiny, helpers, tmp_path):
     (tiny / "dvc.lock").write_text((tiny / "dvc.lock").read_text() + "\n")
-    assert versions.register("heart", tiny).created, "a lock of one's own is no obstacle"
+    assert versions.create_registered_version("heart", tiny).created, "a lock of one's own is no obstacle"
 
     (tiny / "src").mkdir()
     (tiny / "src" / "new.py").write_text("VALUE = 1\n")
     (tiny / "dvc.yaml").write_text(helpers.graph + "# changed\n")
     with pytest.raises(InputError, match=r"dvc\.yaml, src/new\.py.*--allow-dirty"):
-        versions.register("calcium", tiny)
-    version = versions.register("calcium", tiny, allow_dirty=True).version
+        versions.create_registered_version("calcium", tiny)
+    version = versions.create_registered_version("calcium", tiny, allow_dirty=True).version
     assert version.tags["dirty"] == "true"
-    with mlflow_client.opened(tiny / "mlruns") as client:
+    with mlflow_client.open_client(tiny / "mlruns") as client:
         patch = versions.download(client, version, "uncommitted.patch", tmp_path).resolve()
     helpers.git(tiny, "checkout", "-q", "dvc.yaml")
     (tiny / "src" / "new.py").unlink()
@@ -142,24 +142,24 @@ def test_uncommitted_code_is_refused_or_kept(tiny, helpers, tmp_path):
 
 def test_training_that_does_not_fit_is_refused(tiny, helpers):
     with pytest.raises(InputError, match="liver"):
-        versions.register("liver", tiny)
+        versions.create_registered_version("liver", tiny)
     text = (tiny / "params.yaml").read_text()
     (tiny / "params.yaml").write_text(text.replace("threshold: 0.5", "threshold: 0.6"))
     with pytest.raises(StageError, match="other parameters"):
-        versions.register("heart", tiny, allow_dirty=True)
+        versions.create_registered_version("heart", tiny, allow_dirty=True)
     (tiny / "params.yaml").write_text(text)
     helpers.write_fit(tiny, "heart", fingerprint="swapped", seed=3)
     with pytest.raises(StageError, match=r"dvc\.lock"):
-        versions.register("heart", tiny)
+        versions.create_registered_version("heart", tiny)
     weights = tiny / "build/calcium/fit/weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(StageError, match="model.json"):
-        versions.register("calcium", tiny)
+        versions.create_registered_version("calcium", tiny)
     assert not promotion_log.read(tiny)
 
 
 def test_resolve_verifies_and_names_what_is_there(tiny):
-    version = versions.register("heart", tiny).version
+    version = versions.create_registered_version("heart", tiny).version
     place = versions.resolve("models:/heart@challenger", tiny)
     assert load_model(place).sha256 == version.weights_sha256
     assert versions.resolve("models:/heart/1", tiny) == place
@@ -177,8 +177,8 @@ def test_resolve_verifies_and_names_what_is_there(tiny):
 @pytest.mark.slow
 def test_registry_is_rebuilt_after_the_ledger_is_deleted(tiny, helpers, content, caplog):
     for model in ("heart", "calcium"):
-        versions.register(model, tiny)
-    with mlflow_client.opened(tiny / "mlruns") as client:
+        versions.create_registered_version(model, tiny)
+    with mlflow_client.open_client(tiny / "mlruns") as client:
         for model in ("heart", "calcium"):
             versions.set_alias(client, model, "champion", 1)
             versions.drop_alias(client, model, "challenger")
@@ -187,7 +187,7 @@ def test_registry_is_rebuilt_after_the_ledger_is_deleted(tiny, helpers, content,
     helpers.write_fit(tiny, "heart", fingerprint="h" + "2" * 63, seed=2)
     helpers.write_evaluation(tiny, "heart", value=0.75)
     helpers.dvc_commit(tiny)
-    versions.register("heart", tiny)
+    versions.create_registered_version("heart", tiny)
     before = content(tiny)
     assert before["aliases"]["heart"] == {"champion": 1, "challenger": 2}
     assert before["aliases"]["coronet"]["champion"] == 1
@@ -225,7 +225,7 @@ def test_pair_scores_a_scan_by_its_path(tiny, monkeypatch):
     import mlflow
 
     for model in ("heart", "calcium"):
-        versions.register(model, tiny)
+        versions.create_registered_version(model, tiny)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_client.tracking_uri(tiny / "mlruns"))
     loaded = mlflow.pyfunc.load_model("models:/coronet@challenger")
     assert loaded.metadata.signature.inputs.to_dict()[0]["name"] == "scan"
@@ -239,7 +239,7 @@ def test_pair_scores_a_scan_by_its_path(tiny, monkeypatch):
 
 
 def register_in_a_process(project: Path) -> None:
-    versions.register("heart", project)
+    versions.create_registered_version("heart", project)
 
 
 @pytest.mark.slow
@@ -252,7 +252,7 @@ def test_two_registrations_at_once_make_one_version(tiny):
         process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]
     assert len(promotion_log.read(tiny)) == 1 and not promotion_log.verify(tiny)
-    with mlflow_client.opened(tiny / "mlruns") as client:
+    with mlflow_client.open_client(tiny / "mlruns") as client:
         assert [item.number for item in versions.versions(client, "heart")] == [1]
 
 

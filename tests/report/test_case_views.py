@@ -17,7 +17,7 @@ def test_lesions_are_found_false_or_missed_as_wholes():
     predicted[8:12, 5:9, 4] = 1
     reference[20:23, 5:8, 4] = 2
     predicted[5:8, 20:23, 6] = 1
-    fate = case_views.compare(predicted, reference)
+    fate = case_views.compare_masks(predicted, reference)
     assert fate["hit"].sum() == 16
     assert fate["false"].sum() == 9
     assert fate["missed"].sum() == 9
@@ -30,7 +30,7 @@ def test_lesions_are_found_false_or_missed_as_wholes():
     arrays(np.uint8, (6, 6, 4), elements=st.integers(0, 1)),
 )
 def test_every_predicted_voxel_is_either_hit_or_false(predicted, reference):
-    fate = case_views.compare(predicted, reference)
+    fate = case_views.compare_masks(predicted, reference)
     assert np.array_equal(fate["hit"] | fate["false"], predicted > 0)
     assert not (fate["hit"] & fate["false"]).any()
     assert not (fate["missed"] & (predicted > 0)).any()
@@ -54,7 +54,7 @@ def test_a_case_is_shown_in_axial_slices_with_errors_first_and_in_two_projection
     found, wrong = np.zeros((2, *shape), dtype=bool)
     found[12:16, 12:16, 10] = True
     wrong[20:22, 20:22, 25] = True
-    shown = case_views.pictures_of(
+    shown = case_views.case_pictures(
         ct, heart, calcium={"hit": found, "false": wrong}, count=1, numbers=wrong * 3
     )
     assert [picture.title.split(",")[0] for picture in shown] == ["axial", "coronal", "sagittal"]
@@ -66,6 +66,6 @@ def test_a_case_is_shown_in_axial_slices_with_errors_first_and_in_two_projection
 def test_a_scan_without_heart_or_calcium_still_has_pictures():
     ct = Volume(np.zeros((20, 20, 12), dtype=np.int16), grid_affine((3.0, 3.0, 3.0), (0, 0, 0)))
     nothing = np.zeros(ct.shape, dtype=np.uint8)
-    shown = case_views.pictures_of(ct, nothing, calcium=case_views.by_vessel(nothing))
+    shown = case_views.case_pictures(ct, nothing, calcium=case_views.by_vessel(nothing))
     assert len(shown) == 5
     assert all(not picture.outlines for picture in shown)

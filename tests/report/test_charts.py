@@ -10,9 +10,9 @@ import pytest
 from coronet.report import charts
 
 DRAWINGS = {
-    "curves": lambda: charts.curves({"train": ([1, 2, 3], [0.9, 0.5, 0.4])}, ylabel="loss", mark_x=2),
-    "scatter": lambda: charts.scatter([0, 40, 900], [0, 60, 700], cuts=(1, 101, 301)),
-    "bland_altman": lambda: charts.bland_altman(
+    "curves": lambda: charts.curve_chart({"train": ([1, 2, 3], [0.9, 0.5, 0.4])}, ylabel="loss", mark_x=2),
+    "scatter": lambda: charts.scatter_chart([0, 40, 900], [0, 60, 700], cuts=(1, 101, 301)),
+    "bland_altman": lambda: charts.bland_altman_chart(
         [0, 40, 900], [0, 60, 700], bias=-60.0, limits=(-300.0, 180.0)
     ),
 }
@@ -41,9 +41,9 @@ def test_a_chart_is_well_formed(name):
 
 
 def test_a_chart_of_no_calcium_at_all_can_be_drawn():
-    assert "<svg" in charts.scatter([0, 0], [0, 0], cuts=(1, 101, 301))
-    assert "<svg" in charts.bland_altman([0, 0], [0, 0], bias=0.0, limits=(0.0, 0.0))
+    assert "<svg" in charts.scatter_chart([0, 0], [0, 0], cuts=(1, 101, 301))
+    assert "<svg" in charts.bland_altman_chart([0, 0], [0, 0], bias=0.0, limits=(0.0, 0.0))
 
 
 def test_every_point_is_in_the_drawing():
-    assert charts.scatter([0, 5, 50, 500], [0, 6, 40, 600], cuts=()).count("fill-opacity: 0.75") == 4
+    assert charts.scatter_chart([0, 5, 50, 500], [0, 6, 40, 600], cuts=()).count("fill-opacity: 0.75") == 4

@@ -13,7 +13,7 @@ from coronet.errors import StageError
 from coronet.evaluation.cohort import score_cohort
 from coronet.evaluation.segmentation import evaluate_model
 from coronet.files import write_json, write_text
-from coronet.report.cohort_page import read_report, write_report
+from coronet.report.cohort_page import read_cohort_report, write_cohort_report
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def project(make_cohort, save_fit, params, tmp_path_factory):
         out=build / "scores",
         params=params,
     )
-    write_report(build, data, build / "report", params)
+    write_cohort_report(build, data, build / "report", params)
     return folder
 
 
@@ -50,7 +50,7 @@ def page(project):
 
 
 def test_the_worst_case_is_first_and_all_have_pictures(project, params, page):
-    report = read_report(project / "build", project / "data", params)
+    report = read_cohort_report(project / "build", project / "data", params)
     assert [case.row.case for case in report.worst] == ["false", "free", "right"]
     assert all(len(case.pictures) == 5 for case in report.worst)
     assert [page.index(f'id="case-{name}"') for name in ("false", "free", "right")] == sorted(
@@ -59,7 +59,7 @@ def test_the_worst_case_is_first_and_all_have_pictures(project, params, page):
 
 
 def test_lesions_are_coloured_by_their_fate(project, params):
-    report = read_report(project / "build", project / "data", params)
+    report = read_cohort_report(project / "build", project / "data", params)
     kinds = {
         case.row.case: {outline.kind for picture in case.pictures for outline in picture.outlines}
         for case in report.worst
@@ -99,11 +99,11 @@ def test_the_page_says_that_phantoms_are_no_patients(page):
 
 
 def test_the_page_has_the_same_bytes_each_time(project, params, page, tmp_path):
-    write_report(project / "build", project / "data", tmp_path / "again", params)
+    write_cohort_report(project / "build", project / "data", tmp_path / "again", params)
     assert (tmp_path / "again" / "index.html").read_text() == page
 
 
 def test_a_page_before_its_stages_is_refused(project, params, tmp_path):
     with pytest.raises(StageError, match="dvc repro score"):
-        write_report(tmp_path, project / "data", tmp_path / "report", params)
+        write_cohort_report(tmp_path, project / "data", tmp_path / "report", params)
     assert not (tmp_path / "report").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coronet.files import write_json
-from coronet.report.summary import read_summary, show
+from coronet.report.summary import print_summary, read_summary
 
 SUMMARY = {"mean": 0.8, "lowest": 0.7}
 SCORES = {
@@ -46,7 +46,7 @@ SCORES = {
 def test_the_footer_follows_the_sources_of_the_test_scans(sources, present, absent, *, tmp_path, capsys):
     recorded = {} if sources is None else {"sources": sources}
     write_json(tmp_path / "build" / "scores" / "metrics.json", SCORES | recorded)
-    show(read_summary(tmp_path))
+    print_summary(read_summary(tmp_path))
     printed = " ".join(capsys.readouterr().out.split())
     assert present in printed and absent not in printed
     assert "Below the default floors of the gate: error of the score 812 (wanted at most 150)." in printed

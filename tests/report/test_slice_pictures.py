@@ -69,7 +69,7 @@ def test_an_axial_slice_is_seen_from_the_feet():
 )
 def test_projections_have_the_head_up_and_right_or_front_on_the_left(view, size, place):
     ct, mask = scan_with(RIGHT_FRONT_HEAD)
-    everything = slice_pictures.whole(SHAPE)
+    everything = slice_pictures.whole_box(SHAPE)
     picture = slice_pictures.projection(ct, view, masks={"calcium": mask}, slab=everything, box=everything)
     assert (picture.width_mm, picture.height_mm) == size
     assert outline_centre(picture, "calcium") == pytest.approx(place, abs=0.11)
@@ -80,7 +80,7 @@ def test_a_projection_sees_nothing_outside_its_slab():
     ct, mask = scan_with(RIGHT_FRONT_HEAD)
     slab = (slice(0, 40), slice(0, 20), slice(0, 20))
     picture = slice_pictures.projection(
-        ct, slice_pictures.CORONAL, masks={"calcium": mask}, slab=slab, box=slice_pictures.whole(SHAPE)
+        ct, slice_pictures.CORONAL, masks={"calcium": mask}, slab=slab, box=slice_pictures.whole_box(SHAPE)
     )
     assert picture.outlines == ()
     assert grey(picture).max() < 20
@@ -104,7 +104,7 @@ def test_the_mediastinal_window_is_400_about_40():
 def test_an_empty_mask_shows_the_whole_scan_and_no_outline():
     ct, mask = scan_with(RIGHT_FRONT_HEAD)
     nothing = np.zeros_like(mask)
-    assert slice_pictures.box_with_margin(nothing, SPACING, margin_mm=5.0) == slice_pictures.whole(SHAPE)
+    assert slice_pictures.box_with_margin(nothing, SPACING, margin_mm=5.0) == slice_pictures.whole_box(SHAPE)
     assert slice_pictures.axial(ct, 3, masks={"heart": nothing}).outlines == ()
 
 
@@ -121,12 +121,12 @@ def test_telling_slices_take_the_heaviest_first_and_keep_apart():
     weight = np.zeros(20)
     weight[[4, 5, 12]] = [3.0, 9.0, 1.0]
     heart = np.ones((2, 2, 20), dtype=bool)
-    assert slice_pictures.telling_slices(weight, heart, count=2, apart=3) == (5, 12)
+    assert slice_pictures.informative_slices(weight, heart, count=2, apart=3) == (5, 12)
 
 
 def test_telling_slices_spread_over_the_heart_where_there_is_no_calcium():
     heart = np.zeros((2, 2, 20), dtype=bool)
     heart[:, :, 6:17] = True
-    chosen = slice_pictures.telling_slices(np.zeros(20), heart, count=3, apart=2)
+    chosen = slice_pictures.informative_slices(np.zeros(20), heart, count=3, apart=2)
     assert len(chosen) == 3
     assert all(6 <= index < 17 for index in chosen)

@@ -230,7 +230,7 @@ def test_copies_of_a_scan_are_scored_once_and_lanes_change_no_score(inbox, score
 def test_what_a_killed_run_was_at_comes_last_and_alone(inbox, scorer, tmp_path):
     out, busy, seen = tmp_path / "out", [], []
 
-    journal = files.Journal(out / SOURCES)
+    journal = files.OutcomeJournal(out / SOURCES)
     out.mkdir()
     (entry, *_) = [item for item in files.find_entries(inbox) if item.name == "CANARY-with.nii.gz"]
     journal.begin(entry, entry.name)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from coronet.cli import app
-from coronet.config import load
+from coronet.config import load_params
 from coronet.config.floors import default_floors, gate_floors
 from coronet.errors import InputError
 from coronet.files import read_json, sha256_file, write_json
@@ -190,7 +190,7 @@ def test_a_model_that_travels_carries_its_quality(make_build, tmp_path):
 
 
 def test_the_default_floors_are_those_that_are_shipped():
-    gate = load().gate
+    gate = load_params().gate
     for model in ("heart", "calcium"):
         assert gate_floors(gate, model) == default_floors(model)
 

@@ -21,12 +21,12 @@ from coronet.imaging.resampling import (
     mask_box,
     relative_axes,
 )
-from coronet.inference.sliding_window import starts, tile_weights
+from coronet.inference.sliding_window import tile_weights, window_starts
 from coronet.io.volume import AIR_HU, Volume
 from coronet.networks.factory import LoadedModel, ModelSpec, build_network
-from coronet.preprocessing.intensity import window
+from coronet.preprocessing.intensity import scale_intensity
 from coronet.scoring.agatston import score_mask
-from coronet.scoring.predicted_masks import find_masks
+from coronet.scoring.predicted_masks import predict_masks
 
 LESIONS = [((20.0, 10.0, 4.0), 350), ((-24.0, 20.0, -20.0), 500), ((-10.0, -16.0, 12.0), 180)]
 
@@ -47,7 +47,7 @@ def models(params):
     def make(model: str, hu: float, gain: float) -> LoadedModel:
         chosen = params.model(model)
         network = build_network(chosen.network, shape=chosen.input.shape, seed=3)
-        module = Doubting(network, float(window(np.float32(hu), chosen.input.window_hu)), gain)
+        module = Doubting(network, float(scale_intensity(np.float32(hu), chosen.input.window_hu)), gain)
         return LoadedModel(
             module.eval().requires_grad_(False), ModelSpec(model, chosen, "", {}), "", torch.device("cpu")
         )
@@ -73,9 +73,9 @@ def plain_answer(hu: np.ndarray, model: LoadedModel) -> np.ndarray:
     low = [max(0, (w - n) // 2) for n, w in zip(hu.shape, spec.shape, strict=True)]
     high = [max(0, w - n) - first for n, w, first in zip(hu.shape, spec.shape, low, strict=True)]
     padded = np.pad(hu, list(zip(low, high, strict=True)), constant_values=AIR_HU)
-    values = torch.from_numpy(window(padded.astype(np.float32), spec.window_hu))
+    values = torch.from_numpy(scale_intensity(padded.astype(np.float32), spec.window_hu))
     total, weight, fade = torch.zeros(padded.shape), torch.zeros(padded.shape), tile_weights(spec.shape)
-    axes = [starts(n, w, spec.overlap) for n, w in zip(padded.shape, spec.shape, strict=True)]
+    axes = [window_starts(n, w, spec.overlap) for n, w in zip(padded.shape, spec.shape, strict=True)]
     for corner in itertools.product(*axes):
         place = tuple(slice(a, a + w) for a, w in zip(corner, spec.shape, strict=True))
         with torch.inference_mode():
@@ -126,7 +126,7 @@ def test_short_cuts_change_neither_masks_nor_score(make_chest, models, seed):
     rng = np.random.default_rng(seed)
     ct.array[tuple(rng.integers(0, n, 400) for n in ct.shape)] = 160
     heart, calcium = plain_masks(ct, *models)
-    found = find_masks(ct, *models)
+    found = predict_masks(ct, *models)
     assert 0.01 < heart.mean() < 0.9
     assert dice(found.heart, heart) >= 0.999
     assert calcium.sum() > 10 and dice(found.calcium, calcium) >= 0.999

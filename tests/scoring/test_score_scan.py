@@ -17,7 +17,7 @@ from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, read_nifti, write_nifti
 from coronet.networks.factory import load_model
 from coronet.scoring.agatston import score_mask
-from coronet.scoring.score_scan import check_suitable, score_scan, write_scan_score
+from coronet.scoring.score_scan import check_suitability, score_scan, write_scan_score
 
 LESIONS = [((20.0, 10.0, 4.0), 350), ((-24.0, 20.0, -20.0), 500)]
 FACTS = ScanFacts(patient="", source="nifti")
@@ -129,8 +129,8 @@ def test_a_contrast_scan_is_refused_unless_forced(make_chest, models):
 @pytest.mark.parametrize("flag", UNFIT)
 def test_flags_that_forbid_a_score_say_why(flag):
     with pytest.raises(UnsuitableScan, match="because of this. --force"):
-        check_suitable({flag: "because of this"})
-    check_suitable({flag: "because of this"}, force=True)
+        check_suitability({flag: "because of this"})
+    check_suitability({flag: "because of this"}, force=True)
 
 
 def test_thick_slices_warn_and_are_scored(make_chest, models):

@@ -79,7 +79,7 @@ def balls(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "heart",
         find_cases(folder / "data"),
         split,
-        config.load(folder / "params.yaml"),
+        config.load_params(folder / "params.yaml"),
         folder / "build" / "heart" / "prepared",
     )
     return folder

@@ -14,7 +14,7 @@ from coronet import config
 from coronet.errors import ParamsError, SearchError
 from coronet.search import space
 from coronet.search.adopt import adopt, replace_values
-from coronet.search.study import search
+from coronet.search.study import run_study
 from repositories import commit, git
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
@@ -76,12 +76,12 @@ def test_a_place_that_is_not_there_is_named():
 
 def test_the_winner_goes_into_the_file_with_its_evidence(make):
     project = make(activations=["relu"])
-    result = search("heart", project, trials=3, track=False)
+    result = run_study("heart", project, trials=3, track=False)
     before = (project / "params.yaml").read_text()
-    expected = space.apply(result.best.drawn, config.load(project / "params.yaml").heart)
+    expected = space.apply(result.best.drawn, config.load_params(project / "params.yaml").heart)
 
     adopted = adopt(result.name, project)
-    assert config.load(project / "params.yaml").heart == expected
+    assert config.load_params(project / "params.yaml").heart == expected
     after = (project / "params.yaml").read_text()
     assert len(changed_lines(before, after)) == len(adopted.changes) > 0
     assert before.count("#") == after.count("#")
@@ -94,12 +94,12 @@ def test_the_winner_goes_into_the_file_with_its_evidence(make):
     assert adopt(result.name, project).changes == ()
     assert (project / "params.yaml").read_text() == after
     # The study goes on after its winner was adopted.
-    assert search("heart", project, trials=3, track=False).name == result.name
+    assert run_study("heart", project, trials=3, track=False).name == result.name
 
 
 def test_a_users_edit_is_not_written_over(make):
     project = make(activations=["relu"])
-    result = search("heart", project, trials=1, track=False)
+    result = run_study("heart", project, trials=1, track=False)
     edited = (project / "params.yaml").read_text() + "# my thoughts\n"
     (project / "params.yaml").write_text(edited)
     with pytest.raises(SearchError, match="edits that git does not have"):
@@ -110,7 +110,7 @@ def test_a_users_edit_is_not_written_over(make):
 
 def test_values_that_an_anchor_shares_are_not_touched(make):
     project = make(activations=["relu"])
-    result = search("heart", project, trials=1, track=False)
+    result = run_study("heart", project, trials=1, track=False)
     text = (project / "params.yaml").read_text()
     first, second = text.index("activation: selu"), text.rindex("activation: selu")
     assert first < second
@@ -125,7 +125,7 @@ def test_values_that_an_anchor_shares_are_not_touched(make):
 
 def test_a_winner_of_other_data_or_parameters_is_refused(make):
     project = make(activations=["relu"])
-    result = search("heart", project, trials=1, track=False)
+    result = run_study("heart", project, trials=1, track=False)
     text = replace_values((project / "params.yaml").read_text(), {"profiles.demo.heart.threshold": 0.6})
     (project / "params.yaml").write_text(text)
     commit(project, "edit")
@@ -135,6 +135,6 @@ def test_a_winner_of_other_data_or_parameters_is_refused(make):
 
 def test_an_unknown_study_is_refused_with_the_known_ones(make):
     project = make()
-    search("heart", project, trials=1, name="mine", track=False)
+    run_study("heart", project, trials=1, name="mine", track=False)
     with pytest.raises(SearchError, match="no study «yours»; there are: mine"):
         adopt("yours", project)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from coronet.search import database
-from coronet.search.study_plan import make_plan
+from coronet.search.study_plan import make_study_plan
 
 MAKE = """
 import sys
@@ -56,7 +56,7 @@ def test_processes_that_make_one_database_at_once_get_one_study(make):
 
 def test_a_reader_does_not_hold_up_a_writer(make):
     project = make()
-    plan = make_plan("heart", project)
+    plan = make_study_plan("heart", project)
     study = database.open_study(plan, "one", database.open_storage(project))
     reading = database.open_storage(project).engine.connect()
     cursor = reading.exec_driver_sql("SELECT * FROM studies")
@@ -70,7 +70,7 @@ def test_a_reader_does_not_hold_up_a_writer(make):
 @pytest.mark.slow
 def test_the_dashboard_shows_the_study_on_this_computer_alone(make):
     project = make()
-    plan = make_plan("heart", project)
+    plan = make_study_plan("heart", project)
     database.open_study(plan, "shown", database.open_storage(project))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -13,7 +13,7 @@ from coronet.errors import SearchError
 from coronet.search.folds import inner_folds
 
 SPACE = dataclasses.replace(
-    config.load(Path(__file__).resolve().parents[2] / "params.yaml").search, folds=4, folds_used=4
+    config.load_params(Path(__file__).resolve().parents[2] / "params.yaml").search, folds=4, folds_used=4
 )
 
 

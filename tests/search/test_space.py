@@ -13,7 +13,7 @@ from coronet.errors import ParamsError
 from coronet.networks.factory import build_network, network_stride
 from coronet.search import space
 
-PARAMS = config.load(Path(__file__).resolve().parents[2] / "params.yaml")
+PARAMS = config.load_params(Path(__file__).resolve().parents[2] / "params.yaml")
 DRAWN = {
     "network.encoder": "efficientnet-b0",
     "network.activation": "relu",
@@ -51,7 +51,7 @@ def test_every_draw_of_both_profiles_is_within_the_space_and_fits(tmp_path):
     for profile in ("demo", "paper"):
         path = tmp_path / "params.yaml"
         path.write_text(text.replace("profile: demo", f"profile: {profile}", 1))
-        params = config.load(path)
+        params = config.load_params(path)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
         for model in ("heart", "calcium"):
             space.check_space(params.search, params.model(model))

@@ -13,10 +13,10 @@ import pytest
 from coronet.errors import SearchError
 from coronet.fingerprint import canonical
 from coronet.search import database
-from coronet.search.study import search
-from coronet.search.study_plan import make_plan
+from coronet.search.study import run_study
+from coronet.search.study_plan import make_study_plan
 from coronet.search.study_result import StudyResult
-from coronet.training.fit import fit
+from coronet.training.fit import fit_model
 
 
 def essence(result: StudyResult) -> list[tuple]:
@@ -26,7 +26,7 @@ def essence(result: StudyResult) -> list[tuple]:
 
 def enqueue(project: Path, *drawn: dict) -> str:
     """Put trials at the head of the default study, and return its name."""
-    plan = make_plan("heart", project)
+    plan = make_study_plan("heart", project)
     study = database.open_study(plan, plan.study, database.open_storage(project))
     for item in drawn:
         study.enqueue_trial(item)
@@ -43,7 +43,7 @@ def test_no_file_of_a_test_or_tune_patient_is_opened(make, watched):
     next((project / "data" / "ct").iterdir()).read_bytes()
     assert watch.opened(), "the watch sees nothing"
 
-    search("heart", project, trials=3, track=False)
+    run_study("heart", project, trials=3, track=False)
     opened = {path for path in watch.opened() if path.is_file()}
     assert {path.name.partition("-")[0] for path in opened} == {"train", "index.json", "split.json"}
     assert sum(path.name.startswith("train") for path in opened) == 8
@@ -52,15 +52,15 @@ def test_no_file_of_a_test_or_tune_patient_is_opened(make, watched):
 
 def test_what_a_trial_trains_is_the_training_of_the_stage(make):
     project = make()
-    result = search("heart", project, trials=1, track=False)
-    plan = make_plan("heart", project)
+    result = run_study("heart", project, trials=1, track=False)
+    plan = make_study_plan("heart", project)
     fold = plan.folds[0]
     (trial,) = result.trials
     from coronet.search import space
     from coronet.search.objective import pretrained_encoder
 
     params = space.apply(trial.drawn, plan.template)
-    again = fit(
+    again = fit_model(
         "heart",
         plan.prepared,
         params,
@@ -77,24 +77,24 @@ def test_what_a_trial_trains_is_the_training_of_the_stage(make):
 
 
 def test_trials_is_how_many_there_are_in_all_and_a_broken_off_search_goes_on_as_a_whole_one(make):
-    whole = search("heart", make("whole"), trials=4, track=False)
+    whole = run_study("heart", make("whole"), trials=4, track=False)
     project = make("parts")
-    first = search("heart", project, trials=2, track=False)
+    first = run_study("heart", project, trials=2, track=False)
     assert len(first.trials) == 2
-    assert search("heart", project, trials=2, track=False) == first
+    assert run_study("heart", project, trials=2, track=False) == first
     assert whole.best.value > 0
-    assert essence(search("heart", project, trials=4, track=False)) == essence(whole)
+    assert essence(run_study("heart", project, trials=4, track=False)) == essence(whole)
     assert len({canonical(trial.drawn)["optimiser.learning_rate"] for trial in whole.trials}) == 4
 
 
 def test_the_first_trial_is_what_the_parameters_say_now(make):
-    first = search("heart", make(), trials=1, track=False).trials[0]
+    first = run_study("heart", make(), trials=1, track=False).trials[0]
     assert first.drawn["network.encoder"] == "autoencoder"
     assert first.drawn["optimiser.learning_rate"] == 0.02
 
 
 def test_several_folds_are_averaged(make):
-    (trial,) = search("heart", make(folds_used=2), trials=1, track=False).trials
+    (trial,) = run_study("heart", make(folds_used=2), trials=1, track=False).trials
     assert trial.epochs == 10
     assert sorted(trial.reported) == list(range(1, 11))
     assert trial.reported[10] == trial.value > 0
@@ -103,7 +103,7 @@ def test_several_folds_are_averaged(make):
 def test_what_does_not_promise_is_pruned_with_its_reason_and_fewer_epochs(make):
     project = make(learning_rate=[1e-7, 0.02], startup_trials=1, warmup_epochs=1)
     enqueue(project, {**PLAIN, "optimiser.learning_rate": 1e-7})
-    result = search("heart", project, trials=2, track=False)
+    result = run_study("heart", project, trials=2, track=False)
     assert [trial.state for trial in result.trials] == ["complete", "pruned"]
     pruned = result.trials[1]
     assert re.fullmatch(
@@ -117,7 +117,7 @@ def test_a_trial_with_the_parameters_of_another_takes_its_value(make):
     project = make()
     same = {**PLAIN, "optimiser.learning_rate": 0.01}
     enqueue(project, same, same)
-    result = search("heart", project, trials=3, track=False)
+    result = run_study("heart", project, trials=3, track=False)
     assert [trial.epochs for trial in result.trials] == [5, 5, 0]
     assert result.trials[1].value == result.trials[2].value
     assert result.trials[1].reported == result.trials[2].reported
@@ -129,7 +129,7 @@ def test_memory_that_runs_out_prunes_and_the_search_goes_on(make):
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("channels: [4, 8]", "channels: [1, 1000000]", 1))
     with pytest.raises(SearchError, match=r"No trial .* came to a value; most often: out of memory") as error:
-        search("heart", project, trials=2, name="big", track=False)
+        run_study("heart", project, trials=2, name="big", track=False)
     assert "allocate" in str(error.value)
     study = database.find_study("big", project)
     assert [trial.state.name for trial in study.trials] == ["PRUNED", "PRUNED"]
@@ -138,7 +138,7 @@ def test_memory_that_runs_out_prunes_and_the_search_goes_on(make):
 def test_another_error_fails_the_trial_and_the_search_goes_on(make):
     project = make()
     enqueue(project, {**PLAIN, "optimiser.learning_rate": 1e30})  # from outside of the space
-    result = search("heart", project, trials=2, track=False)
+    result = run_study("heart", project, trials=2, track=False)
     assert [trial.state for trial in result.trials] == ["complete", "failed"]
     assert "learning_rate is 1e+30; it must be above 0 and at most 1" in result.trials[1].reason
     assert result.best.number == 0
@@ -153,46 +153,46 @@ def test_a_full_disk_ends_the_search_and_spoils_no_trial(make, monkeypatch):
     project = make()
     monkeypatch.setattr(_Run, "value", full)
     with pytest.raises(OSError, match="No space left"):
-        search("heart", project, trials=1, track=False)
+        run_study("heart", project, trials=1, track=False)
     monkeypatch.undo()
-    trials = search("heart", project, trials=1, track=False).trials
+    trials = run_study("heart", project, trials=1, track=False).trials
     assert [(trial.state, trial.retry_of) for trial in trials] == [("killed", ()), ("complete", (0,))]
 
 
 def test_checkpoints_go_when_their_trials_are_done(make):
     project = make()
-    search("heart", project, trials=2, track=False)
+    run_study("heart", project, trials=2, track=False)
     assert not list((project / "mlruns" / "work").rglob("epoch-*"))
     assert not list((project / "mlruns" / "work").rglob("weights.safetensors"))
 
 
 def test_a_study_of_other_data_or_another_space_is_refused_and_a_new_one_made(make):
     project = make()
-    first = search("heart", project, trials=1, name="mine", track=False)
+    first = run_study("heart", project, trials=1, name="mine", track=False)
     path = project / "params.yaml"
     path.write_text(path.read_text().replace("dice: [0.2, 0.8]", "dice: [0.3, 0.8]", 1))
     with pytest.raises(SearchError, match="«mine» is of another space"):
-        search("heart", project, trials=1, name="mine", track=False)
-    assert make_plan("heart", project).fingerprint != first.fingerprint
+        run_study("heart", project, trials=1, name="mine", track=False)
+    assert make_study_plan("heart", project).fingerprint != first.fingerprint
     index = project / "build" / "heart" / "prepared" / "index.json"
     index.write_text(index.read_text() + "\n")
     with pytest.raises(SearchError, match="«mine» is of another data: the prepared cases are others"):
-        search("heart", project, trials=1, name="mine", track=False)
-    assert search("heart", project, trials=1, track=False).name.startswith("heart-")
+        run_study("heart", project, trials=1, name="mine", track=False)
+    assert run_study("heart", project, trials=1, track=False).name.startswith("heart-")
 
 
 def test_what_a_study_cannot_be_is_refused(make):
     project = make()
     with pytest.raises(SearchError, match="cannot be called"):
-        search("heart", project, trials=1, name="../up", track=False)
+        run_study("heart", project, trials=1, name="../up", track=False)
     with pytest.raises(SearchError, match=r"postgresql://me:\*\*\*@nowhere/db cannot be opened") as error:
-        search("heart", project, trials=1, storage="postgresql://me:secret@nowhere/db", track=False)
+        run_study("heart", project, trials=1, storage="postgresql://me:secret@nowhere/db", track=False)
     assert "secret" not in str(error.value)
 
 
 def test_a_study_is_kept_wherever_the_url_says(make, tmp_path):
     project = make()
     url = f"sqlite:///{tmp_path / 'elsewhere.db'}"
-    result = search("heart", project, trials=1, storage=url, track=False)
+    result = run_study("heart", project, trials=1, storage=url, track=False)
     assert not (project / "mlruns" / "optuna.db").exists()
     assert optuna.get_all_study_names(url) == [result.name]

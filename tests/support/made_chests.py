@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from coronet.config import ModelParams, Params, load
+from coronet.config import ModelParams, Params, load_params
 from coronet.dataset.cases import mask_path, scan_path, write_facts
 from coronet.dataset.split import Member, Split
 from coronet.io.scan_facts import ScanFacts
@@ -81,7 +81,7 @@ def params() -> Params:
             threshold=0.5,
         )
 
-    whole = load(ROOT / "params.yaml")
+    whole = load_params(ROOT / "params.yaml")
     return dataclasses.replace(
         whole,
         heart=small(whole.heart, (12.0, 12.0, 12.0), (32, 24, 24)),

@@ -42,7 +42,7 @@ HISTORY = [
 
 def write_fit(project: Path, model: str, *, fingerprint: str, seed: int = 0) -> Path:
     """What a training leaves."""
-    params = config.load(project / "params.yaml").model(model)
+    params = config.load_params(project / "params.yaml").model(model)
     fit = project / "build" / model / "fit"
     fit.mkdir(parents=True, exist_ok=True)
     module = build_network(params.network, shape=params.input.shape, seed=seed)
@@ -143,7 +143,7 @@ def read_content(project: Path) -> dict:
     from coronet.tracking import mlflow_client
 
     found: dict = {"runs": {}, "versions": {}, "aliases": {}}
-    with mlflow_client.opened(project / "mlruns") as client:
+    with mlflow_client.open_client(project / "mlruns") as client:
         experiments = [item.experiment_id for item in client.search_experiments()]
         for run in client.search_runs(experiments):
             tags = run.data.tags

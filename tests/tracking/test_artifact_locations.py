@@ -37,8 +37,8 @@ def champions(templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         folder = tmp_path_factory.mktemp("moved") / "a project"
         shutil.copytree(templates / "tiny", folder, symlinks=True)
         for model in MODELS:
-            versions.register(model, folder)
-        with mlflow_client.opened(folder / "mlruns") as client:
+            versions.create_registered_version(model, folder)
+        with mlflow_client.open_client(folder / "mlruns") as client:
             for model in MODELS:
                 versions.set_alias(client, model, "champion", 1)
                 versions.drop_alias(client, model, "challenger")
@@ -92,7 +92,7 @@ def test_a_copy_uses_its_own_artifacts_and_leaves_the_original_alone(champions, 
     shutil.rmtree(copy / "mlruns" / "work")
     check_champions(copy)
     assert coronet(copy, "ledger", "sync").returncode == 0
-    with mlflow_client.opened(copy / "mlruns") as client:
+    with mlflow_client.open_client(copy / "mlruns") as client:
         run = versions.find(client, "heart", "champion").run_id
         client.log_text(run, "of the copy", "note.txt")
     assert contents(champions) == before

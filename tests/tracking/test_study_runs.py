@@ -34,7 +34,7 @@ def record() -> StudyRecord:
 
 def children(mlruns, parent):
     """The trials' runs by number."""
-    with mlflow_client.opened(mlruns) as client:
+    with mlflow_client.open_client(mlruns) as client:
         experiment = client.get_run(parent).info.experiment_id
         found = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
         return {int(run.data.tags["coronet.trial"]): run for run in found}
@@ -53,7 +53,7 @@ def test_the_study_is_a_parent_and_trials_are_children(record, tmp_path):
     assert runs[2].data.metrics["dice"] == 0.75
     assert runs[0].data.params == {"network.encoder": "plain", "loss.dice": "0.25"}
     assert runs[0].info.end_time - runs[0].info.start_time == 900
-    with mlflow_client.opened(tmp_path / "mlruns") as client:
+    with mlflow_client.open_client(tmp_path / "mlruns") as client:
         curve = client.get_metric_history(runs[0].info.run_id, "dice so far")
         assert [(point.step, point.value) for point in curve] == [(1, 0.25), (2, 0.5)]
         best = client.get_metric_history(parent, "best dice")
@@ -75,7 +75,7 @@ def test_writing_again_adds_only_what_is_new(record, tmp_path):
 def test_a_trial_that_was_cut_off_is_written_anew(record, tmp_path):
     parent = study_runs.write(record, tmp_path)
     cut = children(tmp_path, parent)[1]
-    with mlflow_client.opened(tmp_path) as client:
+    with mlflow_client.open_client(tmp_path) as client:
         client.delete_tag(cut.info.run_id, study_runs.STATE)
     study_runs.write(record, tmp_path)
     runs = children(tmp_path, parent)

@@ -34,7 +34,7 @@ with tracking("heart", fingerprint=sys.argv[2], params=params, project=project, 
 
 
 def stream(project: Path, history, *, work: Path | None = None) -> None:
-    params = config.load(project / "params.yaml").model("heart")
+    params = config.load_params(project / "params.yaml").model("heart")
     work = work or project / "mlruns" / "work" / FINGERPRINT
     with tracker.tracking(
         "heart", fingerprint=FINGERPRINT, params=params, project=project, work=work
@@ -44,7 +44,7 @@ def stream(project: Path, history, *, work: Path | None = None) -> None:
 
 
 def only_run(project: Path):
-    with mlflow_client.opened(project / "mlruns") as client:
+    with mlflow_client.open_client(project / "mlruns") as client:
         found = runs.find_runs(
             client, mlflow_client.experiment_id(client, "heart", project / "mlruns"), FINGERPRINT
         )
@@ -131,7 +131,7 @@ def test_training_does_not_notice_that_mlflow_is_away(bare, helpers, monkeypatch
 
 
 def test_locked_database_delays_no_epoch(bare, helpers, monkeypatch, caplog):
-    with mlflow_client.opened(bare / "mlruns") as client:
+    with mlflow_client.open_client(bare / "mlruns") as client:
         client.search_experiments()
     monkeypatch.setattr(tracker, "END_SECONDS", 2)
     holder = sqlite3.connect(bare / "mlruns" / "mlflow.db", isolation_level=None)
@@ -170,7 +170,7 @@ def test_run_shows_tables_dataset_and_lineage(tiny, helpers):
     assert again.info.run_id == run.info.run_id and again.data.metrics["test/dice.mean"] == 0.625
     helpers.write_fit(tiny, "heart", fingerprint=FINGERPRINT[:-1] + "2", seed=5)
     runs.sync(tiny)
-    with mlflow_client.opened(tiny / "mlruns") as client:
+    with mlflow_client.open_client(tiny / "mlruns") as client:
         experiment = mlflow_client.experiment_id(client, "heart", tiny / "mlruns")
         (newer,) = runs.find_runs(client, experiment, FINGERPRINT[:-1] + "2")
     assert not any(key.startswith("test/") for key in newer.data.metrics), "an evaluation of other weights"
@@ -194,7 +194,7 @@ def test_a_server_holds_the_same(tiny, helpers, content, monkeypatch, tmp_path):
     )
     try:
         monkeypatch.setattr(tracker, "END_SECONDS", 120)
-        versions.register("heart", tiny)
+        versions.create_registered_version("heart", tiny)
         expected = content(tiny)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         _wait_for_server(uri)

@@ -46,7 +46,7 @@ def small(params: ModelParams, **input_changes) -> ModelParams:
 @pytest.fixture(scope="session")
 def params() -> Params:
     """The demo's parameters, made small."""
-    chosen = config.load()
+    chosen = config.load_params()
     return dataclasses.replace(
         chosen,
         heart=small(chosen.heart, spacing_mm=(8.0, 8.0, 8.0), shape=(24, 24, 20)),

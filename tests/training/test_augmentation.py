@@ -11,10 +11,18 @@ from scipy.interpolate import interpn
 from scipy.ndimage import map_coordinates
 
 from coronet import config
-from coronet.training.augmentation import METAL_HU, blur, cut, draw_field, draw_intensity, draw_metal, warp
+from coronet.training.augmentation import (
+    METAL_HU,
+    blur_intensity,
+    cut_window,
+    draw_field,
+    draw_intensity,
+    draw_metal,
+    warp_volume,
+)
 
 ALWAYS = dataclasses.replace(
-    config.load().heart.augment,
+    config.load_params().heart.augment,
     probability=1.0,
     rotation_deg=10.0,
     shift_mm=6.0,
@@ -36,16 +44,16 @@ def test_the_warped_mask_is_where_the_warped_image_is(scan):
     hu, mask = scan
     for seed in range(5):
         field = draw_field(np.random.default_rng(seed), ALWAYS, shape=SHAPE, spacing_mm=SPACING)
-        image, moved = warp((hu, mask), (20.5, 17.5, 14.5), field, SHAPE, (-1024, 0))
+        image, moved = warp_volume((hu, mask), (20.5, 17.5, 14.5), field, SHAPE, (-1024, 0))
         assert torch.allclose((image + 1024) / 2024, moved / 255, atol=1e-4)
-        assert not torch.equal(moved, cut((mask,), (20.5, 17.5, 14.5), SHAPE, (0,))[0])
+        assert not torch.equal(moved, cut_window((mask,), (20.5, 17.5, 14.5), SHAPE, (0,))[0])
 
 
 def test_warping_the_mask_alone_gives_the_same_mask(scan):
     hu, mask = scan
     field = draw_field(np.random.default_rng(1), ALWAYS, shape=SHAPE, spacing_mm=SPACING)
-    together = warp((hu, mask), (20.5, 17.5, 14.5), field, SHAPE, (-1024, 0))[1]
-    assert torch.equal(together, warp((mask,), (20.5, 17.5, 14.5), field, SHAPE, (0,))[0])
+    together = warp_volume((hu, mask), (20.5, 17.5, 14.5), field, SHAPE, (-1024, 0))[1]
+    assert torch.equal(together, warp_volume((mask,), (20.5, 17.5, 14.5), field, SHAPE, (0,))[0])
 
 
 def test_a_field_is_read_as_linear_interpolation_reads_it():
@@ -64,7 +72,7 @@ def test_a_field_is_read_as_linear_interpolation_reads_it():
             cval=-1024,
             mode="grid-constant",
         )
-        read = warp((noise,), centre, field, SHAPE, (-1024,))[0]
+        read = warp_volume((noise,), centre, field, SHAPE, (-1024,))[0]
         # places are single precision: a thousandth of a voxel where neighbours differ by up to 2000
         assert np.abs(read.numpy() - expected).max() < 2
 
@@ -73,20 +81,20 @@ def test_no_transform_is_a_plain_cut(scan):
     hu, mask = scan
     assert draw_field(np.random.default_rng(0), NEVER, shape=SHAPE, spacing_mm=SPACING) is None
     centre = (11.5, 17.5, 7.5)
-    window = cut((hu, mask), centre, SHAPE, (-1024, 0))
+    window = cut_window((hu, mask), centre, SHAPE, (-1024, 0))
     assert np.array_equal(window[0].numpy(), hu[0:24, 6:30, 0:16])
     corners = [torch.tensor([-(n - 1) / 2, (n - 1) / 2]) for n in SHAPE]
     still = torch.stack(torch.meshgrid(*corners, indexing="ij"))
-    assert torch.allclose(warp((hu, mask), centre, still, SHAPE, (-1024, 0)), window, atol=0.5)
+    assert torch.allclose(warp_volume((hu, mask), centre, still, SHAPE, (-1024, 0)), window, atol=0.5)
 
 
 def test_beyond_the_scan_lies_air(scan):
     hu, mask = scan
-    window = cut((hu, mask), (-50.5, 17.5, 14.5), SHAPE, (-1024, 0))
+    window = cut_window((hu, mask), (-50.5, 17.5, 14.5), SHAPE, (-1024, 0))
     assert (window[0] == -1024).all()
     assert (window[1] == 0).all()
     field = draw_field(np.random.default_rng(0), ALWAYS, shape=SHAPE, spacing_mm=SPACING)
-    far = warp((hu, mask), (-60.5, 17.5, 14.5), field, SHAPE, (-1024, 0))
+    far = warp_volume((hu, mask), (-60.5, 17.5, 14.5), field, SHAPE, (-1024, 0))
     assert torch.allclose(far[0], torch.tensor(-1024.0), atol=0.01)
 
 
@@ -95,7 +103,7 @@ def test_rotation_is_in_millimetres_so_that_balls_stay_balls(scan):
     turned = dataclasses.replace(ALWAYS, shift_mm=0.0, zoom=(1.0, 1.0), elastic_mm=0.0, rotation_deg=40.0)
     field = draw_field(np.random.default_rng(3), turned, shape=SHAPE, spacing_mm=SPACING)
     centre = (20.0, 18.0, 15.0)
-    moved = warp((mask,), centre, field, SHAPE, (0,))[0]
+    moved = warp_volume((mask,), centre, field, SHAPE, (0,))[0]
     offsets = torch.stack(
         torch.meshgrid(
             *[(torch.arange(n) - (n - 1) / 2) * mm for n, mm in zip(SHAPE, SPACING, strict=True)],
@@ -110,7 +118,7 @@ def test_rotation_is_in_millimetres_so_that_balls_stay_balls(scan):
 def test_intensity_keeps_the_range_and_blur_the_sum():
     hu = torch.full((21, 21, 21), -1024.0)
     hu[10, 10, 10] = 976.0
-    soft = blur(hu, (1.0, 1.0, 0.5))
+    soft = blur_intensity(hu, (1.0, 1.0, 0.5))
     assert float((soft + 1024).sum()) == pytest.approx(2000, rel=1e-3)
     assert float(soft.max()) < 0
     noisy = dataclasses.replace(ALWAYS, blur_mm=3.0, noise_hu=30.0, gamma=(0.5, 2.0))

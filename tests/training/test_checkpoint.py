@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from coronet.errors import StageError
-from coronet.training.checkpoint import Checkpoint, claim, latest, save
+from coronet.training.checkpoint import Checkpoint, claim_folder, latest_checkpoint, save_checkpoint
 
 
 def numbered(number: int) -> Checkpoint:
@@ -14,10 +14,10 @@ def numbered(number: int) -> Checkpoint:
 
 
 def test_the_newest_comes_back_exactly_and_two_are_kept(tmp_path):
-    assert latest(tmp_path) is None
+    assert latest_checkpoint(tmp_path) is None
     for number in range(1, 6):
-        save(tmp_path, number, numbered(number))
-    found = latest(tmp_path)
+        save_checkpoint(tmp_path, number, numbered(number))
+    found = latest_checkpoint(tmp_path)
     assert found.state == {"epoch": 5, "value": 0.1 + 0.2}
     assert torch.equal(found.tensors["weight"], torch.full((3,), 5.0))
     assert len(list(tmp_path.glob("*.safetensors"))) == len(list(tmp_path.glob("*.json"))) == 2
@@ -27,7 +27,7 @@ def test_the_newest_comes_back_exactly_and_two_are_kept(tmp_path):
 @pytest.mark.parametrize("spoil", ["cut", "change", "remove"])
 def test_a_spoilt_one_is_passed_over_for_the_one_before(tmp_path, suffix, spoil):
     for number in (1, 2):
-        save(tmp_path, number, numbered(number))
+        save_checkpoint(tmp_path, number, numbered(number))
     path = tmp_path / f"epoch-00002.{suffix}"
     content = path.read_bytes()
     if spoil == "remove":
@@ -36,20 +36,20 @@ def test_a_spoilt_one_is_passed_over_for_the_one_before(tmp_path, suffix, spoil)
         path.write_bytes(
             content[: len(content) // 2] if spoil == "cut" else content[:-9] + b"x" + content[-8:]
         )
-    assert latest(tmp_path).state["epoch"] == 1
+    assert latest_checkpoint(tmp_path).state["epoch"] == 1
 
 
 def test_files_half_written_do_not_matter(tmp_path):
-    save(tmp_path, 1, numbered(1))
+    save_checkpoint(tmp_path, 1, numbered(1))
     (tmp_path / ".part-abc.safetensors").write_bytes(b"half")
     (tmp_path / "epoch-00002.safetensors").write_bytes(b"half")
-    assert latest(tmp_path).state["epoch"] == 1
+    assert latest_checkpoint(tmp_path).state["epoch"] == 1
 
 
 def test_a_work_folder_belongs_to_one_run(tmp_path):
-    claim(tmp_path, {"seed": 1, "params": {"loss": {"dice": 0.5}}})
-    claim(tmp_path, {"seed": 1, "params": {"loss": {"dice": 0.5}}})
+    claim_folder(tmp_path, {"seed": 1, "params": {"loss": {"dice": 0.5}}})
+    claim_folder(tmp_path, {"seed": 1, "params": {"loss": {"dice": 0.5}}})
     with pytest.raises(StageError, match=r"params\.loss\.dice is 0\.5 there and 0\.7 here"):
-        claim(tmp_path, {"seed": 1, "params": {"loss": {"dice": 0.7}}})
+        claim_folder(tmp_path, {"seed": 1, "params": {"loss": {"dice": 0.7}}})
     with pytest.raises(StageError, match="fold is None there"):
-        claim(tmp_path, {"seed": 1, "fold": 3, "params": {"loss": {"dice": 0.5}}})
+        claim_folder(tmp_path, {"seed": 1, "fold": 3, "params": {"loss": {"dice": 0.5}}})

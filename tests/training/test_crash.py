@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from coronet.fingerprint import canonical, hash_tree
-from coronet.training.fit import fit
+from coronet.training.fit import fit_model
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def start(prepared, params, tmp_path):
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def finish(folder: Path) -> str:
-        result = fit(
+        result = fit_model(
             "heart",
             prepared["heart"],
             chosen,

@@ -15,7 +15,7 @@ from coronet.files import exclusive, read_json
 from coronet.fingerprint import hash_tree
 from coronet.networks.factory import load_model
 from coronet.preprocessing.prepared_store import load_prepared
-from coronet.training.fit import SegmentationLearner, fit
+from coronet.training.fit import SegmentationLearner, fit_model
 from coronet.training.pretrain import pretrain_model
 
 CASES = {"train_cases": ("a", "b", "c"), "tune_cases": ("d",), "seed": 1}
@@ -27,7 +27,7 @@ def run(prepared, params, tmp_path):
 
     def fit_into(name, *, model="heart", chosen=None, **changes):
         settings = {**CASES, "out": tmp_path / name / "fit", "work": tmp_path / name / "work", **changes}
-        return fit(model, prepared[model], chosen or params.model(model), **settings)
+        return fit_model(model, prepared[model], chosen or params.model(model), **settings)
 
     return fit_into
 
@@ -116,7 +116,7 @@ def test_only_the_cases_named_are_opened(run, prepared, tmp_path, params):
     folder = shutil.copytree(prepared["heart"], tmp_path / "prepared")
     for name in "bd":
         (folder / f"{name}.safetensors").write_bytes(b"not to be read")
-    fit(
+    fit_model(
         "heart",
         folder,
         params.heart,
@@ -194,7 +194,7 @@ def test_no_autoencoder_is_trained_where_none_is_asked_for(prepared, params, spl
     assert pretrain_model("heart", prepared["heart"], split, other, out, work=tmp_path / "work") is None
     assert read_json(out / "metrics.json") == {"pretrained": False, "reason": "network.encoder is plain"}
     with pytest.raises(StageError, match="pretrained encoder"):
-        fit(
+        fit_model(
             "heart",
             prepared["heart"],
             other.heart,

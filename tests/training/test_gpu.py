@@ -9,7 +9,7 @@ import torch
 
 from coronet.networks.factory import build_network, load_model
 from coronet.preprocessing.prepared_store import load_prepared
-from coronet.training.fit import SegmentationLearner, fit
+from coronet.training.fit import SegmentationLearner, fit_model
 from coronet.training.sampling import WindowSampler
 
 pytestmark = [
@@ -33,7 +33,7 @@ def test_samples_made_on_a_gpu_are_those_of_a_cpu(prepared, params, model):
 
 @pytest.mark.parametrize("model", ["heart", "calcium"])
 def test_a_training_on_a_gpu_learns_and_its_model_loads_on_a_cpu(prepared, params, model, tmp_path):
-    result = fit(
+    result = fit_model(
         model,
         prepared[model],
         params.model(model),

@@ -14,11 +14,11 @@ from coronet.dataset.cases import mask_path, scan_path
 from coronet.errors import InputError, StageError
 from coronet.evaluation.segmentation import evaluate_model
 from coronet.imaging.mask_metrics import dice
-from coronet.inference.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
+from coronet.inference.predict import calcium_above_threshold, largest_heart, predict_calcium, predict_heart
 from coronet.io.volume import Volume, grid_affine, read_nifti
 from coronet.networks.factory import LoadedModel, ModelSpec
-from coronet.preprocessing.intensity import window
-from coronet.training.fit import fit
+from coronet.preprocessing.intensity import scale_intensity
+from coronet.training.fit import fit_model
 
 
 class Brightness(nn.Module):
@@ -26,7 +26,7 @@ class Brightness(nn.Module):
 
     def __init__(self, hu: float, window_hu: tuple[float, float]) -> None:
         super().__init__()
-        self.level = float(window(np.float32(hu), window_hu))
+        self.level = float(scale_intensity(np.float32(hu), window_hu))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return (image - self.level) * 50
@@ -47,7 +47,7 @@ def test_a_heart_comes_back_on_the_scans_own_grid(params, shape):
     probability = predict_heart(ct, oracle(params, "heart", -60))
     assert probability.shape == shape
     assert probability.dtype == np.float32
-    assert dice(heart, heart_mask(probability, ct, 0.5)) > 0.95
+    assert dice(heart, largest_heart(probability, ct, 0.5)) > 0.95
 
 
 def test_calcium_is_looked_for_near_the_heart_alone(params):
@@ -58,7 +58,7 @@ def test_calcium_is_looked_for_near_the_heart_alone(params):
     hu[5:8, 5:8, 19:21] = 400
     ct = Volume(hu, grid_affine((3.0, 3.0, 4.0), (0.0, 0.0, 0.0)))
     probability = predict_calcium(ct, heart, oracle(params, "calcium", 150))
-    mask = calcium_mask(probability, ct, 0.5)
+    mask = calcium_above_threshold(probability, ct, 0.5)
     assert mask[29:31, 29:31, 19:21].all()
     assert mask.sum() == 8
     assert probability[6, 6, 20] == 0
@@ -77,17 +77,17 @@ def test_the_heart_is_one_part_without_holes():
     probability[4:14, 4:14, 4:14] = 0.9
     probability[8, 8, 8] = 0.1
     probability[17:19, 17:19, 17:19] = 0.99
-    mask = heart_mask(probability, Volume(probability, np.eye(4)), 0.5)
+    mask = largest_heart(probability, Volume(probability, np.eye(4)), 0.5)
     assert mask.sum() == 1000
     assert mask[8, 8, 8]
-    assert not heart_mask(np.zeros((4, 4, 4)), Volume(np.zeros((4, 4, 4)), np.eye(4)), 0.5).any()
+    assert not largest_heart(np.zeros((4, 4, 4)), Volume(np.zeros((4, 4, 4)), np.eye(4)), 0.5).any()
 
 
 def test_a_hole_open_to_the_outside_is_none():
     probability = np.zeros((12, 12, 12), np.float32)
     probability[2:10, 2:10, 2:10] = 1
     probability[5, 5, :6] = 0
-    assert heart_mask(probability, Volume(probability, np.eye(4)), 0.5).sum() == 512 - 4
+    assert largest_heart(probability, Volume(probability, np.eye(4)), 0.5).sum() == 512 - 4
 
 
 def test_calcium_grows_over_bright_voxels_and_stops_where_the_network_says_no():
@@ -98,7 +98,7 @@ def test_calcium_grows_over_bright_voxels_and_stops_where_the_network_says_no():
     probability[6:8, 2, 2] = 0.2
     probability[8:10, 2, 2] = 0.05
     probability[:, 3, 2] = 0.9
-    mask = calcium_mask(probability, Volume(hu, np.eye(4)), 0.5)
+    mask = calcium_above_threshold(probability, Volume(hu, np.eye(4)), 0.5)
     assert np.flatnonzero(mask[:, 2, 2]).tolist() == [2, 3, 4, 5, 6, 7]
     assert mask.sum() == 6
 
@@ -108,23 +108,23 @@ def test_scraps_of_a_bright_thing_that_the_network_doubts_are_no_calcium():
     hu[2:22, 2, 2] = 300
     probability = np.full(hu.shape, 0.01, np.float32)
     probability[2:8, 2, 2] = 0.9
-    assert not calcium_mask(probability, Volume(hu, np.eye(4)), 0.5).any()
+    assert not calcium_above_threshold(probability, Volume(hu, np.eye(4)), 0.5).any()
     probability[2:12, 2, 2] = 0.9
-    assert calcium_mask(probability, Volume(hu, np.eye(4)), 0.5).sum() == 10
+    assert calcium_above_threshold(probability, Volume(hu, np.eye(4)), 0.5).sum() == 10
 
 
 def test_findings_of_two_voxels_are_noise():
     hu = np.full((8, 5, 5), 40, np.int16)
     hu[2:4, 2, 2] = 300
     probability = np.full(hu.shape, 0.9, np.float32)
-    assert not calcium_mask(probability, Volume(hu, np.eye(4)), 0.5).any()
+    assert not calcium_above_threshold(probability, Volume(hu, np.eye(4)), 0.5).any()
     hu[4, 2, 2] = 300
-    assert calcium_mask(probability, Volume(hu, np.eye(4)), 0.5).sum() == 3
+    assert calcium_above_threshold(probability, Volume(hu, np.eye(4)), 0.5).sum() == 3
 
 
 def test_voxels_that_never_reach_the_threshold_are_no_calcium():
     hu = np.full((6, 6, 6), 300, np.int16)
-    mask = calcium_mask(np.full(hu.shape, 0.4, np.float32), Volume(hu, np.eye(4)), 0.5)
+    mask = calcium_above_threshold(np.full(hu.shape, 0.4, np.float32), Volume(hu, np.eye(4)), 0.5)
     assert not mask.any()
 
 
@@ -132,7 +132,7 @@ def test_voxels_that_never_reach_the_threshold_are_no_calcium():
 def fits(prepared, params, tmp_path_factory):
     out = tmp_path_factory.mktemp("fits")
     for model in ("heart", "calcium"):
-        fit(
+        fit_model(
             model,
             prepared[model],
             params.model(model),

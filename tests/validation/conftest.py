@@ -120,9 +120,11 @@ def limits() -> ValidateParams:
 def validated(cohort: Cohort, limits: ValidateParams, tmp_path: Path) -> Callable[[], Report]:
     """The report of the cohort as it is now."""
     from coronet import validation
-    from coronet.dataset.case_table import describe
+    from coronet.dataset.case_table import describe_cases
 
-    return lambda: validation.run(describe(cohort.data, workers=1), limits, out=tmp_path / "validation")
+    return lambda: validation.run_validation(
+        describe_cases(cohort.data, workers=1), limits, out=tmp_path / "validation"
+    )
 
 
 @pytest.fixture

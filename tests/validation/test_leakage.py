@@ -6,7 +6,7 @@ import pytest
 
 from coronet import validation
 from coronet.config import SplitParams
-from coronet.dataset.case_table import describe
+from coronet.dataset.case_table import describe_cases
 from coronet.dataset.split import Member, Split, make_split
 from coronet.errors import GateFailed
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def made(cohort):
     """Table and split of the sound cohort."""
-    table = describe(cohort.data, workers=1)
+    table = describe_cases(cohort.data, workers=1)
     return table, make_split(table, SplitParams(tune=0.2, test=0.3, seed=1))
 
 
@@ -33,7 +33,7 @@ def test_a_sound_split_passes(made, limits):
 
 def test_one_patient_in_two_parts(cohort, limits):
     cohort.write("case1", patient="patient-case0")
-    table = describe(cohort.data, workers=1)
+    table = describe_cases(cohort.data, workers=1)
     split = make_split(table, SplitParams(tune=0.2, test=0.3, seed=1))
     leaking = moved(split, "case1", part="test" if split.part_of("case0") == "train" else "train")
     validation.check_leakage(table, split, limits)
@@ -46,7 +46,7 @@ def test_augmented_twin_of_a_test_case(cohort, drawn, limits):
     twin = drawn[test_case].ct
     cohort.write("twin", ct=twin.with_array(twin.array[::-1] + 3), heart=None, calcium=None)
     cohort.write("twin", ct=twin.with_array(twin.array[::-1] + 3))
-    table = describe(cohort.data, workers=1)
+    table = describe_cases(cohort.data, workers=1)
     parts = {case: "train" for case in table["case"]} | {test_case: "test", "case3": "tune"}
     members = tuple(Member(case, f"patient-{case}", part, "low") for case, part in sorted(parts.items()))
     with pytest.raises(GateFailed, match=f"twin: is a copy of {test_case}, which is in another part"):
@@ -82,7 +82,7 @@ def test_a_shared_patient_stops_learning(made):
 
 def test_the_report_asks_about_parts_too(made, limits, tmp_path):
     table, split = made
-    report = validation.run(table, limits, split=split, out=tmp_path / "validation")
+    report = validation.run_validation(table, limits, split=split, out=tmp_path / "validation")
     assert report.ok
     assert dict(report.parts) == {part: len(split.cases(part)) for part in ("train", "tune", "test")}
     assert "patient-in-one-part" in {rule[0] for rule in report.rules}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from coronet import validation
-from coronet.dataset.case_table import describe
+from coronet.dataset.case_table import describe_cases
 from coronet.errors import GateFailed
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ def spoilt(cohort, drawn):
     heart = drawn["case0"].heart
     cohort.write("case0", heart=heart.with_array(np.zeros_like(heart.array)))
     cohort.write("case1", ct=drawn["case1"].ct.with_array(drawn["case1"].ct.array.clip(-1024) + 1024))
-    return describe(cohort.data, workers=1)
+    return describe_cases(cohort.data, workers=1)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -36,7 +36,7 @@ def test_pages_are_there_before_the_gate_fails(spoilt, limits, tmp_path, monkeyp
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     out = tmp_path / "validation"
-    report = validation.run(spoilt, limits, out=out)
+    report = validation.run_validation(spoilt, limits, out=out)
     assert not report.ok
     written = json.loads((out / "report.json").read_text())
     assert written["ok"] is False
@@ -50,7 +50,7 @@ def test_pages_are_there_before_the_gate_fails(spoilt, limits, tmp_path, monkeyp
 
 
 def test_the_terminal_names_each_case_and_fault(spoilt, limits, tmp_path):
-    report = validation.run(spoilt, limits, out=tmp_path / "validation")
+    report = validation.run_validation(spoilt, limits, out=tmp_path / "validation")
     with pytest.raises(GateFailed) as failed:
         validation.check(report)
     message = str(failed.value)
@@ -60,7 +60,9 @@ def test_the_terminal_names_each_case_and_fault(spoilt, limits, tmp_path):
 
 
 def test_a_passed_gate_is_silent(cohort, limits, tmp_path, capfd):
-    report = validation.run(describe(cohort.data, workers=1), limits, out=tmp_path / "validation")
+    report = validation.run_validation(
+        describe_cases(cohort.data, workers=1), limits, out=tmp_path / "validation"
+    )
     validation.check(report)
     assert report.ok
     assert capfd.readouterr() == ("", "")
@@ -68,13 +70,13 @@ def test_a_passed_gate_is_silent(cohort, limits, tmp_path, capfd):
 
 def test_same_table_same_bytes(spoilt, limits, tmp_path):
     for name in ("one", "two"):
-        validation.run(spoilt, limits, out=tmp_path / name)
+        validation.run_validation(spoilt, limits, out=tmp_path / name)
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
 def test_pages_need_no_network_and_show_no_patient(spoilt, limits, tmp_path):
     out = tmp_path / "validation"
-    validation.run(spoilt, limits, out=out)
+    validation.run_validation(spoilt, limits, out=out)
     for path in out.rglob("*.html"):
         text = path.read_text()
         assert not re.search(r"<(link|script|img|iframe)[^>]*(src|href)=.https?:", text), path
@@ -83,9 +85,9 @@ def test_pages_need_no_network_and_show_no_patient(spoilt, limits, tmp_path):
 
 def test_an_earlier_report_is_replaced(cohort, spoilt, limits, tmp_path):
     out = tmp_path / "validation"
-    validation.run(spoilt, limits, out=out)
+    validation.run_validation(spoilt, limits, out=out)
     for case in ("case0", "case1"):
         cohort.write(case)
-    assert validation.run(describe(cohort.data, workers=1), limits, out=out).ok
+    assert validation.run_validation(describe_cases(cohort.data, workers=1), limits, out=out).ok
     assert len(list((out / "docs" / "validations").rglob("*.html"))) == 1
     assert not list(out.glob(".part-*"))

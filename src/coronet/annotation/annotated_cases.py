@@ -15,19 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.annotation.calcium import check_enough, draw_calcium, grow
-from coronet.annotation.contact_sheet import sheet
-from coronet.annotation.draft_mask import Drawn
-from coronet.annotation.forest import Forest, Samples, fit, join, load_samples, save_samples
+from coronet.annotation.calcium import check_enough, draw_calcium, grow_mask
+from coronet.annotation.contact_sheet import contact_sheet
+from coronet.annotation.draft_mask import DraftMask
+from coronet.annotation.forest import Forest, Samples, fit_forest, join_samples, load_samples, save_samples
 from coronet.annotation.heart import draw_heart
-from coronet.annotation.mask_provenance import Record, find_record, make_record, write_record
+from coronet.annotation.mask_provenance import Provenance, find_provenance, make_provenance, write_provenance
 from coronet.annotation.strokes import (
     Marks,
     Strokes,
     Target,
     check_stroke_file,
-    mark,
-    paint,
+    mark_strokes,
+    paint_strokes,
     read_strokes,
     write_strokes,
 )
@@ -38,7 +38,7 @@ from coronet.io.volume import Volume, read_nifti, write_nifti
 
 
 @dataclasses.dataclass(frozen=True)
-class Places:
+class AnnotationPaths:
     """Where the files of one annotation lie."""
 
     mask: Path
@@ -51,10 +51,10 @@ class Places:
     samples: Path
 
 
-def places(data: Path, case: str, target: Target) -> Places:
+def annotation_paths(data: Path, case: str, target: Target) -> AnnotationPaths:
     """The files of one case's annotation."""
     folder = Path(data) / "annotations" / check_case_id(case)
-    return Places(
+    return AnnotationPaths(
         mask=mask_path(data, case, target),
         record=folder / f"{target}.json",
         strokes=folder / f"{target}_strokes.json",
@@ -71,7 +71,7 @@ def report_path(data: Path, target: Target) -> Path:
     return Path(data) / "annotations" / f"{target}_forest.json"
 
 
-def annotate(
+def annotate_cases(
     data: Path,
     case: str,
     target: Target,
@@ -81,7 +81,7 @@ def annotate(
     replace: bool = False,
     seed: int = 0,
     agatston: Callable[[Volume, np.ndarray], float] | None = None,
-) -> Record:
+) -> Provenance:
     """Draw one mask of a case and write it with all that made it.
 
     Everything that can be checked is checked before the scan is read, and all strokes before anything is
@@ -100,7 +100,7 @@ def annotate(
     Raises:
         InputError: the case is not there, has a mask that is not this tool's, or the strokes do not fit.
     """
-    where = places(data, case, target)
+    where = annotation_paths(data, case, target)
     check_replaceable(where, case, target, replace=replace)
     scan = scan_path(data, case)
     if not scan.exists():
@@ -137,7 +137,7 @@ def _heart_of(data: Path, case: str) -> Path:
     return path
 
 
-def check_replaceable(where: Places, case: str, target: str, *, replace: bool) -> None:
+def check_replaceable(where: AnnotationPaths, case: str, target: str, *, replace: bool) -> None:
     """Refuse to overwrite a mask whose bytes are not those that this tool wrote.
 
     Raises:
@@ -145,7 +145,7 @@ def check_replaceable(where: Places, case: str, target: str, *, replace: bool) -
     """
     if replace or not where.mask.exists():
         return
-    record = find_record(where.record)
+    record = find_provenance(where.record)
     if record is None or record.mask_sha256 != sha256_file(where.mask):
         raise InputError(
             f"{case} has a {target} mask that `coronet annotate` did not draw, or that was changed since; "
@@ -163,7 +163,7 @@ def _taught_by_others(data: Path, target: Target, case: str) -> Samples | None:
     """
     tables = [load_samples(path) for record, path in _annotated(data, target) if record.case != case]
     tables = [table for table in tables if len(table.labels)]
-    return join(tables) if tables else None
+    return join_samples(tables) if tables else None
 
 
 def _hash_samples(samples: Samples) -> str:
@@ -174,9 +174,9 @@ def _hash_samples(samples: Samples) -> str:
 
 
 def _write(
-    where: Places,
+    where: AnnotationPaths,
     volume: Volume,
-    drawn: Drawn,
+    drawn: DraftMask,
     said: Strokes | Marks | None,
     *,
     case: str,
@@ -184,16 +184,16 @@ def _write(
     scan: Path,
     prior: Samples | None,
     agatston: float | None,
-) -> Record:
+) -> Provenance:
     """Everything beside the mask first, the mask, and the record last: it vouches for the mask's bytes."""
     write_nifti(where.probability, volume.with_array(drawn.probability))
     write_nifti(where.uncertainty, volume.with_array(drawn.uncertainty))
     kept = _keep_strokes(where, said, volume)
     save_samples(where.samples, drawn.samples)
-    marks = None if said is None else mark(said, volume)
-    write_bytes(where.picture, sheet(volume, drawn.mask, marks, uncertainty=drawn.uncertainty))
+    marks = None if said is None else mark_strokes(said, volume)
+    write_bytes(where.picture, contact_sheet(volume, drawn.mask, marks, uncertainty=drawn.uncertainty))
     write_nifti(where.mask, volume.with_array(drawn.mask))
-    record = make_record(
+    record = make_provenance(
         drawn,
         case=case,
         target=target,
@@ -206,11 +206,11 @@ def _write(
         prior_sha256=None if prior is None else _hash_samples(prior),
         agatston=agatston,
     )
-    write_record(where.record, record)
+    write_provenance(where.record, record)
     return record
 
 
-def _keep_strokes(where: Places, said: Strokes | Marks | None, volume: Volume) -> Path | None:
+def _keep_strokes(where: AnnotationPaths, said: Strokes | Marks | None, volume: Volume) -> Path | None:
     """Keep the strokes beside the record, as JSON or as a sparse label volume without a name of its own."""
     for path in (where.strokes, where.label_strokes):
         path.unlink(missing_ok=True)
@@ -219,22 +219,22 @@ def _keep_strokes(where: Places, said: Strokes | Marks | None, volume: Volume) -
     if isinstance(said, Strokes):
         write_strokes(where.strokes, said)
         return where.strokes
-    labels, _ = paint(said, volume)
+    labels, _ = paint_strokes(said, volume)
     write_nifti(where.label_strokes, volume.with_array(labels.astype(np.uint8)))
     return where.label_strokes
 
 
-def drawn_cases(data: Path, target: Target) -> tuple[Record, ...]:
+def drawn_cases(data: Path, target: Target) -> tuple[Provenance, ...]:
     """Records of the scans that this tool has drawn, sorted by case."""
     paths = sorted((Path(data) / "annotations").glob(f"*/{target}.json"))
-    return tuple(record for record in map(find_record, paths) if record is not None)
+    return tuple(record for record in map(find_provenance, paths) if record is not None)
 
 
-def _annotated(data: Path, target: Target) -> Iterator[tuple[Record, Path]]:
+def _annotated(data: Path, target: Target) -> Iterator[tuple[Provenance, Path]]:
     """Records and tables of the scans that a person has stroked, sorted by case."""
     for record in drawn_cases(data, target):
         if record.strokes_sha256 is not None:
-            yield record, places(data, record.case, target).samples
+            yield record, annotation_paths(data, record.case, target).samples
 
 
 def fit_library(data: Path, target: Target) -> tuple[Forest, int]:
@@ -251,7 +251,7 @@ def fit_library(data: Path, target: Target) -> tuple[Forest, int]:
         raise InputError(
             f"No scan under {data}/annotations has {target} strokes; begin with `coronet annotate draw`."
         )
-    forest, scans = (fit if target == "heart" else grow)(samples), len(np.unique(samples.cases))
+    forest, scans = (fit_forest if target == "heart" else grow_mask)(samples), len(np.unique(samples.cases))
     write_json(
         report_path(data, target),
         {

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from coronet.annotation.block_grid import Body, Coarse
+from coronet.annotation.block_grid import BlockMeans, Body
 from coronet.imaging.filters import gaussian_taps
 
 _SCALES_MM = (5.0, 10.0)
@@ -23,7 +23,7 @@ _FAR_MM = 150
 
 
 @dataclasses.dataclass(frozen=True)
-class Described:
+class BlockFeatures:
     """Features of chosen blocks.
 
     Attributes:
@@ -37,7 +37,7 @@ class Described:
     names: tuple[str, ...]
 
 
-def describe(blocks: Coarse, body: Body, where: np.ndarray) -> Described:
+def block_features(blocks: BlockMeans, body: Body, where: np.ndarray) -> BlockFeatures:
     """Features of the blocks ``where`` is true."""
     columns: list[np.ndarray] = []
     names: list[str] = []
@@ -50,10 +50,10 @@ def describe(blocks: Coarse, body: Body, where: np.ndarray) -> Described:
     _appearance(blocks, keep)
     _surroundings(blocks, body, keep)
     _place(blocks, body, where, keep)
-    return Described(where, np.stack(columns, axis=1), tuple(names))
+    return BlockFeatures(where, np.stack(columns, axis=1), tuple(names))
 
 
-def blur(values: np.ndarray, width_mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+def box_blur(values: np.ndarray, width_mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """Gaussian of standard deviation ``width_mm``; float32, edges repeat."""
     out = values.astype(np.float32, copy=False)
     for axis, step in enumerate(spacing_mm):
@@ -64,11 +64,11 @@ def blur(values: np.ndarray, width_mm: float, spacing_mm: tuple[float, float, fl
     return out
 
 
-def _appearance(blocks: Coarse, keep: Callable[[str, np.ndarray], None]) -> None:
+def _appearance(blocks: BlockMeans, keep: Callable[[str, np.ndarray], None]) -> None:
     keep("hu", blocks.soft)
     keep("spread", blocks.spread)
     for width in _SCALES_MM:
-        smooth = blur(blocks.soft, width, blocks.spacing_mm)
+        smooth = box_blur(blocks.soft, width, blocks.spacing_mm)
         keep(f"hu {width:g} mm", smooth)
         slopes = [_slope(smooth, axis, blocks.spacing_mm[axis]) for axis in range(3)]
         keep(f"gradient {width:g} mm", 10 * np.sqrt(_squares(*slopes)))
@@ -79,7 +79,7 @@ def _appearance(blocks: Coarse, keep: Callable[[str, np.ndarray], None]) -> None
             f"hessian {width:g} mm",
             50 * np.sqrt(_squares(second[0, 0], second[1, 1], second[2, 2]) + 2 * cross),
         )
-        rough = blur(np.square(blocks.soft - smooth), width, blocks.spacing_mm)
+        rough = box_blur(np.square(blocks.soft - smooth), width, blocks.spacing_mm)
         keep(f"texture {width:g} mm", np.sqrt(np.maximum(rough, 0)))
 
 
@@ -92,10 +92,10 @@ def _squares(*parts: np.ndarray) -> np.ndarray:
     return sum(part * part for part in parts)
 
 
-def _surroundings(blocks: Coarse, body: Body, keep: Callable[[str, np.ndarray], None]) -> None:
+def _surroundings(blocks: BlockMeans, body: Body, keep: Callable[[str, np.ndarray], None]) -> None:
     for width in _WIDE_MM:
-        keep(f"lung around {width:g} mm", 1000 * blur(body.lungs, width, blocks.spacing_mm))
-        keep(f"hu {width:g} mm", blur(blocks.soft, width, blocks.spacing_mm))
+        keep(f"lung around {width:g} mm", 1000 * box_blur(body.lungs, width, blocks.spacing_mm))
+        keep(f"hu {width:g} mm", box_blur(blocks.soft, width, blocks.spacing_mm))
     depth = _distance(body.lungs, blocks)
     keep("from lung", 4 * depth)
     within = np.where(body.tissue, depth, 0)
@@ -108,7 +108,7 @@ def _surroundings(blocks: Coarse, body: Body, keep: Callable[[str, np.ndarray], 
         keep(f"lung towards {above}", np.flip(_run(flipped, axis, blocks.spacing_mm[axis]), axis))
 
 
-def _distance(things: np.ndarray, blocks: Coarse) -> np.ndarray:
+def _distance(things: np.ndarray, blocks: BlockMeans) -> np.ndarray:
     """Distance in mm to the nearest of ``things``, float32, up to `_FAR_MM`."""
     if not things.any():
         return np.full(things.shape, _FAR_MM, np.float32)
@@ -124,7 +124,9 @@ def _run(things: np.ndarray, axis: int, step_mm: float) -> np.ndarray:
     return np.minimum((place - last) * np.float32(step_mm), _FAR_MM)
 
 
-def _place(blocks: Coarse, body: Body, where: np.ndarray, keep: Callable[[str, np.ndarray], None]) -> None:
+def _place(
+    blocks: BlockMeans, body: Body, where: np.ndarray, keep: Callable[[str, np.ndarray], None]
+) -> None:
     """Where a block is, in mm from the middle of lungs and body and as share of the lungs' size."""
     index = np.nonzero(where)
     relative = []

@@ -23,7 +23,7 @@ _MARGIN_MM = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Coarse:
+class BlockMeans:
     """A scan in blocks.
 
     Attributes:
@@ -52,7 +52,7 @@ class Coarse:
         """Which blocks (n, 3) there are."""
         return ((index >= 0) & (index < self.hu.shape)).all(axis=1)
 
-    def within(self, box: tuple[slice, slice, slice]) -> Coarse:
+    def within(self, box: tuple[slice, slice, slice]) -> BlockMeans:
         """A part of the blocks."""
         first = tuple(old + side.start for old, side in zip(self.first, box, strict=True))
         return dataclasses.replace(
@@ -90,7 +90,7 @@ class Body:
         return Body(self.body[box], self.lungs[box], self.tissue[box], **moved)
 
 
-def coarse(volume: Volume, *, block_mm: float = _BLOCK_MM) -> Coarse:
+def block_means(volume: Volume, *, block_mm: float = _BLOCK_MM) -> BlockMeans:
     """The scan in blocks of about ``block_mm``."""
     spacing = volume.spacing_mm
     factor = tuple(max(1, round(block_mm / step)) for step in spacing)
@@ -107,7 +107,7 @@ def coarse(volume: Volume, *, block_mm: float = _BLOCK_MM) -> Coarse:
         means["soft"][:, :, level] = total / count
         means["spread"][:, :, level] = np.sqrt(np.maximum(squares * count - total * total, 0)) / count
     steps = tuple(step * many for step, many in zip(spacing, factor, strict=True))
-    return Coarse(factor, steps, volume.shape, **means)
+    return BlockMeans(factor, steps, volume.shape, **means)
 
 
 def _sums(plane: np.ndarray, factor: tuple[int, int, int]) -> np.ndarray:
@@ -116,7 +116,7 @@ def _sums(plane: np.ndarray, factor: tuple[int, int, int]) -> np.ndarray:
     return np.add.reduceat(rows, np.arange(0, plane.shape[1], factor[0]), axis=1).T
 
 
-def find_body(blocks: Coarse) -> Body:
+def find_body(blocks: BlockMeans) -> Body:
     """Body and lungs; where there are no lungs in view, ``lungs`` is empty."""
     plane = np.zeros((3, 3, 3), bool)
     plane[:, 1, 1] = plane[1, :, 1] = True
@@ -140,7 +140,7 @@ def find_body(blocks: Coarse) -> Body:
     return Body(body, lungs, body & ~air, body_at, lungs_at)
 
 
-def chest_box(blocks: Coarse, body: Body, wanted: np.ndarray) -> tuple[slice, slice, slice]:
+def chest_box(blocks: BlockMeans, body: Body, wanted: np.ndarray) -> tuple[slice, slice, slice]:
     """The blocks between which a heart lies: those of the lungs, and of ``wanted`` (n, 3) with a margin."""
     box = []
     margin = [round(_MARGIN_MM / step) for step in blocks.spacing_mm]
@@ -157,6 +157,6 @@ def _quantiles(things: np.ndarray, axis: int) -> tuple[int, int, int]:
     return tuple(int(np.searchsorted(count * 100, count[-1] * share)) for share in (2, 50, 98))
 
 
-def _block_ml(blocks: Coarse) -> float:
+def _block_ml(blocks: BlockMeans) -> float:
     x, y, z = blocks.spacing_mm
     return x * y * z / 1000

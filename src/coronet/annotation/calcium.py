@@ -9,9 +9,9 @@ import numpy as np
 
 from coronet.annotation.candidate_features import FEATURES
 from coronet.annotation.candidates import Candidates, find_candidates
-from coronet.annotation.draft_mask import Drawn, Tally, uncertainty_of
-from coronet.annotation.forest import Forest, Samples, check_features, fit, join
-from coronet.annotation.named_pieces import CORONARY, NAMES, OTHER, UNSAID, Said, hear
+from coronet.annotation.draft_mask import AgreementCount, DraftMask, uncertainty_of
+from coronet.annotation.forest import Forest, Samples, check_features, fit_forest, join_samples
+from coronet.annotation.named_pieces import CORONARY, NAMES, OTHER, UNSAID, UserLabels, apply_labels
 from coronet.annotation.strokes import SAY_NONE, Marks, Strokes, count_strokes
 from coronet.errors import InputError
 from coronet.io.volume import Volume
@@ -38,7 +38,7 @@ _NEAR_MM = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class ClassifiedCandidates:
     """The pieces of a scan and what each is held for.
 
     Attributes:
@@ -50,7 +50,7 @@ class Judged:
     """
 
     candidates: Candidates
-    said: Said
+    said: UserLabels
     probability: np.ndarray
     label: np.ndarray
     forest: Forest | None
@@ -64,7 +64,7 @@ def draw_calcium(
     prior: Samples | None = None,
     case: str = "",
     seed: int = 0,
-) -> Drawn:
+) -> DraftMask:
     """Draw the coronary calcium of a scan.
 
     The forest is grown from other scans alone: strokes overrule it here, and teach it for the next scans. A
@@ -90,8 +90,8 @@ def draw_calcium(
     if prior is not None:
         check_features(prior, FEATURES)
     found = find_candidates(ct, heart)
-    said = hear(found, strokes, ct)
-    judged = judge(found, said, forest=grow(prior, seed=seed) if _tells(prior) else None)
+    said = apply_labels(found, strokes, ct)
+    judged = classify_candidates(found, said, forest=grow_mask(prior, seed=seed) if _tells(prior) else None)
     for faults in (said.missed, said.overruled, said.bony):
         for fault in faults[:_MOST_NAMED]:
             logger.warning("%s.", fault)
@@ -154,21 +154,23 @@ def _kinds(table: Samples | None) -> str:
     return f"{kinds} in {scans} {'scan' if scans == 1 else 'scans'}"
 
 
-def grow(table: Samples, *, seed: int = 0) -> Forest:
+def grow_mask(table: Samples, *, seed: int = 0) -> Forest:
     """A forest that tells pieces apart; kinds that are too rare to learn count as ``other``.
 
     Raises:
         InputError: fewer than two kinds are left.
     """
-    if not can_grow(table):
+    if not can_grow_mask(table):
         raise InputError(
             f"The strokes teach only {_kinds(table)}; a forest needs coronary pieces and others, or at least "
             f"{_RARE} pieces of each of two kinds."
         )
-    return fit(dataclasses.replace(table, labels=_learnable(table)), seed=seed, trees=_TREES, leaf=_LEAF)
+    return fit_forest(
+        dataclasses.replace(table, labels=_learnable(table)), seed=seed, trees=_TREES, leaf=_LEAF
+    )
 
 
-def can_grow(table: Samples) -> bool:
+def can_grow_mask(table: Samples) -> bool:
     """Whether a table holds two kinds that a forest can tell apart."""
     return len(np.unique(_learnable(table))) > 1
 
@@ -180,7 +182,7 @@ def _learnable(table: Samples) -> np.ndarray:
     return np.where(rare[table.labels], OTHER, table.labels).astype(np.uint8)
 
 
-def _own(found: Candidates, said: Said, case: str) -> Samples:
+def _own(found: Candidates, said: UserLabels, case: str) -> Samples:
     """The pieces that strokes name."""
     named = said.piece != UNSAID
     return Samples(
@@ -192,12 +194,14 @@ def _own(found: Candidates, said: Said, case: str) -> Samples:
     )
 
 
-def table_of(found: Candidates, said: Said, prior: Samples) -> Samples:
+def table_of(found: Candidates, said: UserLabels, prior: Samples) -> Samples:
     """What to learn from: the library and, with more weight, this scan."""
-    return join([prior, *[_own(found, said, "")] * _WEIGHT])
+    return join_samples([prior, *[_own(found, said, "")] * _WEIGHT])
 
 
-def judge(found: Candidates, said: Said, *, forest: Forest | None) -> Judged:
+def classify_candidates(
+    found: Candidates, said: UserLabels, *, forest: Forest | None
+) -> ClassifiedCandidates:
     """Say of every piece what it is.
 
     What no stroke names is coronary only in or near the heart, and where it does not go on beyond what was
@@ -218,10 +222,10 @@ def judge(found: Candidates, said: Said, *, forest: Forest | None) -> Judged:
     rest[:, CORONARY] = 0
     kind = np.where(rest.any(axis=1), rest.argmax(axis=1), OTHER)
     label = np.where(probability[:, CORONARY] >= _THRESHOLD, CORONARY, kind).astype(np.uint8)
-    return Judged(found, said, probability, label, forest)
+    return ClassifiedCandidates(found, said, probability, label, forest)
 
 
-def coronary_mask(judged: Judged, shape: tuple[int, ...]) -> np.ndarray:
+def coronary_mask(judged: ClassifiedCandidates, shape: tuple[int, ...]) -> np.ndarray:
     """Coronary voxels as uint8 0 or 1 of the scan's shape."""
     mask = np.zeros(shape, np.uint8, order="F")
     chosen = np.concatenate([[False], judged.label == CORONARY])
@@ -232,7 +236,7 @@ def coronary_mask(judged: Judged, shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
-def _paint(judged: Judged, ct: Volume, *, case: str = "") -> Drawn:
+def _paint(judged: ClassifiedCandidates, ct: Volume, *, case: str = "") -> DraftMask:
     """Masks and maps of what was judged."""
     found = judged.candidates
 
@@ -249,12 +253,12 @@ def _paint(judged: Judged, ct: Volume, *, case: str = "") -> Drawn:
         return probability, uncertainty
 
     mask = coronary_mask(judged, ct.shape)
-    return Drawn(
+    return DraftMask(
         mask, maps, samples_of(judged, case), judged.forest, _tally_of(judged, mask, voxel_mm3=ct.voxel_mm3)
     )
 
 
-def _tally_of(judged: Judged, mask: np.ndarray, *, voxel_mm3: float) -> Tally:
+def _tally_of(judged: ClassifiedCandidates, mask: np.ndarray, *, voxel_mm3: float) -> AgreementCount:
     """Count what was drawn, and what of it no stroke names."""
     import cc3d
 
@@ -266,7 +270,7 @@ def _tally_of(judged: Judged, mask: np.ndarray, *, voxel_mm3: float) -> Tally:
     drawn = judged.label == CORONARY
     unseen = np.flatnonzero(unnamed & drawn)
     unseen = unseen[np.argsort(-found.volume_mm3[unseen], kind="stable")]
-    return Tally(
+    return AgreementCount(
         pieces=int(pieces),
         mm3=round(int(np.count_nonzero(inner)) * voxel_mm3, 1),
         unseen=len(unseen),
@@ -278,7 +282,7 @@ def _tally_of(judged: Judged, mask: np.ndarray, *, voxel_mm3: float) -> Tally:
     )
 
 
-def samples_of(judged: Judged, case: str) -> Samples:
+def samples_of(judged: ClassifiedCandidates, case: str) -> Samples:
     """What a scan teaches once a person has looked at it: what was named, and what was left as it is drawn.
 
     A noisy scan has thousands of specks; not all of them teach, or it would be the only one that does.

@@ -57,7 +57,7 @@ FEATURES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Pieces:
+class BrightComponents:
     """Bright voxels sorted by piece: places in the view, HU, and where each piece begins."""
 
     place: np.ndarray
@@ -78,7 +78,7 @@ class Pieces:
         return np.maximum.reduceat(values, self.starts)
 
 
-def sort_pieces(labels: np.ndarray, hu: np.ndarray) -> Pieces:
+def sort_components(labels: np.ndarray, hu: np.ndarray) -> BrightComponents:
     """Gather the voxels of pieces numbered from 1; ``labels`` and int16 ``hu`` have one shape (x, y, z)."""
     flat = np.flatnonzero(labels)
     of = labels.reshape(-1)[flat]
@@ -87,11 +87,11 @@ def sort_pieces(labels: np.ndarray, hu: np.ndarray) -> Pieces:
     counts = np.bincount(of)[1:]
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     place = np.stack(np.unravel_index(flat, labels.shape), axis=1)
-    return Pieces(place, hu.reshape(-1)[flat].astype(np.int64), starts, counts)
+    return BrightComponents(place, hu.reshape(-1)[flat].astype(np.int64), starts, counts)
 
 
-def describe_pieces(
-    pieces: Pieces,
+def component_features(
+    pieces: BrightComponents,
     hu: np.ndarray,
     *,
     inside: np.ndarray,
@@ -158,7 +158,7 @@ def _deviation(mean_square: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _place(
-    pieces: Pieces,
+    pieces: BrightComponents,
     centre: np.ndarray,
     *,
     inside: np.ndarray,
@@ -187,7 +187,7 @@ def _place(
 
 
 def _to_lung(
-    pieces: Pieces, hu: np.ndarray, steps: tuple[int, ...], spacing_mm: tuple[float, ...]
+    pieces: BrightComponents, hu: np.ndarray, steps: tuple[int, ...], spacing_mm: tuple[float, ...]
 ) -> np.ndarray:
     """Least distance of a piece from lung, in tenths of a millimetre."""
     from scipy import ndimage
@@ -211,7 +211,7 @@ def _noise(hu: np.ndarray, inside: np.ndarray) -> float:
 
 
 def _surroundings(
-    hu: np.ndarray, low: np.ndarray, high: np.ndarray, pieces: Pieces, spacing_mm: tuple[float, ...]
+    hu: np.ndarray, low: np.ndarray, high: np.ndarray, pieces: BrightComponents, spacing_mm: tuple[float, ...]
 ) -> dict[str, np.ndarray]:
     """What lies in boxes around a piece, the piece itself left out; shares are thousandths."""
     clipped = np.clip(hu, -1000, _METAL_HU)

@@ -7,7 +7,13 @@ import math
 
 import numpy as np
 
-from coronet.annotation.candidate_features import FAR_MM, FEATURES, Pieces, describe_pieces, sort_pieces
+from coronet.annotation.candidate_features import (
+    FAR_MM,
+    FEATURES,
+    BrightComponents,
+    component_features,
+    sort_components,
+)
 from coronet.errors import InputError
 from coronet.io.volume import CALCIUM_HU, Volume
 
@@ -87,8 +93,8 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
     if not kept.any():
         empty = np.zeros((0, len(FEATURES)), np.int16)
         return Candidates(view, labels, empty, np.zeros(0), np.zeros((0, 3)), np.zeros(0, bool))
-    pieces = sort_pieces(labels, hu)
-    features, centre = describe_pieces(
+    pieces = sort_components(labels, hu)
+    features, centre = component_features(
         pieces,
         hu,
         inside=inside,
@@ -106,7 +112,7 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
     return Candidates(view, labels, np.stack(columns, axis=1), volume, world, cut)
 
 
-def _cut(pieces: Pieces, beyond: np.ndarray) -> np.ndarray:
+def _cut(pieces: BrightComponents, beyond: np.ndarray) -> np.ndarray:
     """Which pieces have a face in common with bright voxels ``beyond`` the margin: bool (pieces,)."""
     touching = np.zeros(len(pieces.place), bool)
     for axis, size in enumerate(beyond.shape):

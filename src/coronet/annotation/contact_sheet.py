@@ -29,7 +29,7 @@ _COLOURS = (
 )
 
 
-def sheet(volume: Volume, mask: np.ndarray, marks: Marks | None, *, uncertainty: np.ndarray) -> bytes:
+def contact_sheet(volume: Volume, mask: np.ndarray, marks: Marks | None, *, uncertainty: np.ndarray) -> bytes:
     """Axial slices through the mask as PNG: outline, strokes in colours, uncertain places tinted red.
 
     The patient's right is on the picture's left, the front is up; each slice's index stands in its corner.

@@ -12,7 +12,7 @@ from coronet.annotation.forest import Forest, Samples
 
 
 @dataclasses.dataclass(frozen=True)
-class Tally:
+class AgreementCount:
     """What a calcium mask holds.
 
     Attributes:
@@ -33,7 +33,7 @@ class Tally:
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class DraftMask:
     """A mask, the maps behind it, and what it can teach.
 
     Attributes:
@@ -48,7 +48,7 @@ class Drawn:
     maps: Callable[[], tuple[np.ndarray, np.ndarray]] = dataclasses.field(repr=False)
     samples: Samples
     forest: Forest | None
-    tally: Tally | None = None
+    tally: AgreementCount | None = None
 
     @property
     def probability(self) -> np.ndarray:

@@ -99,7 +99,7 @@ class Forest:
         return out
 
 
-def fit(samples: Samples, *, seed: int = 0, trees: int = _TREES, leaf: int = _LEAF) -> Forest:
+def fit_forest(samples: Samples, *, seed: int = 0, trees: int = _TREES, leaf: int = _LEAF) -> Forest:
     """Grow a forest.
 
     Classes weigh alike, however many rows each has. The result depends on the table and the settings alone.
@@ -164,7 +164,7 @@ def check_features(samples: Samples, names: tuple[str, ...]) -> None:
         raise InputError(_OTHER_FEATURES)
 
 
-def join(tables: Sequence[Samples]) -> Samples:
+def join_samples(tables: Sequence[Samples]) -> Samples:
     """One table out of several.
 
     Raises:
@@ -183,7 +183,7 @@ def join(tables: Sequence[Samples]) -> Samples:
     )
 
 
-def sample(samples: Samples, most: int, *, seed: int) -> Samples:
+def draw_samples(samples: Samples, most: int, *, seed: int) -> Samples:
     """``most`` rows of a table drawn by chance, in their order; all of a table that has no more."""
     if len(samples.labels) <= most:
         return samples

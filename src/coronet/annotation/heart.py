@@ -17,12 +17,12 @@ from scipy import ndimage
 
 from coronet.annotation import forest as forests
 from coronet.annotation import ray_surface
-from coronet.annotation.block_features import Described, describe
-from coronet.annotation.block_grid import Body, Coarse, chest_box, coarse, find_body
-from coronet.annotation.draft_mask import Drawn, uncertainty_of
+from coronet.annotation.block_features import BlockFeatures, block_features
+from coronet.annotation.block_grid import BlockMeans, Body, block_means, chest_box, find_body
+from coronet.annotation.draft_mask import DraftMask, uncertainty_of
 from coronet.annotation.forest import Forest, Samples
 from coronet.annotation.stroke_parts import parts_of
-from coronet.annotation.strokes import LABELS, NO_HEART_STROKE, Marks, Strokes, mark
+from coronet.annotation.strokes import NO_HEART_STROKE, STROKE_LABELS, Marks, Strokes, mark_strokes
 from coronet.errors import InputError
 from coronet.io.volume import Volume
 
@@ -41,37 +41,37 @@ _FOREIGN = 5000
 _SLACK_MM = 8.0
 _TRUST = 0.8
 _SOFT_MM = 8.0
-LUNG_HU = -400
-_NOTHING = Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), LABELS["heart"])
+AIRWAY_HU = -400
+_NOTHING = Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), STROKE_LABELS["heart"])
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class HeartProbability:
     """A scan as the forest sees it: blocks, body and the features of all soft tissue in the chest."""
 
-    blocks: Coarse
+    blocks: BlockMeans
     body: Body
-    described: Described
+    described: BlockFeatures
 
 
 @dataclasses.dataclass(frozen=True)
-class Chest:
+class PreparedChest:
     """A scan in blocks and the body in it; all that is read of its voxels before a heart is painted."""
 
-    blocks: Coarse
+    blocks: BlockMeans
     body: Body
 
     @classmethod
-    def of(cls, volume: Volume) -> Chest:
+    def of(cls, volume: Volume) -> PreparedChest:
         """Read a scan."""
-        blocks = coarse(volume)
+        blocks = block_means(volume)
         return cls(blocks, find_body(blocks))
 
-    def see(self, wanted: np.ndarray) -> Seen:
+    def see(self, wanted: np.ndarray) -> HeartProbability:
         """Describe what lies between the lungs and 60 mm around ``wanted`` (n, 3 voxels)."""
         box = chest_box(self.blocks, self.body, self.blocks.blocks_of(wanted))
         blocks, body = self.blocks.within(box), self.body.within(box)
-        return Seen(blocks, body, describe(blocks, body, body.tissue))
+        return HeartProbability(blocks, body, block_features(blocks, body, body.tissue))
 
 
 def draw_heart(
@@ -81,8 +81,8 @@ def draw_heart(
     prior: Samples | None = None,
     case: str = "",
     seed: int = 0,
-    chest: Chest | None = None,
-) -> Drawn:
+    chest: PreparedChest | None = None,
+) -> DraftMask:
     """Draw a heart.
 
     Args:
@@ -91,13 +91,13 @@ def draw_heart(
         prior: what other scans taught.
         case: id under which this scan's samples are kept.
         seed: of the forest.
-        chest: `Chest.of` the scan, where it is drawn more than once.
+        chest: `PreparedChest.of` the scan, where it is drawn more than once.
 
     Raises:
         InputError: nothing to learn from, no stroke says heart, or what is found is no heart.
     """
-    marks = _NOTHING if strokes is None else mark(strokes, volume)
-    seen = (chest or Chest.of(volume)).see(marks.of("heart"))
+    marks = _NOTHING if strokes is None else mark_strokes(strokes, volume)
+    seen = (chest or PreparedChest.of(volume)).see(marks.of("heart"))
     if prior is not None:
         forests.check_features(prior, seen.described.names)
     if strokes is not None:
@@ -106,29 +106,29 @@ def draw_heart(
     blocks, tissue = seen.blocks, seen.described.where
     heart, background = said == _HEART + 1, said == _BACKGROUND + 1
     if heart.any():
-        rays = ray_surface.look(blocks, seen.body, heart, background)
-        first = ray_surface.settle(rays)
+        rays = ray_surface.cast_rays(blocks, seen.body, heart, background)
+        first = ray_surface.fit_depths(rays)
         own = _taught(seen, ray_surface.depth_of(first, rays, blocks, tissue), said, case=case, seed=seed)
         forest = _grow(own, prior, seed)
         answer = _answer(forest, seen)
     else:
         if prior is None or background.any():
             raise InputError(NO_HEART_STROKE)
-        own, forest = _taught(seen, None, said, case=case, seed=seed), forests.fit(prior, seed=seed)
+        own, forest = _taught(seen, None, said, case=case, seed=seed), forests.fit_forest(prior, seed=seed)
         answer = _answer(forest, seen)
-        rays = ray_surface.look(blocks, seen.body, _core(answer, blocks), background)
-        first = ray_surface.settle(rays)
+        rays = ray_surface.cast_rays(blocks, seen.body, _core(answer, blocks), background)
+        first = ray_surface.fit_depths(rays)
     surface = first
     for _ in range(2):
         found = ray_surface.best_radius(answer, rays, blocks, surface, slack_mm=_SLACK_MM)
-        surface = ray_surface.settle(rays, finding=found, trust=_TRUST)
+        surface = ray_surface.fit_depths(rays, finding=found, trust=_TRUST)
     depth = ray_surface.depth_of(surface, rays, blocks, tissue)
     if heart.any():
         own = _taught(seen, depth, said, case=case, seed=seed)
     level = np.clip(np.float32(0.5) + depth / np.float32(2 * _SOFT_MM), 0, 1)
     box, likely = _on_voxels(level, volume, blocks)
     mask = np.zeros(volume.shape, np.uint8, order="F")
-    mask[box] = _whole((likely >= 50) & (volume.array[box] > LUNG_HU))
+    mask[box] = _whole((likely >= 50) & (volume.array[box] > AIRWAY_HU))
 
     def maps() -> tuple[np.ndarray, np.ndarray]:
         probability, told = np.zeros((2, *volume.shape), np.uint8)
@@ -137,10 +137,10 @@ def draw_heart(
         told[part] = answered
         return probability, uncertainty_of(told)
 
-    return Drawn(mask, maps, own, forest)
+    return DraftMask(mask, maps, own, forest)
 
 
-def _name_missed(strokes: Strokes | Marks, volume: Volume, seen: Seen) -> None:
+def _name_missed(strokes: Strokes | Marks, volume: Volume, seen: HeartProbability) -> None:
     """Warn of strokes that say nothing of what the forest looks at."""
     for part in parts_of(strokes, volume):
         place = seen.blocks.blocks_of(part.index)
@@ -151,7 +151,7 @@ def _name_missed(strokes: Strokes | Marks, volume: Volume, seen: Seen) -> None:
             logger.warning("%s lies farther from the heart than is looked at.", part.name)
 
 
-def _stroke_blocks(marks: Marks, blocks: Coarse) -> np.ndarray:
+def _stroke_blocks(marks: Marks, blocks: BlockMeans) -> np.ndarray:
     """What strokes say of blocks: int8, 0 nothing, else 1 + index of the label most of its voxels carry."""
     counts = np.zeros((len(marks.names), *blocks.hu.shape), np.int32)
     place = blocks.blocks_of(marks.index)
@@ -160,7 +160,9 @@ def _stroke_blocks(marks: Marks, blocks: Coarse) -> np.ndarray:
     return np.where(counts.any(axis=0), counts.argmax(axis=0) + 1, 0).astype(np.int8)
 
 
-def _taught(seen: Seen, depth: np.ndarray | None, said: np.ndarray, *, case: str, seed: int) -> Samples:
+def _taught(
+    seen: HeartProbability, depth: np.ndarray | None, said: np.ndarray, *, case: str, seed: int
+) -> Samples:
     """Rows of a scan: all stroked blocks, and a sample of those that a surface leaves in little doubt.
 
     Args:
@@ -188,25 +190,25 @@ def _taught(seen: Seen, depth: np.ndarray | None, said: np.ndarray, *, case: str
         (rows[chosen] - 1).astype(np.uint8),
         np.full(int(chosen.sum()), case, dtype=f"<U{max(len(case), 1)}"),
         seen.described.names,
-        LABELS["heart"],
+        STROKE_LABELS["heart"],
     )
 
 
 def _grow(own: Samples, prior: Samples | None, seed: int) -> Forest:
     if prior is None:
-        return forests.fit(own, seed=seed)
-    prior = forests.sample(prior, _FOREIGN, seed=seed)
+        return forests.fit_forest(own, seed=seed)
+    prior = forests.draw_samples(prior, _FOREIGN, seed=seed)
     times = max(1, round(_OWN_SHARE / (1 - _OWN_SHARE) * len(prior.labels) / len(own.labels)))
-    return forests.fit(forests.join([prior, *[own] * times]), seed=seed)
+    return forests.fit_forest(forests.join_samples([prior, *[own] * times]), seed=seed)
 
 
-def _answer(forest: Forest, seen: Seen) -> np.ndarray:
+def _answer(forest: Forest, seen: HeartProbability) -> np.ndarray:
     answer = np.zeros(seen.described.where.shape, np.float32)
     answer[seen.described.where] = forest.probability(seen.described.values)[:, _HEART]
     return answer
 
 
-def _core(answer: np.ndarray, blocks: Coarse) -> np.ndarray:
+def _core(answer: np.ndarray, blocks: BlockMeans) -> np.ndarray:
     """What the forest holds for heart with tissue of the same kind around it; bool."""
     likely = answer >= 0.5
     parts, count = ndimage.label(likely)
@@ -220,7 +222,7 @@ def _core(answer: np.ndarray, blocks: Coarse) -> np.ndarray:
 
 
 def _on_voxels(
-    level: np.ndarray, volume: Volume, blocks: Coarse
+    level: np.ndarray, volume: Volume, blocks: BlockMeans
 ) -> tuple[tuple[slice, slice, slice], np.ndarray]:
     """Blocks on the scan's voxels, per cent, between their centres in straight lines.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import coronet
-from coronet.annotation.draft_mask import Drawn, Tally
+from coronet.annotation.draft_mask import AgreementCount, DraftMask
 from coronet.annotation.forest import Samples
 from coronet.annotation.strokes import FORMAT as STROKES
 from coronet.annotation.strokes import Marks, Strokes, count_strokes
@@ -22,7 +22,7 @@ _LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class Provenance:
     """What made a mask.
 
     Attributes:
@@ -60,13 +60,13 @@ class Record:
     taught_by: int
     prior_sha256: str | None
     uncertain_ml: float
-    _versions: dict[str, str]
-    tally: Tally | None = None
+    versions: dict[str, str]
+    tally: AgreementCount | None = None
     agatston: float | None = None
 
 
-def make_record(
-    drawn: Drawn,
+def make_provenance(
+    drawn: DraftMask,
     *,
     case: str,
     target: str,
@@ -78,9 +78,9 @@ def make_record(
     prior: Samples | None,
     prior_sha256: str | None,
     agatston: float | None,
-) -> Record:
+) -> Provenance:
     """The record of what was drawn."""
-    return Record(
+    return Provenance(
         case=case,
         target=target,
         scan_sha256=scan_sha256,
@@ -106,12 +106,12 @@ def _versions() -> dict[str, str]:
     return {"coronet": coronet.__version__, **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
 
 
-def write_record(path: Path, record: Record) -> None:
+def write_provenance(path: Path, record: Provenance) -> None:
     """Write a record as JSON."""
     write_json(path, {"format": _FORMAT, **dataclasses.asdict(record)})
 
 
-def find_record(path: Path) -> Record | None:
+def find_provenance(path: Path) -> Provenance | None:
     """The record at a path; None where there is none, or a phantom's stroke file lies there.
 
     Raises:
@@ -123,8 +123,8 @@ def find_record(path: Path) -> Record | None:
     return None if isinstance(raw, dict) and raw.get("format") == STROKES else _read_record(path)
 
 
-def _read_record(path: Path) -> Record:
-    """Read what `write_record` wrote.
+def _read_record(path: Path) -> Provenance:
+    """Read what `write_provenance` wrote.
 
     Raises:
         InputError: the file is absent or no such record.
@@ -134,8 +134,12 @@ def _read_record(path: Path) -> Record:
         if raw.pop("format") != _FORMAT:
             raise KeyError("format")
         tally = raw.get("tally")
-        return Record(
-            **{**raw, "features": tuple(raw["features"]), "tally": None if tally is None else Tally(**tally)}
+        return Provenance(
+            **{
+                **raw,
+                "features": tuple(raw["features"]),
+                "tally": None if tally is None else AgreementCount(**tally),
+            }
         )
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is no record of an annotation; draw the mask again.") from error

@@ -7,17 +7,17 @@ import dataclasses
 import numpy as np
 
 from coronet.annotation.candidates import LEAST_VOXELS, MARGIN_MM, Candidates
-from coronet.annotation.stroke_parts import Part, parts_of
-from coronet.annotation.strokes import LABELS, Marks, Strokes
+from coronet.annotation.stroke_parts import StrokePart, parts_of
+from coronet.annotation.strokes import STROKE_LABELS, Marks, Strokes
 from coronet.io.volume import CALCIUM_HU, Volume
 
-NAMES = LABELS["calcium"]
+NAMES = STROKE_LABELS["calcium"]
 CORONARY, OTHER = NAMES.index("coronary"), NAMES.index("other")
 UNSAID = -1
 
 
 @dataclasses.dataclass(frozen=True)
-class Said:
+class UserLabels:
     """What strokes say of a scan's pieces.
 
     Attributes:
@@ -42,7 +42,7 @@ class Said:
         return bool((self.piece == CORONARY).any() or (self.voxel == CORONARY).any())
 
 
-def hear(found: Candidates, strokes: Strokes | Marks | None, ct: Volume) -> Said:
+def apply_labels(found: Candidates, strokes: Strokes | Marks | None, ct: Volume) -> UserLabels:
     """Which pieces the strokes name.
 
     A stroke names every piece that it touches, and the later one holds. A box that holds only part of a piece
@@ -51,10 +51,10 @@ def hear(found: Candidates, strokes: Strokes | Marks | None, ct: Volume) -> Said
     piece = np.full(found.count, UNSAID, np.int8)
     voxel = np.full(found.labels.shape, UNSAID, np.int8)
     if strokes is None:
-        return Said(piece, voxel)
+        return UserLabels(piece, voxel)
     sizes = np.bincount(found.labels.ravel(), minlength=found.count + 1)
     missed: list[str] = []
-    named: list[tuple[Part, np.ndarray]] = []
+    named: list[tuple[StrokePart, np.ndarray]] = []
     for part in parts_of(strokes, ct):
         place = part.index - np.asarray([side.start for side in found.box])
         within = ((place >= 0) & (place < found.labels.shape)).all(axis=1)
@@ -86,4 +86,4 @@ def hear(found: Candidates, strokes: Strokes | Marks | None, ct: Volume) -> Said
         if part.label == "coronary" and (whole & found.cut & (piece == CORONARY)).any()
     ]
     none = isinstance(strokes, Strokes) and strokes.none
-    return Said(piece, voxel, none, tuple(missed), tuple(overruled), tuple(bony))
+    return UserLabels(piece, voxel, none, tuple(missed), tuple(overruled), tuple(bony))

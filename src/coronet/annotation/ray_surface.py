@@ -15,8 +15,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from coronet.annotation.block_features import blur
-from coronet.annotation.block_grid import Body, Coarse
+from coronet.annotation.block_features import box_blur
+from coronet.annotation.block_grid import BlockMeans, Body
 
 _COUNT = 800
 _NEIGHBOURS = 6
@@ -81,7 +81,7 @@ def _around(surface: np.ndarray) -> np.ndarray:
     return total / np.float32(_NEIGHBOURS)
 
 
-def _along(values: np.ndarray, centre: tuple[float, float, float], blocks: Coarse) -> np.ndarray:
+def _along(values: np.ndarray, centre: tuple[float, float, float], blocks: BlockMeans) -> np.ndarray:
     """Values in each direction, every `_STEP_MM` from the centre: float32 (COUNT, steps)."""
     steps = np.arange(0.0, _REACH_MM, _STEP_MM)
     places = [
@@ -91,7 +91,7 @@ def _along(values: np.ndarray, centre: tuple[float, float, float], blocks: Coars
     return ndimage.map_coordinates(values.astype(np.float32), places, order=1, mode="nearest")
 
 
-def look(blocks: Coarse, body: Body, heart: np.ndarray, background: np.ndarray) -> Rays:
+def cast_rays(blocks: BlockMeans, body: Body, heart: np.ndarray, background: np.ndarray) -> Rays:
     """Look around from the middle of what is surely heart.
 
     Args:
@@ -104,7 +104,7 @@ def look(blocks: Coarse, body: Body, heart: np.ndarray, background: np.ndarray) 
     low, high = index.min(axis=0), index.max(axis=0)
     # The middle of the extent, since strokes do not fill the heart evenly.
     centre = tuple(float(a + b) / 2 for a, b in zip(low, high, strict=True))
-    air = _along(blur(blocks.hu, 1.5, blocks.spacing_mm), centre, blocks)
+    air = _along(box_blur(blocks.hu, 1.5, blocks.spacing_mm), centre, blocks)
     front = _along(_chest_wall(blocks, body), centre, blocks) > 0.5
     wall = np.minimum(
         _first(air < _LUNG_HU),
@@ -118,7 +118,7 @@ def look(blocks: Coarse, body: Body, heart: np.ndarray, background: np.ndarray) 
     return Rays(centre, wall, least, np.maximum(most, least))
 
 
-def _chest_wall(blocks: Coarse, body: Body) -> np.ndarray:
+def _chest_wall(blocks: BlockMeans, body: Body) -> np.ndarray:
     """What lies in front of all lung within `_LEVEL_MM` above and below; bool."""
     seen = body.lungs.any(axis=0)
     rows = np.arange(seen.shape[0])[:, None]
@@ -136,7 +136,7 @@ def _first(hit: np.ndarray) -> np.ndarray:
 
 
 def _seen(
-    mask: np.ndarray, centre: tuple[float, float, float], blocks: Coarse
+    mask: np.ndarray, centre: tuple[float, float, float], blocks: BlockMeans
 ) -> tuple[np.ndarray, np.ndarray]:
     """Direction and distance in mm of each block of a mask."""
     gaps = [
@@ -149,7 +149,7 @@ def _seen(
     return which, far.astype(np.float32)
 
 
-def settle(rays: Rays, *, finding: np.ndarray | None = None, trust: float = 0.0) -> np.ndarray:
+def fit_depths(rays: Rays, *, finding: np.ndarray | None = None, trust: float = 0.0) -> np.ndarray:
     """The smooth surface that fits the rays: float32 (COUNT,), mm.
 
     Args:
@@ -175,7 +175,7 @@ def settle(rays: Rays, *, finding: np.ndarray | None = None, trust: float = 0.0)
     return surface
 
 
-def depth_of(surface: np.ndarray, rays: Rays, blocks: Coarse, where: np.ndarray) -> np.ndarray:
+def depth_of(surface: np.ndarray, rays: Rays, blocks: BlockMeans, where: np.ndarray) -> np.ndarray:
     """How far each block of ``where`` lies inside the surface, mm, negative outside; float32 blocks."""
     gaps = [
         (place - middle) * step
@@ -195,7 +195,7 @@ def depth_of(surface: np.ndarray, rays: Rays, blocks: Coarse, where: np.ndarray)
 
 
 def best_radius(
-    answer: np.ndarray, rays: Rays, blocks: Coarse, surface: np.ndarray, *, slack_mm: float
+    answer: np.ndarray, rays: Rays, blocks: BlockMeans, surface: np.ndarray, *, slack_mm: float
 ) -> np.ndarray:
     """Where in each direction the forest's answer turns from heart to background; float32 mm.
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from coronet.annotation.strokes import Marks, Strokes, mark, name_of
+from coronet.annotation.strokes import Marks, Strokes, mark_strokes, name_of
 from coronet.io.volume import Volume
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class StrokePart:
     """Voxels that one stroke, or one painted spot, covers.
 
     Attributes:
@@ -28,17 +28,17 @@ class Part:
     is_box: bool = False
 
 
-def parts_of(strokes: Strokes | Marks, volume: Volume) -> Iterator[Part]:
+def parts_of(strokes: Strokes | Marks, volume: Volume) -> Iterator[StrokePart]:
     """The strokes in their order; of a label volume its connected spots, label by label."""
     if isinstance(strokes, Strokes):
         for number, item in enumerate(strokes.strokes, 1):
-            index = mark(Strokes(strokes.target, (item,)), volume).index
-            yield Part(name_of(number, item), item.label, index, item.kind == "box")
+            index = mark_strokes(Strokes(strokes.target, (item,)), volume).index
+            yield StrokePart(name_of(number, item), item.label, index, item.kind == "box")
         return
     for name in strokes.names:
         for spot in _spots(strokes.of(name)):
             x, y, z = (round(float(value), 1) for value in (volume.affine @ [*spot.mean(axis=0), 1])[:3])
-            yield Part(f"the painted spot of {name} at ({x:g}, {y:g}, {z:g}) mm", name, spot)
+            yield StrokePart(f"the painted spot of {name} at ({x:g}, {y:g}, {z:g}) mm", name, spot)
 
 
 def _spots(index: np.ndarray) -> list[np.ndarray]:

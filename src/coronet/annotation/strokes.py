@@ -25,7 +25,7 @@ from coronet.io.volume import Volume
 Target = Literal["heart", "calcium"]
 Kind = Literal["point", "line", "box"]
 
-LABELS: dict[str, tuple[str, ...]] = {
+STROKE_LABELS: dict[str, tuple[str, ...]] = {
     "heart": ("heart", "background"),
     "calcium": ("coronary", "aorta", "valve", "bone", "noise", "metal", "other"),
 }
@@ -44,7 +44,7 @@ class Stroke:
     """One thing that a person says of a place.
 
     Attributes:
-        label: one of `LABELS` of the target.
+        label: one of `STROKE_LABELS` of the target.
         kind: a ``point`` has one point, a ``line`` two or more, a ``box`` two opposite corners.
         points_mm: (x, y, z) in the scan's RAS+ world.
         radius_mm: of a point's ball or a line's tube; a box has 0.
@@ -107,7 +107,7 @@ def read_strokes(path: Path, volume: Volume, *, target: Target) -> Strokes | Mar
     """
     path = Path(path)
     strokes = check_stroke_file(path, target=target) or _read_labels(path, volume, target)
-    marks = mark(strokes, volume)
+    marks = mark_strokes(strokes, volume)
     if target == "heart" and not len(marks.of("heart")):
         covered = isinstance(strokes, Strokes)
         raise InputError(f"{path}: {_BACKGROUND_COVERS_ALL if covered else NO_HEART_STROKE}")
@@ -210,8 +210,8 @@ def _stroke(item: Any, target: str, where: str) -> Stroke:
     keys = {"label", "kind", "points_mm", "radius_mm"}
     if not isinstance(item, dict) or not {"label", "kind", "points_mm"} <= set(item) <= keys:
         raise InputError(f"{where} must have {', '.join(sorted(keys))} and nothing else.")
-    if item["label"] not in LABELS[target]:
-        raise InputError(f"{where}: «{item['label']}» is none of {', '.join(LABELS[target])}.")
+    if item["label"] not in STROKE_LABELS[target]:
+        raise InputError(f"{where}: «{item['label']}» is none of {', '.join(STROKE_LABELS[target])}.")
     if item["kind"] not in _POINTS:
         raise InputError(f"{where}: «{item['kind']}» is none of {', '.join(_POINTS)}.")
     radius, points = item.get("radius_mm", 0.0), item["points_mm"]
@@ -244,7 +244,7 @@ def count_strokes(strokes: Strokes | Marks | None) -> dict[str, int]:
     return dict(sorted(counts.items())) | ({"none": 1} if strokes.none else {})
 
 
-def mark(strokes: Strokes | Marks, volume: Volume) -> Marks:
+def mark_strokes(strokes: Strokes | Marks, volume: Volume) -> Marks:
     """Which voxels the strokes cover.
 
     A line or point covers the voxels whose centres lie within its radius, and those that it passes through.
@@ -254,7 +254,7 @@ def mark(strokes: Strokes | Marks, volume: Volume) -> Marks:
     """
     if isinstance(strokes, Marks):
         return strokes
-    names = LABELS[strokes.target]
+    names = STROKE_LABELS[strokes.target]
     if not strokes.strokes:
         return Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), names)
     covered: list[np.ndarray] = []
@@ -276,13 +276,13 @@ def mark(strokes: Strokes | Marks, volume: Volume) -> Marks:
     return Marks(index, label[kept], names)
 
 
-def paint(strokes: Strokes | Marks, volume: Volume) -> tuple[np.ndarray, tuple[str, ...]]:
+def paint_strokes(strokes: Strokes | Marks, volume: Volume) -> tuple[np.ndarray, tuple[str, ...]]:
     """The strokes as a label volume.
 
     Returns:
         int16 labels of the scan's shape, 0 where nothing is said, and names: label k is ``names[k - 1]``.
     """
-    marks = mark(strokes, volume)
+    marks = mark_strokes(strokes, volume)
     labels = np.zeros(volume.shape, np.int16)
     labels[tuple(marks.index.T)] = marks.label
     return labels, marks.names
@@ -291,7 +291,7 @@ def paint(strokes: Strokes | Marks, volume: Volume) -> tuple[np.ndarray, tuple[s
 def _read_labels(path: Path, volume: Volume, target: Target) -> Marks:
     from coronet.io.masks import read_layers
 
-    names = LABELS[target]
+    names = STROKE_LABELS[target]
     labels = np.zeros(volume.shape, np.uint8)
     for layer, known in read_layers(path, volume):
         for value in np.unique(layer[layer > 0]).tolist():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.annotation.annotated_cases import places
+from coronet.annotation.annotated_cases import annotation_paths
 from coronet.annotation.strokes import Target
 from coronet.errors import InputError
 from coronet.io.volume import Volume, read_nifti
@@ -16,7 +16,7 @@ _APART_MM = 12.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class SuggestedPlace:
     """A slice of a scan, and what of it cannot be told.
 
     Attributes:
@@ -38,7 +38,7 @@ class Suggestion:
 
     case: str
     uncertain_ml: float
-    slices: tuple[Place, ...]
+    slices: tuple[SuggestedPlace, ...]
 
 
 def suggest(data: Path, target: Target, *, cases: tuple[str, ...], slices: int = 3) -> tuple[Suggestion, ...]:
@@ -55,7 +55,7 @@ def suggest(data: Path, target: Target, *, cases: tuple[str, ...], slices: int =
     """
     found = []
     for case in cases:
-        path = places(data, case, target).uncertainty
+        path = annotation_paths(data, case, target).uncertainty
         if not path.exists():
             raise InputError(f"{case} has no {target} drawing yet; `coronet annotate apply {case}` first.")
         volume = read_nifti(path, np.uint8)
@@ -64,7 +64,7 @@ def suggest(data: Path, target: Target, *, cases: tuple[str, ...], slices: int =
     return tuple(sorted(found, key=lambda item: (-item.uncertain_ml, item.case)))
 
 
-def uncertain_slices(uncertainty: Volume, count: int) -> tuple[Place, ...]:
+def uncertain_slices(uncertainty: Volume, count: int) -> tuple[SuggestedPlace, ...]:
     """The most uncertain axial slices, at least `_APART_MM` apart.
 
     Args:
@@ -79,7 +79,9 @@ def uncertain_slices(uncertainty: Volume, count: int) -> tuple[Place, ...]:
         z = int(left.argmax())
         centre = _patch(uncertainty.array[:, :, z], z, uncertainty.affine)
         height = float(uncertainty.affine[2, 2] * z + uncertainty.affine[2, 3])
-        chosen.append(Place(z, round(height, 1), centre, round(float(area[z]) / 100 * step_x * step_y, 1)))
+        chosen.append(
+            SuggestedPlace(z, round(height, 1), centre, round(float(area[z]) / 100 * step_x * step_y, 1))
+        )
         left[max(z - apart, 0) : z + apart + 1] = 0
     return tuple(chosen)
 

@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from coronet import terminal
-from coronet.cli.annotate import annotate
+from coronet.cli.annotate import annotate_app
 from coronet.cli.data import cohort
 from coronet.cli.options import AsJson
-from coronet.cli.promotion import promote, rollback, show_history, show_why
-from coronet.cli.registry import register
-from coronet.cli.score import score, show_agreement
-from coronet.cli.search import search
+from coronet.cli.promotion import models_history, models_promote, models_rollback, models_why
+from coronet.cli.registry import models_register
+from coronet.cli.score import score_command, show_agreement
+from coronet.cli.search import search_app
 from coronet.cli.tracking import ledger
 
 app = typer.Typer(
@@ -28,15 +28,15 @@ app = typer.Typer(
     help=__doc__,
 )
 app.add_typer(cohort, name="cohort")
-app.add_typer(annotate, name="annotate")
+app.add_typer(annotate_app, name="annotate")
 app.add_typer(ledger, name="ledger")
-app.add_typer(search, name="search")
-app.command("score")(score)
-app.command("register")(register)
-app.command("promote")(promote)
-app.command("rollback")(rollback)
-app.command("history")(show_history)
-app.command("why")(show_why)
+app.add_typer(search_app, name="search")
+app.command("score")(score_command)
+app.command("register")(models_register)
+app.command("promote")(models_promote)
+app.command("rollback")(models_rollback)
+app.command("history")(models_history)
+app.command("why")(models_why)
 app.command("agreement")(show_agreement)
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     # are imported, and once more at the end, takes half a second of `coronet score`.
     gc.set_threshold(100_000, 50, 100)
     try:
-        sys.exit(terminal.run(app))
+        sys.exit(terminal.run_app(app))
     finally:
         gc.freeze()
 
@@ -60,10 +60,10 @@ def show_params(
     import dataclasses
     import json
 
-    from coronet.config import load
+    from coronet.config import load_params
     from coronet.errors import ParamsError
 
-    value = dataclasses.asdict(load())
+    value = dataclasses.asdict(load_params())
     for name in key.split(".") if key else ():
         if not isinstance(value, dict) or name not in value:
             raise ParamsError(f"There is no key «{key}»; `coronet params` prints all.")
@@ -82,7 +82,7 @@ def run_stage(
 
     # DVC that is killed tells its stages nothing; one left behind would write into the next one's results
     end_with_parent()
-    pipeline.run(name, model)
+    pipeline.run_pipeline_stage(name, model)
 
 
 @app.command("summary")
@@ -93,7 +93,7 @@ def show_summary(as_json: AsJson = False) -> None:
     found = summary.read_summary(Path())
     typer.echo(found.to_json() if as_json else "", nl=as_json)
     if not as_json:
-        summary.show(found)
+        summary.print_summary(found)
 
 
 @app.command("demo")
@@ -101,7 +101,7 @@ def demo() -> None:
     """Phantoms if data/ is absent, `dvc repro`, a small search, the gate's verdicts, the closing table."""
     from coronet import demo as whole
 
-    whole.run()
+    whole.run_demo()
     show_summary(as_json=False)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from coronet.cli.options import AsJson, DataFolder, print_warnings
 
-annotate = typer.Typer(no_args_is_help=True, help="Masks from a few strokes, by a forest that learns.")
+annotate_app = typer.Typer(no_args_is_help=True, help="Masks from a few strokes, by a forest that learns.")
 
 TargetName = Annotated[str, typer.Option("--target", help="heart or calcium.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite a mask that this tool did not draw.")]
@@ -19,10 +19,10 @@ KNOWN_PATIENT = "--patient belongs to a scan that is added; this case is in the 
 
 
 def _target(name: str) -> str:
-    from coronet.annotation.strokes import LABELS
+    from coronet.annotation.strokes import STROKE_LABELS
     from coronet.errors import InputError
 
-    if name not in LABELS:
+    if name not in STROKE_LABELS:
         raise InputError(f"--target «{name}» must be heart or calcium.")
     return name
 
@@ -60,7 +60,7 @@ def _line(record) -> str:
     return "\n".join(lines)
 
 
-@annotate.command("draw")
+@annotate_app.command("draw")
 def annotate_draw(
     scan: Annotated[str, typer.Argument(metavar="CASE|SCAN", help="A case, or a scan to be added as one.")],
     *,
@@ -78,7 +78,7 @@ def annotate_draw(
     import dataclasses
     import json
 
-    from coronet.annotation.annotated_cases import annotate as draw
+    from coronet.annotation.annotated_cases import annotate_cases as draw
     from coronet.annotation.strokes import check_stroke_file
     from coronet.dataset.cases import CASE_PATTERN, scan_path
     from coronet.errors import InputError
@@ -99,7 +99,7 @@ def annotate_draw(
 def _add(scan: Path, data: Path, kind: str, strokes: Path, patient: str | None) -> str:
     """Bring in a scan that is no case yet, once its strokes are known to fit it."""
     from coronet.annotation.strokes import read_strokes
-    from coronet.dataset.import_scans import add_scans, find_added
+    from coronet.dataset.import_scans import find_imported, import_scans
     from coronet.errors import InputError
     from coronet.io.scan_sources import find_scans
 
@@ -109,7 +109,7 @@ def _add(scan: Path, data: Path, kind: str, strokes: Path, patient: str | None) 
         raise InputError("; ".join(refused) or f"{scan}: {len(sources)} scans; name one.")
     volume = sources[0].read().volume
     read_strokes(strokes, volume, target=kind)
-    known = find_added(volume, data)
+    known = find_imported(volume, data)
     if known is None and kind == "calcium":
         raise InputError(
             f"{scan} has no heart mask, which calcium is looked for in; draw it first: "
@@ -119,14 +119,14 @@ def _add(scan: Path, data: Path, kind: str, strokes: Path, patient: str | None) 
         if patient is not None:
             raise InputError(KNOWN_PATIENT)
         return known
-    outcome = add_scans([scan], data=data, patient=patient)
+    outcome = import_scans([scan], data=data, patient=patient)
     if outcome.refused or len(outcome.added) != 1:
         raise InputError("; ".join(outcome.refused) or f"{scan}: {len(outcome.added)} scans; name one.")
     print_warnings(outcome.warnings)
     return outcome.added[0].case
 
 
-@annotate.command("fit")
+@annotate_app.command("fit")
 def annotate_fit(
     *, target: TargetName = "heart", data: DataFolder = Path("data"), as_json: AsJson = False
 ) -> None:
@@ -147,7 +147,7 @@ def annotate_fit(
     typer.echo(json.dumps(result) if as_json else words)
 
 
-@annotate.command("apply")
+@annotate_app.command("apply")
 def annotate_apply(
     cases: Annotated[list[str], typer.Argument(metavar="CASE…")],
     *,
@@ -163,14 +163,14 @@ def annotate_apply(
     from rich.console import Console
     from rich.progress import track
 
-    from coronet.annotation.annotated_cases import annotate as draw
-    from coronet.annotation.annotated_cases import check_replaceable, places
+    from coronet.annotation.annotated_cases import annotate_cases as draw
+    from coronet.annotation.annotated_cases import annotation_paths, check_replaceable
     from coronet.errors import CoronetError, InputError
     from coronet.lists import check_list
 
     kind, records, refused = _target(target), [], []
     for case in check_list(cases, "CASE"):
-        check_replaceable(places(data, case, kind), case, kind, replace=replace)
+        check_replaceable(annotation_paths(data, case, kind), case, kind, replace=replace)
     console = Console(stderr=True)
     for case in track(cases, "drawing", console=console, disable=not console.is_terminal):
         try:
@@ -188,7 +188,7 @@ def annotate_apply(
         raise InputError(f"{len(refused)} refused, {len(records)} drawn.")
 
 
-@annotate.command("suggest")
+@annotate_app.command("suggest")
 def annotate_suggest(
     cases: Annotated[
         list[str] | None, typer.Argument(metavar="[CASE…]", help="Drawn ones; all by default.")

@@ -29,9 +29,9 @@ def cohort_phantom(
     """Make a cohort of digital chest phantoms; cases that are whole are kept."""
     import json
 
-    from coronet.phantom.annotated_cohort import make_cohort
+    from coronet.phantom.annotated_cohort import make_annotated_cohort
 
-    pinned = make_cohort(data, masks=masks, cases=cases, seed=seed, workers=workers, mix=mix)
+    pinned = make_annotated_cohort(data, masks=masks, cases=cases, seed=seed, workers=workers, mix=mix)
     if as_json:
         told = {"data": str(data), "cases": cases, "seed": seed, "masks": masks, "as_pinned": pinned}
         typer.echo(json.dumps(told))
@@ -63,19 +63,19 @@ def cohort_add(
     import dataclasses
     import json
 
-    from coronet.dataset.import_scans import Masks, add_scans
+    from coronet.dataset.import_scans import MaskSources, import_scans
     from coronet.lists import split_list
 
     if (heart_labels is not None and heart is None) or (calcium_labels is not None and calcium is None):
         raise InputError("--heart-labels goes with --heart, and --calcium-labels with --calcium.")
-    masks = Masks(
+    masks = MaskSources(
         heart=heart,
         calcium=calcium,
         heart_labels=split_list(heart_labels, "--heart-labels"),
         calcium_labels=split_list(calcium_labels, "--calcium-labels"),
         resample=resample_masks,
     )
-    outcome = add_scans(paths, data=data, masks=masks, patient=patient, case=case, series=series)
+    outcome = import_scans(paths, data=data, masks=masks, patient=patient, case=case, series=series)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(outcome) | {"warnings": outcome.warnings}))
     for item in () if as_json else outcome.added:

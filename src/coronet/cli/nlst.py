@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from coronet.dataset.nlst.manifest import Entry, Manifest
+    from coronet.dataset.nlst.manifest import Manifest, ManifestEntry
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class DownloadPlan:
     """What a manifest holds and what is still to be downloaded of it.
 
     Attributes:
@@ -42,10 +42,10 @@ class Plan:
         )
 
 
-def plan_of(manifest: Manifest, missing: Sequence[Entry]) -> Plan:
+def plan_of(manifest: Manifest, missing: Sequence[ManifestEntry]) -> DownloadPlan:
     """The plan of a manifest, of whose entries ``missing`` are not in the cohort yet."""
     hearts = [entry.heart.size_mb for entry in missing if entry.heart]
-    return Plan(
+    return DownloadPlan(
         patients=len(manifest.entries),
         hearts=manifest.hearts,
         to_download=len(missing),

@@ -1,4 +1,4 @@
-"""``coronet promote``, ``rollback``, ``history`` and ``why``."""
+"""``coronet promote``, ``models_rollback``, ``history`` and ``explain_version``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ApprovedBy = Annotated[str | None, typer.Option("--approve-by", metavar="WHO", h
 COMMIT = "Commit promotions.jsonl: it is what git keeps of this."
 
 
-def promote(
+def models_promote(
     model: Model,
     *,
     first: Annotated[
@@ -48,7 +48,7 @@ def promote(
         raise typer.Exit(1)
 
 
-def rollback(
+def models_rollback(
     model: Model,
     *,
     reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "",
@@ -69,7 +69,7 @@ def rollback(
     )
 
 
-def show_history(model: Model, *, as_json: AsJson = False) -> None:
+def models_history(model: Model, *, as_json: AsJson = False) -> None:
     """Tell who was champion when, and by whose word."""
     import dataclasses
     import json
@@ -110,7 +110,7 @@ def show_history(model: Model, *, as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-def show_why(
+def models_why(
     target: Annotated[
         str, typer.Argument(metavar="WHAT", help="heart@champion, heart/3, or the path of a score.json.")
     ],
@@ -120,7 +120,7 @@ def show_why(
     """Tell where a version or a score comes from, and the commands that make it again."""
     import json
 
-    from coronet.registry.explain import why
+    from coronet.registry.explain import explain_version
 
-    found = why(target)
+    found = explain_version(target)
     typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))

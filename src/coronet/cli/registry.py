@@ -9,7 +9,7 @@ import typer
 from coronet.cli.options import AsJson
 
 
-def register(
+def models_register(
     model: Annotated[str, typer.Argument(help="heart or calcium.")],
     *,
     allow_dirty: Annotated[
@@ -23,7 +23,7 @@ def register(
 
     from coronet.registry import versions
 
-    done = versions.register(model, allow_dirty=allow_dirty)
+    done = versions.create_registered_version(model, allow_dirty=allow_dirty)
     version = done.version
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(done)))

@@ -12,7 +12,7 @@ from coronet.cli.batch import score_batch
 from coronet.cli.options import AsJson
 
 
-def score(
+def score_command(
     scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A DICOM folder or a volume file.")],
     *,
     mask: Annotated[
@@ -185,7 +185,7 @@ def show_agreement(
     if out is not None:
         check_writable(out)
     columns = paired_table.read_pairs(table, reference=reference, predicted=predicted, id_column=id_column)
-    found = statistics.agreement(
+    found = statistics.score_agreement(
         columns.reference, columns.predicted, groups=groups, names=columns.names, resamples=resamples
     )
     answer = {**found.to_json(), "id": list(columns.ids)}

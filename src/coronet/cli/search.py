@@ -13,7 +13,7 @@ from coronet.config import MODELS
 if TYPE_CHECKING:
     from coronet.search.study_result import StudyResult
 
-search = typer.Typer(no_args_is_help=True, help="Look for better parameters; see docs/search.md.")
+search_app = typer.Typer(no_args_is_help=True, help="Look for better parameters; see docs/search.md.")
 Storage = Annotated[
     str | None,
     typer.Option(
@@ -41,7 +41,7 @@ def run_search(
     """Train trials on inner folds of the training patients, or go on with a search."""
     import json
 
-    from coronet.search.study import search as run
+    from coronet.search.study import run_study as run
 
     result = run(
         str(context.info_name),
@@ -58,10 +58,10 @@ def run_search(
 
 
 for _model in MODELS:
-    search.command(_model, help=f"Search for the {_model} model, or go on with a search.")(run_search)
+    search_app.command(_model, help=f"Search for the {_model} model, or go on with a search.")(run_search)
 
 
-@search.command("adopt")
+@search_app.command("adopt")
 def adopt_winner(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")],
     *,
@@ -88,14 +88,14 @@ def adopt_winner(
     )
 
 
-@search.command("dashboard")
+@search_app.command("dashboard")
 def open_dashboard(
     *, storage: Storage = None, port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 8080
 ) -> None:
     """Open optuna-dashboard on 127.0.0.1 until it is stopped."""
-    from coronet.search.database import serve
+    from coronet.search.database import serve_dashboard
 
-    serve(Path(), storage, port=port)
+    serve_dashboard(Path(), storage, port=port)
 
 
 def _show(result: StudyResult) -> None:

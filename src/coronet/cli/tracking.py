@@ -23,7 +23,7 @@ def ledger_sync(as_json: AsJson = False) -> None:
     from coronet.tracking import runs
 
     synced = runs.sync()
-    studies = study_sync.sync(Path(), storage=os.environ.get("CORONET_STORAGE"))
+    studies = study_sync.sync_studies(Path(), storage=os.environ.get("CORONET_STORAGE"))
     if as_json:
         kept = [{"kind": "study", "name": name, "run_id": run_id} for name, run_id in studies.items()]
         typer.echo(json.dumps([*(dataclasses.asdict(item) for item in synced), *kept]))
@@ -73,7 +73,7 @@ def ledger_relocate(as_json: AsJson = False) -> None:
 
     from coronet.tracking import mlflow_client
 
-    left = [str(folder) for folder in mlflow_client.relocate(Path("mlruns"))]
+    left = [str(folder) for folder in mlflow_client.relocate_project(Path("mlruns"))]
     if as_json:
         typer.echo(json.dumps({"left": left}))
         return
@@ -86,4 +86,4 @@ def ledger_ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -
     """Open MLflow on 127.0.0.1 until it is stopped."""
     from coronet.tracking import mlflow_client
 
-    mlflow_client.serve(Path("mlruns"), port=port)
+    mlflow_client.serve_mlflow(Path("mlruns"), port=port)

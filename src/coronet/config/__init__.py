@@ -25,7 +25,7 @@ from coronet.config.model_params import (
 from coronet.config.param_types import (
     Activation,
     Count,
-    Encoder,
+    EncoderName,
     Epochs,
     Extent,
     Fraction,
@@ -35,12 +35,12 @@ from coronet.config.param_types import (
     Patience,
     Rate,
     Seed,
-    Share,
     Size,
     SpacingRange,
+    UnitShare,
     Weight,
 )
-from coronet.config.schema import Checked, Fault, FaultyParams, Items, OneOf, Range, Rising, build
+from coronet.config.schema import CheckedValue, FaultyParams, InRange, Items, OneOf, ParamFault, Rising, build
 from coronet.config.strict_yaml import YamlDocument, parse_yaml
 from coronet.errors import ParamsError
 
@@ -50,16 +50,16 @@ _PROFILED = (*MODELS, "search")
 
 
 @dataclasses.dataclass(frozen=True)
-class PhantomParams(Checked):
+class PhantomParams(CheckedValue):
     """The demo cohort, pinned by ``data.dvc``; ``masks`` are ``forest`` or ``exact``."""
 
-    cases: Annotated[int, Range(1, 100_000)]
+    cases: Annotated[int, InRange(1, 100_000)]
     seed: Seed
     masks: Annotated[str, OneOf(("forest", "exact"))]
 
 
 @dataclasses.dataclass(frozen=True)
-class ValidateParams(Checked):
+class ValidateParams(CheckedValue):
     """What must hold of the case table; every pair is (lowest, highest).
 
     ``calcium_body_mm3`` is the largest bright body that a calcium lesion may be part of.
@@ -72,15 +72,15 @@ class ValidateParams(Checked):
     soft_tissue_hu: HuRange
     heart_ml: Annotated[tuple[Extent, Extent], Rising()]
     heart_hu: HuRange
-    heart_air_share: Share
+    heart_air_share: UnitShare
     calcium_near_heart_mm: Length
-    copy_distance: Annotated[float, Range(0, 100)]
+    copy_distance: Annotated[float, InRange(0, 100)]
     least_patients: Count
-    calcium_body_mm3: Annotated[float, Range(500, 1e7)] = 3000.0
+    calcium_body_mm3: Annotated[float, InRange(500, 1e7)] = 3000.0
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitParams(Checked):
+class SplitParams(CheckedValue):
     """Fractions of the patients; the rest trains."""
 
     tune: Fraction
@@ -94,7 +94,7 @@ class SplitParams(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class ScoreParams(Checked):
+class ScoreParams(CheckedValue):
     """Which protocol and risk groups the cohort is scored with."""
 
     protocol: Annotated[str, OneOf(("coronet", "deepcac", "ai-cac", "orcascore", "molloi"))]
@@ -102,30 +102,30 @@ class ScoreParams(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class HeartGateParams(Checked):
+class HeartGateParams(CheckedValue):
     """Of the heart network alone. ``dice`` is the mean of the test patients; None asks for nothing."""
 
-    dice: Share | None
-    dice_margin: Share
+    dice: UnitShare | None
+    dice_margin: UnitShare
 
 
 @dataclasses.dataclass(frozen=True)
-class CalciumGateParams(Checked):
+class CalciumGateParams(CheckedValue):
     """Of the calcium network alone, inside the true heart; None asks for nothing.
 
     ``f1`` is pooled over all voxels, ``lesion_sensitivity`` over all lesions. ``false_mm3`` is the mean
     volume found in calcium-free scans. The margin of Dice is of patients with calcium.
     """
 
-    f1: Share | None
-    lesion_sensitivity: Share | None
+    f1: UnitShare | None
+    lesion_sensitivity: UnitShare | None
     false_mm3: Size | None
-    dice_margin: Share
+    dice_margin: UnitShare
     false_mm3_margin: Size
 
 
 @dataclasses.dataclass(frozen=True)
-class GateParams(Checked):
+class GateParams(CheckedValue):
     """What a version must reach to become champion; see docs/promotion.md.
 
     ``level`` is the two-sided error of tests and intervals. ``score_error`` (Agatston units, mean of the
@@ -141,7 +141,7 @@ class GateParams(Checked):
     resamples: Count
     score_error: Size | None
     score_margin: Weight
-    kappa: Annotated[float, Range(-1, 1)] | None
+    kappa: Annotated[float, InRange(-1, 1)] | None
     seconds: Size | None
     megabytes: Size | None
     heart: HeartGateParams
@@ -149,7 +149,7 @@ class GateParams(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchParams(Checked):
+class SearchParams(CheckedValue):
     """What `coronet search` draws from, and what a trial may cost.
 
     Pairs are (lowest, highest). ``loss.focal`` is what ``dice`` leaves of 1: a common factor of both would
@@ -158,13 +158,13 @@ class SearchParams(Checked):
     ``patches_per_epoch`` that a trial's epoch has.
     """
 
-    encoders: Annotated[tuple[Encoder, ...], Items(distinct=True)]
+    encoders: Annotated[tuple[EncoderName, ...], Items(distinct=True)]
     activations: Annotated[tuple[Activation, ...], Items(distinct=True)]
-    dice: Annotated[tuple[Share, Share], Rising()]
+    dice: Annotated[tuple[UnitShare, UnitShare], Rising()]
     focal_gamma: Annotated[tuple[Gamma, Gamma], Rising()]
     learning_rate: Annotated[tuple[Rate, Rate], Rising()]
-    folds: Annotated[int, Range(2, 1000)]
-    folds_used: Annotated[int, Range(1, 1000)]
+    folds: Annotated[int, InRange(2, 1000)]
+    folds_used: Annotated[int, InRange(1, 1000)]
     epochs: Epochs
     patches: Rate
     trials: Count
@@ -173,8 +173,8 @@ class SearchParams(Checked):
     startup_trials: Patience
     warmup_epochs: Patience
     retries: Patience
-    heartbeat_s: Annotated[int, Range(1, 100_000)]
-    grace_s: Annotated[int, Range(1, 1_000_000)]
+    heartbeat_s: Annotated[int, InRange(1, 100_000)]
+    grace_s: Annotated[int, InRange(1, 1_000_000)]
 
     def rules(self) -> Iterator[tuple[str, str]]:
         """Folds are used of those there are, and a worker may be late by more than a heartbeat."""
@@ -185,7 +185,7 @@ class SearchParams(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class Params(Checked):
+class Params(CheckedValue):
     """All of ``params.yaml`` with the chosen profile resolved."""
 
     profile: str
@@ -212,7 +212,7 @@ class Params(Checked):
         return getattr(self, name)
 
 
-def load(path: Path = Path("params.yaml")) -> Params:
+def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read ``params.yaml``.
 
     Raises:
@@ -226,11 +226,11 @@ def load(path: Path = Path("params.yaml")) -> Params:
         raise ParamsError(f"{path} is absent; run from the project's folder.") from error
     except OSError as error:
         raise ParamsError(f"{path} cannot be read: {error.strerror}.") from error
-    return parse(content, where=str(path))
+    return parse_params(content, where=str(path))
 
 
-def parse(content: bytes, *, where: str = "params.yaml") -> Params:
-    """Parameters out of the bytes of a ``params.yaml``; see `load`."""
+def parse_params(content: bytes, *, where: str = "params.yaml") -> Params:
+    """Parameters out of the bytes of a ``params.yaml``; see `load_params`."""
     document = parse_yaml(content, where)
     raw = document.value
     if not isinstance(raw, dict):
@@ -254,11 +254,11 @@ def _resolve(raw: dict[str, Any], profile: Any, name: str, document: YamlDocumen
 
     place = ("profiles", name)
     if not isinstance(profile, dict):
-        raise FaultyParams([Fault(place, "must hold keys and values")], where, line_of)
+        raise FaultyParams([ParamFault(place, "must hold keys and values")], where, line_of)
     faults = [
-        Fault((), f"the key «{key}» must be in a profile", (key,)) for key in _PROFILED if key in raw
+        ParamFault((), f"the key «{key}» must be in a profile", (key,)) for key in _PROFILED if key in raw
     ] + [
-        Fault(place, f"the key «{key}» is not one of {', '.join(_PROFILED)}", (str(key),))
+        ParamFault(place, f"the key «{key}» is not one of {', '.join(_PROFILED)}", (str(key),))
         for key in profile
         if key not in _PROFILED
     ]

@@ -10,7 +10,7 @@ from coronet.config import GateParams
 from coronet.errors import ParamsError
 
 _AT_LEAST, _AT_MOST = "at least", "at most"
-WORDS = {
+FLOOR_WORDS = {
     "dice": "Dice",
     "f1": "F1 of all voxels",
     "lesion_sensitivity": "lesions found",
@@ -28,7 +28,7 @@ class Floor:
     """What one figure must reach.
 
     Attributes:
-        name: of the figure, a key of `WORDS`.
+        name: of the figure, a key of `FLOOR_WORDS`.
         side: `_AT_LEAST` or `_AT_MOST`.
         limit: None where nothing is asked.
     """

@@ -12,7 +12,7 @@ from coronet.config.param_types import (
     Activation,
     BatchSize,
     Count,
-    Encoder,
+    EncoderName,
     Epochs,
     FactorRange,
     Fraction,
@@ -21,16 +21,16 @@ from coronet.config.param_types import (
     Length,
     Patience,
     Rate,
-    Share,
     Spacing,
+    UnitShare,
     Voxels,
     Weight,
 )
-from coronet.config.schema import Checked, Items, OneOf, Range
+from coronet.config.schema import CheckedValue, InRange, Items, OneOf
 
 
 @dataclasses.dataclass(frozen=True)
-class InputParams(Checked):
+class InputParams(CheckedValue):
     """What a network sees.
 
     ``shape`` is in voxels (x, y, z). Training takes patches of it; inference slides it with ``overlap``.
@@ -39,20 +39,20 @@ class InputParams(Checked):
 
     spacing_mm: tuple[Spacing, Spacing, Spacing]
     shape: tuple[Voxels, Voxels, Voxels]
-    overlap: Annotated[float, Range(0, 0.95)]
+    overlap: Annotated[float, InRange(0, 0.95)]
     window_hu: HuRange
     margin_mm: Length
 
 
 @dataclasses.dataclass(frozen=True)
-class NetworkParams(Checked):
+class NetworkParams(CheckedValue):
     """``encoder`` is ``plain``, ``autoencoder`` or the name of an allowed smp-3d encoder.
 
     ``channels`` are the features per level of the plain and autoencoder U-Nets, and the decoder's of the
     others, outermost first. ``weights`` is ``none`` or ``imagenet`` (smp-3d encoders only).
     """
 
-    encoder: Encoder
+    encoder: EncoderName
     channels: Annotated[tuple[Count, ...], Items(8)]
     activation: Activation
     weights: Annotated[str, OneOf(("none", "imagenet"))]
@@ -64,7 +64,7 @@ class NetworkParams(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class SamplingParams(Checked):
+class SamplingParams(CheckedValue):
     """Where training windows lie: shares on the mask and on bright voxels outside of it; the rest anywhere.
 
     The shares are of all windows of an epoch. A bright voxel has at least 130 HU. Before an epoch the network
@@ -72,9 +72,9 @@ class SamplingParams(Checked):
     calcium.
     """
 
-    positives: Share
-    hard_negatives: Share
-    judged: Annotated[int, Range(0, 1_000_000)]
+    positives: UnitShare
+    hard_negatives: UnitShare
+    judged: Annotated[int, InRange(0, 1_000_000)]
 
     def rules(self) -> Iterator[tuple[str, str]]:
         """Both are shares of the same windows."""
@@ -84,7 +84,7 @@ class SamplingParams(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class LossParams(Checked):
+class LossParams(CheckedValue):
     """``dice`` · Dice + ``focal`` · focal, the published loss with its constants."""
 
     dice: Weight
@@ -99,7 +99,7 @@ class LossParams(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimiserParams(Checked):
+class OptimiserParams(CheckedValue):
     """Adam with a plateau rule and early stopping.
 
     ``patches_per_epoch`` is how many samples make an epoch; patience is counted in epochs.
@@ -114,7 +114,7 @@ class OptimiserParams(Checked):
     plateau_factor: Fraction
     plateau_patience: Patience
     stop_patience: Patience
-    averaging: Annotated[float, Range(0, 1, open_high=True)]
+    averaging: Annotated[float, InRange(0, 1, open_high=True)]
 
     def rules(self) -> Iterator[tuple[str, str]]:
         """An epoch has one batch at least."""
@@ -122,7 +122,7 @@ class OptimiserParams(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class AugmentParams(Checked):
+class AugmentParams(CheckedValue):
     """Joint random transforms of image and mask, drawn anew for every sample, each with ``probability``.
 
     Lengths and angles are the largest drawn; ``zoom`` and ``gamma`` are (lowest, highest). ``surface_mm`` is
@@ -132,21 +132,21 @@ class AugmentParams(Checked):
     were trained before one of both was there name none.
     """
 
-    probability: Share
-    rotation_deg: Annotated[float, Range(0, 180)]
+    probability: UnitShare
+    rotation_deg: Annotated[float, InRange(0, 180)]
     shift_mm: Length
     zoom: FactorRange
     elastic_mm: Length
     blur_mm: Length
     gamma: FactorRange
-    noise_hu: Annotated[float, Range(0, 1000)]
+    noise_hu: Annotated[float, InRange(0, 1000)]
     surface_mm: Length
-    metal: Share = 0.0
-    crop: Share = 0.0
+    metal: UnitShare = 0.0
+    crop: UnitShare = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainParams(Checked):
+class PretrainParams(CheckedValue):
     """The autoencoder on training patients; read only where ``network.encoder`` is ``autoencoder``."""
 
     epochs: Epochs
@@ -166,7 +166,7 @@ def _batch_rule(params: OptimiserParams | PretrainParams) -> Iterator[tuple[str,
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelParams(Checked):
+class ModelParams(CheckedValue):
     """Everything about one model: its input, network, training and the threshold of its mask."""
 
     input: InputParams

@@ -25,7 +25,7 @@ _INVALID = object()
 
 
 @dataclasses.dataclass(frozen=True)
-class Range:
+class InRange:
     """Numbers from ``low`` to ``high``; ``open_low`` and ``open_high`` leave the ends out."""
 
     low: float = -math.inf
@@ -90,7 +90,7 @@ class Items:
 
 
 @dataclasses.dataclass(frozen=True)
-class Fault:
+class ParamFault:
     """What is wrong with the value at ``path``; ``key`` is one below it that a line number is wanted for."""
 
     path: Path
@@ -106,7 +106,10 @@ class FaultyParams(ParamsError):
     """Parameters with one fault or more."""
 
     def __init__(
-        self, faults: Sequence[Fault], where: str = "", line_of: Callable[[Path], int | None] | None = None
+        self,
+        faults: Sequence[ParamFault],
+        where: str = "",
+        line_of: Callable[[Path], int | None] | None = None,
     ) -> None:
         self.faults = tuple(faults)
         listed = []
@@ -122,7 +125,7 @@ class FaultyParams(ParamsError):
         super().__init__("\n".join([head, *(f"  {': '.join(filter(None, item))}" for item in listed)]))
 
 
-class Checked:
+class CheckedValue:
     """Base of dataclasses that check fields and rules whenever one is made, `dataclasses.replace` included.
 
     Raises:
@@ -130,12 +133,14 @@ class Checked:
     """
 
     def __post_init__(self) -> None:
-        faults: list[Fault] = []
+        faults: list[ParamFault] = []
         for name, hint in _hints(type(self)).items():
             if not dataclasses.is_dataclass(hint):
                 _build(hint, getattr(self, name), (name,), faults)
         faults += (
-            [] if faults else [Fault(tuple(filter(None, key.split("."))), text) for key, text in self.rules()]
+            []
+            if faults
+            else [ParamFault(tuple(filter(None, key.split("."))), text) for key, text in self.rules()]
         )
         if faults:
             place = type(self).__name__.removesuffix("Params").lower()
@@ -158,14 +163,14 @@ def build(kind: Any, value: Any, *, where: str, line_of: Callable[[Path], int | 
     Raises:
         FaultyParams: unknown or missing keys, values of the wrong type or out of range; all of them.
     """
-    faults: list[Fault] = []
+    faults: list[ParamFault] = []
     built = _build(kind, value, (), faults)
     if faults:
         raise FaultyParams(faults, where, line_of)
     return built
 
 
-def _build(kind: Any, value: Any, path: Path, faults: list[Fault]) -> Any:
+def _build(kind: Any, value: Any, path: Path, faults: list[ParamFault]) -> Any:
     """The value, or `_INVALID` after its faults were noted."""
     origin = typing.get_origin(kind)
     if origin is Annotated:
@@ -186,7 +191,7 @@ def _build(kind: Any, value: Any, path: Path, faults: list[Fault]) -> Any:
     return _build_plain(kind, value, path, faults)
 
 
-def _build_plain(kind: type, value: Any, path: Path, faults: list[Fault]) -> Any:
+def _build_plain(kind: type, value: Any, path: Path, faults: list[ParamFault]) -> Any:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -198,7 +203,7 @@ def _build_plain(kind: type, value: Any, path: Path, faults: list[Fault]) -> Any
     return _note(faults, path, f"must be {kind.__name__}, not {_shown(value)}")
 
 
-def _build_dataclass(kind: Any, value: Any, path: Path, faults: list[Fault]) -> Any:
+def _build_dataclass(kind: Any, value: Any, path: Path, faults: list[ParamFault]) -> Any:
     if not isinstance(value, Mapping):
         return _note(faults, path, f"must hold keys and values, not {_shown(value)}")
     before = len(faults)
@@ -224,7 +229,7 @@ def _build_dataclass(kind: Any, value: Any, path: Path, faults: list[Fault]) -> 
         return _INVALID
 
 
-def _build_tuple(items: tuple[Any, ...], value: Any, path: Path, faults: list[Fault]) -> Any:
+def _build_tuple(items: tuple[Any, ...], value: Any, path: Path, faults: list[ParamFault]) -> Any:
     if not isinstance(value, list | tuple):
         return _note(faults, path, f"must be a list, not {_shown(value)}")
     if len(items) == 2 and items[1] is Ellipsis:
@@ -235,8 +240,8 @@ def _build_tuple(items: tuple[Any, ...], value: Any, path: Path, faults: list[Fa
     return _INVALID if any(item is _INVALID for item in built) else built
 
 
-def _note(faults: list[Fault], path: Path, text: str, *, key: Path = ()) -> Any:
-    faults.append(Fault(path, text, key))
+def _note(faults: list[ParamFault], path: Path, text: str, *, key: Path = ()) -> Any:
+    faults.append(ParamFault(path, text, key))
     return _INVALID
 
 

@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 
 from coronet.dataset.heart_check import cut_sides
-from coronet.dataset.mask_pieces import Pieces, away_mm, body_mm3, box_around, list_doubtful
+from coronet.dataset.mask_pieces import MaskPieces, away_mm, body_mm3, box_around, list_doubtful
 from coronet.io.volume import AIR_HU, CALCIUM_HU, LUNG_HU, Volume
 
 _SOFT_TISSUE_HU = (-300, 300)
@@ -179,7 +179,7 @@ def measure_calcium(mask: Volume | None, image: Volume, heart: Volume | None) ->
     """Measure a calcium mask; what needs voxels of image or heart stays None where their shapes differ."""
     if mask is None:
         return CalciumMeasures(has_calcium=False)
-    pieces = Pieces.of(mask.array > 0, mask.affine)
+    pieces = MaskPieces.of(mask.array > 0, mask.affine)
     measured = CalciumMeasures(
         has_calcium=True,
         calcium_grid=mask.same_grid(image),

@@ -26,10 +26,10 @@ from coronet.dataset.quality_flags import (
     CONTRAST,
     NO_HEART,
     NOT_HU,
-    examine,
-    in_order,
-    judge_heart,
-    suitability,
+    check_scan_heart,
+    examine_scan,
+    in_flag_order,
+    quality_flags,
 )
 from coronet.errors import InputError
 from coronet.files import write_text
@@ -69,7 +69,7 @@ class CaseMeasures:
 _PARTS = (CaseMeasures, ImageMeasures, HeartMeasures, CalciumMeasures)
 
 
-def describe(
+def describe_cases(
     data: Path, *, workers: int, progress: Callable[[int, int], None] | None = None
 ) -> pandas.DataFrame:
     """Measure every case of a data folder.
@@ -92,7 +92,7 @@ def describe(
         if progress:
             progress(done, len(cases))
     rows = [row for row, _ in described]
-    found = duplicates.pairs(
+    found = duplicates.find_duplicates(
         [row["case"] for row in rows], [picture for _, picture in described], [row["patient"] for row in rows]
     )
     return _frame([{**row, "alike": _alike(row["case"], found)} for row in rows])
@@ -182,19 +182,19 @@ def _describe_case(case: Case) -> tuple[dict, np.ndarray]:
     )
     for part in parts:
         row.update(dataclasses.asdict(part))
-    return row, chest_signature.picture(image)
+    return row, chest_signature.chest_signature(image)
 
 
 def _flags(facts: ScanFacts, image: Volume, heart: Volume | None) -> tuple[str, ...]:
     """Recorded flags or, where there are none, those of the voxels; a heart mask decides on the heart."""
     if heart is None or heart.shape != image.shape:
-        return facts.flags or suitability(image, facts)
-    flags, chest = examine(image, facts)
+        return facts.flags or quality_flags(image, facts)
+    flags, chest = examine_scan(image, facts)
     others = [flag for flag in facts.flags or flags if flag not in HEART_FLAGS]
-    return in_order(judge_heart(dict.fromkeys(others, ""), heart.array > 0, image, chest))
+    return in_flag_order(check_scan_heart(dict.fromkeys(others, ""), heart.array > 0, image, chest))
 
 
-def _alike(case: str, found: tuple[duplicates.Pair, ...]) -> str:
+def _alike(case: str, found: tuple[duplicates.DuplicatePair, ...]) -> str:
     """The pairs that ``case`` is in, as text; ``found`` is sorted, nearest first."""
     return " ".join(
         f"{pair.second if pair.first == case else pair.first}={pair.distance:.4f}"

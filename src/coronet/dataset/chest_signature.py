@@ -14,7 +14,7 @@ AIR_BELOW_HU = -500
 _LEAST_LUNG_SHARE = 0.01
 
 
-def picture(volume: Volume) -> np.ndarray:
+def chest_signature(volume: Volume) -> np.ndarray:
     """Average ``volume`` (HU, any spacing and orientation) into ``CELLS`` cells, float16."""
     values, positions = _sample(volume)
     centre = _centre(values, positions)

@@ -42,12 +42,12 @@ _LEAST_TEXTURE_HU = 20.0
 _LEAST_SPREAD = 1.0
 _LEAST_BLOCKS = 12
 
-Pose = tuple[tuple[int, ...], tuple[float, ...]]
+ChestPose = tuple[tuple[int, ...], tuple[float, ...]]
 """Axes to mirror and angles in degrees to turn by."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair:
+class DuplicatePair:
     """Two scans and how unlike they are: 0 for the same picture, towards 1 for unrelated ones."""
 
     first: str
@@ -55,7 +55,9 @@ class Pair:
     distance: float
 
 
-def pairs(names: Sequence[str], pictures: Sequence[np.ndarray], persons: Sequence[str]) -> tuple[Pair, ...]:
+def find_duplicates(
+    names: Sequence[str], pictures: Sequence[np.ndarray], persons: Sequence[str]
+) -> tuple[DuplicatePair, ...]:
     """Distance of each scan to its likeliest copies among the scans of other persons, nearest first.
 
     Args:
@@ -84,7 +86,7 @@ def pairs(names: Sequence[str], pictures: Sequence[np.ndarray], persons: Sequenc
             if likeness[number, fixed, moving] > best[fixed, moving] - _MIRROR_LEEWAY
         ]
         distance = _distance(pictures[fixed].astype(np.float32), pictures[moving].astype(np.float32), poses)
-        found.append(Pair(names[pair[0]], names[pair[1]], round(distance, 4)))
+        found.append(DuplicatePair(names[pair[0]], names[pair[1]], round(distance, 4)))
     return tuple(sorted(found, key=lambda pair: (pair.distance, pair.first, pair.second)))
 
 
@@ -157,7 +159,7 @@ def _interpolation(places: np.ndarray, cells: np.ndarray) -> Any:
     return sparse.csr_matrix(content, shape=(len(places), size))
 
 
-def _distance(fixed: np.ndarray, moving: np.ndarray, poses: Sequence[Pose]) -> float:
+def _distance(fixed: np.ndarray, moving: np.ndarray, poses: Sequence[ChestPose]) -> float:
     """Smallest fine distance over ``poses`` and over rotations near the best of them."""
     lungs = _lung_blocks(fixed)
     if lungs is None:
@@ -180,7 +182,7 @@ def _distance(fixed: np.ndarray, moving: np.ndarray, poses: Sequence[Pose]) -> f
     return min(1.0, distance / float(chance))
 
 
-def _turn(image: np.ndarray, pose: Pose) -> np.ndarray:
+def _turn(image: np.ndarray, pose: ChestPose) -> np.ndarray:
     """``image`` mirrored, then turned about its centre."""
     from scipy import ndimage
 

@@ -11,7 +11,7 @@ from coronet.dataset.mask_pieces import box_around
 from coronet.io.volume import AIR_HU, LUNG_HU, Volume
 
 if TYPE_CHECKING:
-    from coronet.dataset.quality_flags import Chest
+    from coronet.dataset.quality_flags import ChestView
 
 INCOMPLETE = "incomplete"
 HEART_SIZE = "heart_size"
@@ -70,14 +70,14 @@ def _leaves_circle(heart: np.ndarray, ct: Volume) -> bool:
 
 
 def check_heart(
-    heart: np.ndarray, ct: Volume, chest: Chest | None, near_mm: Sequence[float] = (0, 0, 0)
+    heart: np.ndarray, ct: Volume, chest: ChestView | None, near_mm: Sequence[float] = (0, 0, 0)
 ) -> Mapping[str, str]:
     """Why a mask cannot be the whole heart of its scan; empty where it can.
 
     Args:
         heart: boolean, shape (x, y, z) of ``ct``.
         ct: HU, RAS+.
-        chest: of the same scan, as `coronet.dataset.quality_flags.examine` finds it; None where it finds
+        chest: of the same scan, as `coronet.dataset.quality_flags.examine_scan` finds it; None where it finds
             none.
         near_mm: see `cut_sides`.
 
@@ -110,7 +110,7 @@ def _size_fault(heart: np.ndarray, ct: Volume) -> str:
     return ""
 
 
-def _place_fault(heart: np.ndarray, ct: Volume, chest: Chest | None) -> str:
+def _place_fault(heart: np.ndarray, ct: Volume, chest: ChestView | None) -> str:
     if chest is None:
         return ""
     centres = [

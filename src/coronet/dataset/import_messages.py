@@ -12,7 +12,7 @@ _NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Added:
+class ImportedScan:
     """A scan that is in the cohort now.
 
     Attributes:
@@ -40,10 +40,10 @@ class Added:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class ImportResult:
     """What became of each scan; ``refused`` holds the reasons, which begin with the path as it was given."""
 
-    added: tuple[Added, ...]
+    added: tuple[ImportedScan, ...]
     refused: tuple[str, ...]
 
     @property
@@ -52,7 +52,7 @@ class Outcome:
         return patient_warnings(self.added)
 
 
-def patient_warnings(added: Sequence[Added]) -> tuple[str, ...]:
+def patient_warnings(added: Sequence[ImportedScan]) -> tuple[str, ...]:
     """Name the cases whose patient is not known, and what that means for a split."""
     unknown = sorted({item.case for item in added if not item.patient_known})
     if not unknown:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from coronet.dataset.cases import check_case_id, find_case, mask_path, scan_path, write_facts
-from coronet.dataset.import_messages import Added, Outcome
+from coronet.dataset.import_messages import ImportedScan, ImportResult
 from coronet.dataset.pseudonyms import content_digest, load_key, patient_pseudonym
-from coronet.dataset.quality_flags import suitability
+from coronet.dataset.quality_flags import quality_flags
 from coronet.errors import CoronetError, InputError
 from coronet.files import exclusive, read_json, remove_abandoned, write_json
 from coronet.io.masks import Labels, read_mask
@@ -28,7 +28,7 @@ _ARTERIES = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Masks:
+class MaskSources:
     """Mask files that belong to one scan, and which of their labels are meant (all above zero by default)."""
 
     heart: Path | None = None
@@ -38,15 +38,15 @@ class Masks:
     resample: bool = False
 
 
-def add_scans(
+def import_scans(
     paths: Sequence[Path],
     *,
     data: Path,
-    masks: Masks = Masks(),
+    masks: MaskSources = MaskSources(),
     patient: str | None = None,
     case: str | None = None,
     series: int | str | None = None,
-) -> Outcome:
+) -> ImportResult:
     """Add scans to a data folder.
 
     Every scan that can be read is added, whatever becomes of the others; each is written whole or not at all.
@@ -97,12 +97,18 @@ def add_scans(
                 added.append(_add(source, data=data, key=key, masks=masks, patient=given, case=case))
             except CoronetError as error:
                 refused.append(str(error))
-    return Outcome(tuple(added), tuple(refused))
+    return ImportResult(tuple(added), tuple(refused))
 
 
 def _add(
-    source: ScanSource, *, data: Path, key: bytes, masks: Masks, patient: Identity | None, case: str | None
-) -> Added:
+    source: ScanSource,
+    *,
+    data: Path,
+    key: bytes,
+    masks: MaskSources,
+    patient: Identity | None,
+    case: str | None,
+) -> ImportedScan:
     scan = source.read()
     digest = content_digest(scan.volume, key)
     there = _known_case(data, digest)
@@ -126,7 +132,7 @@ def _add(
     facts = dataclasses.replace(
         scan.facts,
         patient=patient_pseudonym(identity.text, key),
-        flags=suitability(scan.volume, scan.facts, _heart(wanted)),
+        flags=quality_flags(scan.volume, scan.facts, _heart(wanted)),
     )
     facts_path = scan_path(data, case).with_name(f"{case}.json")
     with _all_or_none([*(mask_path(data, case, name) for name in wanted), facts_path, scan_path(data, case)]):
@@ -146,7 +152,7 @@ def _identity(scan: Scan, digest: str) -> Identity:
     return scan.identity if scan.identity.text else Identity(f"scan {digest}")
 
 
-def _read_masks(masks: Masks, scan: Scan) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+def _read_masks(masks: MaskSources, scan: Scan) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The masks by name, and what speaks against them."""
     warnings: list[str] = []
 
@@ -192,7 +198,7 @@ def _complete(
     patient: Identity | None,
     digest: str,
     key: bytes,
-) -> Added:
+) -> ImportedScan:
     """Add the masks that a case lacks, and the patient where it is named now; all else must be what it is."""
     facts = find_case(data, case).facts
     known = facts.patient != patient_pseudonym(_identity(scan, digest).text, key) or scan.identity.known
@@ -209,7 +215,7 @@ def _complete(
         for name, mask in lacking.items():
             write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
         if "heart" in lacking:
-            flags = suitability(scan.volume, facts, _heart(lacking))
+            flags = quality_flags(scan.volume, facts, _heart(lacking))
             facts = dataclasses.replace(facts, flags=flags)
         if facts != find_case(data, case).facts:
             write_facts(data, case, facts)
@@ -236,9 +242,9 @@ def _added(
     new: bool,
     masks: tuple[str, ...],
     warnings: tuple[str, ...],
-) -> Added:
+) -> ImportedScan:
     spacing = tuple(round(value, 4) for value in volume.spacing_mm)
-    return Added(case, facts.patient, known, new, masks, warnings, facts.flags, volume.shape, spacing)
+    return ImportedScan(case, facts.patient, known, new, masks, warnings, facts.flags, volume.shape, spacing)
 
 
 @contextlib.contextmanager
@@ -252,7 +258,7 @@ def _all_or_none(paths: Sequence[Path]) -> Iterator[None]:
         raise
 
 
-def find_added(volume: Volume, data: Path) -> str | None:
+def find_imported(volume: Volume, data: Path) -> str | None:
     """The case that a scan is, where it is in the data folder already."""
     data = Path(data)
     return _known_case(data, content_digest(volume, load_key(data))) if (data / "ct").is_dir() else None

@@ -13,11 +13,11 @@ _BODY_MARGIN_MM = 25.0
 _MOST_LISTED = 100
 """Of the farthest pieces, and of those in the largest bodies."""
 
-Box = tuple[slice, slice, slice]
+IndexBox = tuple[slice, slice, slice]
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
+class MaskPiece:
     """A connected piece of a calcium mask.
 
     Attributes:
@@ -34,7 +34,7 @@ class Piece:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pieces:
+class MaskPieces:
     """The 26-connected pieces of a calcium mask.
 
     Attributes:
@@ -46,7 +46,7 @@ class Pieces:
         affine: of the mask.
     """
 
-    box: Box
+    box: IndexBox
     labels: np.ndarray
     count: int
     index: np.ndarray
@@ -54,7 +54,7 @@ class Pieces:
     affine: np.ndarray
 
     @classmethod
-    def of(cls, inside: np.ndarray, affine: np.ndarray) -> Pieces:
+    def of(cls, inside: np.ndarray, affine: np.ndarray) -> MaskPieces:
         """Find the pieces of a bool mask (x, y, z)."""
         import cc3d
 
@@ -65,7 +65,7 @@ class Pieces:
         return cls(box, labels, int(count), index + [side.start for side in box], owner, affine)
 
 
-def list_doubtful(pieces: Pieces, away: np.ndarray, bodies: np.ndarray) -> str:
+def list_doubtful(pieces: MaskPieces, away: np.ndarray, bodies: np.ndarray) -> str:
     """Pieces that do not touch the heart or are part of a large body, as `read_pieces` reads them.
 
     Args:
@@ -85,13 +85,13 @@ def list_doubtful(pieces: Pieces, away: np.ndarray, bodies: np.ndarray) -> str:
     return " ".join(":".join(f"{row[at]:.1f}" for row in rows) for at in sorted(chosen))
 
 
-def read_pieces(text: str) -> tuple[Piece, ...]:
+def read_pieces(text: str) -> tuple[MaskPiece, ...]:
     """Pieces out of the text that `list_doubtful` makes."""
     rows = ([float(value) for value in item.split(":")] for item in text.split())
-    return tuple(Piece(far, body, mm3, (x, y, z)) for far, body, mm3, x, y, z in rows)
+    return tuple(MaskPiece(far, body, mm3, (x, y, z)) for far, body, mm3, x, y, z in rows)
 
 
-def away_mm(pieces: Pieces, heart: np.ndarray) -> np.ndarray | None:
+def away_mm(pieces: MaskPieces, heart: np.ndarray) -> np.ndarray | None:
     """Distance of each piece from a heart mask, voxel to nearest voxel: (pieces,); None without a heart.
 
     Args:
@@ -114,11 +114,11 @@ def away_mm(pieces: Pieces, heart: np.ndarray) -> np.ndarray | None:
     return found[1:]
 
 
-def body_mm3(pieces: Pieces, hu: np.ndarray, *, least_hu: float) -> np.ndarray:
+def body_mm3(pieces: MaskPieces, hu: np.ndarray, *, least_hu: float) -> np.ndarray:
     """Volume of the largest bright body that each piece is part of, in mm³: (pieces,).
 
-    A body is what connects by faces and lies at most `_BODY_MARGIN_MM` outside the box of the mask. Noise does
-    not connect so as it does by edges and corners.
+    A body is what connects by faces and lies at most `_BODY_MARGIN_MM` outside the box of the mask. Noise
+    does not connect so as it does by edges and corners.
 
     Args:
         pieces: of a mask.
@@ -143,7 +143,7 @@ def body_mm3(pieces: Pieces, hu: np.ndarray, *, least_hu: float) -> np.ndarray:
     return largest[1:]
 
 
-def box_around(inside: np.ndarray) -> Box:
+def box_around(inside: np.ndarray) -> IndexBox:
     """Smallest box around what is True; empty slices where nothing is."""
     slices = []
     for axis in range(3):

@@ -54,7 +54,7 @@ _BROAD = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
-class Chest:
+class ChestView:
     """The coarse scan and what is found in it; arrays are (x, y, z), RAS+.
 
     Attributes:
@@ -80,7 +80,7 @@ class Chest:
         return self.spacing_mm[0] * self.spacing_mm[1] / 100
 
 
-def suitability(volume: Volume, facts: ScanFacts, heart: np.ndarray | None = None) -> tuple[str, ...]:
+def quality_flags(volume: Volume, facts: ScanFacts, heart: np.ndarray | None = None) -> tuple[str, ...]:
     """Flags of a scan, in the order of `FLAGS`.
 
     Args:
@@ -92,22 +92,22 @@ def suitability(volume: Volume, facts: ScanFacts, heart: np.ndarray | None = Non
     Returns:
         Some of `FLAGS`. Where the values are no HU, what the picture shows is not judged.
     """
-    flags, chest = examine(volume, facts)
+    flags, chest = examine_scan(volume, facts)
     found = set(flags)
     if heart is not None:
-        found = set(judge_heart(dict.fromkeys(flags, ""), heart, volume, chest))
+        found = set(check_scan_heart(dict.fromkeys(flags, ""), heart, volume, chest))
     elif volume.shape[2] * volume.spacing_mm[2] < _LEAST_LENGTH_MM or (
         chest is not None and NO_HEART not in found and _is_cut(chest)
     ):
         found.add(INCOMPLETE)
-    return in_order(found)
+    return in_flag_order(found)
 
 
-def judge_heart(
+def check_scan_heart(
     warnings: Mapping[str, str],
     heart: np.ndarray,
     ct: Volume,
-    chest: Chest | None,
+    chest: ChestView | None,
     near_mm: Sequence[float] = (0, 0, 0),
 ) -> dict[str, str]:
     """Warnings with what a heart mask tells.
@@ -116,10 +116,10 @@ def judge_heart(
     is cut is the reason; any other mask is none of a heart.
 
     Args:
-        warnings: flags of `examine` and each in words.
+        warnings: flags of `examine_scan` and each in words.
         heart: boolean, shape (x, y, z) of ``ct``.
         ct: HU, RAS+.
-        chest: as `examine` finds it.
+        chest: as `examine_scan` finds it.
         near_mm: see `coronet.dataset.heart_check.cut_sides`.
     """
     faults = check_heart(heart, ct, chest, near_mm)
@@ -130,12 +130,12 @@ def judge_heart(
     return {flag: words for flag, words in warnings.items() if flag != NO_HEART} | faults
 
 
-def in_order(flags: Iterable[str]) -> tuple[str, ...]:
+def in_flag_order(flags: Iterable[str]) -> tuple[str, ...]:
     """Flags in the order of `FLAGS`, each once."""
     return tuple(sorted(set(flags), key=list(FLAGS).index))
 
 
-def examine(volume: Volume, facts: ScanFacts) -> tuple[tuple[str, ...], Chest | None]:
+def examine_scan(volume: Volume, facts: ScanFacts) -> tuple[tuple[str, ...], ChestView | None]:
     """The flags that need no heart mask, and the chest; None where the values are no HU.
 
     Args:
@@ -149,13 +149,13 @@ def examine(volume: Volume, facts: ScanFacts) -> tuple[tuple[str, ...], Chest | 
         flags.add(CONTRAST)
     hu, spacing = _coarse(volume)
     if not _is_hu(hu):
-        return in_order({*flags, NOT_HU}), None
+        return in_flag_order({*flags, NOT_HU}), None
     chest = _find_chest(hu, spacing)
     if not _has_heart(chest):
         flags.add(NO_HEART)
     elif _is_bright(chest):
         flags.add(CONTRAST)
-    return in_order(flags), chest
+    return in_flag_order(flags), chest
 
 
 def _coarse(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:
@@ -189,7 +189,7 @@ def _is_hu(hu: np.ndarray) -> bool:
     return _SOFT_HU[0] <= float(np.median(body)) <= _SOFT_HU[1]
 
 
-def _find_chest(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Chest:
+def _find_chest(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> ChestView:
     """Find lungs and the soft tissue between them.
 
     Lung is told from air around the patient, in the trachea or in bowel by its mean: it holds blood.
@@ -215,7 +215,7 @@ def _find_chest(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Chest
     before = np.maximum.accumulate(lung, axis=0)
     after = np.maximum.accumulate(lung[::-1], axis=0)[::-1]
     between = before & after & ~lung & (hu > -150)
-    return Chest(hu, lung, between, spacing_mm)
+    return ChestView(hu, lung, between, spacing_mm)
 
 
 def _eroded(mask: np.ndarray, *, axes: int) -> np.ndarray:
@@ -229,7 +229,7 @@ def _eroded(mask: np.ndarray, *, axes: int) -> np.ndarray:
     return result
 
 
-def _has_heart(chest: Chest) -> bool:
+def _has_heart(chest: ChestView) -> bool:
     """Whether two lungs have a heart's worth of soft tissue between them over a heart's length."""
     middle = _middle(chest)
     if middle is None:
@@ -240,7 +240,7 @@ def _has_heart(chest: Chest) -> bool:
     return _longest(_heart_slices(chest)) * chest.spacing_mm[2] >= _LEAST_BETWEEN_MM
 
 
-def _is_bright(chest: Chest) -> bool:
+def _is_bright(chest: ChestView) -> bool:
     """Whether the blood between the lungs is brighter than blood without contrast can be."""
     core = _eroded(chest.between & (chest.hu > -20), axes=3)
     core &= _heart_slices(chest)
@@ -248,7 +248,7 @@ def _is_bright(chest: Chest) -> bool:
     return bool(values.size) and float(np.median(values)) > _BLOOD_HU
 
 
-def _is_cut(chest: Chest) -> bool:
+def _is_cut(chest: ChestView) -> bool:
     """Whether the scan begins or ends inside the heart.
 
     Below the heart lungs are narrow. Above it they may be wide, but the mediastinum is narrower than it.
@@ -262,12 +262,12 @@ def _is_cut(chest: Chest) -> bool:
     return bool(wide[:2].all() or broad[-2:].all())
 
 
-def _middle(chest: Chest) -> int | None:
+def _middle(chest: ChestView) -> int | None:
     columns = np.flatnonzero(chest.lung.any(axis=(1, 2)))
     return int(columns.mean()) if columns.size else None
 
 
-def _heart_slices(chest: Chest) -> np.ndarray:
+def _heart_slices(chest: ChestView) -> np.ndarray:
     middle = _middle(chest)
     both = chest.lung[:middle].any(axis=(0, 1)) & chest.lung[middle:].any(axis=(0, 1))
     return both & (chest.between.sum(axis=(0, 1)) * chest.pixel_cm2 > _LEAST_BETWEEN_CM2)

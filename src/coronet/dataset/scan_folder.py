@@ -21,7 +21,7 @@ ANONYMOUS = "the scan"
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class FolderEntry:
     """What is searched for scans at once: a volume file, a sub-folder with all below it, or the loose files.
 
     Attributes:
@@ -38,7 +38,7 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class FolderSource:
     """One scan of an entry.
 
     Attributes:
@@ -52,7 +52,7 @@ class Source:
     names: tuple[str, ...] = ()
 
 
-def find_entries(folder: Path) -> tuple[Entry, ...]:
+def find_entries(folder: Path) -> tuple[FolderEntry, ...]:
     """What lies in a folder, sorted by name.
 
     Raises:
@@ -70,7 +70,7 @@ def find_entries(folder: Path) -> tuple[Entry, ...]:
     return tuple(found)
 
 
-def find_sources(entry: Entry) -> tuple[Source, ...]:
+def find_sources(entry: FolderEntry) -> tuple[FolderSource, ...]:
     """The scans of an entry; what looks like a scan and is damaged counts as one that cannot be read."""
     nested = entry.name != LOOSE
     if nested and not entry.path.is_dir():
@@ -81,27 +81,27 @@ def find_sources(entry: Entry) -> tuple[Source, ...]:
     for item in series.series:
         nameless = dataclasses.replace(item, fault_files=())
         label = f"series {item.uid or item.key}"
-        found.append(Source(label, lambda item=nameless: read_series(item, ANONYMOUS)))
+        found.append(FolderSource(label, lambda item=nameless: read_series(item, ANONYMOUS)))
     if series.stray:
         reason = f"{len(series.stray)} damaged files ({series.stray_faults})."
         found.append(_lost("damaged files", reason))
     if nested and not found:
-        found.append(_lost("no scan", f"no scan in it ({dicom.describe(series)})."))
+        found.append(_lost("no scan", f"no scan in it ({dicom.describe_series(series)})."))
     return tuple(found)
 
 
-def _volume(file: Path, label: str) -> Source:
-    return Source(label, lambda: read_scan(file), (str(file), file.name))
+def _volume(file: Path, label: str) -> FolderSource:
+    return FolderSource(label, lambda: read_scan(file), (str(file), file.name))
 
 
-def _lost(label: str, reason: str) -> Source:
+def _lost(label: str, reason: str) -> FolderSource:
     def read() -> Scan:
         raise UnreadableScan(f"{ANONYMOUS}: {reason}")
 
-    return Source(label, read)
+    return FolderSource(label, read)
 
 
-def _entry(name: str, path: Path, files: Sequence[Path]) -> Entry:
+def _entry(name: str, path: Path, files: Sequence[Path]) -> FolderEntry:
     digest, changed = hashlib.sha256(), 0.0
     for file in files:
         # A link to an absent file has times of its own.
@@ -109,11 +109,11 @@ def _entry(name: str, path: Path, files: Sequence[Path]) -> Entry:
         digest.update(f"{file}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
         # What is copied may bring its time along; the system's own time of change tells when it came.
         changed = max(changed, facts.st_mtime, facts.st_ctime)
-    return Entry(name, path, digest.hexdigest()[:32], changed)
+    return FolderEntry(name, path, digest.hexdigest()[:32], changed)
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class ScanOutcome:
     """What is known of one source: its scan, why that has no score, and how often it was begun in vain."""
 
     scan: str = ""
@@ -121,7 +121,7 @@ class Record:
     starts: int = 0
 
 
-class Journal:
+class OutcomeJournal:
     """One line an event, appended and synced, for its owner's eyes alone.
 
     A line that a kill has cut off is passed over. Records of an entry whose files have changed are forgotten.
@@ -129,40 +129,40 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._records: dict[tuple[str, str], dict[str, Record]] = {}
+        self._records: dict[tuple[str, str], dict[str, ScanOutcome]] = {}
         self._whole: set[tuple[str, str]] = set()
         for event in read_lines(path, keys=("entry", "stamp")):
             self._apply(event)
 
-    def is_whole(self, entry: Entry) -> bool:
+    def is_whole(self, entry: FolderEntry) -> bool:
         """Whether every scan of the entry has been taken to its end."""
         return (entry.name, entry.stamp) in self._whole
 
-    def records(self, entry: Entry) -> dict[str, Record]:
+    def records(self, entry: FolderEntry) -> dict[str, ScanOutcome]:
         """What is known of each source, by its label."""
         return dict(self._records.get((entry.name, entry.stamp), {}))
 
-    def record(self, entry: Entry, label: str) -> Record:
+    def record(self, entry: FolderEntry, label: str) -> ScanOutcome:
         """What is known of one source."""
-        return self.records(entry).get(label, Record())
+        return self.records(entry).get(label, ScanOutcome())
 
-    def begin(self, entry: Entry, label: str) -> None:
+    def begin(self, entry: FolderEntry, label: str) -> None:
         """A source is begun."""
         self._write(entry, label=label, starts=self.record(entry, label).starts + 1)
 
-    def leave(self, entry: Entry, label: str) -> None:
+    def leave(self, entry: FolderEntry, label: str) -> None:
         """A source was left without blame, as when the user stops the run."""
         self._write(entry, label=label, starts=self.record(entry, label).starts - 1)
 
-    def end(self, entry: Entry, label: str, scan: str, *, reason: str = "") -> None:
+    def end(self, entry: FolderEntry, label: str, scan: str, *, reason: str = "") -> None:
         """A source is scored, or it is known why it cannot be."""
         self._write(entry, label=label, scan=scan, reason=reason)
 
-    def close(self, entry: Entry) -> None:
+    def close(self, entry: FolderEntry) -> None:
         """All sources of the entry are taken to their end."""
         self._write(entry, whole=True)
 
-    def _write(self, entry: Entry, **event: Any) -> None:
+    def _write(self, entry: FolderEntry, **event: Any) -> None:
         event |= {"entry": entry.name, "stamp": entry.stamp}
         append_line(self._path, event, mode=0o600)
         self._apply(event)
@@ -174,6 +174,6 @@ class Journal:
             return
         if "label" not in event:
             return
-        self._records.setdefault(key, {})[event["label"]] = Record(
+        self._records.setdefault(key, {})[event["label"]] = ScanOutcome(
             scan=event.get("scan", ""), reason=event.get("reason", ""), starts=event.get("starts", 0)
         )

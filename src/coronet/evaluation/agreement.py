@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from coronet.errors import InputError
-from coronet.evaluation.bootstrap import icc, resample
+from coronet.evaluation.bootstrap import icc, resample_rows
 from coronet.scoring.risk_groups import Groups, find_groups
 
 LEAST_PAIRS = 3
@@ -164,7 +164,7 @@ class Agreement:
         }
 
 
-def agreement(
+def score_agreement(
     reference: np.ndarray,
     predicted: np.ndarray,
     *,
@@ -200,7 +200,9 @@ def agreement(
     bins = find_groups(groups)
     classes = np.array([bins.indices(scores) for scores in (reference, predicted)])
     whole = _statistics(reference, predicted, classes, len(bins.labels))
-    drawn = resample(reference, predicted, classes, groups=len(bins.labels), resamples=resamples, seed=seed)
+    drawn = resample_rows(
+        reference, predicted, classes, groups=len(bins.labels), resamples=resamples, seed=seed
+    )
     intervals, undefined = _intervals(drawn)
     same = _exact_share(int((classes[0] == classes[1]).sum()), reference.size)
     return Agreement(

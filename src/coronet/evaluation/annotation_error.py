@@ -11,7 +11,7 @@ from typing import Any
 
 from coronet.dataset.cases import EXACT, Case, find_reference, load_mask
 from coronet.errors import InputError
-from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise
+from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise_metrics
 from coronet.io.volume import Volume
 from coronet.scoring.agatston import score_mask
 from coronet.scoring.protocol import Protocol
@@ -21,7 +21,7 @@ TABLE = "drawn.csv"
 
 
 @dataclasses.dataclass(frozen=True)
-class DrawnCase:
+class AnnotationError:
     """One case whose drawn masks can be held against exact ones.
 
     Attributes:
@@ -65,7 +65,9 @@ class DrawnCase:
         return LesionMatch(self.lesions, self.lesions_found, self.lesions_drawn, self.lesions_false)
 
 
-def compare_drawn(case: Case, ct: Volume, protocol: Protocol, groups: Groups) -> DrawnCase | None:
+def measure_annotation_error(
+    case: Case, ct: Volume, protocol: Protocol, groups: Groups
+) -> AnnotationError | None:
     """Hold a case's masks against its exact ones; None where it has not both of both."""
     exact = {model: find_reference(case, model) for model in ("heart", "calcium")}
     if any(found is None or found.kind != EXACT for found in exact.values()) or not (
@@ -76,7 +78,7 @@ def compare_drawn(case: Case, ct: Volume, protocol: Protocol, groups: Groups) ->
     drawn_heart, drawn = load_mask(case.heart, ct), load_mask(case.calcium, ct)
     voxels, lesions = overlap(calcium, drawn), match_lesions(calcium, drawn)
     scores = [score_mask(ct, mask, protocol=protocol).scores.agatston for mask in (drawn, calcium)]
-    return DrawnCase(
+    return AnnotationError(
         case=case.id,
         heart_dice=overlap(heart, drawn_heart).dice or 0.0,
         both=voxels.both,
@@ -93,7 +95,7 @@ def compare_drawn(case: Case, ct: Volume, protocol: Protocol, groups: Groups) ->
     )
 
 
-def summarise_drawn(rows: Sequence[DrawnCase]) -> dict[str, Any]:
+def summarise_annotation_error(rows: Sequence[AnnotationError]) -> dict[str, Any]:
     """What ``metrics.json`` holds of the drawn masks; empty where no case has exact ones."""
     if not rows:
         return {}
@@ -103,7 +105,7 @@ def summarise_drawn(rows: Sequence[DrawnCase]) -> dict[str, Any]:
     free = [row for row in rows if row.exact_agatston == 0]
     return {
         "cases": len(rows),
-        "heart_dice": dataclasses.asdict(summarise(row.heart_dice for row in rows)),
+        "heart_dice": dataclasses.asdict(summarise_metrics(row.heart_dice for row in rows)),
         "voxel_f1": voxels.f1,
         "lesion_f1": lesions.f1,
         "lesions": dataclasses.asdict(lesions),
@@ -113,17 +115,17 @@ def summarise_drawn(rows: Sequence[DrawnCase]) -> dict[str, Any]:
     }
 
 
-def drawn_to_csv(rows: Sequence[DrawnCase]) -> str:
+def annotation_error_csv(rows: Sequence[AnnotationError]) -> str:
     """The table as text."""
     stream = io.StringIO()
-    names = [field.name for field in dataclasses.fields(DrawnCase)]
+    names = [field.name for field in dataclasses.fields(AnnotationError)]
     writer = csv.DictWriter(stream, fieldnames=names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
     return stream.getvalue()
 
 
-def read_drawn(path: Path) -> tuple[DrawnCase, ...]:
+def read_annotation_error(path: Path) -> tuple[AnnotationError, ...]:
     """Read the table; nothing where it is absent.
 
     Raises:
@@ -132,18 +134,18 @@ def read_drawn(path: Path) -> tuple[DrawnCase, ...]:
     if not Path(path).exists():
         return ()
     read = {"str": str, "int": int, "float": float}
-    kinds = {field.name: read[field.type] for field in dataclasses.fields(DrawnCase)}
+    kinds = {field.name: read[field.type] for field in dataclasses.fields(AnnotationError)}
     with Path(path).open(newline="", encoding="utf-8") as lines:
         try:
             return tuple(
-                DrawnCase(**{name: kind(row[name]) for name, kind in kinds.items()})
+                AnnotationError(**{name: kind(row[name]) for name, kind in kinds.items()})
                 for row in csv.DictReader(lines)
             )
         except (KeyError, ValueError) as error:
             raise InputError(f"{path} is not understood ({error}); `dvc repro score` writes it.") from error
 
 
-def worst_drawn(rows: Sequence[DrawnCase]) -> tuple[DrawnCase, ...]:
+def worst_annotations(rows: Sequence[AnnotationError]) -> tuple[AnnotationError, ...]:
     """The largest error of the score first, then the worst heart."""
     return tuple(
         sorted(

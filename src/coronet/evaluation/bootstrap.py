@@ -102,7 +102,7 @@ class _Ranked:
         return means, deviations, ranks[:, self.place]
 
 
-def resample(
+def resample_rows(
     reference: np.ndarray,
     predicted: np.ndarray,
     classes: np.ndarray,

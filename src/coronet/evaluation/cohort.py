@@ -17,16 +17,21 @@ import numpy as np
 from coronet.config import Params
 from coronet.dataset.cases import Case, Reference, find_case, find_reference, load_mask
 from coronet.errors import InputError, UnsuitableScan
-from coronet.evaluation.agreement import LEAST_PAIRS, Statistics, agreement
+from coronet.evaluation.agreement import LEAST_PAIRS, Statistics, score_agreement
 from coronet.evaluation.annotation_error import TABLE as DRAWN_TABLE
-from coronet.evaluation.annotation_error import DrawnCase, compare_drawn, drawn_to_csv, summarise_drawn
+from coronet.evaluation.annotation_error import (
+    AnnotationError,
+    annotation_error_csv,
+    measure_annotation_error,
+    summarise_annotation_error,
+)
 from coronet.files import replacing_folder, write_json, write_text
-from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise
+from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise_metrics
 from coronet.inference.devices import pick_device
 from coronet.io.volume import read_nifti, write_nifti
 from coronet.networks.factory import LoadedModel, load_model
 from coronet.scoring.agatston import score_mask
-from coronet.scoring.predicted_masks import find_masks
+from coronet.scoring.predicted_masks import predict_masks
 from coronet.scoring.protocol import find_protocol
 from coronet.scoring.risk_groups import find_groups
 
@@ -136,7 +141,7 @@ def score_cohort(
         weights = {model.spec.model: model.sha256 for model in models}
         write_json(part / METRICS, _metrics(found, skipped, params) | {"weights_sha256": weights})
         if drawn := [result.drawn for result in found if result.drawn]:
-            write_text(part / DRAWN_TABLE, drawn_to_csv(drawn))
+            write_text(part / DRAWN_TABLE, annotation_error_csv(drawn))
     return rows
 
 
@@ -149,7 +154,7 @@ class _Result:
     heart: Overlap | None
     voxels: Overlap
     lesions: LesionMatch
-    drawn: DrawnCase | None
+    drawn: AnnotationError | None
 
 
 def _score_case(
@@ -165,7 +170,7 @@ def _score_case(
     started = time.perf_counter()
     ct = read_nifti(case.ct)
     try:
-        masks = find_masks(ct, *models)
+        masks = predict_masks(ct, *models)
         heart, calcium = masks.heart, masks.calcium
     except UnsuitableScan:
         # A heart that is not found is a failure of the path, and counts as a score of 0.
@@ -197,7 +202,7 @@ def _score_case(
         lesions_false=lesions.false,
         reference=compared.kind,
     )
-    drawn_case = compare_drawn(case, ct, protocol, groups) if with_drawn else None
+    drawn_case = measure_annotation_error(case, ct, protocol, groups) if with_drawn else None
     return _Result(row, seconds, heart_overlap, voxels, lesions, drawn_case)
 
 
@@ -214,7 +219,7 @@ def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -
         "skipped": list(skipped),
         "reference": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
         "sources": {source: sources.count(source) for source in sorted(set(sources))},
-        "drawn_masks": summarise_drawn([result.drawn for result in found if result.drawn]),
+        "drawn_masks": summarise_annotation_error([result.drawn for result in found if result.drawn]),
         "protocol": params.score.protocol,
         "groups": {
             "preset": groups.name,
@@ -229,10 +234,10 @@ def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -
             "scored_zero": sum(row.predicted_agatston == 0 for row in free),
             "share": sum(row.predicted_agatston == 0 for row in free) / len(free) if free else None,
         },
-        "heart_dice": dataclasses.asdict(summarise(row.heart_dice for row in rows)),
-        "heart_iou": dataclasses.asdict(summarise(heart.iou for heart in hearts)),
+        "heart_dice": dataclasses.asdict(summarise_metrics(row.heart_dice for row in rows)),
+        "heart_iou": dataclasses.asdict(summarise_metrics(heart.iou for heart in hearts)),
         "calcium_voxels": {"f1": voxels.f1, "iou": voxels.iou},
-        "calcium_dice": dataclasses.asdict(summarise(row.calcium_dice for row in rows)),
+        "calcium_dice": dataclasses.asdict(summarise_metrics(row.calcium_dice for row in rows)),
         "lesions": dataclasses.asdict(lesions)
         | {"sensitivity": lesions.sensitivity, "false_per_scan": lesions.false / len(rows)},
     }
@@ -247,7 +252,7 @@ def _agreement(rows: Sequence[CaseScore], groups: str) -> dict[str, Any]:
         bias, spread = float(differences.mean()), 1.96 * float(differences.std())
         nothing = dict.fromkeys(field.name for field in dataclasses.fields(Statistics))
         return nothing | {"bias": bias, "limits": [bias - spread, bias + spread], "intervals": {}}
-    found = agreement(reference, predicted, groups=groups).to_json()
+    found = score_agreement(reference, predicted, groups=groups).to_json()
     # Reference groups are the rows of this file's matrix; that of the agreement lies the other way.
     del found["confusion"]
     return found
@@ -259,7 +264,7 @@ def _confusion(rows: Sequence[CaseScore], labels: Sequence[str]) -> list[list[in
     return [[pairs.count((reference, predicted)) for predicted in labels] for reference in labels]
 
 
-def read_scores(path: Path) -> tuple[CaseScore, ...]:
+def read_case_scores(path: Path) -> tuple[CaseScore, ...]:
     """Read ``scores.csv``.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 
 from coronet.errors import InputError
 from coronet.evaluation.delimited_text import DelimitedTable, read_delimited
-from coronet.evaluation.score_numbers import is_number, read_scores
+from coronet.evaluation.score_numbers import is_number, parse_scores
 
 _REFERENCE_WORDS = re.compile(
     r"reference|manual|truth|true|expert|human|ground|reader|gt(?![a-z])", re.IGNORECASE
@@ -28,7 +28,7 @@ _ID_WORDS = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
-class Pairs:
+class ScorePairs:
     """Scores of the same scans by two readings.
 
     Attributes:
@@ -46,7 +46,7 @@ class Pairs:
 
 def read_pairs(
     path: Path, *, reference: str | None = None, predicted: str | None = None, id_column: str | None = None
-) -> Pairs:
+) -> ScorePairs:
     """Read a table with a heading; see `coronet.evaluation.delimited_text` for what is understood.
 
     Columns that are not named are found only where there is no doubt: two columns hold numbers beside those
@@ -128,7 +128,7 @@ def _choose(
     return (first, second) if turned else (second, first)
 
 
-def _read(table: DelimitedTable, reference: int, predicted: int, ids: Sequence[int]) -> Pairs:
+def _read(table: DelimitedTable, reference: int, predicted: int, ids: Sequence[int]) -> ScorePairs:
     lines, texts, seen = [], ([], []), {}
     for line, fields in table.rows():
         lines.append(line)
@@ -138,10 +138,10 @@ def _read(table: DelimitedTable, reference: int, predicted: int, ids: Sequence[i
             key = tuple(unicodedata.normalize("NFC", fields[index]) for index in ids)
             _check_id(key, line, seen, table.path)
     names = table.columns[reference], table.columns[predicted]
-    arrays = read_scores(
+    arrays = parse_scores(
         list(zip(names, texts, strict=True)), lines, delimiter=table.delimiter, where=str(table.path)
     )
-    return Pairs(*arrays, names=names, ids=tuple(table.columns[index] or "row name" for index in ids))
+    return ScorePairs(*arrays, names=names, ids=tuple(table.columns[index] or "row name" for index in ids))
 
 
 def _check_id(key: tuple[str, ...], line: int, seen: dict[tuple[str, ...], int], path: Path) -> None:

@@ -24,7 +24,7 @@ _DIGITS = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """One figure, patient by patient.
 
     Attributes:
@@ -79,7 +79,7 @@ class Comparison:
         return dataclasses.asdict(self)
 
 
-def compare(
+def compare_paired(
     name: str,
     champion: Mapping[str, float],
     challenger: Mapping[str, float],
@@ -88,7 +88,7 @@ def compare(
     level: float,
     resamples: int,
     higher_is_better: bool = True,
-) -> Comparison:
+) -> PairedComparison:
     """Compare two models by a figure of the same patients.
 
     The finding is one of a fixed sequence (not worse, then better), so that no level is divided: a gain is
@@ -111,10 +111,10 @@ def compare(
     patients = tuple(sorted(champion))
     old, new = (tuple(float(side[patient]) for patient in patients) for side in (champion, challenger))
     gains = _differences(old, new, higher_is_better)
-    low, high = interval(gains, level=level, resamples=resamples)
+    low, high = bootstrap_interval(gains, level=level, resamples=resamples)
     p_better, p_worse = signed_rank(gains), signed_rank(-gains)
     p_loss, p_gain = signed_rank(gains + margin), signed_rank(margin - gains)
-    return Comparison(
+    return PairedComparison(
         name=name,
         patients=patients,
         champion=old,
@@ -188,7 +188,7 @@ def signed_rank(differences: np.ndarray) -> float:
     return float(min(1.0, chance[weights[differences[moved] > 0].sum() :].sum()))
 
 
-def interval(
+def bootstrap_interval(
     differences: np.ndarray, *, level: float, resamples: int
 ) -> tuple[float, float] | tuple[None, None]:
     """Bootstrap interval of the mean: bias-corrected and accelerated (Efron, J Am Stat Assoc 1987;82:171).

@@ -20,7 +20,7 @@ def is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None
 
 
-def read_scores(
+def parse_scores(
     columns: Sequence[tuple[str, Sequence[str]]], lines: Sequence[int], *, delimiter: str, where: str
 ) -> list[np.ndarray]:
     """Read the columns of one table; all are written by the same rule.

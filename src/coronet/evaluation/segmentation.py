@@ -16,9 +16,9 @@ from coronet import files
 from coronet.dataset.cases import Case, Reference, find_case, find_reference, load_mask
 from coronet.errors import InputError
 from coronet.imaging.cropping import cut_short
-from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise
+from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise_metrics
 from coronet.inference.devices import pick_device
-from coronet.inference.predict import calcium_mask, heart_mask, predict_calcium, predict_heart
+from coronet.inference.predict import calcium_above_threshold, largest_heart, predict_calcium, predict_heart
 from coronet.io.volume import Volume, read_nifti
 from coronet.networks.factory import LoadedModel, load_model
 
@@ -83,7 +83,7 @@ def evaluate_model(
         model: ``heart`` or ``calcium``.
         data: the cohort's folder.
         split: tells the cases.
-        fit_folder: what `coronet.training.fit.fit` wrote.
+        fit_folder: what `coronet.training.fit.fit_model` wrote.
         out: folder of ``metrics.json`` and ``cases.csv``; replaced as a whole.
         heart_fit: for calcium: look inside the heart that this model predicts, as scoring does; without it,
             inside the true heart.
@@ -154,12 +154,12 @@ def _evaluate_case(
         logger.info("%s: no heart was found, so no calcium is", case.id)
         return _compare(case, truth, np.zeros(ct.shape, bool), ct, reference, lesions=True)
     probability = predict_calcium(ct, heart > 0, network)
-    predicted = calcium_mask(probability, ct, network.params.threshold)
+    predicted = calcium_above_threshold(probability, ct, network.params.threshold)
     return _compare(case, truth, predicted, ct, reference, lesions=True)
 
 
 def _heart(ct: Volume, network: LoadedModel) -> np.ndarray:
-    return heart_mask(predict_heart(ct, network), ct, network.params.threshold)
+    return largest_heart(predict_heart(ct, network), ct, network.params.threshold)
 
 
 def _reference(case: Case, model: str, masks: Path | None) -> Reference | None:
@@ -192,14 +192,14 @@ def _compare(
 def _heart_metrics(results: list[CaseResult]) -> dict[str, Any]:
     bias = [result.predicted_mm3 - result.true_mm3 for result in results]
     return {
-        "dice": dataclasses.asdict(summarise(result.voxels.dice for result in results)),
-        "iou": dataclasses.asdict(summarise(result.voxels.iou for result in results)),
+        "dice": dataclasses.asdict(summarise_metrics(result.voxels.dice for result in results)),
+        "iou": dataclasses.asdict(summarise_metrics(result.voxels.iou for result in results)),
         "volume_bias_ml": float(np.mean(bias)) / 1000,
         "volume_error_ml": float(np.mean(np.abs(bias))) / 1000,
         "short_scan": {
             "field_mm": _FIELD_MM,
             "margin_mm": _MARGIN_MM,
-            "dice": dataclasses.asdict(summarise(result.short_dice for result in results)),
+            "dice": dataclasses.asdict(summarise_metrics(result.short_dice for result in results)),
         },
     }
 
@@ -215,8 +215,8 @@ def _calcium_metrics(results: list[CaseResult]) -> dict[str, Any]:
             "precision": pooled.precision,
             "sensitivity": pooled.sensitivity,
         },
-        "f1": dataclasses.asdict(summarise(result.voxels.f1 for result in results)),
-        "iou": dataclasses.asdict(summarise(result.voxels.iou for result in results)),
+        "f1": dataclasses.asdict(summarise_metrics(result.voxels.f1 for result in results)),
+        "iou": dataclasses.asdict(summarise_metrics(result.voxels.iou for result in results)),
         "lesions": {
             **dataclasses.asdict(lesions),
             "sensitivity": lesions.sensitivity,
@@ -226,7 +226,7 @@ def _calcium_metrics(results: list[CaseResult]) -> dict[str, Any]:
         "calcium_free": {
             "cases": len(free),
             "answered_empty": sum(not result.predicted_mm3 for result in free),
-            "false_mm3": dataclasses.asdict(summarise(result.predicted_mm3 for result in free)),
+            "false_mm3": dataclasses.asdict(summarise_metrics(result.predicted_mm3 for result in free)),
         },
     }
 

@@ -32,7 +32,7 @@ def crop_window(
     """Cut a window as if the scan had been shorter and its field of view smaller.
 
     What is left stands in the middle of the window wherever it is smaller, as scoring places it
-    (`coronet.inference.sliding_window.blend`).
+    (`coronet.inference.sliding_window.sliding_window`).
 
     Args:
         rng: the sample's own generator.

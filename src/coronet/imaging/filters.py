@@ -22,7 +22,7 @@ def gaussian_taps(sd: float, *, reach: float = 2.6) -> tuple[float, ...]:
     return tuple(round(value / total, 9) for value in raw)
 
 
-def enhance(narrow: tuple[float, ...], wide: tuple[float, ...], strength: float) -> tuple[float, ...]:
+def sharpen(narrow: tuple[float, ...], wide: tuple[float, ...], strength: float) -> tuple[float, ...]:
     """Taps of (1 + strength) · narrow − strength · wide: an edge-enhancing kernel."""
     size = max(len(narrow), len(wide))
     longer = [[*taps, *[0.0] * (size - len(taps))] for taps in (narrow, wide)]
@@ -31,7 +31,7 @@ def enhance(narrow: tuple[float, ...], wide: tuple[float, ...], strength: float)
     )
 
 
-def power(taps: tuple[float, ...]) -> float:
+def fixed_power(taps: tuple[float, ...]) -> float:
     """Sum of squares of the whole symmetric filter."""
     return taps[0] ** 2 + 2 * math.fsum(value**2 for value in taps[1:])
 

@@ -146,7 +146,7 @@ def match_lesions(truth: np.ndarray, predicted: np.ndarray) -> LesionMatch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
+class MetricSummary:
     """An average that says what it rests on: ``empty`` cases had nothing to measure."""
 
     mean: float | None
@@ -156,13 +156,13 @@ class Summary:
     empty: int
 
 
-def summarise(values: Iterable[float | None]) -> Summary:
+def summarise_metrics(values: Iterable[float | None]) -> MetricSummary:
     """Mean, median and lowest of the values that are not None, and how many are and are not."""
     values = list(values)
     known = [value for value in values if value is not None]
     if not known:
-        return Summary(None, None, None, 0, len(values))
-    return Summary(
+        return MetricSummary(None, None, None, 0, len(values))
+    return MetricSummary(
         mean=float(np.mean(known)),
         median=float(np.median(known)),
         lowest=float(min(known)),

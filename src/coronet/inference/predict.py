@@ -12,10 +12,10 @@ from torch import nn
 from coronet.config import InputParams
 from coronet.imaging.resampling import Grid, crop_grid, grid_of, mask_box, regrid, relative_axes
 from coronet.inference.devices import precision
-from coronet.inference.sliding_window import blend
+from coronet.inference.sliding_window import sliding_window
 from coronet.io.volume import AIR_HU, CALCIUM_HU, Volume
 from coronet.networks.factory import LoadedModel
-from coronet.preprocessing.intensity import check_contrast, window
+from coronet.preprocessing.intensity import check_contrast, scale_intensity
 from coronet.preprocessing.network_input import NetworkInput, calcium_input, heart_input
 
 BATCH = 4
@@ -46,21 +46,21 @@ def probabilities(
 
     region = None if seen.region is None else torch.from_numpy(seen.region).to(device)
     with torch.inference_mode():
-        values = window(torch.from_numpy(seen.hu.astype(np.float32)).to(device), spec.window_hu)
-        result = blend(
+        values = scale_intensity(torch.from_numpy(seen.hu.astype(np.float32)).to(device), spec.window_hu)
+        result = sliding_window(
             values,
-            lambda tiles: answer_windows(module, tiles, device=device),
+            lambda tiles: predict_windows(module, tiles, device=device),
             window=spec.shape,
             overlap=overlap,
             batch=BATCH,
-            fill=float(window(np.float32(AIR_HU), spec.window_hu)),
+            fill=float(scale_intensity(np.float32(AIR_HU), spec.window_hu)),
             wanted=region,
         )
     answer = result.cpu().numpy()
     return answer if seen.region is None else np.where(seen.region, answer, np.float32(0))
 
 
-def answer_windows(module: nn.Module, windows: torch.Tensor, *, device: torch.device) -> torch.Tensor:
+def predict_windows(module: nn.Module, windows: torch.Tensor, *, device: torch.device) -> torch.Tensor:
     """Probabilities of windows (n, 1, x, y, z) in −1 … 1; to be called in inference mode."""
     with precision(device):
         logits = module(windows.to(device).contiguous(memory_format=torch.channels_last_3d))
@@ -82,7 +82,7 @@ def predict_heart(ct: Volume, model: LoadedModel) -> np.ndarray:
     """
     spec = model.params.input
     seen = heart_input(ct, spec)
-    check_contrast(window(seen.hu.astype(np.float32), spec.window_hu), "the scan")
+    check_contrast(scale_intensity(seen.hu.astype(np.float32), spec.window_hu), "the scan")
     answer = probabilities(model.module, seen, spec, device=model.device, overlap=spec.overlap)
     return _to_scan(answer, seen.grid, grid_of(ct), wanted=answer >= model.params.threshold)
 
@@ -97,7 +97,8 @@ def predict_calcium(ct: Volume, heart: np.ndarray, model: LoadedModel) -> np.nda
 
     Returns:
         float32, shape of ``ct``, on its own grid; 0 farther than the model's margin from the heart. Windows
-        in which nothing is bright enough for `calcium_mask` are not looked at; what it finds stays the same.
+        in which nothing is bright enough for `calcium_above_threshold` are skipped; the result is
+        the same.
 
     Raises:
         InputError: the heart mask is empty.
@@ -110,7 +111,7 @@ def predict_calcium(ct: Volume, heart: np.ndarray, model: LoadedModel) -> np.nda
 
 
 def _may_be_calcium(ct: Volume, grid: Grid) -> np.ndarray:
-    """Voxels of ``grid`` that the probability of any voxel is computed from which `calcium_mask` may keep."""
+    """Voxels of ``grid`` that matter to the probability of voxels `calcium_above_threshold` may keep."""
     import cc3d
     from scipy.ndimage import maximum_filter
 
@@ -147,7 +148,7 @@ def _scan_box(
     return np.clip(first, 0, scan.shape).astype(int), np.clip(last, 0, scan.shape).astype(int)
 
 
-def heart_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndarray:
+def largest_heart(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndarray:
     """The heart: the largest connected part at or above ``threshold``, its holes filled.
 
     Args:
@@ -171,7 +172,7 @@ def heart_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndar
     return result
 
 
-def calcium_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndarray:
+def calcium_above_threshold(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndarray:
     """Coronary calcium: the voxels of at least 130 HU, on the scan's own grid, that the network found.
 
     A connected bright thing is judged as a whole: scraps of a plate in the pericardium or the aortic wall do
@@ -196,7 +197,7 @@ def calcium_mask(probability: np.ndarray, ct: Volume, threshold: float) -> np.nd
 def calcium_voxels(
     probability: np.ndarray, ct: Volume, thresholds: Sequence[float]
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """`calcium_mask` at several thresholds at once, as the few voxels that may be true in any.
+    """`calcium_above_threshold` at several thresholds at once, as the few voxels that may be true in any.
 
     Returns:
         Their indices along x, y and z, n of each, and which are calcium, shape (thresholds, n).

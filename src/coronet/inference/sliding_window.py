@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 
-def starts(length: int, window: int, overlap: float) -> tuple[int, ...]:
+def window_starts(length: int, window: int, overlap: float) -> tuple[int, ...]:
     """First voxels of windows that cover an axis, evenly spread, neighbours sharing at least ``overlap``."""
     if length <= window:
         return (0,)
@@ -34,7 +34,7 @@ def _padding(shape: Sequence[int], window: Sequence[int]) -> list[tuple[int, int
     ]
 
 
-def blend(
+def sliding_window(
     values: torch.Tensor,
     predict: Callable[[torch.Tensor], torch.Tensor],
     *,
@@ -79,7 +79,7 @@ def blend(
 def _places(
     shape: Sequence[int], window: Sequence[int], overlap: float, region: torch.Tensor | None
 ) -> Iterator[tuple[slice, ...]]:
-    axes = [starts(n, w, overlap) for n, w in zip(shape, window, strict=True)]
+    axes = [window_starts(n, w, overlap) for n, w in zip(shape, window, strict=True)]
     for corner in itertools.product(*axes):
         place = tuple(slice(first, first + size) for first, size in zip(corner, window, strict=True))
         if region is None or bool(region[place].any()):

@@ -49,7 +49,7 @@ def silence_libraries() -> None:
 
 @functools.lru_cache(maxsize=1)
 def _loggers(known: int) -> tuple[logging.Logger, ...]:
-    """The loggers of `_LIBRARIES` while ``known`` loggers exist, and new ones for those that have none yet."""
+    """Loggers of `_LIBRARIES` while ``known`` loggers exist, and new ones for those that have none."""
     below = tuple(f"{name}." for name in _LIBRARIES)
     names = [name for name in logging.root.manager.loggerDict if name.startswith(below)]
     return tuple(map(logging.getLogger, [*_LIBRARIES, *names]))

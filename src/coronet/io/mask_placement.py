@@ -19,7 +19,7 @@ _MOST_OUTSIDE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Placed:
+class PlacedLabels:
     """Labels on the voxels of a scan.
 
     Attributes:
@@ -39,7 +39,7 @@ class Placed:
     lost: int = 0
 
 
-def place(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> Placed:
+def place_labels(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> PlacedLabels:
     """Bring labels onto the grid of a scan.
 
     Args:
@@ -68,7 +68,7 @@ def place(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> Placed:
     if missed <= _OFF_GRID:
         labels = _paste(mask.array, grid.shape, offset)
         # Voxels are counted, since those of the two files may differ in the last digit.
-        placed = Placed(labels, before, (drawn - np.count_nonzero(labels)) * mask.voxel_mm3)
+        placed = PlacedLabels(labels, before, (drawn - np.count_nonzero(labels)) * mask.voxel_mm3)
     elif resample:
         placed = _resample(mask, grid, to_mask)
     else:
@@ -131,7 +131,7 @@ def _paste(array: np.ndarray, shape: tuple[int, ...], offset: np.ndarray) -> np.
     return placed
 
 
-def _resample(mask: Volume, grid: Volume, to_mask: np.ndarray) -> Placed:
+def _resample(mask: Volume, grid: Volume, to_mask: np.ndarray) -> PlacedLabels:
     import cc3d
     from scipy.ndimage import affine_transform
 
@@ -152,7 +152,7 @@ def _resample(mask: Volume, grid: Volume, to_mask: np.ndarray) -> Placed:
         sampled = np.floor(index @ to_mask[:3, :3].T + to_mask[:3, 3] + 0.5).astype(int)
         sampled = np.clip(sampled, 0, np.asarray(mask.shape) - 1)
         kept.update(np.unique(pieces[tuple(sampled.T)]).tolist())
-    return Placed(
+    return PlacedLabels(
         labels,
         before_mm3=before * mask.voxel_mm3,
         outside_mm3=(before - inside) * mask.voxel_mm3,

@@ -13,9 +13,9 @@ from coronet.errors import InputError, UnreadableScan
 from coronet.io import nrrd
 from coronet.io.dicom import segmentation
 from coronet.io.dicom.identifiers import Identifiers
-from coronet.io.mask_placement import Placed, place
+from coronet.io.mask_placement import PlacedLabels, place_labels
 from coronet.io.mask_tissue import tissue_warnings
-from coronet.io.raw_volume import Loaded
+from coronet.io.raw_volume import RawVolume
 from coronet.io.reader import LOADERS, suffix_of
 from coronet.io.volume import Volume, to_ras
 from coronet.lists import check_list, folded
@@ -84,7 +84,7 @@ def read_mask(
     layers, warnings = _read_layers(path, grid, identifiers)
     if labels is not None:
         layers = _choose(layers, labels, path, absent_allowed=absent_allowed)
-    placed = [place(layer.volume, grid, path, resample=resample) for layer in layers]
+    placed = [place_labels(layer.volume, grid, path, resample=resample) for layer in layers]
     found = placed[0].labels
     if len(placed) > 1:
         if labels is None:
@@ -110,7 +110,9 @@ def read_layers(path: Path, grid: Volume) -> tuple[tuple[np.ndarray, Mapping[int
     """
     path = Path(path)
     layers, _ = _read_layers(path, grid, Identifiers())
-    return tuple((place(layer.volume, grid, path, resample=False).labels, layer.names) for layer in layers)
+    return tuple(
+        (place_labels(layer.volume, grid, path, resample=False).labels, layer.names) for layer in layers
+    )
 
 
 def _choose(
@@ -158,14 +160,14 @@ def _number(item: str, path: Path) -> int | None:
     return int(item)
 
 
-def _check_overlap(placed: list[Placed], layers: list[Layer], path: Path) -> None:
+def _check_overlap(placed: list[PlacedLabels], layers: list[Layer], path: Path) -> None:
     overlap = sum((layer.labels > 0).astype(np.uint8) for layer in placed)
     if overlap.max() > 1:
         names = ", ".join(f"«{name}»" for layer in layers for name in layer.names.values())
         raise InputError(f"{path}: its segments overlap; name those that are meant, out of {names}.")
 
 
-def _placement_warnings(placed: list[Placed], labels: np.ndarray, grid: Volume) -> dict[str, str]:
+def _placement_warnings(placed: list[PlacedLabels], labels: np.ndarray, grid: Volume) -> dict[str, str]:
     before, outside = sum(item.before_mm3 for item in placed), sum(item.outside_mm3 for item in placed)
     pieces, lost = sum(item.pieces for item in placed), sum(item.lost for item in placed)
     warnings = {}
@@ -200,14 +202,14 @@ def _read_layers(path: Path, grid: Volume, identifiers: Identifiers) -> tuple[li
     if path.is_file() and suffix in LOADERS:
         load, _ = LOADERS[suffix]
         return [_layer(load(path), {}, path)], {}
-    read = segmentation.load(path, grid, identifiers)
+    read = segmentation.load_segmentation(path, grid, identifiers)
     warnings = {}
     if read.other_series:
         warnings["mask_other_series"] = "the segmentation was drawn on another series than this scan"
     return [_layer(loaded, names, path) for loaded, names in read.layers], warnings
 
 
-def _layer(loaded: Loaded, names: Mapping[int, str], path: Path) -> Layer:
+def _layer(loaded: RawVolume, names: Mapping[int, str], path: Path) -> Layer:
     array = loaded.array
     if array.dtype.kind == "f":
         lost = array.size - int(np.isfinite(array).sum())
@@ -228,9 +230,9 @@ def _layer(loaded: Loaded, names: Mapping[int, str], path: Path) -> Layer:
 
 
 def _nrrd_layers(path: Path) -> list[Layer]:
-    loaded, segments = nrrd.load_layers(path)
+    loaded, segments = nrrd.load_nrrd_layers(path)
     layers = []
     for index, array in enumerate(loaded.array):
         names = {value: name for name, layer, value in segments if layer == index}
-        layers.append(_layer(Loaded(array, loaded.affine), names, path))
+        layers.append(_layer(RawVolume(array, loaded.affine), names, path))
     return layers

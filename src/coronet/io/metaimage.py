@@ -12,7 +12,7 @@ import numpy as np
 
 from coronet.errors import UnreadableScan
 from coronet.io.header_numbers import Quantity, plain_numbers
-from coronet.io.raw_volume import LPS_TO_RAS, Loaded, check_grid, companion, three_axes
+from coronet.io.raw_volume import LPS_TO_RAS, RawVolume, check_grid, companion, three_axes
 
 _TYPES = {
     "MET_CHAR": "i1",
@@ -44,7 +44,7 @@ _RESCALING = re.compile(r"slope|intercept|rescale|intensity|scl_", re.IGNORECASE
 """Names of fields that may change values; those that are not of the format have no defined meaning."""
 
 
-def load(path: Path) -> Loaded:
+def load_metaimage(path: Path) -> RawVolume:
     """Read a MetaImage volume; its physical space is LPS, as ITK defines it.
 
     Raises:
@@ -67,7 +67,7 @@ def load(path: Path) -> Loaded:
         ) from None
     array = flat.reshape(shape, order="F").astype(dtype.newbyteorder("="), copy=False)
     array = _rescaled(three_axes(array, path), slope, intercept)
-    return Loaded(array, check_grid(affine, path))
+    return RawVolume(array, check_grid(affine, path))
 
 
 def _header(path: Path) -> tuple[Mapping[str, str], int]:

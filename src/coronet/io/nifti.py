@@ -11,13 +11,13 @@ import numpy as np
 
 from coronet.errors import UnreadableScan
 from coronet.io.log_redaction import silence_libraries
-from coronet.io.raw_volume import Loaded, check_grid, three_axes
+from coronet.io.raw_volume import RawVolume, check_grid, three_axes
 from coronet.io.volume import affine_of, values_of
 
 _UNIT_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
-def load(path: Path) -> Loaded:
+def load_nifti(path: Path) -> RawVolume:
     """Read ``.nii`` or ``.nii.gz`` with its ``scl_slope`` and ``scl_inter`` applied.
 
     Raises:
@@ -40,7 +40,7 @@ def load(path: Path) -> Loaded:
     except Exception as error:
         # Whatever the parser raises on bytes that are not what they should be; its text may quote them.
         raise UnreadableScan(f"{path}: the file is damaged or no NIfTI ({type(error).__name__}).") from None
-    return Loaded(array, affine)
+    return RawVolume(array, affine)
 
 
 def _check_scaling(path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from coronet.errors import UnreadableScan
 from coronet.io.log_redaction import silence_libraries
-from coronet.io.raw_volume import LPS_TO_RAS, Loaded, check_grid, companion, three_axes
+from coronet.io.raw_volume import LPS_TO_RAS, RawVolume, check_grid, companion, three_axes
 
 _SPACES = {
     "left-posterior-superior": LPS_TO_RAS,
@@ -25,7 +25,7 @@ _QUANTISED = ("old min", "oldmin", "old max", "oldmax")
 """Fields that give the range of values before they were squeezed into small integers."""
 
 
-def load(path: Path) -> Loaded:
+def load_nrrd(path: Path) -> RawVolume:
     """Read ``.nrrd``, ``.nhdr`` with its data beside it, or ``.seg.nrrd``.
 
     A segmentation whose segments overlap lies in layers; the layers are the first axis of the array then, and
@@ -38,17 +38,17 @@ def load(path: Path) -> Loaded:
     if header.get("kinds", ["domain"])[0] in ("list", "vector") and array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
     affine = check_grid(_affine(header, path), path)
-    return Loaded(three_axes(array, path), affine, {value: name for name, _, value in _segments(header)})
+    return RawVolume(three_axes(array, path), affine, {value: name for name, _, value in _segments(header)})
 
 
-def load_layers(path: Path) -> tuple[Loaded, tuple[tuple[str, int, int], ...]]:
+def load_nrrd_layers(path: Path) -> tuple[RawVolume, tuple[tuple[str, int, int], ...]]:
     """Read a label map as layers: array of shape (layers, x, y, z), and `_segments` of its header."""
     array, header = _read(path)
     if array.ndim == 3:
         array = array[None]
     if array.ndim != 4 or (array.shape[0] > 1 and header.get("kinds", [""])[0] not in ("list", "vector")):
         raise UnreadableScan(f"{path}: shape {array.shape} is no label map with three axes.")
-    return Loaded(array, check_grid(_affine(header, path), path)), _segments(header)
+    return RawVolume(array, check_grid(_affine(header, path), path)), _segments(header)
 
 
 def _segments(header: Mapping[str, Any]) -> tuple[tuple[str, int, int], ...]:

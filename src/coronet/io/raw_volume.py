@@ -19,7 +19,7 @@ _RIGHT_ANGLE_TOLERANCE = 2e-3
 
 
 @dataclasses.dataclass(frozen=True)
-class Loaded:
+class RawVolume:
     """Stored values with their place, before anything is done to them.
 
     Attributes:

@@ -20,17 +20,17 @@ from coronet.io.dicom.contrast import contrast_given
 from coronet.io.dicom.identifiers import Identifiers
 from coronet.io.file_listing import is_absent
 from coronet.io.patient_identity import UNKNOWN, Identity
-from coronet.io.raw_volume import Loaded
+from coronet.io.raw_volume import RawVolume
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import AIR_HU, HIGHEST_HU, Volume, fit_dtype, to_ras
 
 LOADERS = {
-    ".nii": (nifti.load, "nifti"),
-    ".nii.gz": (nifti.load, "nifti"),
-    ".nrrd": (nrrd.load, "nrrd"),
-    ".nhdr": (nrrd.load, "nrrd"),
-    ".mha": (metaimage.load, "mha"),
-    ".mhd": (metaimage.load, "mha"),
+    ".nii": (nifti.load_nifti, "nifti"),
+    ".nii.gz": (nifti.load_nifti, "nifti"),
+    ".nrrd": (nrrd.load_nrrd, "nrrd"),
+    ".nhdr": (nrrd.load_nrrd, "nrrd"),
+    ".mha": (metaimage.load_metaimage, "mha"),
+    ".mhd": (metaimage.load_metaimage, "mha"),
 }
 """Volume files by suffix; everything else is taken for DICOM."""
 _MASK_SUFFIX = ".seg.nrrd"
@@ -90,12 +90,12 @@ def read_scan(path: Path, *, series: int | str | None = None) -> Scan:
     if path.is_file() and suffix_of(path) in LOADERS:
         load, source = LOADERS[suffix_of(path)]
         return Scan(_finish(load(path), str(path)), ScanFacts(patient="", source=source))
-    return read_series(dicom.choose(dicom.find_series(path), str(path), series), str(path))
+    return read_series(dicom.choose_series(dicom.find_series(path), str(path), series), str(path))
 
 
-def read_series(series: dicom.Series, where: str) -> Scan:
+def read_series(series: dicom.DicomSeries, where: str) -> Scan:
     """Read one DICOM series; ``where`` names it in errors."""
-    volume = _finish(dicom.load(series, where), where)
+    volume = _finish(dicom.load_series(series, where), where)
     first = series.pictures[0]
     facts = ScanFacts(
         patient="",
@@ -108,7 +108,7 @@ def read_series(series: dicom.Series, where: str) -> Scan:
     return Scan(volume, facts, dicom.identity(series), dicom.identifiers(series))
 
 
-def _finish(loaded: Loaded, where: str) -> Volume:
+def _finish(loaded: RawVolume, where: str) -> Volume:
     array = loaded.array
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         lost = int(array.size - np.isfinite(array).sum())

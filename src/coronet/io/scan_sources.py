@@ -43,13 +43,13 @@ def find_scans(path: Path, *, series: int | str | None = None, refused: list[str
         return [_volume(path)]
     found = dicom.find_series(path)
     if series is not None or not path.is_dir():
-        return [_series(dicom.choose(found, str(path), series), str(path))]
+        return [_series(dicom.choose_series(found, str(path), series), str(path))]
     sources = [_volume(file) for file in files_under(path) if is_volume(file)]
     several = len(found.series) > 1
     for number, item in enumerate(found.series, 1):
         sources.append(_series(item, f"{path} (series {number}: {item.summary})" if several else str(path)))
     if not sources:
-        raise UnreadableScan(f"{path}: no scan in it ({dicom.describe(found)}).")
+        raise UnreadableScan(f"{path}: no scan in it ({dicom.describe_series(found)}).")
     if found.stray:
         refused.append(
             f"{path}: {len(found.stray)} damaged files ({found.stray_faults}): "
@@ -62,5 +62,5 @@ def _volume(file: Path) -> ScanSource:
     return ScanSource(str(file), lambda: read_scan(file))
 
 
-def _series(series: dicom.Series, where: str) -> ScanSource:
+def _series(series: dicom.DicomSeries, where: str) -> ScanSource:
     return ScanSource(where, lambda: read_series(series, where), dicom.identity(series))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from coronet.networks.cpu_convolution import Convolution
-from coronet.networks.unet import Decoder, Encoder
+from coronet.networks.cpu_convolution import CpuConv3d
+from coronet.networks.unet import UNetDecoder, UNetEncoder
 
 
 class Autoencoder(nn.Module):
@@ -16,9 +16,9 @@ class Autoencoder(nn.Module):
 
     def __init__(self, channels: Sequence[int], activation: str) -> None:
         super().__init__()
-        self.encoder = Encoder(channels, activation)
-        self.decoder = Decoder(channels, activation, skips=False)
-        self.head = Convolution(channels[0], 1, 1)
+        self.encoder = UNetEncoder(channels, activation)
+        self.decoder = UNetDecoder(channels, activation, skips=False)
+        self.head = CpuConv3d(channels[0], 1, 1)
 
     @property
     def stride(self) -> int:

@@ -20,7 +20,7 @@ NARROW = 32
 """Channels up to which the direct kernel is faster; of 64 it takes twice the matrix product's time."""
 
 
-class Convolution(nn.Conv3d):
+class CpuConv3d(nn.Conv3d):
     """A convolution whose result has the size of its input; kernels are odd."""
 
     def __init__(self, inputs: int, outputs: int, size: int, *, bias: bool = True) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from coronet.networks.cpu_convolution import Convolution, convolve, convolve_doubled
+from coronet.networks.cpu_convolution import CpuConv3d, convolve, convolve_doubled
 from coronet.networks.cpu_norm import normed_selu
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"selu": nn.SELU, "relu": nn.ReLU}
@@ -20,7 +20,7 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, activation: str) -> None:
         super().__init__(
-            Convolution(inputs, outputs, 3, bias=False),
+            CpuConv3d(inputs, outputs, 3, bias=False),
             nn.BatchNorm3d(outputs),
             ACTIVATIONS[activation](inplace=True),
         )
@@ -37,7 +37,7 @@ class ConvBlock(nn.Sequential):
         return activation(norm(features))
 
 
-class Encoder(nn.Module):
+class UNetEncoder(nn.Module):
     """Halves the grid from level to level.
 
     The outermost level has one convolution and the others two: at full resolution a second one would take
@@ -90,7 +90,7 @@ class WideningBlock(ConvBlock):
         return self.activate(features)
 
 
-class Decoder(nn.Module):
+class UNetDecoder(nn.Module):
     """Doubles the grid from level to level, with the encoder's features beside or without them.
 
     Channels are reduced before the grid is doubled, at an eighth of the cost of reducing after.
@@ -100,7 +100,7 @@ class Decoder(nn.Module):
         super().__init__()
         inward = tuple(reversed(channels))
         self.skips = skips
-        self.reduce = nn.ModuleList(Convolution(a, b, 1) for a, b in itertools.pairwise(inward))
+        self.reduce = nn.ModuleList(CpuConv3d(a, b, 1) for a, b in itertools.pairwise(inward))
         self.merge = nn.ModuleList(WideningBlock(b * (1 + skips), b, activation) for b in inward[1:])
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -116,9 +116,9 @@ class UNet(nn.Module):
 
     def __init__(self, channels: Sequence[int], activation: str) -> None:
         super().__init__()
-        self.encoder = Encoder(channels, activation)
-        self.decoder = Decoder(channels, activation, skips=True)
-        self.head = Convolution(channels[0], 1, 1)
+        self.encoder = UNetEncoder(channels, activation)
+        self.decoder = UNetDecoder(channels, activation, skips=True)
+        self.head = CpuConv3d(channels[0], 1, 1)
         expect_little(self.head)
 
     @property

@@ -34,7 +34,7 @@ class Kernel:
         return self.overshoot > 0
 
 
-KERNELS = {
+SCANNER_KERNELS = {
     kernel.name: kernel
     for kernel in (
         Kernel("STANDARD", 0.56, 0.0, 0.44, 1.0),
@@ -130,7 +130,7 @@ def draw_settings(
         field_mm: field of view; drawn where None.
     """
     name, thickness, gap, _ = pick(rng, SERIES, [row[3] for row in SERIES])
-    kernel = KERNELS[name]
+    kernel = SCANNER_KERNELS[name]
     field = bell(rng, 350.0, 38.0, 262.0, 470.0) if chance(rng, 0.75) else between(rng, 390.0, 500.0)
     padding = pick(rng, (None, -1024, -2048, -3024), (0.45, 0.15, 0.15, 0.25))
     shift = (between(rng, -14.0, 14.0), between(rng, -16.0, 10.0))

@@ -32,14 +32,14 @@ from coronet.phantom.thorax import CAVITY_FRONT, CAVITY_Z
 from coronet.phantom.tubes import Tube
 from coronet.phantom.vessels import CARINA, HILA, airways, great_vessels, gullet, lung_tree
 
-__all__ = ["REALISTIC", "WILD", "Anatomy", "Coronary", "Ranges", "Tubes", "draw_anatomy"]
+__all__ = ["REALISTIC", "WILD", "Anatomy", "AnatomyTubes", "Coronary", "Ranges", "draw_anatomy"]
 
 TEXTURE = 24
 """Edge of the block of random values that textures repeat."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Tubes:
+class AnatomyTubes:
     """Tubes by tissue, in the world.
 
     Attributes:
@@ -91,7 +91,7 @@ class Anatomy:
     floor_z: float
     top_z: float
     coronaries: tuple[Coronary, ...]
-    tubes: Tubes
+    tubes: AnatomyTubes
     texture: np.ndarray
     landmarks: Mapping[str, np.ndarray]
 
@@ -124,7 +124,7 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
         return _moved(tubes, pose)
 
     aorta = world((vessels["aorta"],))[0]
-    tubes = Tubes(
+    tubes = AnatomyTubes(
         vessels=(aorta, *world(tuple(tube for name, tube in vessels.items() if name != "aorta"))),
         airways=world(tuple(pipes.values())),
         gullet=world((throat,)),

@@ -28,9 +28,15 @@ from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_
 from coronet.fingerprint import hash_source
 from coronet.io.volume import pack_nifti, read_nifti
 from coronet.phantom import cohort
-from coronet.phantom.ground_truth_labels import Known, known_of
+from coronet.phantom.ground_truth_labels import ComponentTruth, component_truth
 from coronet.phantom.patients import Slot, Window, plan
-from coronet.phantom.reader_sessions import Lesson, corrected, grow_where_it_can, heart_looks, teach
+from coronet.phantom.reader_sessions import (
+    ReaderSession,
+    corrected,
+    draw_heart_in_sessions,
+    grow_where_it_can,
+    read_cohort,
+)
 from coronet.process import worker_pool
 
 logger = logging.getLogger("coronet")
@@ -45,7 +51,7 @@ def _drawing_version() -> str:
     return hash_source(("annotation", "phantom", "io/volume"))
 
 
-def write_drawn_cohort(
+def write_annotated_cohort(
     data: Path,
     *,
     cases: int,
@@ -84,15 +90,15 @@ def write_drawn_cohort(
     return cohort.check_pin(data, pin)
 
 
-def make_cohort(data: Path, *, masks: str, **more: Any) -> dict[str, bool]:
+def make_annotated_cohort(data: Path, *, masks: str, **more: Any) -> dict[str, bool]:
     """Make a cohort of phantoms with ``exact`` masks or with such as a ``forest`` draws.
 
-    ``more`` are the arguments of `write_drawn_cohort`.
+    ``more`` are the arguments of `write_annotated_cohort`.
 
     Raises:
         InputError: there are no such masks, or the folder holds cases that are not of this cohort.
     """
-    makers = {"exact": cohort.write_cohort, "forest": write_drawn_cohort}
+    makers = {"exact": cohort.write_cohort, "forest": write_annotated_cohort}
     if masks not in makers:
         raise InputError(f"--masks {masks}: masks are exact or forest.")
     return makers[masks](data, **more)
@@ -124,7 +130,7 @@ def _draw(
     with worker_pool(workers) as pool, _progress(len(teachers) + len(missing)) as advance:
         try:
             lessons = [pool.submit(_begin, data, slot, seed) for slot in teachers]
-            table = teach(begun.lesson for begun in _in_order(lessons, advance))
+            table = read_cohort(begun.lesson for begun in _in_order(lessons, advance))
             begun = {slot: job.result() for slot, job in zip(teachers, lessons, strict=True)}
             jobs = [pool.submit(_finish, data, slot, key, table, begun.get(slot)) for slot in missing]
             for job in concurrent.futures.as_completed(jobs):
@@ -160,7 +166,7 @@ def _eyes(seed: int, slot: Slot) -> int:
 class _Begun:
     """A scan whose heart is drawn: its mask, packed; the strokes; the forest's out-of-bag score."""
 
-    lesson: Lesson
+    lesson: ReaderSession
     packed: bytes
     strokes: Strokes
     out_of_bag: float | None
@@ -170,10 +176,10 @@ def _begin(data: Path, slot: Slot, seed: int) -> _Begun:
     """Draw the heart of a scan and find the bright pieces in it."""
     ct, eyes = read_nifti(scan_path(data, slot.case_id)), _eyes(seed, slot)
     truth = {model: _exact(data, slot, model) for model in _MODELS}
-    *_, (drawn, strokes) = heart_looks(ct, truth["heart"], case=slot.case_id, seed=eyes)
+    *_, (drawn, strokes) = draw_heart_in_sessions(ct, truth["heart"], case=slot.case_id, seed=eyes)
     found = find_candidates(ct, drawn.mask)
     known = _known(data, slot, truth["calcium"])
-    lesson = Lesson(slot.case_id, eyes, found, ct.shape, ct.affine, known)
+    lesson = ReaderSession(slot.case_id, eyes, found, ct.shape, ct.affine, known)
     packed = pack_nifti(ct.with_array(drawn.mask), level=cohort.PACKING)
     return _Begun(lesson, packed, strokes, drawn.out_of_bag)
 
@@ -182,8 +188,8 @@ def _exact(data: Path, slot: Slot, model: str) -> np.ndarray:
     return read_nifti(cohort.exact_path(data, slot.case_id, model), np.uint8).array
 
 
-def _known(data: Path, slot: Slot, coronary: np.ndarray) -> Known:
-    return known_of(read_json(cohort.truth_path(data, slot.case_id)), coronary)
+def _known(data: Path, slot: Slot, coronary: np.ndarray) -> ComponentTruth:
+    return component_truth(read_json(cohort.truth_path(data, slot.case_id)), coronary)
 
 
 def _finish(data: Path, slot: Slot, key: dict[str, Any], table: Samples, begun: _Begun | None) -> None:

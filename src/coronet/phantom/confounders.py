@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from coronet.phantom.curves import Curve, Vector, frame, plus, toward, unit
+from coronet.phantom.curves import CurveVector, Polyline, frame, plus, toward, unit
 from coronet.phantom.deposits import Deposit
 from coronet.phantom.lesion_sites import COARSE_MM, Sites
 from coronet.phantom.random_draws import bell, between, chance, direction, pick, turn
@@ -62,7 +62,11 @@ def draw_confounders(rng: np.random.Generator, sites: Sites, *, diseased: bool) 
 
 
 def _deposit(
-    shape: str, centres: Sequence[Vector], radii: Sequence[float], hu: Sequence[float] | float, **more: float
+    shape: str,
+    centres: Sequence[CurveVector],
+    radii: Sequence[float],
+    hu: Sequence[float] | float,
+    **more: float,
 ) -> Deposit:
     values = np.broadcast_to(np.asarray(hu, dtype=np.float64), (len(radii),)).copy()
     return Deposit("", "", "", shape, np.asarray(centres), np.asarray(radii), values, **more)
@@ -197,7 +201,7 @@ def _pericardial_plate(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     return [_deposit("plate", closed, radii, between(rng, 350.0, 900.0), edge_mm=0.9)] if near else []
 
 
-def _apart(a: Vector, b: Vector) -> float:
+def _apart(a: CurveVector, b: CurveVector) -> float:
     return sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) ** 0.5
 
 
@@ -211,13 +215,13 @@ def _lead(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         (x + 8.0, y + 16.0, z - 20.0),
         (x - 28.0, y + 26.0, z - 34.0),
     ]
-    path = Curve.through(np.asarray(corners), between(rng, 0.7, 1.1))
+    path = Polyline.through(np.asarray(corners), between(rng, 0.7, 1.1))
     marks = [i * 1.2 for i in range(int(path.length_mm / 1.2))]
     centres = [_eased(path, mark) for mark in marks]
     return [_deposit("wire", centres, [path.radii_mm[0]] * len(marks), _WIRE_HU, edge_mm=0.5, fine_mm=0.55)]
 
 
-def _eased(path: Curve, mark: float) -> Vector:
+def _eased(path: Polyline, mark: float) -> CurveVector:
     """The path with its corners rounded: a mean over 24 mm."""
     total = (0.0, 0.0, 0.0)
     for step in range(-4, 5):

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-Vector = tuple[float, float, float]
+CurveVector = tuple[float, float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Station:
         radius_mm: radius of the tube there.
     """
 
-    point: Vector
-    tangent: Vector
-    across: Vector
-    up: Vector
+    point: CurveVector
+    tangent: CurveVector
+    across: CurveVector
+    up: CurveVector
     radius_mm: float
 
-    def wall(self, cos: float, sin: float, distance_mm: float) -> Vector:
+    def wall(self, cos: float, sin: float, distance_mm: float) -> CurveVector:
         """The point at ``distance_mm`` from the curve in the direction (cos, sin) of the cross-section."""
         return tuple(
             p + distance_mm * (cos * a + sin * u)
@@ -39,7 +39,7 @@ class Station:
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
+class Polyline:
     """A tube along a polyline.
 
     Attributes:
@@ -48,12 +48,12 @@ class Curve:
         marks: (n) length from the start to each point, in mm.
     """
 
-    points: tuple[Vector, ...]
+    points: tuple[CurveVector, ...]
     radii_mm: tuple[float, ...]
     marks: tuple[float, ...]
 
     @classmethod
-    def through(cls, points_mm: np.ndarray, radius_mm: np.ndarray | float) -> Curve:
+    def through(cls, points_mm: np.ndarray, radius_mm: np.ndarray | float) -> Polyline:
         """The polyline through (n, 3) points with one radius or (n,) radii."""
         points = tuple(tuple(float(v) for v in point) for point in np.asarray(points_mm))
         radii = np.broadcast_to(np.asarray(radius_mm, dtype=np.float64), (len(points),))
@@ -85,28 +85,28 @@ class Curve:
         )
 
 
-def _minus(a: Vector, b: Vector) -> Vector:
+def _minus(a: CurveVector, b: CurveVector) -> CurveVector:
     """a − b."""
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
-def plus(a: Vector, b: Vector, times: float = 1.0) -> Vector:
+def plus(a: CurveVector, b: CurveVector, times: float = 1.0) -> CurveVector:
     """a + times · b."""
     return a[0] + times * b[0], a[1] + times * b[1], a[2] + times * b[2]
 
 
-def _length(a: Vector) -> float:
+def _length(a: CurveVector) -> float:
     """Euclidean length."""
     return math.sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])
 
 
-def unit(a: Vector) -> Vector:
+def unit(a: CurveVector) -> CurveVector:
     """Direction of ``a``; the z axis where it has no length."""
     size = _length(a)
     return (a[0] / size, a[1] / size, a[2] / size) if size > 0 else (0.0, 0.0, 1.0)
 
 
-def frame(normal: Vector) -> tuple[Vector, Vector]:
+def frame(normal: CurveVector) -> tuple[CurveVector, CurveVector]:
     """Two unit vectors at right angles to a unit vector and to each other."""
     x, y, z = normal
     helper = (0.0, 0.0, 1.0) if abs(z) < 0.8 else (0.0, 1.0, 0.0)
@@ -121,6 +121,6 @@ def frame(normal: Vector) -> tuple[Vector, Vector]:
     return first, second
 
 
-def toward(start: Vector, end: Vector, part: float) -> Vector:
+def toward(start: CurveVector, end: CurveVector, part: float) -> CurveVector:
     """The point a share ``part`` of the way from ``start`` to ``end``."""
     return plus(start, _minus(end, start), part)

@@ -10,13 +10,13 @@ import dataclasses
 
 import numpy as np
 
-from coronet.phantom.grid_field import Box, Field, Lattice, bspline
+from coronet.phantom.grid_field import GridField, GridShape, WorldBox, bspline
 from coronet.phantom.ranges import Traits
 from coronet.phantom.signed_distance import Coordinates, Vector, rotation
 
 _CONTROL_MM = 64.0
 _PITCH_MM = 12.0
-_REACH: Box = ((-312.0, 312.0), (-264.0, 264.0), (-372.0, 312.0))
+_REACH: WorldBox = ((-312.0, 312.0), (-264.0, 264.0), (-372.0, 312.0))
 """Where the deformation is defined; beyond, it is that of the rim."""
 
 
@@ -32,9 +32,9 @@ class Pose:
 
     matrix: tuple[Vector, Vector, Vector]
     inverse: tuple[Vector, Vector, Vector]
-    displacement: tuple[Field, Field, Field]
+    displacement: tuple[GridField, GridField, GridField]
 
-    def to_body(self, lattice: Lattice) -> Coordinates:
+    def to_body(self, lattice: GridShape) -> Coordinates:
         """Body coordinates (x, y, z) of a lattice's nodes, float32 (z, y, x) each."""
         x, y, z = lattice.coordinates()
         lines = tuple(lattice.line(axis) for axis in range(3))
@@ -65,8 +65,8 @@ def draw_pose(rng: np.random.Generator, traits: Traits) -> Pose:
     size = (traits.width, traits.depth, traits.height)
     matrix = tuple(tuple(round(v / s, 9) for v in row) for row, s in zip(turn, size, strict=True))
     inverse = tuple(tuple(round(turn[j][i] * size[j], 9) for j in range(3)) for i in range(3))
-    lattice = Lattice.over(_REACH, _PITCH_MM)
-    control = Lattice.over(_REACH, _CONTROL_MM)
+    lattice = GridShape.over(_REACH, _PITCH_MM)
+    control = GridShape.over(_REACH, _CONTROL_MM)
     first = tuple(f - 2 for f in control.first)
     shape = tuple(control.size[axis] + 4 for axis in (2, 1, 0))
     fields = []
@@ -74,5 +74,5 @@ def draw_pose(rng: np.random.Generator, traits: Traits) -> Pose:
         values = (rng.random(shape) * 2 - 1).astype(np.float32) * np.float32(traits.elastic_mm * 1.6)
         for axis in range(3):
             values = bspline(values, _CONTROL_MM, first[axis], lattice, axis)
-        fields.append(Field(lattice, values.astype(np.float32)))
+        fields.append(GridField(lattice, values.astype(np.float32)))
     return Pose(matrix, inverse, tuple(fields))

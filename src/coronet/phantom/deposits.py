@@ -52,7 +52,7 @@ class Deposit:
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class VoxelShare:
     """How much of each voxel of a box a deposit fills, after slice profile and motion, before in-plane blur.
 
     Attributes:
@@ -124,7 +124,7 @@ def true_volume_mm3(deposit: Deposit) -> float:
 
 def share_of_voxels(
     deposit: Deposit, affine: np.ndarray, shape: tuple[int, int, int], *, thickness_mm: float, margin: int
-) -> Share | None:
+) -> VoxelShare | None:
     """How a deposit fills the voxels of an axis-aligned scan, with partial volume.
 
     Args:
@@ -164,7 +164,7 @@ def share_of_voxels(
     ]
     inside = [(max(a, 0), min(a + n, limit)) for a, n, limit in zip(start, count, shape, strict=True)]
     cut = tuple(slice(a - s, b - s) for (a, b), s in zip(inside, start, strict=True))
-    return Share(tuple(a for a, _ in inside), coarse[0][cut], coarse[1][cut])
+    return VoxelShare(tuple(a for a, _ in inside), coarse[0][cut], coarse[1][cut])
 
 
 def _smear(field: np.ndarray, shift: tuple[int, int, int]) -> np.ndarray:

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from coronet.phantom.lesions import LABELS
+from coronet.phantom.lesions import VESSEL_LABELS
 from coronet.phantom.scanner import Scanned, Trace
 
 _THRESHOLD_HU = 130
@@ -32,7 +32,7 @@ class CalciumMask:
     voxels: dict[str, int]
 
 
-def calcium_mask(scanned: Scanned) -> CalciumMask:
+def exact_calcium_mask(scanned: Scanned) -> CalciumMask:
     """Label the voxels at or above 130 HU that coronary plaques have raised.
 
     A voxel counts where a plaque's own contribution is at least `_SUBSTANTIAL_HU` and greater than that of
@@ -69,7 +69,7 @@ def calcium_mask(scanned: Scanned) -> CalciumMask:
     large = np.flatnonzero(np.bincount(parts.ravel()) >= _LEAST_VOXELS)
     kept = np.isin(parts, np.intersect1d(parts[evident], large)) & bright
     counts = np.bincount(owner[kept], minlength=len(traces) + 1)
-    vessel = np.asarray([0, *(LABELS[trace.deposit.vessel] for trace in traces)], np.uint8)
+    vessel = np.asarray([0, *(VESSEL_LABELS[trace.deposit.vessel] for trace in traces)], np.uint8)
     labels[box] = np.where(kept, vessel[owner], np.uint8(0))
     for number, trace in enumerate(traces, start=1):
         voxels[trace.deposit.name] = int(counts[number])

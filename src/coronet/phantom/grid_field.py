@@ -13,11 +13,11 @@ import numpy as np
 
 from coronet.phantom.signed_distance import Coordinates
 
-Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+WorldBox = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Lattice:
+class GridShape:
     """Nodes ``pitch_mm · (first + i)`` along each axis.
 
     Attributes:
@@ -31,7 +31,7 @@ class Lattice:
     size: tuple[int, int, int]
 
     @classmethod
-    def over(cls, box: Box, pitch_mm: float) -> Lattice:
+    def over(cls, box: WorldBox, pitch_mm: float) -> GridShape:
         """The smallest lattice that encloses a box ((low, high) along x, y, z, in mm)."""
         first = tuple(math.floor(low / pitch_mm) for low, _ in box)
         last = tuple(math.ceil(high / pitch_mm) for _, high in box)
@@ -48,7 +48,7 @@ class Lattice:
 
 
 @dataclasses.dataclass(frozen=True)
-class Field:
+class GridField:
     """Values on a lattice.
 
     Attributes:
@@ -56,10 +56,10 @@ class Field:
         values: float32 (z, y, x).
     """
 
-    lattice: Lattice
+    lattice: GridShape
     values: np.ndarray
 
-    def near(self, threshold: float) -> Field:
+    def near(self, threshold: float) -> GridField:
         """The part of the lattice that holds every cell in which a value is below ``threshold``."""
         low = self.values < threshold
         first, size, sides = [], [], []
@@ -74,7 +74,9 @@ class Field:
             size.append(stop - start)
             sides.append(slice(start, stop))
         part = self.values[sides[2], sides[1], sides[0]]
-        return Field(Lattice(self.lattice.pitch_mm, tuple(first), tuple(size)), np.ascontiguousarray(part))
+        return GridField(
+            GridShape(self.lattice.pitch_mm, tuple(first), tuple(size)), np.ascontiguousarray(part)
+        )
 
     def on(self, lines: Coordinates) -> np.ndarray:
         """Trilinear interpolation on a grid.
@@ -104,7 +106,7 @@ class Field:
         return total
 
 
-def _place(lattice: Lattice, axis: int, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _place(lattice: GridShape, axis: int, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Index of the node below each position, and the share of the way to the next."""
     place = np.asarray(line, np.float64) / lattice.pitch_mm - lattice.first[axis]
     place = np.minimum(np.maximum(place, 0.0), lattice.size[axis] - 1.0)
@@ -112,7 +114,7 @@ def _place(lattice: Lattice, axis: int, line: np.ndarray) -> tuple[np.ndarray, n
     return low, place - low
 
 
-def _along(values: np.ndarray, lattice: Lattice, axis: int, line: np.ndarray) -> np.ndarray:
+def _along(values: np.ndarray, lattice: GridShape, axis: int, line: np.ndarray) -> np.ndarray:
     low, part = _place(lattice, axis, line)
     which = 2 - axis
     weight = part.astype(np.float32).reshape([-1 if i == which else 1 for i in range(3)])
@@ -124,7 +126,7 @@ def _along(values: np.ndarray, lattice: Lattice, axis: int, line: np.ndarray) ->
     return out
 
 
-def bspline(control: np.ndarray, control_mm: float, first: int, lattice: Lattice, axis: int) -> np.ndarray:
+def bspline(control: np.ndarray, control_mm: float, first: int, lattice: GridShape, axis: int) -> np.ndarray:
     """Cubic B-spline along one axis of (z, y, x) control values.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from coronet.annotation.calcium import Judged
+from coronet.annotation.calcium import ClassifiedCandidates
 
 _KINDS = {
     "coronary": "coronary",
@@ -32,7 +32,7 @@ _BLOOMING = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Known:
+class ComponentTruth:
     """What a phantom's truth tells of one scan.
 
     Attributes:
@@ -45,12 +45,12 @@ class Known:
     deposits: tuple[Mapping[str, Any], ...]
 
 
-def known_of(truth: Mapping[str, Any], coronary: np.ndarray) -> Known:
+def component_truth(truth: Mapping[str, Any], coronary: np.ndarray) -> ComponentTruth:
     """What the person may be asked about, from a truth file and the exact mask."""
-    return Known(coronary, (*truth["lesions"], *truth["confounders"]))
+    return ComponentTruth(coronary, (*truth["lesions"], *truth["confounders"]))
 
 
-def true_names(judged: Judged, known: Known) -> list[str]:
+def true_names(judged: ClassifiedCandidates, known: ComponentTruth) -> list[str]:
     """What each piece is: coronary where most of it is, else what the nearest deposit is that explains it.
 
     No deposit explains bone many times its size, however near it lies.

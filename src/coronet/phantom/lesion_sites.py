@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coronet.phantom.curves import Curve, Vector
+from coronet.phantom.curves import CurveVector, Polyline
 
 if TYPE_CHECKING:
     from coronet.phantom.anatomy import Anatomy
@@ -34,16 +34,16 @@ class Sites:
         numbers: sizes worth noting in the truth.
     """
 
-    vessels: dict[str, Curve]
-    aorta: Curve
-    aortic_valve: tuple[Vector, Vector]
-    mitral_valve: tuple[Vector, Vector]
-    hila: tuple[Vector, Vector]
-    carina: Vector
-    heart_centre: Vector
-    cartilages: tuple[Curve, ...]
-    heart_surface: tuple[Vector, ...]
-    sternum: tuple[Vector, ...]
+    vessels: dict[str, Polyline]
+    aorta: Polyline
+    aortic_valve: tuple[CurveVector, CurveVector]
+    mitral_valve: tuple[CurveVector, CurveVector]
+    hila: tuple[CurveVector, CurveVector]
+    carina: CurveVector
+    heart_centre: CurveVector
+    cartilages: tuple[Polyline, ...]
+    heart_surface: tuple[CurveVector, ...]
+    sternum: tuple[CurveVector, ...]
     heart_box_mm: tuple[np.ndarray, np.ndarray]
     body_centre_mm: tuple[float, float]
     numbers: dict[str, Any]
@@ -58,18 +58,18 @@ _COARSE_REACH_MM = 120.0
 
 def find_sites(anatomy: Anatomy) -> Sites:
     """Read the places off an anatomy; the heart's surface comes from a coarse mask of it."""
-    from coronet.phantom.rasterize import heart_mask
+    from coronet.phantom.rasterize import exact_heart_mask
 
     marks = anatomy.landmarks
     centre = _vector(marks["heart_centre"])
     count = 2 * math.ceil(_COARSE_REACH_MM / COARSE_MM) + 1
     affine = np.diag([COARSE_MM, COARSE_MM, COARSE_MM, 1.0])
     affine[:3, 3] = [c - COARSE_MM * (count // 2) for c in centre]
-    heart = heart_mask(anatomy, affine, (count, count, count))
+    heart = exact_heart_mask(anatomy, affine, (count, count, count))
     inside = np.argwhere(heart)
     box = tuple(affine[:3, 3] + edge * COARSE_MM for edge in (inside.min(axis=0), inside.max(axis=0)))
-    vessels = {c.name: Curve.through(c.points_mm, c.radius_mm) for c in anatomy.coronaries}
-    aorta = Curve.through(marks["aorta_points"], marks["aorta_radius_mm"])
+    vessels = {c.name: Polyline.through(c.points_mm, c.radius_mm) for c in anatomy.coronaries}
+    aorta = Polyline.through(marks["aorta_points"], marks["aorta_radius_mm"])
     return Sites(
         vessels=vessels,
         aorta=aorta,
@@ -78,7 +78,7 @@ def find_sites(anatomy: Anatomy) -> Sites:
         hila=(_vector(marks["hilum_left"]), _vector(marks["hilum_right"])),
         carina=_vector(marks["carina"]),
         heart_centre=centre,
-        cartilages=tuple(Curve.through(line, _CARTILAGE_MM) for line in marks["cartilages"]),
+        cartilages=tuple(Polyline.through(line, _CARTILAGE_MM) for line in marks["cartilages"]),
         heart_surface=tuple(_vector(point) for point in affine[:3, 3] + _surface(heart) * COARSE_MM),
         sternum=tuple(_vector(point) for point in marks["sternum"]),
         heart_box_mm=box,
@@ -93,7 +93,7 @@ def find_sites(anatomy: Anatomy) -> Sites:
     )
 
 
-def _vector(point: np.ndarray) -> Vector:
+def _vector(point: np.ndarray) -> CurveVector:
     x, y, z = (float(value) for value in point)
     return x, y, z
 

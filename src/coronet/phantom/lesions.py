@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from coronet.phantom.curves import Curve, Vector
+from coronet.phantom.curves import CurveVector, Polyline
 from coronet.phantom.deposits import Deposit, true_volume_mm3
 from coronet.phantom.random_draws import bell, between, between_logs, chance, pick, turn
 
-VESSELS = ("LM", "LAD", "LCX", "RCA")
-LABELS = {name: label for label, name in enumerate(VESSELS, start=1)}
+VESSEL_NAMES = ("LM", "LAD", "LCX", "RCA")
+VESSEL_LABELS = {name: label for label, name in enumerate(VESSEL_NAMES, start=1)}
 """Label of each vessel in a calcium mask."""
 
 _BURDENS = {"none": None, "low": (9.0, 95.0), "moderate": (110.0, 290.0), "high": (320.0, 1800.0)}
@@ -40,13 +40,13 @@ def burden_of(rng: np.random.Generator, place: int) -> str:
 
 
 def draw_lesions(
-    rng: np.random.Generator, vessels: Mapping[str, Curve], *, burden: str, growth: float = 1.0
+    rng: np.random.Generator, vessels: Mapping[str, Polyline], *, burden: str, growth: float = 1.0
 ) -> tuple[Deposit, ...]:
     """Draw a patient's coronary plaques.
 
     Args:
         rng: source of randomness; the same state gives the same plaques.
-        vessels: centre lines by name, of `VESSELS`.
+        vessels: centre lines by name, of `VESSEL_NAMES`.
         burden: a key of `_BURDENS`.
         growth: factor on every plaque's volume, for a later screening round.
     """
@@ -82,7 +82,7 @@ def _volume_for(agatston: float, peak_hu: float) -> float:
 
 def _draw_lesion(
     rng: np.random.Generator,
-    vessels: Mapping[str, Curve],
+    vessels: Mapping[str, Polyline],
     taken: list[tuple[str, float, float]],
     *,
     name: str,
@@ -120,7 +120,7 @@ def _draw_lesion(
 
 def _place(
     rng: np.random.Generator,
-    vessels: Mapping[str, Curve],
+    vessels: Mapping[str, Polyline],
     taken: list[tuple[str, float, float]],
     extent: float,
 ) -> tuple[str, float]:
@@ -139,8 +139,8 @@ def _place(
 
 
 def _spot(
-    rng: np.random.Generator, curve: Curve, mark: float, extent: float
-) -> tuple[list[Vector], list[float]]:
+    rng: np.random.Generator, curve: Polyline, mark: float, extent: float
+) -> tuple[list[CurveVector], list[float]]:
     angle = between(rng, 0.0, 360.0)
     centres, radii = [], []
     for _ in range(2 + int(rng.integers(3))):
@@ -152,8 +152,8 @@ def _spot(
 
 
 def _arc(
-    rng: np.random.Generator, curve: Curve, mark: float, extent: float
-) -> tuple[list[Vector], list[float]]:
+    rng: np.random.Generator, curve: Polyline, mark: float, extent: float
+) -> tuple[list[CurveVector], list[float]]:
     """Part of the vessel's wall, eccentric; tapering at both ends."""
     angle, spread = between(rng, 0.0, 360.0), between(rng, 50.0, 130.0)
     steps = max(2, round(extent / 0.8))
@@ -171,8 +171,8 @@ def _arc(
 
 
 def _track(
-    rng: np.random.Generator, curve: Curve, mark: float, extent: float
-) -> tuple[list[Vector], list[float]]:
+    rng: np.random.Generator, curve: Polyline, mark: float, extent: float
+) -> tuple[list[CurveVector], list[float]]:
     """A long uneven band along one side of the vessel, with gaps."""
     angle, twist = between(rng, 0.0, 360.0), between(rng, -6.0, 6.0)
     steps = max(3, round(extent / 0.7))

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from coronet.imaging.filters import along_rows, gaussian_taps, in_plane, power
+from coronet.imaging.filters import along_rows, fixed_power, gaussian_taps, in_plane
 from coronet.phantom.random_draws import between, chance
 
 _WATER_PER_MM = 0.019
@@ -120,7 +120,7 @@ def _streak_field(rng: np.random.Generator, edge: int, tilt: float, fine: tuple[
     knots = edge // _STREAK + 2
     taps = _chain((0.5, -0.25), fine)
     coarse = along_rows(white(rng, (edge, knots)), taps)
-    coarse *= np.float32(1 / (math.sqrt(power(taps)) * BYTE_SD * 0.82))
+    coarse *= np.float32(1 / (math.sqrt(fixed_power(taps)) * BYTE_SD * 0.82))
     long = np.empty((edge, (knots - 1) * _STREAK), np.float32)
     slope = coarse[:, 1:] - coarse[:, :-1]
     for i in range(_STREAK):

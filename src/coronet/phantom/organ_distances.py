@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from coronet.phantom.anatomy import Anatomy
-from coronet.phantom.grid_field import Box, Field, Lattice
+from coronet.phantom.grid_field import GridField, GridShape, WorldBox
 from coronet.phantom.pericardium import enclosed
 from coronet.phantom.signed_distance import FAR_MM, Coordinates, ellipsoid, meet, merge
 from coronet.phantom.skeleton import spine
@@ -19,30 +19,30 @@ _EDGE_MM = 6.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Fields:
+class OrganDistances:
     """Distances in mm, negative inside, each on the part of the lattice that it needs."""
 
-    skin: Field
-    flesh: Field
-    armpit: Field
-    cavity: Field
-    belly: Field
-    lungs: Field
-    liver: Field
-    spleen: Field
-    stomach: Field
-    effusion: Field
-    pericardium: Field
-    blood: Field
-    ventricle: Field
-    ventricle_cavity: Field
-    vessels: Field
-    column: Field
-    bone: Field
-    canal: Field
+    skin: GridField
+    flesh: GridField
+    armpit: GridField
+    cavity: GridField
+    belly: GridField
+    lungs: GridField
+    liver: GridField
+    spleen: GridField
+    stomach: GridField
+    effusion: GridField
+    pericardium: GridField
+    blood: GridField
+    ventricle: GridField
+    ventricle_cavity: GridField
+    vessels: GridField
+    column: GridField
+    bone: GridField
+    canal: GridField
 
 
-def measure(anatomy: Anatomy, box: Box, *, fine: bool) -> Fields:
+def organ_distances(anatomy: Anatomy, box: WorldBox, *, fine: bool) -> OrganDistances:
     """Compute all fields over a box of the world.
 
     Args:
@@ -50,29 +50,29 @@ def measure(anatomy: Anatomy, box: Box, *, fine: bool) -> Fields:
         box: (low, high) along x, y, z in mm.
         fine: 2.5 mm nodes for heart and vessels in place of 4 mm.
     """
-    body_lattice = Lattice.over(box, 4.0)
+    body_lattice = GridShape.over(box, 4.0)
     core_lattice = _core_lattice(anatomy, box, fine=fine)
-    spine_lattice = Lattice.over(_inside(box, _spine_box(anatomy)), 2.0 if fine else 3.0)
+    spine_lattice = GridShape.over(_inside(box, _spine_box(anatomy)), 2.0 if fine else 3.0)
     core = _core(anatomy, core_lattice)
     body = _body(anatomy, body_lattice, core.pop("middle"))
     at = anatomy.pose.to_body(spine_lattice)
     backbone = spine(at, anatomy.traits)
-    body |= {name: Field(spine_lattice, getattr(backbone, name)) for name in ("column", "bone", "canal")}
-    return Fields(**{name: field.near(_EDGE_MM) for name, field in (core | body).items()})
+    body |= {name: GridField(spine_lattice, getattr(backbone, name)) for name in ("column", "bone", "canal")}
+    return OrganDistances(**{name: field.near(_EDGE_MM) for name, field in (core | body).items()})
 
 
-def pericardium(anatomy: Anatomy, box: Box, *, fine: bool) -> Field:
-    """The field of that name alone, with the bytes that `measure` gives it."""
+def pericardium(anatomy: Anatomy, box: WorldBox, *, fine: bool) -> GridField:
+    """The field of that name alone, with the bytes that `organ_distances` gives it."""
     lattice = _core_lattice(anatomy, box, fine=fine)
     parts = enclosed(anatomy.pose.to_body(lattice), anatomy.traits, anatomy.heart, anatomy.floor_z)
-    return Field(lattice, parts.pericardium).near(_EDGE_MM)
+    return GridField(lattice, parts.pericardium).near(_EDGE_MM)
 
 
-def _core_lattice(anatomy: Anatomy, box: Box, *, fine: bool) -> Lattice:
-    return Lattice.over(_inside(box, _core_box(anatomy)), 2.5 if fine else 4.0)
+def _core_lattice(anatomy: Anatomy, box: WorldBox, *, fine: bool) -> GridShape:
+    return GridShape.over(_inside(box, _core_box(anatomy)), 2.5 if fine else 4.0)
 
 
-def _inside(box: Box, other: Box) -> Box:
+def _inside(box: WorldBox, other: WorldBox) -> WorldBox:
     """The part of ``other`` inside ``box``, never empty."""
     sides = []
     for (low, high), (a, b) in zip(box, other, strict=True):
@@ -81,13 +81,13 @@ def _inside(box: Box, other: Box) -> Box:
     return tuple(sides)
 
 
-def _core_box(anatomy: Anatomy) -> Box:
+def _core_box(anatomy: Anatomy) -> WorldBox:
     x, y, z = (float(v) for v in anatomy.landmarks["heart_centre"])
     reach = 118.0 * max(anatomy.heart.scale, 1.0)
     return ((x - reach, x + reach), (y - 125.0, y + reach), (z - 130.0, max(z + 160.0, 185.0)))
 
 
-def _spine_box(anatomy: Anatomy) -> Box:
+def _spine_box(anatomy: Anatomy) -> WorldBox:
     traits = anatomy.traits
     levels = np.arange(-400.0, 300.0, 20.0)
     line = [(x, y, z) for x in (-48.0, 48.0) for y in (-150.0, -30.0) for z in levels]
@@ -95,7 +95,7 @@ def _spine_box(anatomy: Anatomy) -> Box:
     return tuple((float(points[:, i].min()), float(points[:, i].max())) for i in range(3))
 
 
-def _core(anatomy: Anatomy, lattice: Lattice) -> dict[str, Field]:
+def _core(anatomy: Anatomy, lattice: GridShape) -> dict[str, GridField]:
     """Heart, great vessels, and ``middle``: the mediastinum that the lungs lie around."""
     traits = anatomy.traits
     at = anatomy.pose.to_body(lattice)
@@ -118,12 +118,12 @@ def _core(anatomy: Anatomy, lattice: Lattice) -> dict[str, Field]:
     for pad in _fat_pads(anatomy, at):
         middle = merge(middle, pad, 26.0)
     return {
-        "pericardium": Field(lattice, sac),
-        "blood": Field(lattice, parts.blood),
-        "ventricle": Field(lattice, parts.left_ventricle),
-        "ventricle_cavity": Field(lattice, parts.left_cavity),
-        "vessels": Field(lattice, vessels),
-        "middle": Field(lattice, middle),
+        "pericardium": GridField(lattice, sac),
+        "blood": GridField(lattice, parts.blood),
+        "ventricle": GridField(lattice, parts.left_ventricle),
+        "ventricle_cavity": GridField(lattice, parts.left_cavity),
+        "vessels": GridField(lattice, vessels),
+        "middle": GridField(lattice, middle),
     }
 
 
@@ -153,7 +153,7 @@ def _fat_pads(anatomy: Anatomy, at: Coordinates) -> tuple[np.ndarray, np.ndarray
     return right, left
 
 
-def _body(anatomy: Anatomy, lattice: Lattice, middle: Field) -> dict[str, Field]:
+def _body(anatomy: Anatomy, lattice: GridShape, middle: GridField) -> dict[str, GridField]:
     traits = anatomy.traits
     at = anatomy.pose.to_body(lattice)
     x, y, z = at
@@ -188,10 +188,10 @@ def _body(anatomy: Anatomy, lattice: Lattice, middle: Field) -> dict[str, Field]
         "stomach": stomach,
         "effusion": level,
     }
-    return {name: Field(lattice, values) for name, values in named.items()}
+    return {name: GridField(lattice, values) for name, values in named.items()}
 
 
-def _spread(middle: Field, lattice: Lattice) -> np.ndarray:
+def _spread(middle: GridField, lattice: GridShape) -> np.ndarray:
     """The mediastinum's distances on the body's lattice, far outside its own."""
     out = np.full((lattice.size[2], lattice.size[1], lattice.size[0]), np.float32(FAR_MM))
     lines = [lattice.line(axis) for axis in range(3)]

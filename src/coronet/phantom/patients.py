@@ -16,7 +16,7 @@ from coronet.io.volume import Volume
 from coronet.phantom.acquisition_protocols import ScanSettings, draw_settings
 from coronet.phantom.confounders import draw_confounders
 from coronet.phantom.deposits import Deposit, true_volume_mm3
-from coronet.phantom.exact_masks import CalciumMask, calcium_mask
+from coronet.phantom.exact_masks import CalciumMask, exact_calcium_mask
 from coronet.phantom.lesion_sites import find_sites
 from coronet.phantom.lesions import BLOCK, burden_of, draw_lesions, in_motion
 from coronet.phantom.random_draws import between, chance, generator
@@ -117,7 +117,7 @@ def make_case(seed: int, index: int, *, window: Window = Window()) -> PhantomCas
 def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCase:
     """Draw one planned case; see `make_case`."""
     from coronet.phantom.anatomy import draw_anatomy
-    from coronet.phantom.rasterize import paint
+    from coronet.phantom.rasterize import rasterize
 
     def draw(purpose: int, *more: int) -> np.random.Generator:
         return generator(seed, slot.patient, purpose, *more)
@@ -129,7 +129,7 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
     lesions = draw_lesions(draw(_LESIONS), sites.vessels, burden=burden, growth=growth)
     others = draw_confounders(draw(_CONFOUNDERS), sites, diseased=burden != "none")
     settings = _settings(draw(_SETTINGS, slot.round), sites.heart_box_mm, sites.body_centre_mm, window)
-    tissue = paint(anatomy, settings.affine, settings.shape)
+    tissue = rasterize(anatomy, settings.affine, settings.shape)
     moving = (*in_motion(lesions, draw(_MOTION, slot.round), settings.beat), *others)
     scanned = scan(
         tissue.hu,
@@ -138,7 +138,7 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
         heart_box=_voxel_box(sites.heart_box_mm, settings),
         rng=draw(_NOISE, slot.round),
     )
-    calcium = calcium_mask(scanned)
+    calcium = exact_calcium_mask(scanned)
     heart = scanned.volume.with_array(tissue.heart.view(np.uint8))
     facts = ScanFacts(
         patient=slot.patient_id,

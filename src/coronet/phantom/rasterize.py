@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 
 from coronet.phantom.anatomy import TEXTURE, Anatomy
-from coronet.phantom.grid_field import Box, Field, Lattice
-from coronet.phantom.organ_distances import Fields, measure, pericardium
+from coronet.phantom.grid_field import GridField, GridShape, WorldBox
+from coronet.phantom.organ_distances import OrganDistances, organ_distances, pericardium
 from coronet.phantom.signed_distance import Coordinates
-from coronet.phantom.tubes import Laid, Tube, rods_of
+from coronet.phantom.tubes import PlacedTubes, Tube, rods_of
 from coronet.phantom.vessels import AIRWAY_WALL_MM
 
 _AIR_HU = -1000.0
@@ -45,7 +45,7 @@ class _Slab:
     hu: np.ndarray
     edge_mm: float
 
-    def lay(self, field: Field, hu: float | np.ndarray, deeper_mm: float = 0.0) -> None:
+    def lay(self, field: GridField, hu: float | np.ndarray, deeper_mm: float = 0.0) -> None:
         """Paint the inside of a field, ``deeper_mm`` below its surface."""
         found = self.find(field)
         if found is not None:
@@ -53,7 +53,7 @@ class _Slab:
             distance += deeper_mm
             self.blend(sides, distance, hu if np.ndim(hu) == 0 else hu[sides])
 
-    def find(self, field: Field) -> tuple[tuple[slice, slice, slice], np.ndarray] | None:
+    def find(self, field: GridField) -> tuple[tuple[slice, slice, slice], np.ndarray] | None:
         """The field's distances on the part of the slab that its lattice covers."""
         sides = []
         for axis in (2, 1, 0):
@@ -79,7 +79,7 @@ class _Slab:
         distance += np.float32(0.5)
         return np.clip(distance, 0.0, 1.0, out=distance)
 
-    def inside(self, field: Field) -> np.ndarray:
+    def inside(self, field: GridField) -> np.ndarray:
         """Share of each voxel that lies inside a field, 0 beyond its lattice."""
         share = np.zeros_like(self.hu)
         found = self.find(field)
@@ -88,7 +88,7 @@ class _Slab:
             share[sides] = self.share(distance)
         return share
 
-    def rods(self, rods: Laid, hu: float, within: np.ndarray | None = None) -> None:
+    def rods(self, rods: PlacedTubes, hu: float, within: np.ndarray | None = None) -> None:
         """Paint rods, only where ``within`` (0..1) lets them."""
         found = rods.between(self.slices.start, self.slices.stop)
         if found is None:
@@ -119,12 +119,12 @@ class _Grid:
         return cls(lines, (step[0] + step[1] + step[2]) / 3.0, min(step) < 2.0)
 
     @property
-    def box(self) -> Box:
+    def box(self) -> WorldBox:
         """Lowest and highest position along x, y, z."""
         return tuple((float(line[0]), float(line[-1])) for line in self.lines)
 
 
-def paint(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> Tissue:
+def rasterize(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> Tissue:
     """Paint a phantom on a grid.
 
     Args:
@@ -137,7 +137,7 @@ def paint(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> 
     """
     grid = _Grid.of(affine, shape)
     lines, edge = grid.lines, grid.edge_mm
-    fields = measure(anatomy, grid.box, fine=grid.fine)
+    fields = organ_distances(anatomy, grid.box, fine=grid.fine)
     painter = _Painter(anatomy, fields, lines, edge)
     hu = np.empty(shape[::-1], np.float32)
     heart = np.empty(shape[::-1], bool)
@@ -149,8 +149,8 @@ def paint(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> 
     return Tissue(hu.transpose(2, 1, 0), heart.transpose(2, 1, 0))
 
 
-def heart_mask(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """The heart's mask as `paint` gives it, without painting anything else."""
+def exact_heart_mask(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The heart's mask as `rasterize` gives it, without painting anything else."""
     grid = _Grid.of(affine, shape)
     slab = _Slab(slice(0, shape[2]), grid.lines, np.empty(shape[::-1], np.float32), grid.edge_mm)
     share = slab.inside(pericardium(anatomy, grid.box, fine=grid.fine))
@@ -165,12 +165,12 @@ def _below_fork(share: np.ndarray, anatomy: Anatomy, slab: _Slab) -> np.ndarray:
 class _Painter:
     """Paints one slab after another, from the outside inwards."""
 
-    def __init__(self, anatomy: Anatomy, fields: Fields, lines: Coordinates, edge_mm: float) -> None:
+    def __init__(self, anatomy: Anatomy, fields: OrganDistances, lines: Coordinates, edge_mm: float) -> None:
         self.anatomy, self.fields = anatomy, fields
 
-        def laid(tubes: tuple[Tube, ...]) -> Laid:
+        def laid(tubes: tuple[Tube, ...]) -> PlacedTubes:
             # Half an edge outside the surface nothing is painted any more.
-            return Laid(rods_of(tubes, edge_mm / 2 + _SLACK_MM), lines)
+            return PlacedTubes(rods_of(tubes, edge_mm / 2 + _SLACK_MM), lines)
 
         tubes = anatomy.tubes
         self.lung_vessels = laid(tubes.lung_vessels)
@@ -273,8 +273,8 @@ def _artery(points: np.ndarray, radius: np.ndarray) -> Tube:
     return Tube(points[index], radius[index])
 
 
-def _texture(values: np.ndarray, lines: Coordinates, pitch_mm: float) -> Field:
+def _texture(values: np.ndarray, lines: Coordinates, pitch_mm: float) -> GridField:
     """Random values over a grid, repeated as often as needed."""
-    lattice = Lattice.over(tuple((float(line[0]), float(line[-1])) for line in lines), pitch_mm)
+    lattice = GridShape.over(tuple((float(line[0]), float(line[-1])) for line in lines), pitch_mm)
     index = [(np.arange(lattice.size[axis]) + lattice.first[axis]) % TEXTURE for axis in range(3)]
-    return Field(lattice, values[np.ix_(index[2], index[1], index[0])])
+    return GridField(lattice, values[np.ix_(index[2], index[1], index[0])])

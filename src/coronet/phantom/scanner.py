@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from coronet.imaging.filters import enhance, gaussian_taps, in_plane
+from coronet.imaging.filters import gaussian_taps, in_plane, sharpen
 from coronet.io.volume import Volume
 from coronet.phantom import noise
 from coronet.phantom.acquisition_protocols import Kernel, ScanSettings
-from coronet.phantom.deposits import Deposit, Share, share_of_voxels
+from coronet.phantom.deposits import Deposit, VoxelShare, share_of_voxels
 from coronet.phantom.metal import add_stars, is_metal
 from coronet.phantom.table_top import draw_couch
 
@@ -61,7 +61,7 @@ def point_spread(kernel: Kernel, pixel_mm: float) -> tuple[float, ...]:
     narrow = gaussian_taps(kernel.blur_mm / pixel_mm)
     if not kernel.sharp:
         return narrow
-    return enhance(narrow, gaussian_taps(_WIDE_BLUR_MM / pixel_mm, reach=2.2), kernel.overshoot)
+    return sharpen(narrow, gaussian_taps(_WIDE_BLUR_MM / pixel_mm, reach=2.2), kernel.overshoot)
 
 
 def scan(
@@ -142,7 +142,7 @@ def _traces(
     return traces
 
 
-def _trace(hu: np.ndarray, deposit: Deposit, share: Share, taps: tuple[float, ...]) -> Trace:
+def _trace(hu: np.ndarray, deposit: Deposit, share: VoxelShare, taps: tuple[float, ...]) -> Trace:
     tissue = hu[share.box]
     contribution = in_plane(share.substance - share.filled * tissue, taps)
     return Trace(deposit, share.box, contribution, np.zeros(contribution.shape, np.float32))

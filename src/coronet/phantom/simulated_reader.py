@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from coronet.annotation.calcium import NAMES, UNSAID, Judged, visibility
+from coronet.annotation.calcium import NAMES, UNSAID, ClassifiedCandidates, visibility
 from coronet.annotation.ray_surface import BEFORE_BACKGROUND_MM, BEHIND_HEART_MM
 from coronet.annotation.strokes import Stroke, Strokes
 from coronet.io.volume import Volume
-from coronet.phantom.ground_truth_labels import Known, true_names
+from coronet.phantom.ground_truth_labels import ComponentTruth, true_names
 from coronet.phantom.random_draws import bell, between, chance, generator, turn
 
 _HEART, _CALCIUM = 1, 2
@@ -52,7 +52,7 @@ _MISTAKEN_MM3 = 600.0
 """Nobody takes a larger piece for coronary, or one that goes on away from the heart: drawing warns of it."""
 
 
-def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
+def simulated_heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
     """Four lines to begin with: inside in an axial and a coronal slice, one below the heart and one above.
 
     Args:
@@ -66,7 +66,7 @@ def heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
     return Strokes("heart", (_inside(volume, truth[:, :, z] > 0, z, rng), *_coronal(volume, truth, rng)))
 
 
-def heart_corrections(
+def simulated_heart_corrections(
     volume: Volume, truth: np.ndarray, drawn: np.ndarray, *, seed: int, look: int
 ) -> tuple[Stroke, ...]:
     """A line along each of the largest patches that the person sees drawn wrongly.
@@ -273,8 +273,14 @@ def _world(volume: Volume, place: Sequence[float]) -> tuple[float, float, float]
     )
 
 
-def calcium_strokes(
-    volume: Volume, judged: Judged, known: Known, *, seed: int, most: int = MOST_CLICKS, look: int = 0
+def simulated_calcium_strokes(
+    volume: Volume,
+    judged: ClassifiedCandidates,
+    known: ComponentTruth,
+    *,
+    seed: int,
+    most: int = MOST_CLICKS,
+    look: int = 0,
 ) -> Strokes | None:
     """Clicks on what the forest drew wrongly, the most visible first.
 
@@ -320,7 +326,11 @@ def calcium_strokes(
 
 
 def _boxed(
-    volume: Volume, judged: Judged, flecks: Sequence[int], coronary: Sequence[int], rng: np.random.Generator
+    volume: Volume,
+    judged: ClassifiedCandidates,
+    flecks: Sequence[int],
+    coronary: Sequence[int],
+    rng: np.random.Generator,
 ) -> tuple[Stroke, ...]:
     """A box of noise around flecks, then a click on each coronary piece that it touches."""
     pieces = judged.candidates
@@ -333,7 +343,9 @@ def _boxed(
     return (Stroke("noise", "box", corners), *clicks)
 
 
-def _click(volume: Volume, judged: Judged, at: int, label: str, rng: np.random.Generator) -> Stroke:
+def _click(
+    volume: Volume, judged: ClassifiedCandidates, at: int, label: str, rng: np.random.Generator
+) -> Stroke:
     """A click on one of the voxels of a piece."""
     pieces = judged.candidates
     places = np.argwhere(pieces.labels == at + 1)
@@ -341,7 +353,7 @@ def _click(volume: Volume, judged: Judged, at: int, label: str, rng: np.random.G
     return Stroke(label, "point", (_world_of(volume, judged, chosen),), 0.0)
 
 
-def _world_of(volume: Volume, judged: Judged, place: np.ndarray) -> tuple[float, float, float]:
+def _world_of(volume: Volume, judged: ClassifiedCandidates, place: np.ndarray) -> tuple[float, float, float]:
     """Where a place in the box of the pieces lies in the world."""
     start = [side.start for side in judged.candidates.box]
     return _world(volume, [a + b for a, b in zip(place, start, strict=True)])

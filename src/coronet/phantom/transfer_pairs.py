@@ -42,7 +42,7 @@ def draw_heart_pair(
         HU as a float32 volume (padding included) and the heart as bool, both (x, y, z).
     """
     from coronet.phantom.anatomy import WILD, draw_anatomy
-    from coronet.phantom.rasterize import paint
+    from coronet.phantom.rasterize import rasterize
 
     rng = generator(seed, index, _PAIRS)
     anatomy = draw_anatomy(rng, ranges=ranges or WILD)
@@ -52,7 +52,7 @@ def draw_heart_pair(
     origin = tuple(
         float(c) - half + between(rng, -free, free) for c, half, free in zip(centre, reach, room, strict=True)
     )
-    tissue = paint(anatomy, grid_affine(spacing_mm, origin), shape)
+    tissue = rasterize(anatomy, grid_affine(spacing_mm, origin), shape)
     hu = _blurred(rng, np.asarray(tissue.hu, np.float32))
     hu = _recalibrated(rng, hu)
     hu += _grain(rng, shape)

@@ -66,7 +66,7 @@ def rods_of(tubes: tuple[Tube, ...], margin_mm: float) -> Rods:
     return Rods(ends, radii, flats, ends.min(axis=1) - reach, ends.max(axis=1) + reach)
 
 
-class Laid:
+class PlacedTubes:
     """Rods laid on a grid, to be measured from the lowest slices upwards.
 
     A rod is measured once, in the whole box that it fills, when the first slab asks for it, and is forgotten
@@ -127,7 +127,7 @@ def distance_to(rods: Rods, lines: Coordinates) -> np.ndarray:
         float32 (z, y, x), exact within the rods' boxes and `FAR_MM` elsewhere.
     """
     out = np.full([len(line) for line in reversed(lines)], np.float32(FAR_MM))
-    found = Laid(rods, lines).between(0, len(lines[2]))
+    found = PlacedTubes(rods, lines).between(0, len(lines[2]))
     if found is not None:
         sides, distance = found
         out[sides] = distance

@@ -7,7 +7,7 @@ from typing import Any
 from coronet.errors import InputError
 
 
-def window(hu: Any, window_hu: tuple[float, float]) -> Any:
+def scale_intensity(hu: Any, window_hu: tuple[float, float]) -> Any:
     """Map a window of HU linearly to −1 … 1 and clip what lies outside.
 
     Args:

@@ -117,7 +117,7 @@ def _hu(ct: Volume, grid: Grid) -> np.ndarray:
     return np.rint(regrid(clean_hu(ct), grid, fill=AIR_HU)).clip(AIR_HU, 32767).astype(np.int16)
 
 
-def target(mask: np.ndarray, ct: Volume, grid: Grid, *, model: str) -> np.ndarray:
+def network_target(mask: np.ndarray, ct: Volume, grid: Grid, *, model: str) -> np.ndarray:
     """What the network should answer on ``grid``: 0 … 255 for 0 … 1.
 
     The heart's target is the fraction of each voxel that the mask fills, so that its surface can be found

@@ -22,8 +22,8 @@ from coronet.fingerprint import canonical
 from coronet.imaging.resampling import Grid
 from coronet.io.content_hash import content_sha256
 from coronet.io.volume import AIR_HU, read_nifti
-from coronet.preprocessing.intensity import check_contrast, window
-from coronet.preprocessing.network_input import NetworkInput, calcium_input, heart_input, target
+from coronet.preprocessing.intensity import check_contrast, scale_intensity
+from coronet.preprocessing.network_input import NetworkInput, calcium_input, heart_input, network_target
 from coronet.process import worker_pool
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def _prepare_case(model: str, spec: InputParams, folder: Path, case: Case) -> di
         except InputError as error:
             raise InputError(f"{case.id}: {error}.") from error
         mask = load_mask(case.calcium, ct)
-    check_contrast(window(seen.hu.astype(np.float32), spec.window_hu), case.id)
-    arrays = {"hu": seen.hu, "target": target(mask, ct, seen.grid, model=model)}
+    check_contrast(scale_intensity(seen.hu.astype(np.float32), spec.window_hu), case.id)
+    arrays = {"hu": seen.hu, "target": network_target(mask, ct, seen.grid, model=model)}
     if seen.distance_mm is not None:
         tenths = np.rint(seen.distance_mm * TENTHS).clip(0, FAR - 1)
         arrays["distance"] = np.where(seen.region, tenths, FAR).astype(np.uint8)

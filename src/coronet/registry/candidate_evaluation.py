@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from coronet.dataset.split import Split
 
 DICE, FALSE_MM3, SCORE = "dice", "false_mm3", "score"
-"""Figures that are compared patient by patient; see `Evidence.patients`."""
+"""Figures that are compared patient by patient; see `CandidateEvaluation.patients`."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Evidence:
+class CandidateEvaluation:
     """What was measured of one model.
 
     Attributes:
@@ -55,14 +55,14 @@ class Evidence:
     scores: ScoreEvaluation | None = None
 
 
-def measure(
+def evaluate_candidate(
     model: str,
     data: Path,
     split: Split,
     *,
     fits: Mapping[str, Path],
     params: Params,
-) -> Evidence:
+) -> CandidateEvaluation:
     """Measure a model on the test patients, alone and in the whole path with its companion.
 
     Args:
@@ -93,7 +93,7 @@ def measure(
         "seconds": statistics.median(seconds),
         "megabytes": (fits[model] / WEIGHTS).stat().st_size / 1e6,
     }
-    return Evidence(
+    return CandidateEvaluation(
         figures=network_figures(model, metrics) | score_figures(together) | costs,
         patients=_by_patient(model, cases, scores, _name_patients(split)),
         cases=len(cases),

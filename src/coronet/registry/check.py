@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from coronet.config import MODELS
 from coronet.errors import LedgerError
 from coronet.registry import aliases, promotion_log, versions
-from coronet.registry.promotion_log import Fault
+from coronet.registry.promotion_log import LogFault
 from coronet.registry.versions import CHAMPION, PREVIOUS
 from coronet.tracking import mlflow_client
 from coronet.tracking.git_state import missing_commit, read_committed
@@ -34,7 +34,7 @@ class Audit:
 
     entries: int
     committed: int
-    faults: tuple[Fault, ...]
+    faults: tuple[LogFault, ...]
     drift: tuple[str, ...]
     mended: bool
     unfinished: tuple[str, ...]
@@ -74,7 +74,7 @@ def audit(project: Path = Path(), *, mend: bool = False) -> Audit:
     unfinished = tuple(model for model in MODELS if aliases.pending(entries, model))
     drifted: list[str] = []
     if entries:
-        with mlflow_client.opened(project / "mlruns") as client:
+        with mlflow_client.open_client(project / "mlruns") as client:
             for model in MODELS:
                 # a move under way is no drift: its aliases are between two states
                 if model in unfinished:
@@ -97,7 +97,7 @@ def audit(project: Path = Path(), *, mend: bool = False) -> Audit:
 
 def drift(client: MlflowClient, project: Path, model: str) -> tuple[str, ...]:
     """Where MLflow's aliases are others than the log tells; a sentence each."""
-    told, there = aliases.aliases(promotion_log.read(project), model), versions.aliases(client, model)
+    told, there = aliases.logged_aliases(promotion_log.read(project), model), versions.aliases(client, model)
     return tuple(
         f"MLflow's {alias} of {model} is {_named(model, there.get(alias))}, the log's is "
         f"{_named(model, told.get(alias))}."
@@ -112,7 +112,7 @@ def _set_by_log(client: MlflowClient, project: Path, model: str) -> None:
     Raises:
         LedgerError: MLflow lacks a version that the log tells of.
     """
-    told, there = aliases.aliases(promotion_log.read(project), model), versions.aliases(client, model)
+    told, there = aliases.logged_aliases(promotion_log.read(project), model), versions.aliases(client, model)
     for alias in (CHAMPION, PREVIOUS):
         if alias in told and there.get(alias) != told[alias]:
             if versions.find(client, model, str(told[alias])) is None:

@@ -18,7 +18,7 @@ from coronet.registry import lineage_checks, promotion, promotion_log
 from coronet.registry import versions as registry
 from coronet.registry.lineage import Difference, Lineage
 from coronet.registry.packaging import PATCH
-from coronet.registry.promotion_log import PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, Entry
+from coronet.registry.promotion_log import PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, LogEntry
 from coronet.registry.versions import LOST, PAIR, Version
 from coronet.tracking import mlflow_client
 from coronet.tracking.git_state import read_committed
@@ -38,7 +38,7 @@ _SHOWN = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Why:
+class Explanation:
     """The answer: one lineage a version, and what no version answers for."""
 
     target: str
@@ -54,7 +54,7 @@ class Why:
         return canonical(self)
 
 
-def why(target: str, project: Path = Path()) -> Why:
+def explain_version(target: str, project: Path = Path()) -> Explanation:
     """Tell where a version or a score comes from.
 
     Args:
@@ -72,13 +72,13 @@ def why(target: str, project: Path = Path()) -> Why:
     if path.is_dir() and (path / "score.json").exists():
         path = path / "score.json"
     entries = promotion_log.read(project)
-    with mlflow_client.opened(project / "mlruns") as client:
+    with mlflow_client.open_client(project / "mlruns") as client:
         if path.suffix == ".json":
             versions, unknown = _of_score(client, path)
         else:
             versions, unknown = _named(client, target), ()
         lineages = tuple(_lineage(client, project, version, entries) for version in versions)
-    return Why(path.name if path.suffix == ".json" else target, lineages, unknown)
+    return Explanation(path.name if path.suffix == ".json" else target, lineages, unknown)
 
 
 def _named(client: MlflowClient, target: str) -> tuple[Version, ...]:
@@ -122,7 +122,7 @@ def _of_score(client: MlflowClient, path: Path) -> tuple[tuple[Version, ...], tu
     return tuple(versions), tuple(unknown)
 
 
-def _lineage(client: MlflowClient, project: Path, version: Version, entries: Iterable[Entry]) -> Lineage:
+def _lineage(client: MlflowClient, project: Path, version: Version, entries: Iterable[LogEntry]) -> Lineage:
     missing: list[str] = []
     tags, model = version.tags, version.model
     with tempfile.TemporaryDirectory(prefix="coronet-why-") as name:
@@ -168,7 +168,7 @@ def _lineage(client: MlflowClient, project: Path, version: Version, entries: Ite
     )
 
 
-def _moves(entries: Iterable[Entry], version: Version) -> tuple[Entry, ...]:
+def _moves(entries: Iterable[LogEntry], version: Version) -> tuple[LogEntry, ...]:
     """Lines about the version, and those by which it ceased to be champion."""
     return tuple(
         entry
@@ -186,7 +186,7 @@ def _carried(client: MlflowClient, version: Version, part: str, folder: Path) ->
         return b""
 
 
-def _parts(carried: lineage_checks.Carried) -> dict[str, Any]:
+def _parts(carried: lineage_checks.VersionFacts) -> dict[str, Any]:
     md5 = carried.lock.output("split", lineage_checks.SPLIT)
     if carried.split is None:
         return {"md5": md5}

@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING
 from coronet.config import MODELS, GateParams, Params
 from coronet.config.floors import Floor, floors_lowered, floors_not_asked, gate_floors
 from coronet.errors import LedgerError, PromotionError
-from coronet.evaluation.paired_tests import Comparison, compare
+from coronet.evaluation.paired_tests import PairedComparison, compare_paired
 from coronet.files import write_json, write_text
 from coronet.registry import promotion_log, versions
-from coronet.registry.candidate_evaluation import DICE, FALSE_MM3, SCORE, Evidence, measure
-from coronet.registry.lineage_checks import Carried, check_origin, check_weights, unpack
-from coronet.registry.promotion_log import PROMOTED, REJECTED, UNDECIDED, Entry
+from coronet.registry.candidate_evaluation import (
+    DICE,
+    FALSE_MM3,
+    SCORE,
+    CandidateEvaluation,
+    evaluate_candidate,
+)
+from coronet.registry.lineage_checks import VersionFacts, check_origin, check_weights, unpack
+from coronet.registry.promotion_log import PROMOTED, REJECTED, UNDECIDED, LogEntry
 from coronet.registry.test_patients import check_apart, pick_split
-from coronet.registry.verdict import REJECT, WORDS, Check, Verdict, decide, floor_sentences
+from coronet.registry.verdict import REJECT, VERDICT_WORDS, Check, Verdict, decide_verdict, floor_sentences
 from coronet.registry.verdict_picture import draw_verdict
 from coronet.registry.versions import CHALLENGER, CHAMPION, Version
 from coronet.tracking import mlflow_client
@@ -33,7 +39,7 @@ logger = logging.getLogger("coronet")
 _VERDICT_JSON, _VERDICT_PICTURE, _VERDICT_TEXT = "verdict.json", "verdict.png", "verdict.txt"
 
 
-def judge(project: Path, candidate: Version, champion: Version | None, params: Params) -> Verdict:
+def evaluate_gate(project: Path, candidate: Version, champion: Version | None, params: Params) -> Verdict:
     """Judge a version.
 
     Nothing is measured where the lineage does not hold. Where there is no champion, floors alone decide.
@@ -53,7 +59,7 @@ def judge(project: Path, candidate: Version, champion: Version | None, params: P
     entries = promotion_log.read(project)
     with tempfile.TemporaryDirectory(prefix="coronet-gate-") as name:
         folder = Path(name)
-        with mlflow_client.opened(project / "mlruns") as client:
+        with mlflow_client.open_client(project / "mlruns") as client:
             other, alias = _companion(client, candidate.model)
             try:
                 new = unpack(client, project, candidate, folder / "candidate")
@@ -67,8 +73,8 @@ def judge(project: Path, candidate: Version, champion: Version | None, params: P
         sides = [side for side in (new, old, companion) if side is not None]
         checks = [check for side in sides for check in check_weights(side, entries, judged=side is new)]
         checks += check_origin(new, project)
-        evidence: Evidence | None = None
-        comparisons: tuple[Comparison, ...] = ()
+        evidence: CandidateEvaluation | None = None
+        comparisons: tuple[PairedComparison, ...] = ()
         patients, found = 0, ""
         if all(check.ok for check in checks):
             split = pick_split(new, old, companion, shared=params.gate.test_patients == "shared")
@@ -81,8 +87,8 @@ def judge(project: Path, candidate: Version, champion: Version | None, params: P
                 before = _measure(old, companion, project, split, params)
                 comparisons = compare_all(before, evidence, params.gate, candidate.model)
                 if not comparisons:
-                    checks.append(Check("comparison", None, f"no patient has {WORDS[DICE]}"))
-    answer, reasons = decide(checks, comparisons, params.gate)
+                    checks.append(Check("comparison", None, f"no patient has {VERDICT_WORDS[DICE]}"))
+    answer, reasons = decide_verdict(checks, comparisons, params.gate)
     not_asked = floors_not_asked(params.gate, candidate.model)
     lowered = floors_lowered(params.gate, candidate.model)
     spared = floor_sentences(not_asked, lowered, evidence.figures if evidence else {})
@@ -111,7 +117,7 @@ def write_verdict(folder: Path, verdict: Verdict) -> None:
     draw_verdict(folder / _VERDICT_PICTURE, verdict)
 
 
-def check_floors(evidence: Evidence, gate: GateParams, model: str) -> tuple[Check, ...]:
+def check_floors(evidence: CandidateEvaluation, gate: GateParams, model: str) -> tuple[Check, ...]:
     """Ask for what ``params.yaml`` asks for; what no test patient tells is unknown."""
     return tuple(
         _floor(floor, evidence.figures[floor.name])
@@ -121,8 +127,8 @@ def check_floors(evidence: Evidence, gate: GateParams, model: str) -> tuple[Chec
 
 
 def compare_all(
-    champion: Evidence, challenger: Evidence, gate: GateParams, model: str
-) -> tuple[Comparison, ...]:
+    champion: CandidateEvaluation, challenger: CandidateEvaluation, gate: GateParams, model: str
+) -> tuple[PairedComparison, ...]:
     """Compare by patient: Dice decides, then what guards; empty where Dice cannot be compared."""
     margins = {DICE: gate.heart.dice_margin, SCORE: gate.score_margin}
     if model == "calcium":
@@ -131,7 +137,7 @@ def compare_all(
     if not challenger.patients[DICE]:
         return ()
     return tuple(
-        compare(
+        compare_paired(
             name,
             champion.patients[name],
             challenger.patients[name],
@@ -147,7 +153,7 @@ def compare_all(
 
 def _floor(floor: Floor, value: float | None) -> Check:
     found = "no test patient tells" if value is None else f"{value:.4g}"
-    return Check(WORDS[floor.name], floor.holds(value), found, floor.text)
+    return Check(VERDICT_WORDS[floor.name], floor.holds(value), found, floor.text)
 
 
 def _companion(client: MlflowClient, model: str) -> tuple[Version, str]:
@@ -162,11 +168,13 @@ def _companion(client: MlflowClient, model: str) -> tuple[Version, str]:
     )
 
 
-def _measure(side: Carried, companion: Carried, project: Path, split: Split, params: Params) -> Evidence:
+def _measure(
+    side: VersionFacts, companion: VersionFacts, project: Path, split: Split, params: Params
+) -> CandidateEvaluation:
     model, other = side.version.model, companion.version.model
     logger.info("measuring %s with %s on the test patients", side.name, companion.name)
     fits: Mapping[str, Path] = {model: side.fit, other: companion.fit}
-    return measure(model, project / "data", split, fits=fits, params=params)
+    return evaluate_candidate(model, project / "data", split, fits=fits, params=params)
 
 
 def _lost(candidate: Version, champion: Version | None, check: Check) -> Verdict:
@@ -186,7 +194,7 @@ def _lost(candidate: Version, champion: Version | None, check: Check) -> Verdict
     )
 
 
-def _trial(entries: tuple[Entry, ...], candidate: Version, test_sha256: str) -> int:
+def _trial(entries: tuple[LogEntry, ...], candidate: Version, test_sha256: str) -> int:
     """How many versions have been judged on these patients, this one included."""
     tried = {
         entry.version

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from coronet.registry.promotion_log import PROMOTED, Entry
+from coronet.registry.promotion_log import PROMOTED, LogEntry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Lineage:
     validation: Mapping[str, Any]
     split: Mapping[str, Any]
     figures: Mapping[str, float]
-    moves: tuple[Entry, ...]
+    moves: tuple[LogEntry, ...]
     rebuild: tuple[str, ...]
     missing: tuple[str, ...]
 
@@ -83,7 +83,7 @@ class Lineage:
         found += [f"  {sentence}" for sentence in self.missing]
         return [*found, "  to make it again:", *(f"    {command}" for command in self.rebuild)]
 
-    def _move(self, entry: Entry) -> str:
+    def _move(self, entry: LogEntry) -> str:
         """A line of the log from this version's side."""
         details = entry.details
         word = f", by the word of {details['approved_by']}" if details.get("approved_by") else ""

@@ -14,11 +14,11 @@ from coronet.files import read_json, sha256_file
 from coronet.fingerprint import dvc_md5
 from coronet.networks.factory import SPEC, WEIGHTS
 from coronet.registry import aliases, versions
-from coronet.registry.promotion_log import Entry
+from coronet.registry.promotion_log import LogEntry
 from coronet.registry.reference_output import GOLDEN, difference
 from coronet.registry.verdict import Check
 from coronet.registry.versions import Version
-from coronet.tracking.dvc_lock import LOCK, Lock, fetch_file, read_lock
+from coronet.tracking.dvc_lock import LOCK, DvcLock, fetch_file, read_lock
 from coronet.tracking.run_contents import params_sha256
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _DATA = ("data/ct", "data/masks")
 
 
 @dataclasses.dataclass(frozen=True)
-class Carried:
+class VersionFacts:
     """What a version brings with it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Carried:
 
     version: Version
     fit: Path
-    lock: Lock
+    lock: DvcLock
     golden: Mapping[str, Any]
     split: Split | None
 
@@ -53,7 +53,7 @@ class Carried:
         return f"{self.version.model}/{self.version.number}"
 
 
-def unpack(client: MlflowClient, project: Path, version: Version, to: Path) -> Carried:
+def unpack(client: MlflowClient, project: Path, version: Version, to: Path) -> VersionFacts:
     """Bring what a version carries into the folder ``to``.
 
     Raises:
@@ -63,10 +63,12 @@ def unpack(client: MlflowClient, project: Path, version: Version, to: Path) -> C
     fit = versions.fetch(client, version, to / "fit")
     golden = read_json(versions.download(client, version, GOLDEN, to))
     lock = _lock(client, project, version, to)
-    return Carried(version, fit, lock, golden, _split(project, lock))
+    return VersionFacts(version, fit, lock, golden, _split(project, lock))
 
 
-def check_weights(carried: Carried, entries: Iterable[Entry], *, judged: bool = True) -> tuple[Check, ...]:
+def check_weights(
+    carried: VersionFacts, entries: Iterable[LogEntry], *, judged: bool = True
+) -> tuple[Check, ...]:
     """Whether the weights are those of the log, of their training, and still answer as they did.
 
     Args:
@@ -94,7 +96,7 @@ def check_weights(carried: Carried, entries: Iterable[Entry], *, judged: bool = 
     return tuple(dataclasses.replace(check, ok=check.ok or None) for check in checks)
 
 
-def check_origin(carried: Carried, project: Path) -> tuple[Check, ...]:
+def check_origin(carried: VersionFacts, project: Path) -> tuple[Check, ...]:
     """Whether the data, the validation and the split are those that the version was made of."""
     model, tags, lock = carried.version.model, carried.version.tags, carried.lock
     checks = [
@@ -124,7 +126,7 @@ def _short(text: str) -> str:
     return " ".join(word[:12] for word in text.split())
 
 
-def _golden(carried: Carried) -> Check:
+def _golden(carried: VersionFacts) -> Check:
     name = f"{carried.name}: answer on the golden volume"
     wanted = f"within {carried.golden.get('tolerance')} of the registered one"
     try:
@@ -135,7 +137,7 @@ def _golden(carried: Carried) -> Check:
     return Check(name, off <= carried.golden["tolerance"], f"off by {off:.2g}", wanted)
 
 
-def _learned_split(carried: Carried) -> Check:
+def _learned_split(carried: VersionFacts) -> Check:
     """Data were prepared and the network was trained by one split."""
     lock, model = carried.lock, carried.version.model
     made = lock.output("split", SPLIT)
@@ -148,7 +150,7 @@ def _learned_split(carried: Carried) -> Check:
     )
 
 
-def _validation(carried: Carried, project: Path) -> Check:
+def _validation(carried: VersionFacts, project: Path) -> Check:
     """The report must have passed, be the one recorded, and be of the table of the very data."""
     lock, model = carried.lock, carried.version.model
     name = f"{carried.name}: data validation"
@@ -176,18 +178,18 @@ def _validation(carried: Carried, project: Path) -> Check:
     return Check(name, not wrong, "; ".join(wrong) or "passed", "passed for this data")
 
 
-def _lock(client: MlflowClient, project: Path, version: Version, to: Path) -> Lock:
+def _lock(client: MlflowClient, project: Path, version: Version, to: Path) -> DvcLock:
     """The lock that the version carries; one rebuilt from the log may only find it as the project's."""
     try:
         versions.download(client, version, LOCK, to)
     except LedgerError:
         present = read_lock(project)
         same = present.sha256(f"train@{version.model}") == version.tags.get("dvc_lock_sha256")
-        return present if same else Lock({})
+        return present if same else DvcLock({})
     return read_lock(to)
 
 
-def _split(project: Path, lock: Lock) -> Split | None:
+def _split(project: Path, lock: DvcLock) -> Split | None:
     """The split by its hash: that of ``build/``, or the one that DVC's cache or remote holds."""
     wanted = lock.output("split", SPLIT)
     if not wanted:

@@ -13,7 +13,7 @@ from coronet.config import MODELS
 from coronet.files import read_json
 from coronet.registry import aliases, promotion_log, versions
 from coronet.registry.model_card import pair_card
-from coronet.registry.packaging import Papers, build_pair_folder
+from coronet.registry.packaging import VersionFiles, build_pair_folder
 from coronet.registry.versions import CHALLENGER, CHAMPION, LOST, PAIR, Version
 from coronet.tracking import mlflow_client, runs
 from coronet.tracking.run_contents import PAIR as KIND
@@ -94,7 +94,7 @@ def packed(
             for source, count in read_json(fit / "model.json")["cases"].items():
                 cases[source] = max(count, cases.get(source, 0))
         numbers = {name: part.number for name, part in parts.items()}
-        papers = Papers(pair_card(numbers, tags=tags, cases=cases))
+        papers = VersionFiles(pair_card(numbers, tags=tags, cases=cases))
         folder = build_pair_folder(
             fits["heart"], fits["calcium"], Path(staging) / "model", papers=papers, example=_EXAMPLE
         )

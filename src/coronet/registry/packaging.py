@@ -22,7 +22,7 @@ _HERE = Path(__file__).parent
 
 
 @dataclasses.dataclass(frozen=True)
-class Papers:
+class VersionFiles:
     """What lies beside the weights.
 
     Attributes:
@@ -40,7 +40,7 @@ class Papers:
     quality: ModelQuality = dataclasses.field(default_factory=ModelQuality)
 
 
-def build_network_folder(fit: Path, out: Path, *, papers: Papers) -> Path:
+def build_network_folder(fit: Path, out: Path, *, papers: VersionFiles) -> Path:
     """Write the folder of a ``heart`` or ``calcium`` version.
 
     Args:
@@ -72,7 +72,7 @@ def build_network_folder(fit: Path, out: Path, *, papers: Papers) -> Path:
     return out
 
 
-def build_pair_folder(heart: Path, calcium: Path, out: Path, *, papers: Papers, example: str) -> Path:
+def build_pair_folder(heart: Path, calcium: Path, out: Path, *, papers: VersionFiles, example: str) -> Path:
     """Write the folder of a ``coronet`` version.
 
     Args:
@@ -152,7 +152,7 @@ def _forget_places(path: Path, script: str) -> None:
     write_text(path, yaml.safe_dump(content, sort_keys=True))
 
 
-def _write_papers(out: Path, papers: Papers) -> None:
+def _write_papers(out: Path, papers: VersionFiles) -> None:
     write_text(out / _CARD, papers.card)
     for name, content in (("dvc.lock", papers.lock), ("params.yaml", papers.params)):
         if content:

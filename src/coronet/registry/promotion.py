@@ -18,7 +18,7 @@ from coronet import config
 from coronet.errors import Busy, InputError, ParamsError, PromotionError
 from coronet.files import exclusive, sha256_file
 from coronet.registry import aliases, check, gate, model_pair, promotion_log, versions
-from coronet.registry.promotion_log import INTENT, PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, Entry, Event
+from coronet.registry.promotion_log import INTENT, PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, Event, LogEntry
 from coronet.registry.verdict import REJECT, Verdict
 from coronet.registry.version_quality import record_verdict
 from coronet.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
@@ -48,7 +48,7 @@ class Promotion:
     model: str
     champion: int | None
     previous: int | None
-    entry: Entry
+    entry: LogEntry
     verdict: Verdict | None = None
 
     @property
@@ -94,7 +94,7 @@ def promote(
         InputError: the log is damaged.
     """
     project = Path(project)
-    params = config.load(project / "params.yaml")
+    params = config.load_params(project / "params.yaml")
     approved_by = _name(approved_by)
     with _turn(project, model):
         _prepare(project, model)
@@ -104,7 +104,7 @@ def promote(
                 f"gate.approval is «required»: `coronet promote {model} --approve-by NAME` records whose "
                 "word it is."
             )
-        verdict = gate.judge(project, candidate, champion, params)
+        verdict = gate.evaluate_gate(project, candidate, champion, params)
         evidence = _keep(project, candidate, verdict)
         if verdict.promoted and approve and not approved_by:
             approved_by = _name(approve(verdict))
@@ -133,7 +133,7 @@ def rollback(
     approved_by = _name(approved_by)
     with _turn(project, model):
         _prepare(project, model)
-        with mlflow_client.opened(project / "mlruns") as client:
+        with mlflow_client.open_client(project / "mlruns") as client:
             _check_agreement(client, project, model)
             champion, previous = (versions.find(client, model, name) for name in (CHAMPION, PREVIOUS))
             if champion is None or previous is None:
@@ -148,7 +148,7 @@ def rollback(
         return Promotion(model, new, old, entry)
 
 
-def history(model: str, project: Path = Path()) -> tuple[Entry, ...]:
+def history(model: str, project: Path = Path()) -> tuple[LogEntry, ...]:
     """Everything that the log tells of a model, oldest first; a move that was cut off is finished before."""
     project = Path(project)
     if model not in config.MODELS:
@@ -157,7 +157,7 @@ def history(model: str, project: Path = Path()) -> tuple[Entry, ...]:
     return tuple(entry for entry in promotion_log.read(project) if entry.model == model)
 
 
-def finish(project: Path, model: str) -> Entry | None:
+def finish(project: Path, model: str) -> LogEntry | None:
     """Carry out a move that was cut off, unless a promoter is at work; the closing line, or None."""
     if aliases.pending(promotion_log.read(project), model) is None:
         return None
@@ -188,7 +188,7 @@ def _prepare(project: Path, model: str) -> None:
 
 def _contestants(project: Path, model: str, *, first: bool) -> tuple[Version, Version | None]:
     """The challenger and the champion, once it is clear that there is something to judge."""
-    with mlflow_client.opened(project / "mlruns") as client:
+    with mlflow_client.open_client(project / "mlruns") as client:
         _check_agreement(client, project, model)
         candidate, champion = (versions.find(client, model, name) for name in (CHALLENGER, CHAMPION))
     if candidate is None:
@@ -225,7 +225,7 @@ def _keep(project: Path, candidate: Version, verdict: Verdict) -> dict[str, str]
     with tempfile.TemporaryDirectory(prefix="coronet-verdict-") as name:
         folder = Path(name)
         gate.write_verdict(folder, verdict)
-        with mlflow_client.opened(project / "mlruns") as client:
+        with mlflow_client.open_client(project / "mlruns") as client:
             client.log_artifacts(candidate.run_id, str(folder), place)
             record_verdict(client, candidate, verdict)
         return {"evidence": place, "verdict_sha256": sha256_file(folder / "verdict.json")}
@@ -249,22 +249,22 @@ def _name(text: str | None) -> str | None:
 
 def _move(
     project: Path, model: str, kind: str, *, new: int, old: int | None, details: Mapping[str, Any]
-) -> Entry:
+) -> LogEntry:
     intent = promotion_log.append(
         project, Event(INTENT, model, new, {"move": kind, "from": old or 0, **details})
     )
     return _carry_out(project, intent)
 
 
-def _finish(project: Path, model: str) -> Entry | None:
+def _finish(project: Path, model: str) -> LogEntry | None:
     intent = aliases.pending(promotion_log.read(project), model)
     return _carry_out(project, intent, finished=True) if intent else None
 
 
-def _carry_out(project: Path, intent: Entry, *, finished: bool = False) -> Entry:
+def _carry_out(project: Path, intent: LogEntry, *, finished: bool = False) -> LogEntry:
     """Set the aliases that an intent names, then close it."""
     model, new, old = intent.model, intent.version, intent.details["from"]
-    with mlflow_client.opened(project / "mlruns") as client:
+    with mlflow_client.open_client(project / "mlruns") as client:
         if old:
             versions.set_alias(client, model, PREVIOUS, old)
         versions.set_alias(client, model, CHAMPION, new)

@@ -54,7 +54,7 @@ class Event:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class LogEntry:
     """One line.
 
     Attributes:
@@ -93,14 +93,14 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class Fault:
+class LogFault:
     """What is wrong with a line; ``line`` counts from 1."""
 
     line: int
     what: str
 
 
-def append(project: Path, event: Event) -> Entry:
+def append(project: Path, event: Event) -> LogEntry:
     """Add a line, synced to the disk before this returns.
 
     Half a line that a kill left at the end is cut off first, which the log then tells by a line of its own.
@@ -131,7 +131,7 @@ def mend(project: Path) -> None:
             _whole(path)
 
 
-def read(project: Path) -> tuple[Entry, ...]:
+def read(project: Path) -> tuple[LogEntry, ...]:
     """All whole lines, oldest first; none where there is no log.
 
     Raises:
@@ -145,7 +145,7 @@ def count_lines(project: Path) -> int:
     return len(_split(Path(project) / LOG)[0])
 
 
-def verify(project: Path) -> tuple[Fault, ...]:
+def verify(project: Path) -> tuple[LogFault, ...]:
     """Find edited, missing and moved lines.
 
     The chain is walked from its start, and where git is there, the lines that ``HEAD`` holds must be the
@@ -155,10 +155,10 @@ def verify(project: Path) -> tuple[Fault, ...]:
     faults = _chain(whole)[1]
     if torn:
         what = f"Line {len(whole) + 1} is cut off: a kill while it was written, or a hand."
-        faults = (*faults, Fault(len(whole) + 1, what))
+        faults = (*faults, LogFault(len(whole) + 1, what))
     elif _lacks_break(Path(project) / LOG):
         what = f"Line {len(whole)} lacks its line break, which the next command that writes adds."
-        faults = (*faults, Fault(len(whole), what))
+        faults = (*faults, LogFault(len(whole), what))
     known, _ = _lines(read_committed(project, LOG))
     for number, line in enumerate(known, start=1):
         if number > len(whole):
@@ -167,7 +167,7 @@ def verify(project: Path) -> tuple[Fault, ...]:
             what = f"Line {number} is not the line {number} that HEAD holds."
         else:
             continue
-        return (*faults, Fault(number, what))
+        return (*faults, LogFault(number, what))
     return faults
 
 
@@ -176,7 +176,7 @@ def _locked(project: Path) -> contextlib.AbstractContextManager[None]:
     return exclusive(project / "mlruns" / ".promotions.lock", seconds=_LOCK_SECONDS, busy=busy)
 
 
-def _whole(path: Path) -> tuple[Entry, ...]:
+def _whole(path: Path) -> tuple[LogEntry, ...]:
     """All entries, once the chain is walked and half a line is gone from its end."""
     whole, torn = _split(path)
     entries, faults = _chain(whole)
@@ -215,34 +215,36 @@ def _is_intact(line: bytes, number: int) -> bool:
     return _encode(entry) == line and entry.sha256 == _digest(entry)
 
 
-def _chain(lines: tuple[bytes, ...]) -> tuple[tuple[Entry, ...], tuple[Fault, ...]]:
+def _chain(lines: tuple[bytes, ...]) -> tuple[tuple[LogEntry, ...], tuple[LogFault, ...]]:
     entries, faults = [], []
     previous = _START
     for number, line in enumerate(lines, start=1):
         try:
             entry = _parse(line, number)
         except InputError as error:
-            faults.append(Fault(number, str(error)))
+            faults.append(LogFault(number, str(error)))
             previous = ""
             continue
         if _encode(entry) != line or entry.sha256 != _digest(entry):
-            faults.append(Fault(number, f"Line {number} was edited: its hash is not that of what it says."))
+            faults.append(
+                LogFault(number, f"Line {number} was edited: its hash is not that of what it says.")
+            )
         if entry.number != number:
             what = f"Line {number} calls itself line {entry.number}: a line is missing, moved or put in."
-            faults.append(Fault(number, what))
+            faults.append(LogFault(number, what))
         elif previous and entry.previous != previous:
             what = f"Line {number} does not follow the line before it, which was edited, moved or replaced."
-            faults.append(Fault(number, what))
+            faults.append(LogFault(number, what))
         previous = entry.sha256
         entries.append(entry)
     return tuple(entries), tuple(faults)
 
 
-def _parse(line: bytes, number: int) -> Entry:
+def _parse(line: bytes, number: int) -> LogEntry:
     try:
         raw = json.loads(line)
         event = Event(raw["event"], raw["model"], raw["version"], raw["details"])
-        entry = Entry(raw["number"], raw["time"], event, raw["previous"], raw["sha256"])
+        entry = LogEntry(raw["number"], raw["time"], event, raw["previous"], raw["sha256"])
         _encode(entry)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"Line {number} is no entry of {LOG}.") from error
@@ -251,11 +253,11 @@ def _parse(line: bytes, number: int) -> Entry:
     return entry
 
 
-def _write(path: Path, entries: tuple[Entry, ...], event: Event) -> Entry:
+def _write(path: Path, entries: tuple[LogEntry, ...], event: Event) -> LogEntry:
     time = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     previous = entries[-1].sha256 if entries else _START
     event = dataclasses.replace(event, details=canonical(event.details))
-    entry = Entry(len(entries) + 1, time, event, previous, "")
+    entry = LogEntry(len(entries) + 1, time, event, previous, "")
     entry = dataclasses.replace(entry, sha256=_digest(entry))
     append_bytes(path, _encode(entry))
     if not entries:
@@ -263,7 +265,7 @@ def _write(path: Path, entries: tuple[Entry, ...], event: Event) -> Entry:
     return entry
 
 
-def _content(entry: Entry) -> dict[str, Any]:
+def _content(entry: LogEntry) -> dict[str, Any]:
     return {
         "number": entry.number,
         "time": entry.time,
@@ -275,11 +277,11 @@ def _content(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _digest(entry: Entry) -> str:
+def _digest(entry: LogEntry) -> str:
     return hashlib.sha256(entry.previous.encode() + _json(_content(entry))).hexdigest()
 
 
-def _encode(entry: Entry) -> bytes:
+def _encode(entry: LogEntry) -> bytes:
     return _json(_content(entry) | {"sha256": entry.sha256})
 
 

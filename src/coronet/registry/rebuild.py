@@ -16,9 +16,9 @@ from coronet.fingerprint import dvc_md5
 from coronet.networks.factory import WEIGHTS
 from coronet.networks.quality import ModelQuality, evaluation_of, read_quality
 from coronet.registry import aliases, model_pair, promotion_log, versions
-from coronet.registry.packaging import Papers
-from coronet.registry.promotion_log import Entry
-from coronet.registry.registration import packed
+from coronet.registry.packaging import VersionFiles
+from coronet.registry.promotion_log import LogEntry
+from coronet.registry.registration import is_packed
 from coronet.registry.version_quality import logged_verdict
 from coronet.registry.versions import LOST, PAIR, Version
 from coronet.tracking import mlflow_client, runs
@@ -75,16 +75,16 @@ def restore(client: MlflowClient, project: Path) -> tuple[Synced, ...]:
     return tuple(written)
 
 
-def _restore_aliases(client: MlflowClient, model: str, entries: Sequence[Entry]) -> None:
+def _restore_aliases(client: MlflowClient, model: str, entries: Sequence[LogEntry]) -> None:
     present = versions.aliases(client, model)
     numbers = {item.number for item in versions.versions(client, model)}
-    for alias, number in aliases.aliases(entries, model).items():
+    for alias, number in aliases.logged_aliases(entries, model).items():
         if alias not in present and number in numbers:
             versions.set_alias(client, model, alias, number)
 
 
 def _restore_version(
-    client: MlflowClient, project: Path, entry: Entry, known: Version | None
+    client: MlflowClient, project: Path, entry: LogEntry, known: Version | None
 ) -> list[Synced]:
     model, tags = entry.model, {key: str(value) for key, value in entry.details.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +107,7 @@ def _restore_version(
             papers = dataclasses.replace(
                 _papers(project, tags), quality=_quality(project, model, fit, evaluation)
             )
-            with packed(model, fit, tags=tags, evaluation=evaluation, papers=papers) as (made, about):
+            with is_packed(model, fit, tags=tags, evaluation=evaluation, papers=papers) as (made, about):
                 versions.fill(client, version, made, about=about)
         return written
 
@@ -125,7 +125,7 @@ def _quality(project: Path, model: str, fit: Path, evaluation: Path | None) -> M
     )
 
 
-def _restore_pair(client: MlflowClient, project: Path, entry: Entry, known: Version | None) -> None:
+def _restore_pair(client: MlflowClient, project: Path, entry: LogEntry, known: Version | None) -> None:
     tags = {key: str(value) for key, value in entry.details.items()}
     parts = {model: versions.find(client, model, tags[f"{model}_version"]) for model in MODELS}
     run_id = model_pair.ensure_run(client, project, tags)
@@ -137,7 +137,7 @@ def _restore_pair(client: MlflowClient, project: Path, entry: Entry, known: Vers
             versions.fill(client, version, made, about=about)
 
 
-def _gone(entry: Entry) -> None:
+def _gone(entry: LogEntry) -> None:
     logger.warning(
         "%s version %d was deleted in MLflow, which gives no number twice; it stays away",
         *(entry.model, entry.version),
@@ -154,7 +154,7 @@ def _bring(project: Path, path: str, md5: str | None, to: Path) -> Path | None:
 
 
 def _run(
-    client: MlflowClient, project: Path, entry: Entry, fit: Path | None, evaluation: Path | None
+    client: MlflowClient, project: Path, entry: LogEntry, fit: Path | None, evaluation: Path | None
 ) -> tuple[str, list[Synced]]:
     """The training's run; written from what came back where the ledger lacks it."""
     model, details = entry.model, {key: str(value) for key, value in entry.details.items()}
@@ -178,9 +178,9 @@ def _run(
     return run.info.run_id, [Synced(model, fingerprint, run.info.run_id, created=True)]
 
 
-def _papers(project: Path, tags: Mapping[str, str]) -> Papers:
+def _papers(project: Path, tags: Mapping[str, str]) -> VersionFiles:
     """The lock and the parameters of a version, out of the working tree or git, where they are the same."""
-    return Papers(
+    return VersionFiles(
         card="",
         lock=_same(project, "dvc.lock", tags.get("git_commit", ""), tags.get("dvc_lock_file_sha256", "")),
         params=_same(project, "params.yaml", tags.get("git_commit", ""), tags.get("params_file_sha256", "")),

@@ -19,12 +19,12 @@ from coronet.networks.quality import read_quality
 from coronet.registry import aliases as standing
 from coronet.registry import model_pair, promotion_log
 from coronet.registry.model_card import model_card, statement
-from coronet.registry.packaging import Papers, build_network_folder
+from coronet.registry.packaging import VersionFiles, build_network_folder
 from coronet.registry.reference_output import GOLDEN
 from coronet.registry.version_quality import record_evaluation
 from coronet.registry.versions import (
     CHALLENGER,
-    Registered,
+    RegisteredVersions,
     Version,
     aliases,
     create_version,
@@ -33,13 +33,13 @@ from coronet.registry.versions import (
 )
 from coronet.tracking import mlflow_client, runs
 from coronet.tracking.dvc_lock import read_lock
-from coronet.tracking.git_state import Code, read_code
+from coronet.tracking.git_state import GitState, read_git_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def register(model: str, project: Path = Path(), *, allow_dirty: bool = False) -> Registered:
+def register_version(model: str, project: Path = Path(), *, allow_dirty: bool = False) -> RegisteredVersions:
     """Make a version of the training in ``build/`` and let ``challenger`` name it; twice gives the same.
 
     The version's weights, specification, signature, input example, model card, golden answer, ``dvc.lock``
@@ -60,11 +60,11 @@ def register(model: str, project: Path = Path(), *, allow_dirty: bool = False) -
         raise InputError(f"There is no model «{model}»; the models are {' and '.join(MODELS)}.")
     fit = project / "build" / model / "fit"
     _check_training(model, project, fit)
-    code = read_code(project, patch=True)
+    code = read_git_state(project, patch=True)
     _check_code(code, allow_dirty=allow_dirty)
     fingerprint = read_json(fit / "model.json")["fingerprint"]
     weights = sha256_file(fit / "weights.safetensors")
-    with mlflow_client.opened(project / "mlruns") as client:
+    with mlflow_client.open_client(project / "mlruns") as client:
         runs.sync_runs(client, project, models=[model])
         known = [
             item
@@ -76,7 +76,7 @@ def register(model: str, project: Path = Path(), *, allow_dirty: bool = False) -
             record_evaluation(client, version, read_quality(fit, model, weights))
         _log(client, project, version)
         model_pair.refresh(client, project)
-    return Registered(version, created=not known)
+    return RegisteredVersions(version, created=not known)
 
 
 def _check_training(model: str, project: Path, fit: Path) -> None:
@@ -88,7 +88,7 @@ def _check_training(model: str, project: Path, fit: Path) -> None:
         raise StageError(
             f"{weights} is not what model.json beside it describes; `dvc checkout --force {fit}` mends it."
         )
-    if canonical(config.load(project / "params.yaml").model(model)) != description["params"]:
+    if canonical(config.load_params(project / "params.yaml").model(model)) != description["params"]:
         raise StageError(
             f"{fit} was trained with other parameters than params.yaml has now; `dvc repro` trains anew."
         )
@@ -97,7 +97,7 @@ def _check_training(model: str, project: Path, fit: Path) -> None:
         raise StageError(f"{fit} is not what dvc.lock says; `dvc repro` or `dvc checkout` mends it.")
 
 
-def _check_code(code: Code, *, allow_dirty: bool) -> None:
+def _check_code(code: GitState, *, allow_dirty: bool) -> None:
     if not code.dirty or allow_dirty:
         return
     if not code.commit:
@@ -109,7 +109,7 @@ def _check_code(code: Code, *, allow_dirty: bool) -> None:
     )
 
 
-def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: Code) -> Version:
+def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: GitState) -> Version:
     run = _run_of(client, project, model, read_json(fit / "model.json")["fingerprint"])
     kept = {
         key: value
@@ -135,7 +135,7 @@ def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: Co
     else:
         tags["evaluation_md5"] = dvc_md5(evaluation)
     quality = read_quality(fit, model, sha256_file(fit / "weights.safetensors"))
-    papers = Papers(
+    papers = VersionFiles(
         card="",
         lock=lock.read_bytes() if lock.exists() else b"",
         params=(project / "params.yaml").read_bytes(),
@@ -143,7 +143,7 @@ def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: Co
         quality=quality,
     )
     tags = {key: value for key, value in tags.items() if value}
-    with packed(model, fit, tags=tags, evaluation=evaluation, papers=papers) as (folder, about):
+    with is_packed(model, fit, tags=tags, evaluation=evaluation, papers=papers) as (folder, about):
         tags["golden_mean"] = f"{read_json(folder / GOLDEN)['mean']:.7f}"
         version = create_version(client, model, folder, run_id=run.info.run_id, tags=tags, about=about)
     set_alias(client, model, CHALLENGER, version.number)
@@ -151,8 +151,8 @@ def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: Co
 
 
 @contextlib.contextmanager
-def packed(
-    model: str, fit: Path, *, tags: Mapping[str, str], evaluation: Path | None, papers: Papers
+def is_packed(
+    model: str, fit: Path, *, tags: Mapping[str, str], evaluation: Path | None, papers: VersionFiles
 ) -> Iterator[tuple[Path, str]]:
     """The folder of a version while it is needed, and the version's description.
 

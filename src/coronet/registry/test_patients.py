@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 from coronet.dataset.split import Split
 from coronet.errors import PromotionError
-from coronet.registry.lineage_checks import Carried
+from coronet.registry.lineage_checks import VersionFacts
 
 
-def pick_split(candidate: Carried, champion: Carried | None, companion: Carried, *, shared: bool) -> Split:
+def pick_split(
+    candidate: VersionFacts, champion: VersionFacts | None, companion: VersionFacts, *, shared: bool
+) -> Split:
     """The split on whose test patients everything is measured.
 
     Args:
@@ -45,7 +47,7 @@ def pick_split(candidate: Carried, champion: Carried | None, companion: Carried,
     return split
 
 
-def check_apart(sides: Iterable[Carried], split: Split) -> None:
+def check_apart(sides: Iterable[VersionFacts], split: Split) -> None:
     """Refuse test patients that anything learned from.
 
     Args:
@@ -67,7 +69,7 @@ def check_apart(sides: Iterable[Carried], split: Split) -> None:
             )
 
 
-def _split_of(side: Carried) -> Split:
+def _split_of(side: VersionFacts) -> Split:
     """The split that a version was trained with.
 
     Raises:

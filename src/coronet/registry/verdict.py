@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from coronet.config import GateParams
-from coronet.config.floors import WORDS as FIGURES
+from coronet.config.floors import FLOOR_WORDS as FIGURES
 from coronet.config.floors import Floor, counted
-from coronet.evaluation.paired_tests import ALIKE, BETTER, NOT_WORSE, OPEN, WORSE, Comparison
+from coronet.evaluation.paired_tests import ALIKE, BETTER, NOT_WORSE, OPEN, WORSE, PairedComparison
 from coronet.fingerprint import canonical
 from coronet.networks.quality import GateVerdict
-from coronet.registry.candidate_evaluation import Evidence
+from coronet.registry.candidate_evaluation import CandidateEvaluation
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 PROMOTE, REJECT, UNDECIDED = "PROMOTE", "REJECT", "INSUFFICIENT EVIDENCE"
-WORDS = FIGURES | {"score": "error of log(1 + score)"}
+VERDICT_WORDS = FIGURES | {"score": "error of log(1 + score)"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Verdict:
     test_sha256: str
     trial: int
     checks: tuple[Check, ...]
-    comparisons: tuple[Comparison, ...]
-    challenger: Evidence | None
+    comparisons: tuple[PairedComparison, ...]
+    challenger: CandidateEvaluation | None
     not_asked: tuple[Floor, ...] = ()
     lowered: tuple[Floor, ...] = ()
 
@@ -112,7 +112,7 @@ class Verdict:
             checks.add_row(check.name, mark, check.found, check.wanted)
         for floor in self.not_asked:
             found = _figure(self.challenger.figures.get(floor.name) if self.challenger else None)
-            checks.add_row(WORDS[floor.name], "not asked", found, f"default: {floor.text}")
+            checks.add_row(VERDICT_WORDS[floor.name], "not asked", found, f"default: {floor.text}")
         if not self.comparisons:
             return (checks,)
         pairs = Table(
@@ -123,7 +123,7 @@ class Verdict:
         for item in self.comparisons:
             ends = "–" if item.low is None else f"{item.low:+.4g} … {item.high:+.4g}"
             pairs.add_row(
-                WORDS[item.name],
+                VERDICT_WORDS[item.name],
                 str(len(item.patients)),
                 f"{item.mean:+.4g}",
                 ends,
@@ -166,8 +166,8 @@ class Verdict:
         return stream.getvalue()
 
 
-def decide(
-    checks: Sequence[Check], comparisons: Sequence[Comparison], params: GateParams
+def decide_verdict(
+    checks: Sequence[Check], comparisons: Sequence[PairedComparison], params: GateParams
 ) -> tuple[str, tuple[str, ...]]:
     """The answer, and the sentences it rests on.
 
@@ -217,7 +217,7 @@ def floor_sentences(
 
     def listed(floors: Sequence[Floor]) -> str:
         return ", ".join(
-            f"{WORDS[floor.name]} {_figure(figures.get(floor.name))} (default {floor.text})"
+            f"{VERDICT_WORDS[floor.name]} {_figure(figures.get(floor.name))} (default {floor.text})"
             for floor in floors
         )
 
@@ -233,7 +233,7 @@ def _figure(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.4g}"
 
 
-def _sentence(item: Comparison) -> str:
+def _sentence(item: PairedComparison) -> str:
     meaning = {
         BETTER: "the challenger is better",
         WORSE: "the challenger is worse",
@@ -243,12 +243,12 @@ def _sentence(item: Comparison) -> str:
     }[item.finding]
     ends = "" if item.low is None else f" ({1 - item.level:.0%} interval {item.low:+.4g} … {item.high:+.4g})"
     return (
-        f"{WORDS[item.name]} of {len(item.patients)} patients, mean gain {item.mean:+.4g}{ends}, "
+        f"{VERDICT_WORDS[item.name]} of {len(item.patients)} patients, mean gain {item.mean:+.4g}{ends}, "
         f"p = {item.p:.3g}: {meaning}."
     )
 
 
-def _needed(item: Comparison, demand: str) -> str:
+def _needed(item: PairedComparison, demand: str) -> str:
     pairs = len(item.patients)
     if item.smallest_p > item.level:
         return (

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coronet.evaluation.paired_tests import Comparison
+from coronet.evaluation.paired_tests import PairedComparison
 from coronet.files import replacing
-from coronet.registry.verdict import WORDS, Verdict
+from coronet.registry.verdict import VERDICT_WORDS, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def draw_verdict(path: Path, verdict: Verdict) -> None:
         figure.savefig(part, dpi=110, format="png", metadata={"Software": None})
 
 
-def _draw_differences(ax: Axes, item: Comparison) -> None:
+def _draw_differences(ax: Axes, item: PairedComparison) -> None:
     gains = np.sort(item.differences)
     rows = np.arange(len(gains))
     ax.axvline(0, color="black", linewidth=0.8)
@@ -56,7 +56,7 @@ def _draw_differences(ax: Axes, item: Comparison) -> None:
     ax.plot([item.mean], [-1.5], "D", color=_MEAN, markersize=7)
     ax.set_yticks([-1.5], ["mean"])
     ax.set_ylim(-2.5, len(gains))
-    ax.set_title(f"{WORDS[item.name]}: {item.finding}", fontsize=10)
+    ax.set_title(f"{VERDICT_WORDS[item.name]}: {item.finding}", fontsize=10)
     ax.set_xlabel(f"gain, {len(gains)} patients; dashed: margin; p = {item.p:.3g}", fontsize=9)
 
 
@@ -66,5 +66,5 @@ def _draw_values(ax: Axes, name: str, values: Mapping[str, float]) -> None:
     ax.plot([known.mean()], [-1.5], "D", color=_MEAN, markersize=7)
     ax.set_yticks([-1.5], ["mean"])
     ax.set_ylim(-2.5, len(known))
-    ax.set_title(WORDS[name], fontsize=10)
+    ax.set_title(VERDICT_WORDS[name], fontsize=10)
     ax.set_xlabel(f"{len(known)} patients", fontsize=9)

@@ -55,18 +55,20 @@ class Version:
 
 
 @dataclasses.dataclass(frozen=True)
-class Registered:
+class RegisteredVersions:
     """``created`` is False where the training had a version already."""
 
     version: Version
     created: bool
 
 
-def register(model: str, project: Path = Path(), *, allow_dirty: bool = False) -> Registered:
+def create_registered_version(
+    model: str, project: Path = Path(), *, allow_dirty: bool = False
+) -> RegisteredVersions:
     """Make a version of the training in ``build/``, and the alias challenger; see `registration.register`."""
     from coronet.registry import registration
 
-    return registration.register(model, project, allow_dirty=allow_dirty)
+    return registration.register_version(model, project, allow_dirty=allow_dirty)
 
 
 def versions(client: MlflowClient, model: str) -> tuple[Version, ...]:
@@ -277,7 +279,7 @@ def resolve(uri: str, project: Path = Path(), *, part: str = "") -> Path:
     if parsed is None:
         raise InputError(f"{uri} is not understood; write models:/heart@champion or models:/heart/1.")
     project, model = Path(project), parsed["model"]
-    with mlflow_client.opened(project / "mlruns") as client:
+    with mlflow_client.open_client(project / "mlruns") as client:
         version = find(client, model, parsed["alias"] or parsed["number"])
         if version is None:
             known = ", ".join(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from coronet.dataset.cases import Case, find_reference
-from coronet.evaluation.annotation_error import DrawnCase, worst_drawn
+from coronet.evaluation.annotation_error import AnnotationError, worst_annotations
 from coronet.io.volume import read_nifti
-from coronet.report.case_views import compare, pictures_of
+from coronet.report.case_views import case_pictures, compare_masks
 from coronet.report.html_page import number
 from coronet.report.slice_pictures import Picture
 
@@ -27,23 +27,23 @@ class DrawnSection:
     """
 
     figures: tuple[tuple[str, str, str], ...]
-    rows: tuple[DrawnCase, ...]
+    rows: tuple[AnnotationError, ...]
     worst: tuple[Picture, ...]
 
 
 def drawn_section(
-    rows: Sequence[DrawnCase], figures: Mapping[str, Any], cases: Mapping[str, Case]
+    rows: Sequence[AnnotationError], figures: Mapping[str, Any], cases: Mapping[str, Case]
 ) -> DrawnSection | None:
     """The section, or None where no test case has exact masks.
 
     Args:
         rows: of the score stage's table.
-        figures: what `coronet.evaluation.annotation_error.summarise_drawn` gave.
+        figures: what `coronet.evaluation.annotation_error.summarise_annotation_error` gave.
         cases: by id, with those of ``rows`` among them.
     """
     if not rows:
         return None
-    ordered = worst_drawn(rows)
+    ordered = worst_annotations(rows)
     return DrawnSection(_figures(figures), ordered, _pictures(cases[ordered[0].case]))
 
 
@@ -73,4 +73,4 @@ def _pictures(case: Case) -> tuple[Picture, ...]:
     heart = read_nifti(case.heart, np.uint8).array > 0
     drawn = read_nifti(case.calcium, np.uint8).array
     exact = read_nifti(find_reference(case, "calcium").path, np.uint8).array
-    return pictures_of(ct, heart, calcium=compare(drawn, exact))
+    return case_pictures(ct, heart, calcium=compare_masks(drawn, exact))

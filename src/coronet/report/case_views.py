@@ -13,8 +13,8 @@ from coronet.report.slice_pictures import (
     Picture,
     axial,
     box_with_margin,
+    informative_slices,
     projection,
-    telling_slices,
 )
 
 _MARGIN_MM = 22.0
@@ -25,7 +25,7 @@ _VESSELS = ("LM", "LAD", "LCX", "RCA")
 """Names of the labels 1-4 of a calcium mask that tells vessels apart."""
 
 
-def compare(predicted: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
+def compare_masks(predicted: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
     """Sort lesions by whether they were found.
 
     Args:
@@ -66,7 +66,7 @@ def by_vessel(calcium: np.ndarray) -> dict[str, np.ndarray]:
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
-def pictures_of(
+def case_pictures(
     ct: Volume,
     heart: np.ndarray,
     *,
@@ -79,7 +79,7 @@ def pictures_of(
     Args:
         ct: the scan, in HU.
         heart: boolean mask on its grid.
-        calcium: boolean masks by kind, as `compare` or `by_vessel` gives them; ``false`` and ``missed``
+        calcium: boolean masks by kind, as `compare_masks` or `by_vessel` gives them; ``false`` and ``missed``
             draw slices before anything else does.
         count: number of axial slices.
         numbers: lesion numbers on the same grid, written beside each lesion in axial slices.
@@ -92,7 +92,7 @@ def pictures_of(
     box = box_with_margin(anything, ct.spacing_mm, margin_mm=_MARGIN_MM)
     apart = max(1, round(_APART_MM / ct.spacing_mm[2]))
     masks = {"heart": heart.astype(bool), **calcium}
-    slices = telling_slices(weight, heart, count=count, apart=apart)
+    slices = informative_slices(weight, heart, count=count, apart=apart)
     pictures = [
         axial(ct, index, masks=masks, box=box, marks=() if numbers is None else _marks(numbers, index))
         for index in slices

@@ -25,7 +25,7 @@ _INKS = {
 """Stand-ins that matplotlib draws with; each becomes the page's CSS variable of that name."""
 
 
-def curves(
+def curve_chart(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, ylabel: str, mark_x: float | None = None
 ) -> str:
     """Lines over epochs.
@@ -49,7 +49,7 @@ def curves(
     return _svg(draw, size=(4.6, 2.9), title=f"{ylabel} by epoch")
 
 
-def scatter(reference: Sequence[float], predicted: Sequence[float], *, cuts: Sequence[float]) -> str:
+def scatter_chart(reference: Sequence[float], predicted: Sequence[float], *, cuts: Sequence[float]) -> str:
     """Predicted over reference score on axes that are linear to 10 and logarithmic beyond.
 
     Args:
@@ -78,7 +78,7 @@ def scatter(reference: Sequence[float], predicted: Sequence[float], *, cuts: Seq
     return _svg(draw, size=(4.2, 3.6), title="predicted over reference score")
 
 
-def bland_altman(
+def bland_altman_chart(
     reference: Sequence[float], predicted: Sequence[float], *, bias: float, limits: tuple[float, float]
 ) -> str:
     """Difference over mean with bias and 95 % limits of agreement (Bland and Altman, Lancet 1986;327:307)."""

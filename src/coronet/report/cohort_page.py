@@ -15,14 +15,14 @@ from coronet.dataset.split import read_split
 from coronet.errors import StageError
 from coronet.evaluation.agreement import share_of_confusion
 from coronet.evaluation.annotation_error import TABLE as DRAWN
-from coronet.evaluation.annotation_error import read_drawn
-from coronet.evaluation.cohort import CaseScore, read_scores, worst_first
+from coronet.evaluation.annotation_error import read_annotation_error
+from coronet.evaluation.cohort import CaseScore, read_case_scores, worst_first
 from coronet.files import read_json, replacing_folder, sha256_file
 from coronet.io.volume import read_nifti
 from coronet.json_lines import read_lines
 from coronet.report import charts
 from coronet.report.annotation_error_section import DrawnSection, drawn_section
-from coronet.report.case_views import compare, pictures_of
+from coronet.report.case_views import case_pictures, compare_masks
 from coronet.report.html_page import number, signed, write_page
 from coronet.report.notices import describe_floors, describe_test_set
 from coronet.report.slice_pictures import Picture
@@ -32,7 +32,7 @@ _MOST_PICTURED = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class CohortFigure:
     """One number with its unit, name and what it was taken over, as text."""
 
     name: str
@@ -42,7 +42,7 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """A chart with its title and a line below it."""
 
     title: str
@@ -64,9 +64,9 @@ class CohortReport:
 
     compared: int
     notices: tuple[tuple[str, str], ...]
-    headline: tuple[Figure, ...]
-    networks: tuple[Figure, ...]
-    path: tuple[Figure, ...]
+    headline: tuple[CohortFigure, ...]
+    networks: tuple[CohortFigure, ...]
+    path: tuple[CohortFigure, ...]
     scatter: str
     bland_altman: str
     groups: tuple[str, ...]
@@ -77,11 +77,11 @@ class CohortReport:
     rows: tuple[CaseScore, ...]
     reference: str
     drawn: DrawnSection | None
-    curves: tuple[Curve, ...]
+    curves: tuple[TrainingCurve, ...]
     origin: tuple[tuple[str, str], ...]
 
 
-def write_report(build: Path, data: Path, out: Path, params: Params) -> None:
+def write_cohort_report(build: Path, data: Path, out: Path, params: Params) -> None:
     """Write ``index.html`` into ``out`` from the results of the stages.
 
     Args:
@@ -93,19 +93,19 @@ def write_report(build: Path, data: Path, out: Path, params: Params) -> None:
     Raises:
         StageError: a stage that the page needs has not run.
     """
-    report = read_report(build, data, params)
+    report = read_cohort_report(build, data, params)
     with replacing_folder(out) as part:
         write_page(part / "index.html", "cohort.html.j2", report=report)
 
 
-def read_report(build: Path, data: Path, params: Params) -> CohortReport:
-    """Gather what the page shows; see `write_report`."""
+def read_cohort_report(build: Path, data: Path, params: Params) -> CohortReport:
+    """Gather what the page shows; see `write_cohort_report`."""
     scores = build / "scores"
     if not (scores / "metrics.json").exists():
         raise StageError(f"{scores} is absent; run `dvc repro score` first.")
     metrics = read_json(scores / "metrics.json")
     groups = tuple(metrics["groups"]["names"])
-    rows = worst_first(read_scores(scores / "scores.csv"), groups)
+    rows = worst_first(read_case_scores(scores / "scores.csv"), groups)
     cases = {row.case: find_case(data, row.case) for row in rows}
     pictured = rows[:_MOST_PICTURED]
     agreement = metrics["agreement"]
@@ -118,8 +118,8 @@ def read_report(build: Path, data: Path, params: Params) -> CohortReport:
         headline=_headline(metrics),
         networks=_networks(*(_evaluation(build, model) for model in MODELS)),
         path=_path(metrics),
-        scatter=charts.scatter(reference, predicted, cuts=metrics["groups"]["bounds"]),
-        bland_altman=charts.bland_altman(
+        scatter=charts.scatter_chart(reference, predicted, cuts=metrics["groups"]["bounds"]),
+        bland_altman=charts.bland_altman_chart(
             reference, predicted, bias=agreement["bias"], limits=tuple(agreement["limits"])
         ),
         groups=groups,
@@ -129,7 +129,7 @@ def read_report(build: Path, data: Path, params: Params) -> CohortReport:
         unseen=len(rows) - len(pictured),
         rows=rows,
         reference=_reference(metrics),
-        drawn=drawn_section(read_drawn(scores / DRAWN), metrics["drawn_masks"], cases),
+        drawn=drawn_section(read_annotation_error(scores / DRAWN), metrics["drawn_masks"], cases),
         curves=tuple(curve for model in MODELS for curve in _curves(build / model / "fit", model)),
         origin=_origin(build, metrics, params),
     )
@@ -157,18 +157,20 @@ def _evaluation(build: Path, model: str) -> Mapping[str, Any]:
     return read_json(path)
 
 
-def _headline(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
+def _headline(metrics: Mapping[str, Any]) -> tuple[CohortFigure, ...]:
     free, lesions = metrics["calcium_free"], metrics["lesions"]
     return (
-        Figure("heart Dice", number(metrics["heart_dice"]["mean"], 3), _over(metrics["heart_dice"])),
-        Figure("calcium voxel F1", number(metrics["calcium_voxels"]["f1"], 3), "pooled over all test scans"),
-        Figure(
+        CohortFigure("heart Dice", number(metrics["heart_dice"]["mean"], 3), _over(metrics["heart_dice"])),
+        CohortFigure(
+            "calcium voxel F1", number(metrics["calcium_voxels"]["f1"], 3), "pooled over all test scans"
+        ),
+        CohortFigure(
             "lesions found",
             f"{lesions['found']} of {lesions['true']}",
             f"{number(lesions['false_per_scan'], 2)} false ones a scan",
         ),
-        Figure("linear κ of risk groups", *_kappa(metrics, "kappa_linear")),
-        Figure(
+        CohortFigure("linear κ of risk groups", *_kappa(metrics, "kappa_linear")),
+        CohortFigure(
             "calcium-free scans scored 0",
             f"{free['scored_zero']} of {free['cases']}",
             "no calcium in the reference",
@@ -176,34 +178,38 @@ def _headline(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
     )
 
 
-def _networks(heart: Mapping[str, Any], calcium: Mapping[str, Any]) -> tuple[Figure, ...]:
+def _networks(heart: Mapping[str, Any], calcium: Mapping[str, Any]) -> tuple[CohortFigure, ...]:
     """Each network by itself, against the masks."""
     pooled, lesions, free = calcium["pooled"], calcium["lesions"], calcium["calcium_free"]
     return (
-        Figure("Heart Dice", number(heart["dice"]["mean"], 3), _over(heart["dice"])),
-        Figure("Heart Dice, lowest", number(heart["dice"]["lowest"], 3), "the worst test scan"),
-        Figure("Heart IoU", number(heart["iou"]["mean"], 3), _over(heart["iou"])),
-        Figure("Calcium F1, voxels", number(pooled["f1"], 3), "pooled over all test scans"),
-        Figure("Calcium IoU, voxels", number(pooled["iou"], 3), "pooled over all test scans"),
-        Figure("Calcium Dice, by case", number(calcium["f1"]["mean"], 3), _over(calcium["f1"])),
-        Figure("Lesion F1", number(lesions["f1"], 3), "26-connected lesions, matched by touch"),
-        Figure("False calcium", number(free["false_mm3"]["mean"], 1), "mean of calcium-free scans", "mm³"),
+        CohortFigure("Heart Dice", number(heart["dice"]["mean"], 3), _over(heart["dice"])),
+        CohortFigure("Heart Dice, lowest", number(heart["dice"]["lowest"], 3), "the worst test scan"),
+        CohortFigure("Heart IoU", number(heart["iou"]["mean"], 3), _over(heart["iou"])),
+        CohortFigure("Calcium F1, voxels", number(pooled["f1"], 3), "pooled over all test scans"),
+        CohortFigure("Calcium IoU, voxels", number(pooled["iou"], 3), "pooled over all test scans"),
+        CohortFigure("Calcium Dice, by case", number(calcium["f1"]["mean"], 3), _over(calcium["f1"])),
+        CohortFigure("Lesion F1", number(lesions["f1"], 3), "26-connected lesions, matched by touch"),
+        CohortFigure(
+            "False calcium", number(free["false_mm3"]["mean"], 1), "mean of calcium-free scans", "mm³"
+        ),
     )
 
 
-def _path(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
+def _path(metrics: Mapping[str, Any]) -> tuple[CohortFigure, ...]:
     """The path from scan to score."""
     agreement, lesions = metrics["agreement"], metrics["lesions"]
     low, high = (signed(limit) for limit in agreement["limits"])
     return (
-        Figure("Lesion sensitivity", number(lesions["sensitivity"], 3), f"{lesions['true']} lesions"),
-        Figure("Score, Spearman", *_with_interval(agreement, "spearman")),
-        Figure("Score, ICC(2,1)", *_with_interval(agreement, "icc2_1")),
-        Figure("Score, bias", signed(agreement["bias"], 1), f"95 % limits of agreement {low} to {high}"),
-        Figure("Groups, concordance", number(agreement["concordance"], 3), _same_group(metrics)),
-        Figure("Groups, κ", *_kappa(metrics, "kappa")),
-        Figure("Groups, linear κ", *_kappa(metrics, "kappa_linear")),
-        Figure("Groups, quadratic κ", *_kappa(metrics, "kappa_quadratic")),
+        CohortFigure("Lesion sensitivity", number(lesions["sensitivity"], 3), f"{lesions['true']} lesions"),
+        CohortFigure("Score, Spearman", *_with_interval(agreement, "spearman")),
+        CohortFigure("Score, ICC(2,1)", *_with_interval(agreement, "icc2_1")),
+        CohortFigure(
+            "Score, bias", signed(agreement["bias"], 1), f"95 % limits of agreement {low} to {high}"
+        ),
+        CohortFigure("Groups, concordance", number(agreement["concordance"], 3), _same_group(metrics)),
+        CohortFigure("Groups, κ", *_kappa(metrics, "kappa")),
+        CohortFigure("Groups, linear κ", *_kappa(metrics, "kappa_linear")),
+        CohortFigure("Groups, quadratic κ", *_kappa(metrics, "kappa_quadratic")),
     )
 
 
@@ -236,26 +242,28 @@ def _view(case: Case, row: CaseScore, scores: Path) -> CaseView:
     heart = read_nifti(scores / "masks" / f"{case.id}_heart.nii.gz", np.uint8).array > 0
     predicted = read_nifti(scores / "masks" / f"{case.id}_calcium.nii.gz", np.uint8).array
     reference = read_nifti(find_reference(case, "calcium").path, np.uint8).array
-    return CaseView(row, pictures_of(ct, heart, calcium=compare(predicted, reference)))
+    return CaseView(row, case_pictures(ct, heart, calcium=compare_masks(predicted, reference)))
 
 
-def _curves(fit: Path, model: str) -> tuple[Curve, ...]:
+def _curves(fit: Path, model: str) -> tuple[TrainingCurve, ...]:
     if not (fit / "history.jsonl").exists():
         raise StageError(f"{fit} holds no training; run `dvc repro train@{model}` first.")
     history = read_lines(fit / "history.jsonl", keys=("epoch", "loss"), whole=True)
     outcome = read_json(fit / "metrics.json")
     metric, best = outcome["metric"], outcome["best_epoch"]
     epochs = [entry["epoch"] for entry in history]
-    loss = charts.curves({"loss": (epochs, [entry["loss"] for entry in history])}, ylabel="training loss")
-    tuned = charts.curves(
+    loss = charts.curve_chart(
+        {"loss": (epochs, [entry["loss"] for entry in history])}, ylabel="training loss"
+    )
+    tuned = charts.curve_chart(
         {metric: (epochs, [entry[metric] for entry in history])},
         ylabel=f"{metric} on tuning patients",
         mark_x=best,
     )
     reached = number(outcome[f"tune_{metric}"], 3)
     return (
-        Curve(f"{model.capitalize()}: loss", loss, f"{len(epochs)} epochs"),
-        Curve(
+        TrainingCurve(f"{model.capitalize()}: loss", loss, f"{len(epochs)} epochs"),
+        TrainingCurve(
             f"{model.capitalize()}: {metric}", tuned, f"{reached} after epoch {best}, whose weights were kept"
         ),
     )

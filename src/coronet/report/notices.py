@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from coronet.config import MODELS
-from coronet.config.floors import NETWORK_FLOORS, SCORE_FLOORS, WORDS, Floor
+from coronet.config.floors import FLOOR_WORDS, NETWORK_FLOORS, SCORE_FLOORS, Floor
 from coronet.files import read_json
 from coronet.networks.quality import network_figures, score_figures
 
@@ -61,7 +61,7 @@ def describe_floors(build: Path) -> str:
 def missed_floors(floors: tuple[Floor, ...], figures: Mapping[str, float | None]) -> list[str]:
     """Each figure that misses its floor, with what is wanted."""
     return [
-        f"{WORDS[floor.name]} {figures[floor.name]:.3g} (wanted {floor.text})"
+        f"{FLOOR_WORDS[floor.name]} {figures[floor.name]:.3g} (wanted {floor.text})"
         for floor in floors
         if floor.holds(figures[floor.name]) is False
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from coronet.dataset.quality_flags import UNFIT
-from coronet.report.case_views import by_vessel, pictures_of
+from coronet.report.case_views import by_vessel, case_pictures
 from coronet.report.html_page import number, readable, write_page
 from coronet.report.slice_pictures import Picture
 from coronet.scoring.counted_voxels import find_calcium
@@ -52,7 +52,7 @@ class Ladder:
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class ScanFigure:
     """One number with its unit, name and a note, as text."""
 
     name: str
@@ -83,7 +83,7 @@ class ScanReport:
     worth: ModelStatement
     notices: tuple[Notice, ...]
     ladders: tuple[Ladder, ...]
-    figures: tuple[Figure, ...]
+    figures: tuple[ScanFigure, ...]
     legend: tuple[tuple[str, str], ...]
     pictures: tuple[Picture, ...]
     lesions: tuple[LesionRow, ...]
@@ -113,7 +113,7 @@ def _read_scan_report(scored: ScanScore) -> ScanReport:
         ladders=_ladders(scored),
         figures=_figures(scored),
         legend=(("heart", "heart"), *((kind, names[kind]) for kind in calcium)),
-        pictures=pictures_of(
+        pictures=case_pictures(
             scored.ct, scored.masks.heart, calcium=calcium, count=_AXIAL_SLICES, numbers=_numbers(scored)
         ),
         lesions=tuple(
@@ -165,7 +165,7 @@ def _ladders(scored: ScanScore) -> tuple[Ladder, ...]:
     return tuple(ladders)
 
 
-def _figures(scored: ScanScore) -> tuple[Figure, ...]:
+def _figures(scored: ScanScore) -> tuple[ScanFigure, ...]:
     scores, protocol = scored.result.scores, scored.result.protocol
     counted = sum(lesion.agatston > 0 for lesion in scored.result.lesions)
     small = len(scored.result.lesions) - counted
@@ -173,13 +173,17 @@ def _figures(scored: ScanScore) -> tuple[Figure, ...]:
         f"and {small} too small to count" if small else f"of at least {protocol.least_area_mm2:g} mm² a slice"
     )
     figures = [
-        Figure("lesions", str(counted), note=note),
-        Figure("volume", number(scores.volume_mm3), "mm³", "at or above 130 HU"),
-        Figure("weighted volume", number(scores.volume_weighted), "mm³", "volume × weight of the highest HU"),
-        Figure("heart", number(scored.heart_ml), "ml", "as outlined below"),
+        ScanFigure("lesions", str(counted), note=note),
+        ScanFigure("volume", number(scores.volume_mm3), "mm³", "at or above 130 HU"),
+        ScanFigure(
+            "weighted volume", number(scores.volume_weighted), "mm³", "volume × weight of the highest HU"
+        ),
+        ScanFigure("heart", number(scored.heart_ml), "ml", "as outlined below"),
     ]
     if scores.mass_mg is not None:
-        figures.append(Figure("mass", number(scores.mass_mg, 1), "mg", "with the calibration factor given"))
+        figures.append(
+            ScanFigure("mass", number(scores.mass_mg, 1), "mg", "with the calibration factor given")
+        )
     return tuple(figures)
 
 

@@ -24,7 +24,7 @@ _PROJECTION = (-100.0, 700.0)
 """A wider window, so that calcium in a maximum projection is not lost in bone."""
 _PIXEL_MM = 0.55
 
-Box = tuple[slice, slice, slice]
+SliceBox = tuple[slice, slice, slice]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ def axial(
     index: int,
     *,
     masks: Mapping[str, np.ndarray],
-    box: Box | None = None,
+    box: SliceBox | None = None,
     marks: Sequence[tuple[str, tuple[float, float, float]]] = (),
 ) -> Picture:
     """One axial slice in the mediastinal window.
@@ -107,14 +107,16 @@ def axial(
         box: the part to show; all by default.
         marks: texts with voxel coordinates (x, y, z).
     """
-    box = box or whole(ct.shape)
+    box = box or whole_box(ct.shape)
     plane = ct.array[box[0], box[1], index]
     cuts = {kind: mask[box[0], box[1], index] for kind, mask in masks.items()}
     title = f"axial, slice {index + 1}"
     return _picture(_AXIAL, plane, cuts, ct=ct, box=box, window=_MEDIASTINUM, title=title, marks=marks)
 
 
-def projection(ct: Volume, view: View, *, masks: Mapping[str, np.ndarray], slab: Box, box: Box) -> Picture:
+def projection(
+    ct: Volume, view: View, *, masks: Mapping[str, np.ndarray], slab: SliceBox, box: SliceBox
+) -> Picture:
     """Maximum projection of the slab along the line of sight.
 
     Args:
@@ -132,15 +134,15 @@ def projection(ct: Volume, view: View, *, masks: Mapping[str, np.ndarray], slab:
     return _picture(view, plane, cuts, ct=ct, box=seen, window=_PROJECTION, title=title, marks=())
 
 
-def whole(shape: Sequence[int]) -> Box:
+def whole_box(shape: Sequence[int]) -> SliceBox:
     """The box of a whole array."""
     return tuple(slice(0, size) for size in shape)
 
 
-def box_with_margin(mask: np.ndarray, spacing_mm: Sequence[float], *, margin_mm: float) -> Box:
+def box_with_margin(mask: np.ndarray, spacing_mm: Sequence[float], *, margin_mm: float) -> SliceBox:
     """The mask's bounding box, widened by ``margin_mm`` within the array; all of it where it is empty."""
     if not mask.any():
-        return whole(mask.shape)
+        return whole_box(mask.shape)
     margins = [round(margin_mm / spacing) for spacing in spacing_mm]
     return tuple(
         slice(max(0, side.start - margin), min(size, side.stop + margin))
@@ -148,7 +150,7 @@ def box_with_margin(mask: np.ndarray, spacing_mm: Sequence[float], *, margin_mm:
     )
 
 
-def telling_slices(weight: np.ndarray, heart: np.ndarray, *, count: int, apart: int) -> tuple[int, ...]:
+def informative_slices(weight: np.ndarray, heart: np.ndarray, *, count: int, apart: int) -> tuple[int, ...]:
     """Axial slices worth looking at, from the feet up.
 
     Args:
@@ -178,7 +180,7 @@ def _picture(
     cuts: Mapping[str, np.ndarray],
     *,
     ct: Volume,
-    box: Box,
+    box: SliceBox,
     window: tuple[float, float],
     title: str,
     marks: Sequence[tuple[str, tuple[float, float, float]]],

@@ -19,7 +19,7 @@ _TIMINGS = Path("mlruns/timings.jsonl")
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class SummaryFigure:
     """One line of the table."""
 
     name: str
@@ -27,7 +27,7 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
+class ClosingSummary:
     """Figures on test patients, the confusion of risk groups, and the minutes of each stage.
 
     Attributes:
@@ -38,7 +38,7 @@ class Summary:
         notices: what the figures mean, as sentences: of the test scans, and of floors that are missed.
     """
 
-    figures: tuple[Figure, ...]
+    figures: tuple[SummaryFigure, ...]
     groups: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     minutes: tuple[tuple[str, float], ...]
@@ -49,7 +49,7 @@ class Summary:
         return json.dumps(dataclasses.asdict(self))
 
 
-def read_summary(project: Path) -> Summary:
+def read_summary(project: Path) -> ClosingSummary:
     """Read the figures of the last run.
 
     Raises:
@@ -60,7 +60,7 @@ def read_summary(project: Path) -> Summary:
     scores, minutes = read_json(project / _SCORES), tuple(_minutes(project / _TIMINGS))
     try:
         tested = describe_test_set(scores.get("sources", {}))[1]
-        return Summary(
+        return ClosingSummary(
             figures=tuple(_figures(scores)),
             groups=tuple(scores["groups"]["names"]),
             confusion=tuple(tuple(row) for row in scores["groups"]["confusion"]),
@@ -73,7 +73,7 @@ def read_summary(project: Path) -> Summary:
         ) from error
 
 
-def _figures(scores: dict[str, Any]) -> list[Figure]:
+def _figures(scores: dict[str, Any]) -> list[SummaryFigure]:
     lesions, free, voxels = scores["lesions"], scores["calcium_free"], scores["calcium_voxels"]
     agreement = scores["agreement"]
     bias, low, high = agreement["bias"], *agreement["limits"]
@@ -81,17 +81,21 @@ def _figures(scores: dict[str, Any]) -> list[Figure]:
     same = share_of_confusion(scores["groups"]["confusion"])
     kappa, linear = _number(agreement["kappa"]), _number(agreement["kappa_linear"])
     return [
-        Figure("test scans", str(scores["cases"])),
-        Figure("heart Dice, mean (lowest)", _mean_and_lowest(scores["heart_dice"])),
-        Figure("heart IoU, mean (lowest)", _mean_and_lowest(scores["heart_iou"])),
-        Figure("calcium voxels, F1 = Dice (IoU)", f"{_number(voxels['f1'])} ({_number(voxels['iou'])})"),
-        Figure("calcium lesions, sensitivity", f"{_number(lesions['sensitivity'])} of {lesions['true']}"),
-        Figure("calcium lesions, false a scan", _number(lesions["false_per_scan"], 2)),
-        Figure("calcium-free scans scored 0", f"{free['scored_zero']} of {free['cases']}"),
-        Figure("Agatston, bias (95 % limits)", f"{bias:+z.1f} ({low:z.1f} … {high:z.1f})"),
-        Figure("Agatston, ICC(2,1) · Spearman", f"{icc} · {rank}"),
-        Figure("risk groups, κ · linear κ", f"{kappa} · {linear}"),
-        Figure("same risk group (95 %: at least)", f"{same.same} of {same.of} ({same.low:.0%})"),
+        SummaryFigure("test scans", str(scores["cases"])),
+        SummaryFigure("heart Dice, mean (lowest)", _mean_and_lowest(scores["heart_dice"])),
+        SummaryFigure("heart IoU, mean (lowest)", _mean_and_lowest(scores["heart_iou"])),
+        SummaryFigure(
+            "calcium voxels, F1 = Dice (IoU)", f"{_number(voxels['f1'])} ({_number(voxels['iou'])})"
+        ),
+        SummaryFigure(
+            "calcium lesions, sensitivity", f"{_number(lesions['sensitivity'])} of {lesions['true']}"
+        ),
+        SummaryFigure("calcium lesions, false a scan", _number(lesions["false_per_scan"], 2)),
+        SummaryFigure("calcium-free scans scored 0", f"{free['scored_zero']} of {free['cases']}"),
+        SummaryFigure("Agatston, bias (95 % limits)", f"{bias:+z.1f} ({low:z.1f} … {high:z.1f})"),
+        SummaryFigure("Agatston, ICC(2,1) · Spearman", f"{icc} · {rank}"),
+        SummaryFigure("risk groups, κ · linear κ", f"{kappa} · {linear}"),
+        SummaryFigure("same risk group (95 %: at least)", f"{same.same} of {same.of} ({same.low:.0%})"),
     ]
 
 
@@ -114,7 +118,7 @@ def _minutes(timings: Path) -> Sequence[tuple[str, float]]:
     return [(stage, round(minutes, 2)) for stage, minutes in last.items()]
 
 
-def show(summary: Summary) -> None:
+def print_summary(summary: ClosingSummary) -> None:
     """Print the tables."""
     from rich.console import Console
     from rich.table import Table

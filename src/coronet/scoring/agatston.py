@@ -13,7 +13,7 @@ from coronet.errors import InputError, ParamsError
 from coronet.io.volume import Volume
 from coronet.lists import check_list
 from coronet.scoring import methods
-from coronet.scoring.counted_voxels import Grid, find_calcium
+from coronet.scoring.counted_voxels import VoxelGrid, find_calcium
 from coronet.scoring.lesions import Lesion, list_lesions
 from coronet.scoring.protocol import PROTOCOLS, Protocol
 from coronet.scoring.risk_groups import PRESETS, risk_group
@@ -73,7 +73,7 @@ class ScoreResult:
     protocol: Protocol
     method: str
     vessels: Mapping[str, float] | None
-    grid: Grid
+    grid: VoxelGrid
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     slice_thickness_mm: float | None

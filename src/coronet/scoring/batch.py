@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from coronet.dataset.pseudonyms import content_digest, load_key
-from coronet.dataset.scan_folder import ANONYMOUS, Entry, Journal, Source, find_entries, find_sources
+from coronet.dataset.scan_folder import (
+    ANONYMOUS,
+    FolderEntry,
+    FolderSource,
+    OutcomeJournal,
+    find_entries,
+    find_sources,
+)
 from coronet.errors import CoronetError, InputError
 from coronet.files import exclusive, read_json, replacing_folder, write_json, write_text
 from coronet.io.reader import Scan
@@ -155,10 +162,10 @@ def score_folder(
     entries = [item for item in find_entries(folder) if time.time() - item.changed >= quiet_s]
     with exclusive(out / ".lock"):
         _settle(out, scorer)
-        journal, key = Journal(out / SOURCES), load_key(out)
+        journal, key = OutcomeJournal(out / SOURCES), load_key(out)
         claims: dict[str, threading.Lock] = {}
 
-        def take(entry: Entry) -> int:
+        def take(entry: FolderEntry) -> int:
             return _take(entry, out, journal, key, claims=claims, scorer=scorer, write=write, again=again)
 
         try:
@@ -187,7 +194,7 @@ def _settle(out: Path, scorer: Scorer) -> None:
 
 
 def _in_lanes(
-    take: Callable[[Entry], int], entries: Sequence[Entry], journal: Journal, lanes: int
+    take: Callable[[FolderEntry], int], entries: Sequence[FolderEntry], journal: OutcomeJournal, lanes: int
 ) -> Iterator[int]:
     """What ``take`` returns of each entry as they end, ``lanes`` of them at work at a time.
 
@@ -204,9 +211,9 @@ def _in_lanes(
 
 
 def _take(
-    entry: Entry,
+    entry: FolderEntry,
     out: Path,
-    journal: Journal,
+    journal: OutcomeJournal,
     key: bytes,
     *,
     claims: dict[str, threading.Lock],
@@ -249,7 +256,7 @@ def _take(
 
 
 def _score(
-    source: Source,
+    source: FolderSource,
     out: Path,
     *,
     unread: str,
@@ -290,7 +297,9 @@ def _digest(text: str, key: bytes) -> str:
     return hmac.new(key, b"source\0" + text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
 
 
-def _rows(out: Path, entries: Sequence[Entry], journal: Journal, preset: str) -> tuple[BatchRow, ...]:
+def _rows(
+    out: Path, entries: Sequence[FolderEntry], journal: OutcomeJournal, preset: str
+) -> tuple[BatchRow, ...]:
     found = {}
     for entry in entries:
         for known in journal.records(entry).values():

@@ -16,7 +16,7 @@ from coronet.scoring.protocol import Protocol
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
+class VoxelGrid:
     """Sizes of a scan's voxels, also right where the slices are sheared (gantry tilt) or turned.
 
     Attributes:
@@ -33,16 +33,16 @@ class Grid:
         return self.pixel_mm2 * self.slice_spacing_mm
 
 
-def _grid_of(volume: Volume) -> Grid:
+def _grid_of(volume: Volume) -> VoxelGrid:
     """Voxel sizes of a volume; slices are those of constant third index."""
     x, y, z = np.asarray(volume.affine, dtype=np.float64)[:3, :3].T
     normal = np.cross(x, y)
     area = float(np.linalg.norm(normal))
-    return Grid(pixel_mm2=area, slice_spacing_mm=abs(float(z @ normal)) / area)
+    return VoxelGrid(pixel_mm2=area, slice_spacing_mm=abs(float(z @ normal)) / area)
 
 
 @dataclasses.dataclass(frozen=True)
-class Calcium:
+class CountedCalcium:
     """Voxels that count, n of them.
 
     Attributes:
@@ -59,7 +59,7 @@ class Calcium:
     label: np.ndarray
     part: np.ndarray
     lesion: np.ndarray
-    grid: Grid
+    grid: VoxelGrid
 
     @property
     def parts(self) -> int:
@@ -72,7 +72,7 @@ class Calcium:
         return int(self.lesion.max()) + 1 if self.lesion.size else 0
 
 
-def find_calcium(ct: Volume, mask: np.ndarray, protocol: Protocol) -> Calcium:
+def find_calcium(ct: Volume, mask: np.ndarray, protocol: Protocol) -> CountedCalcium:
     """Gather the voxels of ``mask`` that count under ``protocol`` and group them.
 
     Args:
@@ -102,7 +102,7 @@ def find_calcium(ct: Volume, mask: np.ndarray, protocol: Protocol) -> Calcium:
     kept = protocol.counts(hu)
     index, hu = index[kept], hu[kept]
     lesion = _lesions(index, protocol.lesion_connectivity)
-    return Calcium(
+    return CountedCalcium(
         index=index,
         hu=hu,
         label=mask[tuple(index.T)],

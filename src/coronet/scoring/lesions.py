@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from coronet.io.volume import Volume
-from coronet.scoring.counted_voxels import Calcium
+from coronet.scoring.counted_voxels import CountedCalcium
 from coronet.scoring.methods import agatston_of_parts, highest
 from coronet.scoring.protocol import Protocol
 
@@ -49,7 +49,7 @@ class Lesion:
 
 
 def list_lesions(
-    calcium: Calcium,
+    calcium: CountedCalcium,
     ct: Volume,
     protocol: Protocol,
     *,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from coronet.errors import InputError
-from coronet.scoring.counted_voxels import Calcium
+from coronet.scoring.counted_voxels import CountedCalcium
 from coronet.scoring.protocol import Protocol
 
 METHODS = ("agatston", "volume_weighted", "volume", "mass")
 
 
-def agatston(calcium: Calcium, protocol: Protocol, *, slice_thickness_mm: float | None = None) -> float:
+def agatston(
+    calcium: CountedCalcium, protocol: Protocol, *, slice_thickness_mm: float | None = None
+) -> float:
     """Agatston score: Σ over parts of area (mm²) × weight of the highest HU × slice factor.
 
     Source: Agatston et al., J Am Coll Cardiol 1990;15:827; the slice factor (spacing / 3 mm) keeps the score
@@ -21,7 +23,7 @@ def agatston(calcium: Calcium, protocol: Protocol, *, slice_thickness_mm: float 
 
 
 def agatston_of_parts(
-    calcium: Calcium, protocol: Protocol, *, slice_thickness_mm: float | None = None
+    calcium: CountedCalcium, protocol: Protocol, *, slice_thickness_mm: float | None = None
 ) -> np.ndarray:
     """Agatston score of each part, float64, shape (parts,); 0 where a part is too small."""
     voxels = np.bincount(calcium.part, minlength=calcium.parts)
@@ -37,7 +39,7 @@ def agatston_of_parts(
     return np.where(large & (voxels >= protocol.least_voxels), scores, 0.0)
 
 
-def volume_weighted(calcium: Calcium, protocol: Protocol) -> float:
+def volume_weighted(calcium: CountedCalcium, protocol: Protocol) -> float:
     """Weighted volume: Σ over 3-D lesions of volume (mm³) × weight of the lesion's highest HU.
 
     Source: medRxiv 2024.09.06.24313174. No minimum size and no slice factor.
@@ -47,12 +49,12 @@ def volume_weighted(calcium: Calcium, protocol: Protocol) -> float:
     return float((voxels * weights).sum() * calcium.grid.voxel_mm3)
 
 
-def volume(calcium: Calcium) -> float:
+def volume(calcium: CountedCalcium) -> float:
     """Volume score in mm³: all voxels that count, of whatever size their lesion is."""
     return float(calcium.hu.size * calcium.grid.voxel_mm3)
 
 
-def mass(calcium: Calcium, calibration_factor: float) -> float:
+def mass(calcium: CountedCalcium, calibration_factor: float) -> float:
     """Mass score in mg: calibration factor × mean HU × volume, summed over lesions.
 
     Source: McCollough et al., Radiology 2007;243:527.

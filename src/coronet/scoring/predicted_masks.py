@@ -11,7 +11,7 @@ import numpy as np
 from coronet.config.floors import NETWORK_FLOORS, Floor
 from coronet.errors import InputError, UnsuitableScan
 from coronet.fingerprint import canonical
-from coronet.inference.predict import calcium_voxels, heart_mask, predict_calcium, predict_heart
+from coronet.inference.predict import calcium_voxels, largest_heart, predict_calcium, predict_heart
 from coronet.io.volume import Volume
 from coronet.networks.factory import LoadedModel
 from coronet.networks.quality import Evaluation, GateVerdict, ModelQuality
@@ -19,7 +19,7 @@ from coronet.scoring.uncertainty import THRESHOLDS
 
 
 @dataclasses.dataclass(frozen=True)
-class Masks:
+class PredictedMasks:
     """What the networks found; every array has the scan's shape (x, y, z).
 
     Attributes:
@@ -33,13 +33,13 @@ class Masks:
     certainty: np.ndarray
 
 
-def find_masks(
+def predict_masks(
     ct: Volume,
     heart_model: LoadedModel,
     calcium_model: LoadedModel,
     *,
     check: Callable[[np.ndarray], None] | None = None,
-) -> Masks:
+) -> PredictedMasks:
     """Find the heart, then the calcium in and beside it.
 
     Args:
@@ -57,7 +57,7 @@ def find_masks(
             raise InputError(
                 f"The model that must find the {kind} was trained to find the {model.spec.model}."
             )
-    heart = heart_mask(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
+    heart = largest_heart(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
     if check:
         check(heart)
     if not heart.any():
@@ -69,7 +69,7 @@ def find_masks(
     calcium[place] = kept
     certainty = np.zeros(ct.shape, dtype=np.float32, order="F")
     certainty[place] = (np.stack(cut) * levels[:, None]).max(axis=0)
-    return Masks(heart, calcium, certainty)
+    return PredictedMasks(heart, calcium, certainty)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from coronet.config.floors import SCORE_FLOORS
-from coronet.dataset.quality_flags import FLAGS, NO_HEART, UNFIT, examine, judge_heart
+from coronet.dataset.quality_flags import FLAGS, NO_HEART, UNFIT, check_scan_heart, examine_scan
 from coronet.errors import UnsuitableScan
 from coronet.files import write_json
 from coronet.io.content_hash import content_sha256
@@ -21,7 +21,7 @@ from coronet.networks.factory import LoadedModel
 from coronet.scoring.agatston import ScoreResult, score_mask
 from coronet.scoring.lesion_location import places_in_heart
 from coronet.scoring.model_statement import ModelStatement, find_scores, state_models
-from coronet.scoring.predicted_masks import Masks, ModelOrigin, find_masks, origin_of
+from coronet.scoring.predicted_masks import ModelOrigin, PredictedMasks, origin_of, predict_masks
 from coronet.scoring.protocol import PROTOCOLS, Protocol
 from coronet.scoring.score_with_mask import SCORE, score_lines, voltage_warnings, warning_lines
 from coronet.scoring.uncertainty import Intervals, score_intervals
@@ -50,7 +50,7 @@ class ScanScore:
     ct: Volume
     facts: ScanFacts
     warnings: Mapping[str, str]
-    masks: Masks
+    masks: PredictedMasks
     result: ScoreResult
     intervals: Intervals
     places: tuple[str, ...]
@@ -137,19 +137,19 @@ def score_scan(
         ParamsError: unknown method, or mass without a calibration factor.
     """
     ct, facts = scan.volume, scan.facts
-    flags, chest = examine(ct, facts)
+    flags, chest = examine_scan(ct, facts)
     warnings = {flag: FLAGS[flag] for flag in flags}
     # only the heart mask tells a scan without a heart from one that cuts it
-    check_suitable({flag: text for flag, text in warnings.items() if flag != NO_HEART}, force=force)
+    check_suitability({flag: text for flag, text in warnings.items() if flag != NO_HEART}, force=force)
 
     def check(heart: np.ndarray) -> None:
         nonlocal warnings
         # the network's outermost voxel is part air, so its mask may end so far before the scan does
         near_mm = heart_model.params.input.spacing_mm
-        warnings = judge_heart(warnings, heart, ct, chest, near_mm)
-        check_suitable(warnings, force=force)
+        warnings = check_scan_heart(warnings, heart, ct, chest, near_mm)
+        check_suitability(warnings, force=force)
 
-    masks = find_masks(ct, heart_model, calcium_model, check=check)
+    masks = predict_masks(ct, heart_model, calcium_model, check=check)
     warnings |= voltage_warnings(facts)
     result = score_mask(
         ct,
@@ -173,7 +173,7 @@ def score_scan(
     )
 
 
-def check_suitable(warnings: Mapping[str, str], *, force: bool = False) -> None:
+def check_suitability(warnings: Mapping[str, str], *, force: bool = False) -> None:
     """Refuse a scan whose score would mislead.
 
     Args:

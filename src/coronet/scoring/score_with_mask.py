@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from coronet.dataset.quality_flags import FLAGS, suitability
+from coronet.dataset.quality_flags import FLAGS, quality_flags
 from coronet.errors import InputError
 from coronet.files import write_json
 from coronet.io.masks import ROUNDED, read_mask
@@ -179,7 +179,7 @@ def score_expert(
         result=result,
         intervals=score_intervals(read.volume, drawn, result, probability=chances),
         facts=read.facts,
-        flags=suitability(read.volume, read.facts),
+        flags=quality_flags(read.volume, read.facts),
         mask_warnings=placed.warnings | _value_warnings(read.volume),
     )
 

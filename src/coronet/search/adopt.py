@@ -15,10 +15,10 @@ from coronet.errors import ParamsError, SearchError
 from coronet.files import write_json, write_text
 from coronet.fingerprint import canonical
 from coronet.search import database, space
-from coronet.search.study_plan import check_bound, make_plan
+from coronet.search.study_plan import check_bound, make_study_plan
 from coronet.search.study_result import StudyResult, read_study
 from coronet.search.trials import TrialResult
-from coronet.tracking.git_state import Code, read_code
+from coronet.tracking.git_state import GitState, read_git_state
 
 _PARAMS, _STUDIES = "params.yaml", "studies"
 _PLACES = (
@@ -78,7 +78,7 @@ def adopt(study: str, project: Path = Path(), *, storage: str | None = None) -> 
     best = result.best
     if best is None or best.value is None:
         raise SearchError(f"No trial of the study «{study}» came to a value; there is nothing to adopt.")
-    params = config.load(project / _PARAMS)
+    params = config.load_params(project / _PARAMS)
     wanted = space.apply(best.drawn, params.model(result.model))
     text = (project / _PARAMS).read_text(encoding="utf-8")
     changes = _changes(params.model(result.model), wanted, params.profile, result.model)
@@ -86,14 +86,14 @@ def adopt(study: str, project: Path = Path(), *, storage: str | None = None) -> 
     adopted = Adopted(study, result.model, best.number, best.value, changes, evidence.relative_to(project))
     if not changes:
         return adopted
-    plan = make_plan(result.model, project)
+    plan = make_study_plan(result.model, project)
     bound = database.find_study(study, project, storage).user_attrs[database.BOUND]
     check_bound(plan, study, bound, ignore=("space", "code", "folds"))
-    code = read_code(project)
+    code = read_git_state(project)
     _check_clean(code)
     new = replace_values(text, {change.key: change.after for change in changes})
     _check_edit(text, new, changes)
-    config.parse(new.encode(), where=f"{_PARAMS} with the winner")
+    config.parse_params(new.encode(), where=f"{_PARAMS} with the winner")
     write_json(evidence, _evidence(result, best, changes, bound, code))
     write_text(project / _PARAMS, new)
     return adopted
@@ -168,7 +168,7 @@ def _changes(present: ModelParams, wanted: ModelParams, profile: str, model: str
     return tuple(found)
 
 
-def _check_clean(code: Code) -> None:
+def _check_clean(code: GitState) -> None:
     if _PARAMS in code.changed:
         raise SearchError(
             f"{_PARAMS} holds edits that git does not have; commit them or set them aside (`git stash`), "
@@ -201,7 +201,7 @@ def _evidence(
     best: TrialResult,
     changes: tuple[Change, ...],
     bound: Mapping[str, str],
-    code: Code,
+    code: GitState,
 ) -> dict[str, Any]:
     first = result.trials[0]
     return {

@@ -14,7 +14,7 @@ from coronet.files import exclusive, sqlite_url
 from coronet.imaging.mask_metrics import DECISIVE
 from coronet.process import check_port
 from coronet.search.space import present_draw
-from coronet.search.study_plan import Plan, check_bound
+from coronet.search.study_plan import StudyPlan, check_bound
 
 if TYPE_CHECKING:
     import optuna
@@ -78,7 +78,7 @@ def open_storage(project: Path, url: str | None = None, *, space: SearchParams |
     return storage
 
 
-def open_study(plan: Plan, name: str, storage: RDBStorage) -> optuna.Study:
+def open_study(plan: StudyPlan, name: str, storage: RDBStorage) -> optuna.Study:
     """The study of that name, made where it is new.
 
     Its first trial is what ``params.yaml`` says now, where that lies within the space.
@@ -140,7 +140,7 @@ def _without_password(url: str) -> str:
     return "of --storage"
 
 
-def serve(project: Path, url: str | None, *, port: int) -> None:
+def serve_dashboard(project: Path, url: str | None, *, port: int) -> None:
     """Run optuna-dashboard on 127.0.0.1 until it is stopped.
 
     Raises:

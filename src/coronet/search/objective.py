@@ -15,7 +15,7 @@ from coronet.files import exclusive
 from coronet.search import space
 from coronet.search.database import METRIC
 from coronet.search.folds import Fold
-from coronet.search.study_plan import Plan
+from coronet.search.study_plan import StudyPlan
 from coronet.search.trials import REASON, SAME_AS, TRAINED, TRAINING, WORKER
 from coronet.terminal import lacks_space
 
@@ -26,7 +26,7 @@ _MEMORY_WORDS = ("out of memory", "can't allocate memory", "alloc_failed")
 class Objective:
     """The value of a trial: its metric on held-out patients, mean of the folds."""
 
-    def __init__(self, plan: Plan, *, worker: str, started: Callable[[], None]) -> None:
+    def __init__(self, plan: StudyPlan, *, worker: str, started: Callable[[], None]) -> None:
         """Make it.
 
         Args:
@@ -87,7 +87,7 @@ class Objective:
 class _Run:
     """One trial's trainings."""
 
-    def __init__(self, plan: Plan, trial: optuna.Trial, params: ModelParams, key: str) -> None:
+    def __init__(self, plan: StudyPlan, trial: optuna.Trial, params: ModelParams, key: str) -> None:
         self._plan, self._trial, self._params = plan, trial, params
         self._folder = plan.work / key
         self._metric = trial.study.user_attrs[METRIC]
@@ -101,18 +101,18 @@ class _Run:
 
     def _fit(self, fold: Fold) -> None:
         from coronet.training import checkpoint
-        from coronet.training.fit import fit
+        from coronet.training.fit import fit_model
 
         work = self._folder / f"fold-{fold.number}"
         pretrained = pretrained_encoder(self._plan, self._params, fold)
-        saved = checkpoint.latest(work)
+        saved = checkpoint.latest_checkpoint(work)
         self._seen: list[float] = []
         for entry in saved.state["history"] if saved else ():
             self._report(entry)
         if self._seen:
             logger.info("trial %d goes on after epoch %d", self._trial.number, len(self._seen))
             self._ask()
-        result = fit(
+        result = fit_model(
             self._plan.model,
             self._plan.prepared,
             self._params,
@@ -149,7 +149,7 @@ class _Run:
             )
 
 
-def pretrained_encoder(plan: Plan, params: ModelParams, fold: Fold) -> Path | None:
+def pretrained_encoder(plan: StudyPlan, params: ModelParams, fold: Fold) -> Path | None:
     """An encoder that saw only what a trial with ``params`` may learn from; trained once for all trials."""
     from coronet.training.pretrain import ENCODER, pretrain_model
 

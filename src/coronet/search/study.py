@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from coronet.errors import SearchError
 from coronet.files import exclusive
 from coronet.search import database, worker
-from coronet.search.study_plan import Plan, make_plan
+from coronet.search.study_plan import StudyPlan, make_study_plan
 from coronet.search.study_result import StudyResult, read_study
-from coronet.search.study_sync import Teller
+from coronet.search.study_sync import StudyReporter
 from coronet.search.trials import next_draw
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _REFUSED = 2
 _POLL_SECONDS = 0.3
 
 
-def search(
+def run_study(
     model: str,
     project: Path = Path(),
     *,
@@ -52,7 +52,7 @@ def search(
     Args:
         model: ``heart`` or ``calcium``.
         project: the folder of ``params.yaml``, after ``dvc repro`` has prepared the cases.
-        trials: how many the study shall have in all; ``search.trials`` without it.
+        trials: how many the study shall have in all; ``run_study.trials`` without it.
         workers: processes. One draws the same trials each time; several do not.
         storage: an SQLAlchemy URL; ``mlruns/optuna.db`` without it.
         name: of the study; one of the model and everything the study is of without it.
@@ -62,7 +62,7 @@ def search(
         SearchError: the study is of something else, or no trial of it came to an end.
         StageError: nothing is prepared yet.
     """
-    plan = make_plan(model, project)
+    plan = make_study_plan(model, project)
     wanted = plan.params.search.trials if trials is None else trials
     name = _check_name(name or plan.study)
     opened = database.open_storage(plan.project, storage, space=plan.params.search)
@@ -70,7 +70,7 @@ def search(
     logger.info(
         "study %s: %d of %d trials are done", name, sum(t.settled for t in read_study(study).trials), wanted
     )
-    teller = Teller(study, plan.project) if track else None
+    teller = StudyReporter(study, plan.project) if track else None
 
     def after() -> None:
         if teller:
@@ -106,7 +106,7 @@ def _check_result(result: StudyResult) -> None:
 
 
 def _watch(
-    plan: Plan, study: optuna.Study, task: worker.Task, *, workers: int, after: Callable[[], None]
+    plan: StudyPlan, study: optuna.Study, task: worker.Task, *, workers: int, after: Callable[[], None]
 ) -> None:
     """Run worker processes until all trials are done; start again those that were killed."""
     left = _RESTARTS * workers
@@ -140,7 +140,7 @@ def _settled(study: optuna.Study) -> int:
     return sum(trial.settled for trial in read_study(study).trials)
 
 
-def _open(plan: Plan, study: optuna.Study, task: worker.Task) -> bool:
+def _open(plan: StudyPlan, study: optuna.Study, task: worker.Task) -> bool:
     """Whether a worker would find something to do."""
     with exclusive(worker.folder_of(plan, study.study_name) / "claim.lock", seconds=None):
         worker.rescue(plan, study)

@@ -32,7 +32,7 @@ _WHAT_TO_DO = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """Everything that decides what a trial gives, and where it works.
 
     Attributes:
@@ -93,7 +93,7 @@ class Plan:
         )
 
 
-def make_plan(model: str, project: Path) -> Plan:
+def make_study_plan(model: str, project: Path) -> StudyPlan:
     """Read what a search of ``model`` is about.
 
     Raises:
@@ -103,7 +103,7 @@ def make_plan(model: str, project: Path) -> Plan:
         GateFailed: a patient is in two parts of the split.
     """
     project = Path(project)
-    params = config.load(project / "params.yaml")
+    params = config.load_params(project / "params.yaml")
     chosen, limits = params.model(model), params.search
     template = space.template(chosen, limits)
     space.check_space(limits, template)
@@ -122,10 +122,12 @@ def make_plan(model: str, project: Path) -> Plan:
         "parameters": _digest({"seed": params.seed, "model": template}),
         "code": hash_source(LEARNING_SOURCE),
     }
-    return Plan(model, project, params, template, folds, bound)
+    return StudyPlan(model, project, params, template, folds, bound)
 
 
-def check_bound(plan: Plan, name: str, bound: Mapping[str, str], *, ignore: tuple[str, ...] = ()) -> None:
+def check_bound(
+    plan: StudyPlan, name: str, bound: Mapping[str, str], *, ignore: tuple[str, ...] = ()
+) -> None:
     """Refuse a study of something else than ``plan``.
 
     Raises:

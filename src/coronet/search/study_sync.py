@@ -23,7 +23,7 @@ logger = logging.getLogger("coronet")
 _TABLE = "trials.json"
 
 
-class Teller:
+class StudyReporter:
     """Writes a study to MLflow while it goes on; where that fails, it says so once and stays quiet.
 
     Only the last call draws pictures, and it tries once more.
@@ -48,7 +48,7 @@ class Teller:
             self._away = True
 
 
-def sync(project: Path, *, storage: str | None = None) -> dict[str, str]:
+def sync_studies(project: Path, *, storage: str | None = None) -> dict[str, str]:
     """Write to MLflow what it lacks of all studies; returns the parents' run ids by the studies' names."""
     import optuna
 

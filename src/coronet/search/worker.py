@@ -29,7 +29,7 @@ from coronet.errors import Busy, SearchError
 from coronet.process import end_with_parent, keep_memory
 from coronet.search import database
 from coronet.search.objective import Objective
-from coronet.search.study_plan import Plan, make_plan
+from coronet.search.study_plan import StudyPlan, make_study_plan
 from coronet.search.trials import RETRIES, WORKER, TrialResult, next_draw, read_trials, to_retry
 
 if TYPE_CHECKING:
@@ -59,12 +59,14 @@ class Task:
     storage: str | None
 
 
-def folder_of(plan: Plan, study: str) -> Path:
+def folder_of(plan: StudyPlan, study: str) -> Path:
     """Where the workers of a study keep their locks."""
     return plan.work / "studies" / study
 
 
-def work(plan: Plan, study: optuna.Study, *, trials: int, after: Callable[[], None] | None = None) -> None:
+def work(
+    plan: StudyPlan, study: optuna.Study, *, trials: int, after: Callable[[], None] | None = None
+) -> None:
     """Take trials until the study has ``trials`` that came to an end.
 
     While others train the last of them it waits, to take over one whose worker is killed.
@@ -138,7 +140,7 @@ def _one(study: optuna.Study, objective: Objective) -> TrialResult | None:
     return result
 
 
-def rescue(plan: Plan, study: optuna.Study) -> None:
+def rescue(plan: StudyPlan, study: optuna.Study) -> None:
     """Queue the trials of killed workers again; call it while holding the claim.
 
     A worker of this computer is dead where its lock is free. One of another computer is taken for dead when
@@ -182,7 +184,7 @@ def _dead(trial: FrozenTrial, folder: Path, grace_s: float) -> bool:
         return False
 
 
-def _tidy(plan: Plan, study: optuna.Study) -> None:
+def _tidy(plan: StudyPlan, study: optuna.Study) -> None:
     """Remove the checkpoints of trials that came to an end; their values are in the study."""
     for result in read_trials(study.get_trials(deepcopy=False), retries=plan.params.search.retries):
         folder = plan.work / (result.training or "none")
@@ -195,13 +197,13 @@ def _tidy(plan: Plan, study: optuna.Study) -> None:
                     shutil.rmtree(item)
 
 
-def _make_sampler(plan: Plan, draw: int) -> optuna.samplers.BaseSampler:
+def _make_sampler(plan: StudyPlan, draw: int) -> optuna.samplers.BaseSampler:
     """The sampler of one draw; seeded by its number, so that a resumed study draws as an unbroken one."""
     seed = int(np.random.SeedSequence([plan.params.seed, draw]).generate_state(1)[0])
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=plan.params.search.random_trials)
 
 
-def _make_pruner(plan: Plan) -> optuna.pruners.BasePruner:
+def _make_pruner(plan: StudyPlan) -> optuna.pruners.BasePruner:
     """The pruner that ``search.pruner`` names; its steps are epochs."""
     space = plan.params.search
     if space.pruner == "median":
@@ -237,12 +239,12 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     end_with_parent()
     keep_memory()
-    return terminal.run(_do_task)
+    return terminal.run_app(_do_task)
 
 
 def _do_task() -> None:
     task = Task(**json.load(sys.stdin))
-    plan = make_plan(task.model, Path(task.project))
+    plan = make_study_plan(task.model, Path(task.project))
     opened = database.open_storage(plan.project, task.storage, space=plan.params.search)
     work(plan, database.open_study(plan, task.study, opened), trials=task.trials)
 

@@ -69,7 +69,7 @@ def check_locations(uri: str, mlruns: Path) -> None:
         )
 
 
-def relocate(uri: str, mlruns: Path) -> tuple[Path, ...]:
+def relocate_artifacts(uri: str, mlruns: Path) -> tuple[Path, ...]:
     """Let a database lead to the artifacts in ``mlruns`` where it leads to folders that are absent.
 
     Returns:

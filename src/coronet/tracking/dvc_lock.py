@@ -23,7 +23,7 @@ _CONFLICT = re.compile(rb"^(<{7}|={7}|>{7})( .*)?\r?$", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
-class Lock:
+class DvcLock:
     """``dvc.lock``: every stage with the hashes of what it read and wrote."""
 
     stages: Mapping[str, Any]
@@ -68,7 +68,7 @@ class Lock:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_lock(project: Path) -> Lock:
+def read_lock(project: Path) -> DvcLock:
     """Read ``dvc.lock``; one without stages where there is no file.
 
     Raises:
@@ -77,11 +77,11 @@ def read_lock(project: Path) -> Lock:
     path = Path(project) / LOCK
     content = _read_yaml(path)
     if content is None:
-        return Lock({})
+        return DvcLock({})
     stages = content.get("stages", {}) if isinstance(content, dict) else content
     if not isinstance(stages, dict | None) or not all(map(_is_stage, (stages or {}).values())):
         raise StageError(f"{path} is not as DVC writes it; {_restore(path)}")
-    return Lock(stages or {})
+    return DvcLock(stages or {})
 
 
 def _restore(path: Path) -> str:
@@ -115,7 +115,7 @@ def _read_yaml(path: Path) -> Any:
         raise StageError(f"{path} is no YAML ({reason}); {_restore(path)}") from error
 
 
-def data_hashes(project: Path, lock: Lock, model: str) -> dict[str, str]:
+def data_hashes(project: Path, lock: DvcLock, model: str) -> dict[str, str]:
     """DVC's md5 of ``data/ct`` and ``data/masks`` as the model's training saw them.
 
     Raises:

@@ -17,7 +17,7 @@ _RUNNING = ("src", "flows", "params.yaml", "dvc.yaml", "data.dvc", "pyproject.to
 
 
 @dataclasses.dataclass(frozen=True)
-class Code:
+class GitState:
     """State of the working tree.
 
     Attributes:
@@ -38,21 +38,21 @@ class Code:
         return bool(self.changed) or not self.commit
 
 
-def read_code(project: Path, *, patch: bool = False) -> Code:
+def read_git_state(project: Path, *, patch: bool = False) -> GitState:
     """Ask git.
 
     Args:
         project: the project's folder.
-        patch: whether to fill `Code.patch`.
+        patch: whether to fill `GitState.patch`.
     """
     commit = _git(project, "rev-parse", "--verify", "--quiet", "HEAD").strip()
     if not commit:
-        return Code("", (), reason=missing_commit(project))
+        return GitState("", (), reason=missing_commit(project))
     prefix = _git(project, "rev-parse", "--show-prefix").strip()
     tracked = _listed(project, "diff", "--name-only", "--relative", "-z", "HEAD")
     new = _listed(project, "ls-files", "--others", "--exclude-standard", "-z", "--", *_RUNNING)
     changed = tuple(sorted({*tracked, *new} - set(_OWN_RECORDS)))
-    return Code(commit, changed, _patch(project, changed, new, prefix) if patch else "")
+    return GitState(commit, changed, _patch(project, changed, new, prefix) if patch else "")
 
 
 def missing_commit(project: Path) -> str:

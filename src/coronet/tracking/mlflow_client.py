@@ -35,7 +35,9 @@ def tracking_uri(mlruns: Path) -> str:
 
 
 @contextlib.contextmanager
-def opened(mlruns: Path, *, seconds: float = _LOCK_SECONDS, checked: bool = True) -> Iterator[MlflowClient]:
+def open_client(
+    mlruns: Path, *, seconds: float = _LOCK_SECONDS, checked: bool = True
+) -> Iterator[MlflowClient]:
     """A client of the ledger, held by one process at a time; a thread that holds it may open it again.
 
     Args:
@@ -100,17 +102,17 @@ def experiment_id(client: MlflowClient, name: str, mlruns: Path) -> str:
     return client.create_experiment(name, artifact_location=place)
 
 
-def relocate(mlruns: Path) -> tuple[Path, ...]:
+def relocate_project(mlruns: Path) -> tuple[Path, ...]:
     """Let a database of several projects lead to the artifacts in ``mlruns``; returns where it led to.
 
     Raises:
         LedgerError: MLflow is a server, or cannot be reached.
     """
-    with opened(mlruns, checked=False):
-        return artifact_locations.relocate(tracking_uri(mlruns), Path(mlruns))
+    with open_client(mlruns, checked=False):
+        return artifact_locations.relocate_artifacts(tracking_uri(mlruns), Path(mlruns))
 
 
-def serve(mlruns: Path, *, port: int) -> None:
+def serve_mlflow(mlruns: Path, *, port: int) -> None:
     """Run MLflow's pages on 127.0.0.1 until they are stopped.
 
     Raises:
@@ -119,7 +121,7 @@ def serve(mlruns: Path, *, port: int) -> None:
     import sys
 
     check_port(port)
-    with opened(mlruns) as client:
+    with open_client(mlruns) as client:
         client.search_experiments(max_results=1)
     environment = os.environ | {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -12,7 +12,7 @@ import numpy as np
 
 from coronet.errors import CoronetError
 from coronet.files import read_json, replacing_folder, sha256_file
-from coronet.tracking.dvc_lock import Lock
+from coronet.tracking.dvc_lock import DvcLock
 
 if TYPE_CHECKING:
     from coronet.report.slice_pictures import Picture
@@ -27,7 +27,7 @@ _STYLE = (
 )
 
 
-def draw_worst(project: Path, model: str, lock: Lock, out: Path, *, fit_md5: str) -> Path | None:
+def draw_worst(project: Path, model: str, lock: DvcLock, out: Path, *, fit_md5: str) -> Path | None:
     """Draw the model's worst test cases, unless they are drawn already.
 
     White dashes are the reference, cyan the heart, green found, red false and blue missed calcium.
@@ -65,9 +65,9 @@ def draw_worst(project: Path, model: str, lock: Lock, out: Path, *, fit_md5: str
 
 
 def _worst_names(model: str, scores: Path) -> list[str]:
-    from coronet.evaluation.cohort import read_scores, worst_first
+    from coronet.evaluation.cohort import read_case_scores, worst_first
 
-    rows = read_scores(scores / "scores.csv")
+    rows = read_case_scores(scores / "scores.csv")
     if model == "heart":
         known = [row for row in rows if row.heart_dice is not None]
         ordered = sorted(known, key=lambda row: (row.heart_dice, row.case))
@@ -79,7 +79,7 @@ def _worst_names(model: str, scores: Path) -> list[str]:
 def _pictures(project: Path, model: str, name: str) -> tuple[Picture, ...]:
     from coronet.dataset.cases import find_case, find_reference
     from coronet.io.volume import read_nifti
-    from coronet.report.case_views import compare, pictures_of
+    from coronet.report.case_views import case_pictures, compare_masks
 
     case = find_case(project / "data", name)
     found = project / "build" / "scores" / "masks"
@@ -88,10 +88,10 @@ def _pictures(project: Path, model: str, name: str) -> tuple[Picture, ...]:
     if model == "calcium":
         predicted = read_nifti(found / f"{name}_calcium.nii.gz", np.uint8).array
         reference = read_nifti(find_reference(case, "calcium").path, np.uint8).array
-        return pictures_of(ct, heart, calcium=compare(predicted, reference))
+        return case_pictures(ct, heart, calcium=compare_masks(predicted, reference))
     truth = read_nifti(find_reference(case, "heart").path, np.uint8).array > 0
     differing = {"truth": truth, "false": heart & ~truth, "missed": truth & ~heart}
-    return pictures_of(ct, heart, calcium=differing)
+    return case_pictures(ct, heart, calcium=differing)
 
 
 def _to_svg(picture: Picture, *, caption: str) -> str:

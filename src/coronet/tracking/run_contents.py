@@ -14,7 +14,7 @@ from typing import Any
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical, dvc_md5, fingerprint
 from coronet.json_lines import read_lines
-from coronet.tracking.dvc_lock import Lock, data_hashes
+from coronet.tracking.dvc_lock import DvcLock, data_hashes
 
 TRAINING, PRETRAINING, PAIR = "training", "pretraining", "pair"
 _BY_CASE = {"f1": "dice", "iou": "iou"}
@@ -24,7 +24,7 @@ _PARAM_LENGTH = 6000
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class RunContents:
     """The content of one run.
 
     Attributes:
@@ -67,7 +67,7 @@ def training_record(
     tags: Mapping[str, str],
     evaluation: Path | None = None,
     pictures: Path | None = None,
-) -> Record:
+) -> RunContents:
     """Gather a training.
 
     Args:
@@ -89,7 +89,7 @@ def training_record(
         shown |= {f"evaluation/{path.name}": path for path in _files(evaluation)}
     if pictures is not None:
         shown |= {f"pictures/{path.name}": path for path in _files(pictures)}
-    return Record(
+    return RunContents(
         model=model,
         kind=TRAINING,
         fingerprint=description["fingerprint"],
@@ -116,7 +116,9 @@ def _named(metrics: Path) -> dict[str, Any]:
     return found | pooled | by_case
 
 
-def pretraining_record(model: str, pretrained: Path, *, tags: Mapping[str, str], lock: Lock) -> Record:
+def pretraining_record(
+    model: str, pretrained: Path, *, tags: Mapping[str, str], lock: DvcLock
+) -> RunContents:
     """Gather the training of an autoencoder; it is named by what came of it."""
     metrics = read_json(pretrained / "metrics.json")
     raw = lock.stages.get(f"pretrain@{model}", {}).get("params", {}).get("params.yaml", {})
@@ -126,7 +128,7 @@ def pretraining_record(model: str, pretrained: Path, *, tags: Mapping[str, str],
         for key, value in tags.items()
         if key in ("data_ct_md5", "data_masks_md5", "validation_sha256")
     }
-    return Record(
+    return RunContents(
         model=model,
         kind=PRETRAINING,
         fingerprint=fingerprint(f"pretrain@{model}", params={}, inputs={"encoder": encoder}, source=()),
@@ -146,7 +148,7 @@ def pair_fingerprint(parts: Mapping[str, tuple[str, str]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def scores_record(build: Path, *, tags: Mapping[str, str]) -> Record:
+def scores_record(build: Path, *, tags: Mapping[str, str]) -> RunContents:
     """Gather what the heart and the calcium network in ``build`` reach together, from scan to score."""
     scores, page = build / "scores", build / "report" / "index.html"
     parts, sources = {}, {}
@@ -156,7 +158,7 @@ def scores_record(build: Path, *, tags: Mapping[str, str]) -> Record:
         sources |= description["cases"]
     hashes = {key: tags[key] for key in ("data_ct_md5", "data_masks_md5") if key in tags}
     shown = {f"scores/{path.name}": path for path in _files(scores)}
-    return Record(
+    return RunContents(
         model="coronet",
         kind=PAIR,
         fingerprint=pair_fingerprint(parts),
@@ -170,7 +172,7 @@ def scores_record(build: Path, *, tags: Mapping[str, str]) -> Record:
     )
 
 
-def lineage(project: Path, model: str, lock: Lock) -> dict[str, str]:
+def lineage(project: Path, model: str, lock: DvcLock) -> dict[str, str]:
     """Tags that lead from a training to its bytes: hashes of data, lock, parameters, validation, weights.
 
     ``dvc_lock_sha256`` is of the entries that lead to the training and ``params_sha256`` of the training's

@@ -16,13 +16,13 @@ from coronet.files import read_json
 from coronet.fingerprint import dvc_md5
 from coronet.json_lines import read_lines
 from coronet.tracking import mlflow_client
-from coronet.tracking.dvc_lock import Lock, read_lock
-from coronet.tracking.git_state import read_code
+from coronet.tracking.dvc_lock import DvcLock, read_lock
+from coronet.tracking.git_state import read_git_state
 from coronet.tracking.overlay_pictures import draw_worst
 from coronet.tracking.run_contents import (
     PRETRAINING,
     TRAINING,
-    Record,
+    RunContents,
     lineage,
     pretraining_record,
     scores_record,
@@ -63,7 +63,7 @@ def sync(project: Path = Path(), *, models: Iterable[str] = MODELS) -> tuple[Syn
     from coronet.registry import rebuild
 
     project = Path(project)
-    with mlflow_client.opened(project / "mlruns") as client:
+    with mlflow_client.open_client(project / "mlruns") as client:
         synced = sync_runs(client, project, models=models)
         return (*synced, *rebuild.restore(client, project))
 
@@ -91,7 +91,7 @@ def sync_runs(
     return tuple(found)
 
 
-def _records(project: Path, model: str, lock: Lock, *, evaluated: bool) -> Iterable[Record]:
+def _records(project: Path, model: str, lock: DvcLock, *, evaluated: bool) -> Iterable[RunContents]:
     folder = project / "build" / model
     tags = lineage(project, model, lock)
     if (folder / "pretrained" / "encoder.safetensors").exists():
@@ -109,13 +109,13 @@ def _records(project: Path, model: str, lock: Lock, *, evaluated: bool) -> Itera
     )
 
 
-def _is_evaluated(folder: Path, model: str, lock: Lock, tags: Mapping[str, str]) -> bool:
+def _is_evaluated(folder: Path, model: str, lock: DvcLock, tags: Mapping[str, str]) -> bool:
     """Whether ``evaluation`` is of the training beside it, as far as DVC's lock knows."""
     measured = lock.input(f"evaluate@{model}", f"build/{model}/fit")
     return (folder / "evaluation" / "metrics.json").exists() and measured in ("", tags["fit_md5"])
 
 
-def _is_scored(project: Path, lock: Lock) -> bool:
+def _is_scored(project: Path, lock: DvcLock) -> bool:
     """Whether ``build/scores`` is of the two trainings that are there, as far as DVC's lock knows."""
     if not (project / "build" / "scores" / "metrics.json").exists():
         return False
@@ -127,7 +127,7 @@ def _is_scored(project: Path, lock: Lock) -> bool:
 
 
 def ensure_run(
-    client: MlflowClient, record: Record, project: Path, *, code: Mapping[str, str] | None = None
+    client: MlflowClient, record: RunContents, project: Path, *, code: Mapping[str, str] | None = None
 ) -> Synced:
     """Make sure that one whole run of this record exists.
 
@@ -167,7 +167,7 @@ def find_runs(client: MlflowClient, experiment: str, fingerprint: str, *, kind: 
 
 
 def create_run(
-    client: MlflowClient, experiment: str, record: Record, code: Mapping[str, str], **tags: str
+    client: MlflowClient, experiment: str, record: RunContents, code: Mapping[str, str], **tags: str
 ) -> Run:
     """Begin a run with its parameters, its tags and its dataset."""
     title = f"{record.model}-autoencoder" if record.kind == PRETRAINING else record.model
@@ -198,7 +198,7 @@ def write_metrics(client: MlflowClient, run_id: str, metrics: Iterable[tuple[str
 
 def code_tags(project: Path) -> dict[str, str]:
     """Commit of the working tree, and whether it differs from it."""
-    code = read_code(project)
+    code = read_git_state(project)
     if code.reason:
         logger.warning("the run is written without a commit: %s", code.reason)
     return {"git_commit": code.commit, "git_dirty": str(code.dirty).lower()}
@@ -213,7 +213,7 @@ def _system_samples(work: Path) -> list[tuple[str, int, float, int]]:
     return samples
 
 
-def _streamed(client: MlflowClient, run: Run, record: Record) -> set[tuple[str, int, float]]:
+def _streamed(client: MlflowClient, run: Run, record: RunContents) -> set[tuple[str, int, float]]:
     keys = {key for key, _, _ in record.history} & set(run.data.metrics)
     return {
         (metric.key, metric.step, metric.value)
@@ -222,7 +222,7 @@ def _streamed(client: MlflowClient, run: Run, record: Record) -> set[tuple[str, 
     }
 
 
-def _complete(client: MlflowClient, run: Run, record: Record, project: Path) -> None:
+def _complete(client: MlflowClient, run: Run, record: RunContents, project: Path) -> None:
     """Write what the run lacks, its mark of wholeness last."""
     from mlflow.entities import RunTag
 
@@ -249,14 +249,14 @@ def _complete(client: MlflowClient, run: Run, record: Record, project: Path) -> 
         client.set_terminated(run_id)
 
 
-def _holds_artifacts(client: MlflowClient, run_id: str, record: Record) -> bool:
+def _holds_artifacts(client: MlflowClient, run_id: str, record: RunContents) -> bool:
     """Whether no file of a run is gone; a folder of artifacts can be lost while the database is kept."""
     wanted = {*record.files, *record.tables}
     folders = {path.rpartition("/")[0] for path in wanted}
     return wanted <= {item.path for folder in folders for item in client.list_artifacts(run_id, folder)}
 
 
-def _write_artifacts(client: MlflowClient, run_id: str, record: Record) -> None:
+def _write_artifacts(client: MlflowClient, run_id: str, record: RunContents) -> None:
     for path, source in record.files.items():
         client.log_artifact(run_id, str(source), path.rpartition("/")[0])
     with tempfile.TemporaryDirectory() as folder:

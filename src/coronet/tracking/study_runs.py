@@ -82,7 +82,7 @@ def write(record: StudyRecord, mlruns: Path, *, pictures: Path | None = None, di
     """
     for key, value in _PATIENCE.items():
         os.environ.setdefault(key, value)
-    with mlflow_client.opened(mlruns) as client:
+    with mlflow_client.open_client(mlruns) as client:
         experiment = mlflow_client.experiment_id(client, f"{record.model}-search", mlruns)
         parent = _parent(client, experiment, record)
         children = _children(client, experiment, parent)

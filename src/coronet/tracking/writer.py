@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any
 from coronet.json_lines import append_line, read_lines
 from coronet.tracking import mlflow_client, runs
 from coronet.tracking.dvc_lock import read_lock
-from coronet.tracking.run_contents import TRAINING, Record, epoch_metrics, lineage, params_sha256, text_params
+from coronet.tracking.run_contents import (
+    TRAINING,
+    RunContents,
+    epoch_metrics,
+    lineage,
+    params_sha256,
+    text_params,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -162,7 +169,7 @@ def _flush(project: Path, stream: _Stream) -> bool:
 
 def _try(project: Path, write: Callable[[MlflowClient], Any]) -> bool:
     try:
-        with mlflow_client.opened(project / "mlruns") as client:
+        with mlflow_client.open_client(project / "mlruns") as client:
             write(client)
         return True
     except Exception as error:  # whatever a database, a server or a disk gives, the training must go on
@@ -200,7 +207,7 @@ def _open_run(client: MlflowClient, project: Path, stream: _Stream) -> None:
         }
         for late in ("dvc_lock_sha256", "weights_sha256", "fit_md5"):
             tags.pop(late, None)
-        record = Record(
+        record = RunContents(
             *(stream.model, TRAINING, stream.fingerprint, params, tags), (), {}, {}, {}, {"hashes": {}}
         )
         stream.run = runs.create_run(client, experiment, record, runs.code_tags(project))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from coronet.config import AugmentParams
 from coronet.imaging.resampling import axis_weights
 from coronet.io.volume import AIR_HU
-from coronet.preprocessing.intensity import window as to_window
+from coronet.preprocessing.intensity import scale_intensity as to_window
 
 CPU = torch.device("cpu")
 _TISSUE_HU = -300.0
@@ -28,7 +28,7 @@ _ELASTIC_KNOTS = 5
 """Control points of the field along each axis of a window; turning and zooming is linear between them."""
 
 
-def cut(
+def cut_window(
     stack: Sequence[np.ndarray],
     centre: Sequence[float],
     shape: Sequence[int],
@@ -61,7 +61,7 @@ def cut(
     return result
 
 
-def warp(
+def warp_volume(
     stack: Sequence[np.ndarray],
     centre: Sequence[float],
     field: torch.Tensor,
@@ -89,7 +89,7 @@ def warp(
     high = knots.amax(dim=(1, 2, 3)).ceil().int().tolist()
     size = [max(h - lo + 1, 2) for lo, h in zip(low, high, strict=True)]
     middle = [lo + (n - 1) / 2 for lo, n in zip(low, size, strict=True)]
-    block = cut(stack, middle, size, fills, device=device)
+    block = cut_window(stack, middle, size, fills, device=device)
     places = (knots - torch.tensor(low).view(3, 1, 1, 1)).to(device)
     across, down, along = (
         _between(points, size).to(device) for points, size in zip(field.shape[1:], shape, strict=True)
@@ -139,8 +139,8 @@ def draw_field(
         spacing_mm: voxel size (x, y, z) in mm; rotation and displacement are in mm, not in voxels.
 
     Returns:
-        float32 (3, *[ELASTIC_KNOTS] * 3) in voxels at the control points (see `warp`), or None where the draw
-        leaves the geometry as it is.
+        float32 (3, *[ELASTIC_KNOTS] * 3) in voxels at the control points (see `warp_volume`), or None
+        where the draw leaves the geometry as it is.
     """
     angles = _sometimes(rng, params) * rng.uniform(-1, 1, 3) * np.deg2rad(params.rotation_deg)
     zoom = np.exp(_sometimes(rng, params) * rng.uniform(*np.log(params.zoom)))
@@ -212,7 +212,7 @@ def draw_intensity(
         hu: shape (x, y, z).
         params: how much, and how often each transform happens.
         spacing_mm: voxel size (x, y, z) in mm.
-        window_hu: see `coronet.preprocessing.intensity.window`.
+        window_hu: see `coronet.preprocessing.intensity.scale_intensity`.
 
     Returns:
         Shape (x, y, z), −1 … 1.
@@ -221,7 +221,7 @@ def draw_intensity(
     noise_hu = _sometimes(rng, params) * rng.uniform(0, params.noise_hu)
     gamma = np.exp(_sometimes(rng, params) * rng.uniform(*np.log(params.gamma)))
     if sigma_mm > 0:
-        hu = blur(hu, [sigma_mm / mm for mm in spacing_mm])
+        hu = blur_intensity(hu, [sigma_mm / mm for mm in spacing_mm])
     if noise_hu > 0:
         noise = torch.from_numpy(rng.standard_normal(hu.shape, dtype=np.float32))
         hu = hu + noise_hu * noise.to(hu.device)
@@ -229,7 +229,7 @@ def draw_intensity(
     return seen if gamma == 1 else seen.add_(1).mul_(0.5).pow_(float(gamma)).mul_(2).sub_(1)
 
 
-def blur(hu: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
+def blur_intensity(hu: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
     """Gaussian blur with a standard deviation in voxels per axis; outside is air."""
     result = hu - AIR_HU
     for width in sigma:

@@ -31,7 +31,7 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
-def claim(work: Path, run: Mapping[str, Any]) -> None:
+def claim_folder(work: Path, run: Mapping[str, Any]) -> None:
     """Bind a work folder to one run.
 
     Args:
@@ -68,7 +68,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def save(work: Path, number: int, checkpoint: Checkpoint) -> None:
+def save_checkpoint(work: Path, number: int, checkpoint: Checkpoint) -> None:
     """Write checkpoint ``number`` and remove all but the newest `_KEEP`."""
     from safetensors.torch import save_file
 
@@ -84,7 +84,7 @@ def save(work: Path, number: int, checkpoint: Checkpoint) -> None:
             path.unlink(missing_ok=True)
 
 
-def latest(work: Path) -> Checkpoint | None:
+def latest_checkpoint(work: Path) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None."""
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""Training one model: the function behind the stage ``train`` and behind every search trial."""
+"""Training one model: the function behind the stage ``train_epochs`` and behind every search trial."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ from torch import nn
 from coronet import files
 from coronet.config import ModelParams
 from coronet.errors import StageError
-from coronet.imaging.mask_metrics import DECISIVE, LesionMatch, Overlap, match_lesions, overlap, summarise
+from coronet.imaging.mask_metrics import (
+    DECISIVE,
+    LesionMatch,
+    Overlap,
+    match_lesions,
+    overlap,
+    summarise_metrics,
+)
 from coronet.inference.devices import pick_device
-from coronet.inference.predict import BATCH, answer_windows, probabilities
+from coronet.inference.predict import BATCH, predict_windows, probabilities
 from coronet.io.volume import CALCIUM_HU
 from coronet.networks.factory import LEARNING_PARTS, SPEC, WEIGHTS, ModelSpec, build_network, save_model
 from coronet.preprocessing.prepared_store import PreparedCase, load_prepared, prepared_scans, prepared_sources
 from coronet.training import checkpoint
 from coronet.training.learning_curves import draw_curves
 from coronet.training.losses import segmentation_loss
-from coronet.training.sampling import Thing, WindowSampler
-from coronet.training.trainer import OnEpoch, Outcome, train
+from coronet.training.sampling import BrightComponent, WindowSampler
+from coronet.training.trainer import OnEpoch, TrainingOutcome, train_epochs
 
 logger = logging.getLogger("coronet")
 HISTORY, METRICS, _CURVES = "history.jsonl", "metrics.json", "curves.png"
@@ -75,7 +82,7 @@ class SegmentationLearner:
         self._loss = segmentation_loss(params.loss)
 
     @property
-    def focus(self) -> tuple[Thing, ...]:
+    def focus(self) -> tuple[BrightComponent, ...]:
         """What this epoch meets more often."""
         return self._sampler.focus
 
@@ -85,13 +92,13 @@ class SegmentationLearner:
         order = np.argsort(-self._believe(module, things), kind="stable")
         self._sampler.focus = tuple(things[number] for number in order[: len(things) // _FOCUSED_OF])
 
-    def _believe(self, module: nn.Module, things: Sequence[Thing]) -> np.ndarray:
+    def _believe(self, module: nn.Module, things: Sequence[BrightComponent]) -> np.ndarray:
         """Mean probability inside of each thing."""
         means: list[float] = []
         for start in range(0, len(things), BATCH):
             windows, places = zip(*map(self._sampler.view, things[start : start + BATCH]), strict=True)
             with torch.inference_mode():
-                answers = answer_windows(module, torch.stack(windows), device=self._device)[:, 0].cpu()
+                answers = predict_windows(module, torch.stack(windows), device=self._device)[:, 0].cpu()
             means += [float(answer[place].mean()) for answer, place in zip(answers, places, strict=True)]
         return np.asarray(means)
 
@@ -112,7 +119,7 @@ class SegmentationLearner:
         masks = [self._masks(module, case) for case in self._tune]
         counts = [overlap(truth, predicted) for truth, predicted in masks]
         if self._model == "heart":
-            return {self.metric: summarise(count.dice for count in counts).mean or 0.0}
+            return {self.metric: summarise_metrics(count.dice for count in counts).mean or 0.0}
         pooled = sum(counts, Overlap(0, 0, 0))
         lesions = sum((match_lesions(*pair) for pair in masks), LesionMatch(0, 0, 0, 0))
         return {
@@ -136,7 +143,7 @@ class SegmentationLearner:
         return truth, predicted
 
 
-def fit(
+def fit_model(
     model: str,
     prepared: Path,
     params: ModelParams,
@@ -182,7 +189,7 @@ def fit(
     work = Path(work)
     data_sha256 = files.sha256_file(Path(prepared) / "index.json")
     with files.exclusive(work / "lock"):
-        checkpoint.claim(
+        checkpoint.claim_folder(
             work,
             {
                 "model": model,
@@ -211,7 +218,7 @@ def fit(
             seed=seed,
             device=device,
         )
-        outcome = train(
+        outcome = train_epochs(
             module,
             learner,
             params.optimiser,
@@ -255,7 +262,7 @@ def _check_cases(train_cases: Sequence[str], tune_cases: Sequence[str]) -> None:
         raise StageError(f"{shared[0]} is among both the train cases and the tune cases.")
 
 
-def _write(out: Path, module: nn.Module, spec: ModelSpec, outcome: Outcome, metric: str) -> None:
+def _write(out: Path, module: nn.Module, spec: ModelSpec, outcome: TrainingOutcome, metric: str) -> None:
     with files.replacing_folder(out) as folder:
         save_model(folder, module, spec)
         write_history(folder / HISTORY, outcome.history)

@@ -18,7 +18,7 @@ from coronet.preprocessing.prepared_store import PreparedCase, load_prepared, pr
 from coronet.training import checkpoint
 from coronet.training.fit import HISTORY, METRICS, write_history
 from coronet.training.sampling import WindowSampler
-from coronet.training.trainer import train
+from coronet.training.trainer import train_epochs
 
 if TYPE_CHECKING:
     from coronet.dataset.split import Split
@@ -86,7 +86,7 @@ def pretrain_model(
     spec = _as_model_params(chosen.pretrain, params, model)
     work = Path(work)
     with files.exclusive(work / "lock"):
-        checkpoint.claim(
+        checkpoint.claim_folder(
             work,
             {
                 "model": model,
@@ -99,7 +99,7 @@ def pretrain_model(
         loaded: tuple[PreparedCase, ...] = load_prepared(prepared, cases, spec.input)
         device = pick_device()
         module = build_autoencoder(spec.network, shape=spec.input.shape, seed=params.seed)
-        outcome = train(
+        outcome = train_epochs(
             module,
             ReconstructionLearner(WindowSampler(loaded, spec, seed=params.seed, device=device)),
             spec.optimiser,

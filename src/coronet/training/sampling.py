@@ -15,9 +15,9 @@ import torch
 from coronet.config import ModelParams
 from coronet.imaging.cropping import crop_window
 from coronet.io.volume import AIR_HU, CALCIUM_HU
-from coronet.preprocessing.intensity import window
+from coronet.preprocessing.intensity import scale_intensity
 from coronet.preprocessing.prepared_store import FAR, TENTHS, PreparedCase
-from coronet.training.augmentation import CPU, cut, draw_field, draw_intensity, draw_metal, warp
+from coronet.training.augmentation import CPU, cut_window, draw_field, draw_intensity, draw_metal, warp_volume
 
 _MOST_VOXELS = 20_000
 """Voxels kept to draw from; more would only cost memory."""
@@ -30,7 +30,7 @@ _FOCUS_SHARE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Thing:
+class BrightComponent:
     """A connected part of a case that windows are placed on; its voxels have shape (n, 3)."""
 
     number: int
@@ -47,8 +47,8 @@ class Anchors:
         anywhere: voxels near the heart, thinned, shape (n, 3); empty where the trunk is seen.
     """
 
-    lesions: tuple[Thing, ...]
-    hard: tuple[Thing, ...]
+    lesions: tuple[BrightComponent, ...]
+    hard: tuple[BrightComponent, ...]
     anywhere: np.ndarray
 
 
@@ -57,9 +57,11 @@ def find_anchors(case: PreparedCase, number: int = 0) -> Anchors:
     near = None if case.distance is None else case.distance < FAR
     bright = (case.hu >= CALCIUM_HU) & (case.target == 0)
     return Anchors(
-        lesions=tuple(Thing(number, part) for part in _parts(case.target >= 128)),
+        lesions=tuple(BrightComponent(number, part) for part in _parts(case.target >= 128)),
         hard=tuple(
-            Thing(number, _thinned(part)) for part in _parts(bright) if len(part) >= _LEAST_HARD_VOXELS
+            BrightComponent(number, _thinned(part))
+            for part in _parts(bright)
+            if len(part) >= _LEAST_HARD_VOXELS
         ),
         anywhere=np.empty((0, 3), int) if near is None else _thinned(np.argwhere(near)),
     )
@@ -82,7 +84,7 @@ def _thinned(voxels: np.ndarray) -> np.ndarray:
     return voxels[:: max(1, len(voxels) // _MOST_VOXELS)]
 
 
-def _shares(things: Sequence[Thing]) -> np.ndarray:
+def _shares(things: Sequence[BrightComponent]) -> np.ndarray:
     """Running sums of how often each thing is met, by the root of its size.
 
     Things, not voxels, are to be told apart: a stent must be met about as often as the large sternum. Yet a
@@ -91,7 +93,7 @@ def _shares(things: Sequence[Thing]) -> np.ndarray:
     return np.cumsum([len(thing.voxels) ** 0.5 for thing in things])
 
 
-def _draw(rng: np.random.Generator, things: Sequence[Thing], shares: np.ndarray) -> Thing:
+def _draw(rng: np.random.Generator, things: Sequence[BrightComponent], shares: np.ndarray) -> BrightComponent:
     return things[int(np.searchsorted(shares[:-1], rng.random() * shares[-1], side="right"))]
 
 
@@ -107,7 +109,7 @@ class WindowSampler:
     def __init__(
         self, cases: Sequence[PreparedCase], params: ModelParams, *, seed: int, device: torch.device = CPU
     ) -> None:
-        self.focus: tuple[Thing, ...] = ()
+        self.focus: tuple[BrightComponent, ...] = ()
         self._cases = tuple(cases)
         self._anchors = tuple(find_anchors(case, number) for number, case in enumerate(cases))
         self._lesions = tuple(lesion for anchors in self._anchors for lesion in anchors.lesions)
@@ -126,9 +128,9 @@ class WindowSampler:
         pair = self._cutout(
             case,
             lambda stack, fills: (
-                cut(stack, centre, spec.shape, fills, device=self._device)
+                cut_window(stack, centre, spec.shape, fills, device=self._device)
                 if field is None
-                else warp(stack, centre, field, spec.shape, fills, device=self._device)
+                else warp_volume(stack, centre, field, spec.shape, fills, device=self._device)
             ),
         )
         if self._params.augment.metal and rng.random() < self._params.augment.metal:
@@ -177,13 +179,15 @@ class WindowSampler:
             anchor = self._anchors[number].anywhere[rng.integers(len(self._anchors[number].anywhere))]
         return number, self._centre(rng, self._cases[number].hu.shape, anchor)
 
-    def _draw_hard(self, rng: np.random.Generator, number: int, focus: Sequence[Thing] = ()) -> Thing:
+    def _draw_hard(
+        self, rng: np.random.Generator, number: int, focus: Sequence[BrightComponent] = ()
+    ) -> BrightComponent:
         """A bright thing of the case, by the root of its size, but for the focus."""
         if focus and rng.random() < _FOCUS_SHARE:
             return focus[rng.integers(len(focus))]
         return _draw(rng, self._anchors[number].hard, self._hard_shares[number])
 
-    def candidates(self, epoch: int, count: int) -> tuple[Thing, ...]:
+    def candidates(self, epoch: int, count: int) -> tuple[BrightComponent, ...]:
         """``count`` bright things, drawn as an epoch without a focus draws them."""
         rng = np.random.default_rng([self._seed, epoch, _CANDIDATES])
         bright = [number for number, anchors in enumerate(self._anchors) if anchors.hard]
@@ -191,7 +195,7 @@ class WindowSampler:
             self._draw_hard(rng, bright[rng.integers(len(bright))]) for _ in range(count if bright else 0)
         )
 
-    def view(self, thing: Thing) -> tuple[torch.Tensor, torch.Tensor]:
+    def view(self, thing: BrightComponent) -> tuple[torch.Tensor, torch.Tensor]:
         """A thing as scoring sees it.
 
         Returns:
@@ -205,14 +209,14 @@ class WindowSampler:
             for place, size, n in zip(middle, spec.shape, case.hu.shape, strict=True)
         ]
         centre = [start + (size - 1) / 2 for start, size in zip(low, spec.shape, strict=True)]
-        cutout = self._cutout(case, lambda stack, fills: cut(stack, centre, spec.shape, fills))
+        cutout = self._cutout(case, lambda stack, fills: cut_window(stack, centre, spec.shape, fills))
         if case.distance is not None:
             self._hide(cutout, 0.0)
         inside = thing.voxels - low
         inside = inside[(inside < spec.shape).all(axis=1) & (inside >= 0).all(axis=1)]
         place = torch.zeros(spec.shape, dtype=torch.bool)
         place[tuple(inside.T)] = True
-        return window(cutout[:1], spec.window_hu), place
+        return scale_intensity(cutout[:1], spec.window_hu), place
 
     def _centre(
         self, rng: np.random.Generator, scan: Sequence[int], anchor: np.ndarray | None

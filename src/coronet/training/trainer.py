@@ -50,7 +50,7 @@ class Learner(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """What came of a training.
 
     Attributes:
@@ -165,7 +165,7 @@ class _Training:
         self.best_epoch, self.best_value = state["best_epoch"], state["best_value"]
 
 
-def train(
+def train_epochs(
     module: nn.Module,
     learner: Learner,
     params: OptimiserParams,
@@ -176,7 +176,7 @@ def train(
     title: str,
     on_epoch: OnEpoch | None = None,
     stop: Callable[[], bool] | None = None,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train until the epochs are used up, the metric stands still, or ``stop`` says so.
 
     Args:
@@ -195,7 +195,7 @@ def train(
     """
     module = module.to(device, memory_format=torch.channels_last_3d)
     training = _Training(module, params)
-    saved = checkpoint.latest(work)
+    saved = checkpoint.latest_checkpoint(work)
     if saved is not None:
         training.restore(saved)
         logger.info("%s: going on after epoch %d", title, len(training.history))
@@ -213,13 +213,13 @@ def train(
             training.average.eval()
             measured = learner.measure(training.average, loss)
             entry = training.close_epoch(loss, measured, learner.metric)
-            checkpoint.save(work, epoch + 1, training.to_checkpoint())
+            checkpoint.save_checkpoint(work, epoch + 1, training.to_checkpoint())
             progress.epoch(entry, learner.metric, time.monotonic() - started)
             if on_epoch:
                 on_epoch(epoch + 1, entry)
             if stop and stop():
                 break
-    return Outcome(training.best, training.best_epoch, training.best_value, tuple(training.history))
+    return TrainingOutcome(training.best, training.best_epoch, training.best_value, tuple(training.history))
 
 
 def _epoch(

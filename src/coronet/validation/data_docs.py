@@ -42,7 +42,7 @@ _INDEX = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Da
 """
 
 
-def evaluate(
+def evaluate_expectations(
     frame: pandas.DataFrame, rules: Sequence[Rule], *, docs: Path | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Ask Great Expectations about every rule.

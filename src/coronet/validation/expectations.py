@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from coronet.config import ValidateParams
 from coronet.dataset.case_measures import CALCIUM_LABELS, HEART_LABELS
 from coronet.dataset.case_table import left_out
-from coronet.dataset.mask_pieces import Piece, read_pieces
+from coronet.dataset.mask_pieces import MaskPiece, read_pieces
 from coronet.validation.image_rules import geometry_rules, intensity_rules
 from coronet.validation.mask_rules import calcium_rules, heart_rules
 from coronet.validation.rule import Rule
@@ -21,7 +21,7 @@ _MOST_NAMED = 3
 """Pieces whose places stand in a message."""
 
 
-def rules(params: ValidateParams) -> tuple[Rule, ...]:
+def all_rules(params: ValidateParams) -> tuple[Rule, ...]:
     """Every rule about single scans and about the cohort; those about the split are in `leakage`."""
     return (
         *geometry_rules(params),
@@ -32,7 +32,7 @@ def rules(params: ValidateParams) -> tuple[Rule, ...]:
     )
 
 
-def prepare(table: pandas.DataFrame, params: ValidateParams) -> pandas.DataFrame:
+def prepare_columns(table: pandas.DataFrame, params: ValidateParams) -> pandas.DataFrame:
     """The case table with the derived columns that rules ask for, emptied where a rule does not apply."""
     import pandas
 
@@ -75,7 +75,7 @@ def _strange(labels: str, allowed: tuple[int, ...]) -> str:
     return " ".join(label for label in labels.split() if label not in names)
 
 
-def _pieces(pieces: Sequence[Piece], where: str, measure: str, unit: str) -> str:
+def _pieces(pieces: Sequence[MaskPiece], where: str, measure: str, unit: str) -> str:
     """Number, volume and places of pieces, those with the largest measure first."""
     ordered = sorted(pieces, key=lambda piece: -getattr(piece, measure))
     shown = []

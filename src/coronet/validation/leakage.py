@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SAME_PATIENT = "if it is one person, give both the same patient in ct/CASE.json; else remove one"
 
 
-def rules(*, with_split: bool) -> tuple[Rule, ...]:
+def leakage_rules(*, with_split: bool) -> tuple[Rule, ...]:
     """Rules about pairs of scans; those about parts are only there where there is a split."""
     always = (
         Rule(
@@ -67,8 +67,8 @@ def rules(*, with_split: bool) -> tuple[Rule, ...]:
     return (*always, *parts) if with_split else always
 
 
-def prepare(table: pandas.DataFrame, params: ValidateParams, split: Split | None) -> pandas.DataFrame:
-    """Columns that `rules` ask for, to be joined to the case table row by row."""
+def prepare_leakage(table: pandas.DataFrame, params: ValidateParams, split: Split | None) -> pandas.DataFrame:
+    """Columns that `leakage_rules` ask for, to be joined to the case table row by row."""
     import pandas
 
     copies = {

@@ -21,7 +21,7 @@ _NEAREST_PAIRS = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Fault:
+class CaseFault:
     """What is wrong with one case; ``case`` is ``cohort`` where it is no single one's."""
 
     case: str
@@ -46,8 +46,8 @@ class Report:
         folder: where the pages are, or None where none were written.
     """
 
-    faults: tuple[Fault, ...]
-    warnings: tuple[Fault, ...]
+    faults: tuple[CaseFault, ...]
+    warnings: tuple[CaseFault, ...]
     excluded: tuple[tuple[str, str], ...]
     rules: tuple[tuple[str, str, str, int], ...]
     cases: int
@@ -118,7 +118,7 @@ def make_report(
     )
 
 
-def write_report(report: Report, out: Path) -> None:
+def write_validation_report(report: Report, out: Path) -> None:
     """Write ``report.json`` and ``index.html`` into ``out``."""
     import jinja2
 
@@ -144,6 +144,6 @@ def check(report: Report) -> None:
     raise GateFailed("\n".join(lines))
 
 
-def _fault(rule: Rule, case: str, rows: Mapping[str, dict], frame: pandas.DataFrame) -> Fault:
+def _fault(rule: Rule, case: str, rows: Mapping[str, dict], frame: pandas.DataFrame) -> CaseFault:
     values = rows.get(case, {"count": frame[rule.column].nunique()})
-    return Fault(case, rule.name, rule.fault.format(**values), rule.mends, rule.severity)
+    return CaseFault(case, rule.name, rule.fault.format(**values), rule.mends, rule.severity)

@@ -17,8 +17,8 @@ import pydicom
 import pytest
 from pydicom.sr.coding import Code
 
-from coronet.dataset.nlst.commons_index import Source
-from coronet.dataset.nlst.manifest import Entry, Manifest, Request, Series
+from coronet.dataset.nlst.commons_index import CommonsIndex
+from coronet.dataset.nlst.manifest import Manifest, ManifestEntry, ManifestSeries, Request
 from segmentations import write_segmentation
 
 BUCKET = "idc-open-data"
@@ -70,7 +70,7 @@ class ObjectStore:
         self.endpoint = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def put(self, files: list[Path], folder: str | None = None) -> Series:
+    def put(self, files: list[Path], folder: str | None = None) -> ManifestSeries:
         """Copy files into a folder of the bucket under new names, and describe them as a manifest does."""
         folder = folder or str(uuid.uuid4())
         target = self.root / BUCKET / folder
@@ -79,17 +79,21 @@ class ObjectStore:
             (target / f"{uuid.uuid4()}.dcm").write_bytes(file.read_bytes())
         size = sum(file.stat().st_size for file in files)
         uid = str(pydicom.dcmread(files[0], stop_before_pixels=True).SeriesInstanceUID)
-        return Series(uid, BUCKET, folder, len(files), round(size / 1e6, 6), DOI)
+        return ManifestSeries(uid, BUCKET, folder, len(files), round(size / 1e6, 6), DOI)
 
-    def manifest(self, *pairs: tuple[Series, Series | None]) -> Manifest:
+    def manifest(self, *pairs: tuple[ManifestSeries, ManifestSeries | None]) -> Manifest:
         """A manifest of CT series, each with its heart segmentation or None."""
         return Manifest(
             request=Request(len(pairs), 0, ""),
             index="idc-index-data 0",
             rules=1,
             spacing_mm=(1.0, 2.5),
-            sources=(Source(DOI, "CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/", "Test."),),
-            entries=tuple(Entry("LSS", "GE", "Test", "STANDARD", 2.5, ct, heart) for ct, heart in pairs),
+            sources=(
+                CommonsIndex(DOI, "CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/", "Test."),
+            ),
+            entries=tuple(
+                ManifestEntry("LSS", "GE", "Test", "STANDARD", 2.5, ct, heart) for ct, heart in pairs
+            ),
         )
 
     @staticmethod

@@ -11,7 +11,7 @@ import pytest
 
 from coronet.dataset.nlst import commons_index, selection_rules
 from coronet.dataset.nlst.manifest import Manifest, Request, read_manifest, write_manifest
-from coronet.dataset.nlst.selection import manifest_for, select
+from coronet.dataset.nlst.selection import manifest_for, select_series
 from coronet.errors import InputError
 
 SIZE = 300
@@ -19,13 +19,13 @@ SIZE = 300
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[object]:
-    with commons_index.opened() as opened:
+    with commons_index.open_index() as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def chosen() -> Manifest:
-    return select(Request(SIZE, 1, ""))
+    return select_series(Request(SIZE, 1, ""))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def whole_index() -> dict[str, dict[str, object]]:
     with duckdb.connect() as connection:
         rows = connection.execute(
             "select * from read_parquet(?) where collection_id = 'nlst' and Modality in ('CT', 'SEG')",
-            [str(commons_index.folder() / "idc_index.parquet")],
+            [str(commons_index.index_folder() / "idc_index.parquet")],
         )
         names = [column[0] for column in rows.description]
         return {
@@ -60,8 +60,8 @@ def test_one_series_a_patient_of_the_first_round(chosen, whole_index):
 
 def test_the_best_series_of_each_patient_is_taken(chosen, whole_index):
     """Against a second, plain implementation of the rules."""
-    soft = {(maker, name) for maker, kinds in selection_rules.KERNELS.items() for name in kinds[0]}
-    hard = {(maker, name) for maker, kinds in selection_rules.KERNELS.items() for name in kinds[1]}
+    soft = {(maker, name) for maker, kinds in selection_rules.PREFERRED_KERNELS.items() for name in kinds[0]}
+    hard = {(maker, name) for maker, kinds in selection_rules.PREFERRED_KERNELS.items() for name in kinds[1]}
     patients: dict[str, list[dict[str, object]]] = {}
     for row in whole_index.values():
         if row["Modality"] == "CT" and row["analysis_result_id"] is None and row["StudyDate"] == "1999-01-02":
@@ -126,17 +126,21 @@ def test_heart_segmentations_belong_to_the_series(chosen, whole_index):
 
 
 def test_a_larger_selection_holds_the_smaller_and_the_seed_changes_it(chosen):
-    fewer = select(Request(40, 1, ""))
+    fewer = select_series(Request(40, 1, ""))
     assert fewer.entries == chosen.entries[:40]
-    other = select(Request(40, 2, ""))
+    other = select_series(Request(40, 2, ""))
     assert len(set(other.entries) & set(fewer.entries)) < 10
 
 
 def test_a_condition_narrows_the_choice():
-    found = select(Request(20, 0, "has_heart and manufacturer = 'SE' and spacing_mm >= 2 -- as wanted"))
+    found = select_series(
+        Request(20, 0, "has_heart and manufacturer = 'SE' and spacing_mm >= 2 -- as wanted")
+    )
     assert all(entry.heart and entry.manufacturer == "SE" for entry in found.entries)
     with pytest.raises(InputError, match=r"5 patients are wanted, but \d fulfil"):
-        select(Request(5, 0, "slices = 134 and kernel = 'LUNG' and site = 'LSS' and model = 'LightSpeed16'"))
+        select_series(
+            Request(5, 0, "slices = 134 and kernel = 'LUNG' and site = 'LSS' and model = 'LightSpeed16'")
+        )
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from coronet.dataset.cases import scan_path
-from coronet.dataset.import_messages import Added, Outcome
-from coronet.dataset.import_scans import Masks, add_scans
+from coronet.dataset.import_messages import ImportedScan, ImportResult
+from coronet.dataset.import_scans import MaskSources, import_scans
 from coronet.dataset.nlst.download import check_series, fetch_series, series_folder
 from coronet.dataset.nlst.heart_masks import write_heart
-from coronet.dataset.nlst.manifest import Entry, Manifest
+from coronet.dataset.nlst.manifest import Manifest, ManifestEntry
 from coronet.dataset.nlst.object_store import ENDPOINT, Store
 from coronet.dataset.nlst.selection_rules import SPACING_TOLERANCE_MM
 from coronet.dataset.pseudonyms import load_key
@@ -42,13 +42,13 @@ class Acquired:
         unmasked: scans without a heart mask although the Commons has a segmentation, each with the reason.
     """
 
-    added: tuple[Added, ...]
+    added: tuple[ImportedScan, ...]
     before: int
     refused: tuple[str, ...]
     unmasked: tuple[str, ...]
 
 
-def remaining(manifest: Manifest, data: Path) -> tuple[Entry, ...]:
+def remaining(manifest: Manifest, data: Path) -> tuple[ManifestEntry, ...]:
     """Entries whose scans are not in the cohort yet."""
     record = _record(data)
     if not record:
@@ -100,7 +100,7 @@ def acquire(
         ]
         if missing:
             store.probe(missing[0].ct.bucket)
-        added: list[Added] = []
+        added: list[ImportedScan] = []
         refused: list[str] = []
         unmasked: list[str] = []
         with _fetching(store, wanted, downloads, progress) as pairs:
@@ -125,16 +125,16 @@ def acquire(
 
 @contextlib.contextmanager
 def _fetching(
-    store: Store, entries: Sequence[Entry], downloads: Path, progress: Callable[[int], None]
-) -> Iterator[Iterator[tuple[Entry, Future[None]]]]:
+    store: Store, entries: Sequence[ManifestEntry], downloads: Path, progress: Callable[[int], None]
+) -> Iterator[Iterator[tuple[ManifestEntry, Future[None]]]]:
     """Each entry with its download; that of the next one is under way once an entry is asked for."""
 
-    def fetch(entry: Entry) -> None:
+    def fetch(entry: ManifestEntry) -> None:
         fetch_series(store, entry.ct, downloads, progress=progress)
         if entry.heart:
             fetch_series(store, entry.heart, downloads, progress=progress)
 
-    def pairs(pool: ThreadPoolExecutor) -> Iterator[tuple[Entry, Future[None]]]:
+    def pairs(pool: ThreadPoolExecutor) -> Iterator[tuple[ManifestEntry, Future[None]]]:
         ahead = [pool.submit(fetch, entry) for entry in entries[:1]]
         for index, entry in enumerate(entries):
             ahead += [pool.submit(fetch, following) for following in entries[index + 1 : index + 2]]
@@ -149,8 +149,8 @@ def _fetching(
 
 
 def _convert(
-    entry: Entry, downloads: Path, data: Path, spacing_mm: tuple[float, float]
-) -> tuple[Outcome, str]:
+    entry: ManifestEntry, downloads: Path, data: Path, spacing_mm: tuple[float, float]
+) -> tuple[ImportResult, str]:
     """Add one series; the text says why it has no heart mask, where it should have one."""
     folder = series_folder(downloads, entry.ct)
     found = check_series(folder, entry.ct).spacing_mm
@@ -159,11 +159,11 @@ def _convert(
         apart = "have no place" if found is None else f"are {found:.2f} mm apart"
         raise InputError(f"series {entry.ct.uid}: its slices {apart}; {low:g} to {high:g} mm are taken.")
     if entry.heart is None:
-        return add_scans([folder], data=data), ""
+        return import_scans([folder], data=data), ""
     heart = downloads / f"{entry.heart.uuid}.heart.nii.gz"
     try:
         write_heart(series_folder(downloads, entry.heart), entry.ct, heart)
-        outcome = add_scans([folder], data=data, masks=Masks(heart=heart))
+        outcome = import_scans([folder], data=data, masks=MaskSources(heart=heart))
         if outcome.added:
             return outcome, ""
         reason = outcome.refused[0]
@@ -171,21 +171,21 @@ def _convert(
         reason = str(error)
     finally:
         heart.unlink(missing_ok=True)
-    return add_scans([folder], data=data), reason
+    return import_scans([folder], data=data), reason
 
 
-def _folders(entry: Entry, downloads: Path) -> tuple[Path, ...]:
+def _folders(entry: ManifestEntry, downloads: Path) -> tuple[Path, ...]:
     return tuple(series_folder(downloads, series) for series in (entry.ct, entry.heart) if series)
 
 
-def _remove_downloads(entry: Entry, downloads: Path) -> None:
+def _remove_downloads(entry: ManifestEntry, downloads: Path) -> None:
     for folder in _folders(entry, downloads):
         for path in (folder, folder.with_name(f"{folder.name}.part")):
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(path)
 
 
-def _check_disk(entries: Sequence[Entry], downloads: Path, data: Path, *, keep: bool) -> None:
+def _check_disk(entries: Sequence[ManifestEntry], downloads: Path, data: Path, *, keep: bool) -> None:
     if not entries:
         return
     sizes = [entry.size_mb / 1000 for entry in entries]
@@ -207,14 +207,14 @@ def _record(data: Path) -> dict[str, str]:
     return dict(read_json(path)) if path.exists() else {}
 
 
-def _name(entry: Entry, key: bytes) -> str:
+def _name(entry: ManifestEntry, key: bytes) -> str:
     return hmac.new(key, b"series\0" + entry.ct.uid.encode(), hashlib.sha256).hexdigest()
 
 
-def _is_there(entry: Entry, data: Path, key: bytes, record: dict[str, str]) -> bool:
+def _is_there(entry: ManifestEntry, data: Path, key: bytes, record: dict[str, str]) -> bool:
     case = record.get(_name(entry, key))
     return case is not None and scan_path(data, case).exists()
 
 
-def _remember(data: Path, entry: Entry, case: str) -> None:
+def _remember(data: Path, entry: ManifestEntry, case: str) -> None:
     write_json(data / _RECORD_NAME, {**_record(data), _name(entry, load_key(data)): case})

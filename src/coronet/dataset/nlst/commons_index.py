@@ -21,7 +21,7 @@ _PACKAGE = "idc-index-data"
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class CommonsIndex:
     """A data set that series come from, and what its use asks for."""
 
     doi: str
@@ -30,12 +30,12 @@ class Source:
     citation: str
 
 
-def version() -> str:
+def index_version() -> str:
     """Package and version of the index, such as ``idc-index-data 25.0.5`` (release 25 of the Commons)."""
     return f"{_PACKAGE} {metadata.version(_PACKAGE)}"
 
 
-def folder() -> Path:
+def index_folder() -> Path:
     """Where the package's tables lie."""
     import idc_index_data
 
@@ -43,12 +43,12 @@ def folder() -> Path:
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[DuckDBPyConnection]:
+def open_index() -> Iterator[DuckDBPyConnection]:
     """A database in memory with the table ``candidates``, sealed: it can reach neither files nor network."""
     import duckdb
 
     with duckdb.connect(":memory:") as database:
-        index = folder() / "idc_index.parquet"
+        index = index_folder() / "idc_index.parquet"
         database.execute(f"create table candidates as {selection_rules.candidates_sql(str(index))}")
         database.execute("set enable_external_access = false")
         database.execute("set lock_configuration = true")
@@ -77,7 +77,7 @@ def check_condition(database: DuckDBPyConnection, condition: str) -> None:
         raise InputError(f"--where «{condition}» is a {kind}, no condition that is true or false.")
 
 
-def sources(dois: set[str]) -> tuple[Source, ...]:
+def sources(dois: set[str]) -> tuple[CommonsIndex, ...]:
     """Licence and citation of data sets, by DOI.
 
     Raises:
@@ -87,7 +87,7 @@ def sources(dois: set[str]) -> tuple[Source, ...]:
 
     known = {}
     with duckdb.connect(":memory:") as database:
-        collections = str(folder() / "collections_index.parquet").replace("'", "''")
+        collections = str(index_folder() / "collections_index.parquet").replace("'", "''")
         rows = database.execute(
             "select unnest(sources, recursive := true) "
             f"from read_parquet('{collections}') where collection_id = 'nlst'"
@@ -102,9 +102,9 @@ def sources(dois: set[str]) -> tuple[Source, ...]:
     return tuple(known[doi] for doi in sorted(dois))
 
 
-def _source(row: Mapping[str, str]) -> Source:
+def _source(row: Mapping[str, str]) -> CommonsIndex:
     plain = html.unescape(re.sub(r"<[^>]+>", "", row["citation"]))
-    return Source(
+    return CommonsIndex(
         doi=row["source_doi"],
         licence=row["license_short_name"],
         licence_url=row["license_url"],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.dataset.nlst.manifest import Series
+from coronet.dataset.nlst.manifest import ManifestSeries
 from coronet.dataset.nlst.object_store import Store, StoredFile
 from coronet.errors import InputError
 from coronet.io.file_listing import files_under
@@ -26,7 +26,7 @@ _TAGS = ["SeriesInstanceUID", "SOPInstanceUID", "ImagePositionPatient", "ImageOr
 
 
 @dataclasses.dataclass(frozen=True)
-class Checked:
+class VerifiedSeries:
     """What the headers of a downloaded series say.
 
     Attributes:
@@ -36,13 +36,17 @@ class Checked:
     spacing_mm: float | None
 
 
-def series_folder(downloads: Path, series: Series) -> Path:
+def series_folder(downloads: Path, series: ManifestSeries) -> Path:
     """Where a series lies once it is whole; until then ``.part`` follows the name."""
     return Path(downloads) / series.uuid
 
 
 def fetch_series(
-    store: Store, series: Series, downloads: Path, *, progress: Callable[[int], None] = lambda count: None
+    store: Store,
+    series: ManifestSeries,
+    downloads: Path,
+    *,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Path:
     """Download a series, or what is missing of it.
 
@@ -99,7 +103,7 @@ def fetch_series(
     return folder
 
 
-def check_series(folder: Path, series: Series) -> Checked:
+def check_series(folder: Path, series: ManifestSeries) -> VerifiedSeries:
     """Parse the headers of all files of a series.
 
     Raises:
@@ -131,10 +135,10 @@ def check_series(folder: Path, series: Series) -> Checked:
             raise InputError(f"series {series.uid}: a file is there twice.")
         instances.add(instance)
     steps = np.diff(np.sort(places))
-    return Checked(float(np.median(steps)) if steps.size else None)
+    return VerifiedSeries(float(np.median(steps)) if steps.size else None)
 
 
-def _check_list(files: tuple[StoredFile, ...], series: Series) -> None:
+def _check_list(files: tuple[StoredFile, ...], series: ManifestSeries) -> None:
     if len(files) != series.files:
         raise InputError(f"series {series.uid}: the store holds {len(files)} of {series.files} files.")
     stored = sum(file.size for file in files) / 1e6

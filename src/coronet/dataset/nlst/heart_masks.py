@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.dataset.nlst.manifest import Series
+from coronet.dataset.nlst.manifest import ManifestSeries
 from coronet.errors import InputError
 from coronet.io.file_listing import files_under
 from coronet.io.log_redaction import silence_libraries
@@ -29,7 +29,7 @@ _PARTS = {
 """SNOMED CT codes of the structures that make the heart."""
 
 
-def write_heart(segmentation: Path, ct: Series, to: Path) -> Path:
+def write_heart(segmentation: Path, ct: ManifestSeries, to: Path) -> Path:
     """Write the heart of a segmentation as a NIfTI mask (uint8, RAS+) on the segmentation's own grid.
 
     Only the heart's segments are decoded: all hundred would fill several gigabytes.

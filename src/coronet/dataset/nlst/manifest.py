@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coronet.dataset.nlst.commons_index import Source
+from coronet.dataset.nlst.commons_index import CommonsIndex
 from coronet.errors import InputError
 from coronet.files import read_json, write_text
 
@@ -24,7 +24,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Series:
+class ManifestSeries:
     """A series in the Commons.
 
     Attributes:
@@ -51,7 +51,7 @@ class Series:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """One chosen CT series and its heart segmentation, where there is one."""
 
     site: str
@@ -59,8 +59,8 @@ class Entry:
     model: str
     kernel: str
     thickness_mm: float
-    ct: Series
-    heart: Series | None
+    ct: ManifestSeries
+    heart: ManifestSeries | None
 
     @property
     def size_mb(self) -> float:
@@ -94,8 +94,8 @@ class Manifest:
     index: str
     rules: int
     spacing_mm: tuple[float, float]
-    sources: tuple[Source, ...]
-    entries: tuple[Entry, ...]
+    sources: tuple[CommonsIndex, ...]
+    entries: tuple[ManifestEntry, ...]
 
     @property
     def ct_gb(self) -> float:
@@ -150,7 +150,7 @@ def read_manifest(path: Path) -> Manifest:
             index=str(raw["index"]),
             rules=int(raw["rules"]),
             spacing_mm=(float(low), float(high)),
-            sources=tuple(Source(**source) for source in raw["sources"]),
+            sources=tuple(CommonsIndex(**source) for source in raw["sources"]),
             entries=tuple(_entry(entry) for entry in raw["series"]),
         )
         if not manifest.entries:
@@ -167,10 +167,12 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _dois(entries: tuple[Entry, ...]) -> set[str]:
+def _dois(entries: tuple[ManifestEntry, ...]) -> set[str]:
     return {entry.ct.doi for entry in entries} | {entry.heart.doi for entry in entries if entry.heart}
 
 
-def _entry(raw: Mapping[str, Any]) -> Entry:
+def _entry(raw: Mapping[str, Any]) -> ManifestEntry:
     heart = raw["heart"]
-    return Entry(**{**raw, "ct": Series(**raw["ct"]), "heart": Series(**heart) if heart else None})
+    return ManifestEntry(
+        **{**raw, "ct": ManifestSeries(**raw["ct"]), "heart": ManifestSeries(**heart) if heart else None}
+    )

@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from coronet.dataset.nlst import commons_index, selection_rules
-from coronet.dataset.nlst.manifest import Entry, Manifest, Request, Series, read_manifest, write_manifest
+from coronet.dataset.nlst.manifest import (
+    Manifest,
+    ManifestEntry,
+    ManifestSeries,
+    Request,
+    read_manifest,
+    write_manifest,
+)
 from coronet.errors import InputError
 
 
-def select(request: Request) -> Manifest:
+def select_series(request: Request) -> Manifest:
     """Choose series by rule, without the network.
 
     Patients are drawn by the hash of seed and patient: a random order that does not depend on anything else,
@@ -20,7 +27,7 @@ def select(request: Request) -> Manifest:
     Raises:
         InputError: ``request.where`` is no condition, or fewer patients fulfil it than are wanted.
     """
-    with commons_index.opened() as database:
+    with commons_index.open_index() as database:
         where = "true"
         if request.where.strip():
             commons_index.check_condition(database, request.where)
@@ -46,7 +53,7 @@ def select(request: Request) -> Manifest:
     dois = {series.doi for entry in entries for series in (entry.ct, entry.heart) if series}
     return Manifest(
         request=request,
-        index=commons_index.version(),
+        index=commons_index.index_version(),
         rules=selection_rules.VERSION,
         spacing_mm=selection_rules.SPACING_MM,
         sources=commons_index.sources(dois),
@@ -68,7 +75,7 @@ def manifest_for(request: Request | None, path: Path) -> tuple[Manifest, bool]:
         The manifest, and whether it was written now.
 
     Raises:
-        InputError: as `select`; or no manifest is there and none is asked for.
+        InputError: as `select_series`; or no manifest is there and none is asked for.
     """
     path = Path(path)
     if path.exists():
@@ -77,16 +84,16 @@ def manifest_for(request: Request | None, path: Path) -> tuple[Manifest, bool]:
             return there, False
     if request is None:
         raise InputError(f"{path} is absent; choose patients with `coronet cohort nlst --patients N`.")
-    chosen = select(request)
+    chosen = select_series(request)
     write_manifest(path, chosen)
     return chosen, True
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
-    ct = Series(row["uid"], row["bucket"], row["uuid"], row["slices"], row["size_mb"], row["doi"])
+def _entry(row: Mapping[str, Any]) -> ManifestEntry:
+    ct = ManifestSeries(row["uid"], row["bucket"], row["uuid"], row["slices"], row["size_mb"], row["doi"])
     heart = None
     if row["heart_uid"] is not None:
-        heart = Series(
+        heart = ManifestSeries(
             row["heart_uid"],
             row["heart_bucket"],
             row["heart_uuid"],
@@ -94,7 +101,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
             row["heart_mb"],
             row["heart_doi"],
         )
-    return Entry(
+    return ManifestEntry(
         ct=ct,
         heart=heart,
         site=row["site"],

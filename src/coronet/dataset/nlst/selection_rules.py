@@ -31,7 +31,7 @@ _FIRST_ROUND = "1999-01-02"
 _SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.70")
 """Transfer syntaxes that lose nothing; some 150 series are stored as lossy JPEG."""
 
-KERNELS = {
+PREFERRED_KERNELS = {
     "GE": (("STANDARD", "SOFT"), ("BONE", "BONEPLUS", "LUNG", "EDGE")),
     "SE": (
         ("B20f", "B30f", "B30s", "B31f", "B31s", "B35f"),
@@ -56,7 +56,7 @@ def candidates_sql(index: str) -> str:
         index: path of the Commons' index (a parquet file).
     """
     soft, hard = (
-        ", ".join(f"'{maker} {name}'" for maker, kinds in KERNELS.items() for name in kinds[which])
+        ", ".join(f"'{maker} {name}'" for maker, kinds in PREFERRED_KERNELS.items() for name in kinds[which])
         for which in (0, 1)
     )
     syntaxes = ", ".join(f"'{syntax}'" for syntax in _SYNTAXES)

@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 
-from coronet.io.dicom.headers import Picture
+from coronet.io.dicom.headers import SliceHeader
 from coronet.io.patient_identity import clean
 
 _KEYWORDS = {
@@ -47,7 +47,7 @@ class Origin:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Group:
+class SeriesGroup:
     """Pictures of one series.
 
     Attributes:
@@ -59,14 +59,14 @@ class Group:
 
     uid: str
     key: str
-    pictures: tuple[Picture, ...]
+    pictures: tuple[SliceHeader, ...]
     fault: str = ""
 
 
-def group_pictures(pictures: Iterable[Picture]) -> list[Group]:
+def group_slices(pictures: Iterable[SliceHeader]) -> list[SeriesGroup]:
     """Sort pictures by series."""
     known: dict[tuple[str, ...], Origin] = {}
-    members: dict[tuple[str, ...], list[tuple[Picture, Origin]]] = {}
+    members: dict[tuple[str, ...], list[tuple[SliceHeader, Origin]]] = {}
     for picture in pictures:
         raw = tuple(str(picture.dataset.get(keyword) or "") for keyword in _KEYWORDS.values())
         origin = known.get(raw) or known.setdefault(raw, _origin(raw))
@@ -81,7 +81,7 @@ def _origin(raw: Sequence[str]) -> Origin:
     return Origin(**{field: clean(text) for field, text in values.items()})
 
 
-def _rest(picture: Picture, origin: Origin) -> tuple[str, ...]:
+def _rest(picture: SliceHeader, origin: Origin) -> tuple[str, ...]:
     """What tells series apart that have no SeriesInstanceUID."""
     header = picture.dataset
     others = [str(header.get(keyword) or "") for keyword in ("SeriesNumber", "ConvolutionKernel")]
@@ -89,8 +89,8 @@ def _rest(picture: Picture, origin: Origin) -> tuple[str, ...]:
 
 
 def _join_singles(
-    members: dict[tuple[str, ...], list[tuple[Picture, Origin]]],
-) -> dict[tuple[str, ...], list[tuple[Picture, Origin]]]:
+    members: dict[tuple[str, ...], list[tuple[SliceHeader, Origin]]],
+) -> dict[tuple[str, ...], list[tuple[SliceHeader, Origin]]]:
     """Put those single slices together that were one series before each got a SeriesInstanceUID."""
     alike: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for key, found in members.items():
@@ -103,25 +103,25 @@ def _join_singles(
     return joined
 
 
-def _group(key: tuple[str, ...], found: Sequence[tuple[Picture, Origin]]) -> Group:
+def _group(key: tuple[str, ...], found: Sequence[tuple[SliceHeader, Origin]]) -> SeriesGroup:
     pictures, origins = tuple(picture for picture, _ in found), [origin for _, origin in found]
     digest = hashlib.sha256("\0".join(key).encode(errors="surrogateescape")).hexdigest()[:16]
     if len(key) == 1:
-        return Group(key[0], digest, pictures, _contradiction(origins))
+        return SeriesGroup(key[0], digest, pictures, _contradiction(origins))
     if key[0]:
         fault = (
             f"each of its {len(pictures)} slices carries a SeriesInstanceUID of its own, so that they make "
             "no series; export it again with one SeriesInstanceUID."
         )
-        return Group("", digest, pictures, fault)
+        return SeriesGroup("", digest, pictures, fault)
     folders = {picture.path.parent for picture in pictures}
     if len(folders) > 1 and not origins[0].frame:
         fault = (
             f"its slices lie in {len(folders)} folders and carry neither SeriesInstanceUID nor "
             "FrameOfReferenceUID, so that they may be several scans; give one folder at a time."
         )
-        return Group("", digest, pictures, fault)
-    return Group("", digest, pictures)
+        return SeriesGroup("", digest, pictures, fault)
+    return SeriesGroup("", digest, pictures)
 
 
 def _contradiction(origins: Sequence[Origin]) -> str:

@@ -81,7 +81,7 @@ class Damaged(Exception):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Picture:
+class SliceHeader:
     """One slice: a file, or a frame of one.
 
     Attributes:
@@ -132,7 +132,7 @@ class Picture:
         return float(self.position_mm @ self.normal)
 
 
-def parse(path: Path) -> Dataset:
+def parse_header(path: Path) -> Dataset:
     """Parse the tags in `TAGS`; pixels stay on disk until they are asked for.
 
     Raises:
@@ -170,14 +170,14 @@ def _parse_value(dataset: Dataset, tag: int) -> None:
         raise Damaged(f"{name_tag(tag)} cannot be parsed ({type(error).__name__})") from None
 
 
-def pictures_of(path: Path) -> tuple[Picture, ...]:
+def slices_of(path: Path) -> tuple[SliceHeader, ...]:
     """The CT pictures of one file.
 
     Raises:
         NotUsable: it holds none.
         Damaged: it holds some, but they cannot be used.
     """
-    dataset = parse(path)
+    dataset = parse_header(path)
     try:
         _demand_ct(dataset)
         return tuple(_pictures(path, dataset))
@@ -223,7 +223,7 @@ def _demand_ct(dataset: Dataset) -> None:
         raise Damaged("BitsStored (0028,0101) and BitsAllocated (0028,0100) that contradict each other")
 
 
-def _pictures(path: Path, dataset: Dataset) -> Iterator[Picture]:
+def _pictures(path: Path, dataset: Dataset) -> Iterator[SliceHeader]:
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
     frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
     count = int(dataset.get("NumberOfFrames") or 1)
@@ -234,7 +234,7 @@ def _pictures(path: Path, dataset: Dataset) -> Iterator[Picture]:
         yield _picture(path, dataset, index, groups)
 
 
-def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) -> Picture:
+def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) -> SliceHeader:
     def value(keyword: str, sequence: str):
         for group in groups:
             items = group.get(sequence)
@@ -270,7 +270,7 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
     intercept = 0.0 if stated is None else stated
     if not (0 < abs(slope) < 1e3 and abs(intercept) < 1e5):
         raise Damaged("RescaleSlope (0028,1053) or RescaleIntercept (0028,1052) that cannot be right")
-    return Picture(
+    return SliceHeader(
         path=path,
         dataset=dataset,
         frame=index,

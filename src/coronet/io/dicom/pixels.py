@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coronet.errors import UnreadableScan
-from coronet.io.dicom.headers import Picture, parse
+from coronet.io.dicom.headers import SliceHeader, parse_header
 from coronet.io.header_numbers import name_tag
 from coronet.io.log_redaction import silence_libraries
 from coronet.io.volume import AIR_HU, HIGHEST_HU
@@ -35,11 +35,11 @@ _CELLS_KEPT = ("1.2.840.10008.1.2.5",)
 """Compressed transfer syntaxes that keep each pixel's cell with all its bits; the others keep its value."""
 
 
-class Contradiction(Exception):
+class ContradictoryHeader(Exception):
     """Tags that describe the pixels contradict them; the message names the tags."""
 
 
-class Decoder:
+class SliceDecoder:
     """Pixels of the file asked for last, since frames of one file come one after the other.
 
     Args:
@@ -52,14 +52,14 @@ class Decoder:
         self._frames = np.empty(0)
         self._apart: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Decoder:
+    def __enter__(self) -> SliceDecoder:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._apart is not None:
             self._apart.shutdown(cancel_futures=True)
 
-    def hu(self, picture: Picture) -> np.ndarray:
+    def hu(self, picture: SliceHeader) -> np.ndarray:
         """HU of one picture, shape (rows, columns); padding is air.
 
         Raises:
@@ -72,7 +72,7 @@ class Decoder:
         try:
             stored = _stored_values(cells, picture.dataset)
             outside = _padding(picture, cells, stored)
-        except Contradiction as error:
+        except ContradictoryHeader as error:
             raise UnreadableScan(
                 f"{self._where}: the slice at {picture.depth_mm:.1f} mm: {error}. Export the series again."
             ) from error
@@ -88,7 +88,7 @@ class Decoder:
             hu[impossible] = AIR_HU
         return hu
 
-    def _decode(self, picture: Picture) -> np.ndarray:
+    def _decode(self, picture: SliceHeader) -> np.ndarray:
         dataset = picture.dataset
         try:
             _name_syntax(dataset)
@@ -116,7 +116,7 @@ class Decoder:
 
 def _decode_file(path: Path) -> np.ndarray:
     """Stored values of one file by GDCM; runs in a process of its own."""
-    dataset = parse(path)
+    dataset = parse_header(path)
     _name_syntax(dataset)
     return _decode(dataset, "gdcm")
 
@@ -163,7 +163,7 @@ def _stored_values(cells: np.ndarray, dataset: Dataset) -> np.ndarray:
         return lowest
     tags = "HighBit (0028,0102) and BitsStored (0028,0101) contradict"
     if not 0 <= high < allocated:
-        raise Contradiction(f"{tags} BitsAllocated (0028,0100)")
+        raise ContradictoryHeader(f"{tags} BitsAllocated (0028,0100)")
     named = _bits(cells, allocated, high, min(count, high + 1))
     if np.array_equal(named, lowest):
         return lowest
@@ -171,7 +171,7 @@ def _stored_values(cells: np.ndarray, dataset: Dataset) -> np.ndarray:
     packed = syntax.is_compressed and not syntax.is_deflated and syntax not in _CELLS_KEPT
     # Values that need no bit above BitsStored, with bits below the named ones: then HighBit is not true.
     if high < count - 1 or packed or (np.array_equal(lowest, cells) and _bits_below(cells, high - count + 1)):
-        raise Contradiction(f"{tags} the pixels")
+        raise ContradictoryHeader(f"{tags} the pixels")
     return named
 
 
@@ -184,7 +184,7 @@ def _bits_below(cells: np.ndarray, bits: int) -> bool:
     return bool((cells & ((1 << bits) - 1)).any())
 
 
-def _padding(picture: Picture, cells: np.ndarray, stored: np.ndarray) -> np.ndarray | None:
+def _padding(picture: SliceHeader, cells: np.ndarray, stored: np.ndarray) -> np.ndarray | None:
     """Pixels outside the scanner's field: those of the padding value, or of the range up to its limit."""
     dataset = picture.dataset
     value = _whole_number(dataset, "PixelPaddingValue")
@@ -250,5 +250,5 @@ def _whole_number(dataset: Dataset, keyword: str) -> int | None:
     except ValueError:
         number = 0.5
     if not number.is_integer():
-        raise Contradiction(f"{name_tag(keyword)} holds no number that can be read")
+        raise ContradictoryHeader(f"{name_tag(keyword)} holds no number that can be read")
     return int(number)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coronet.errors import InputError, UnreadableScan
-from coronet.io.dicom.headers import SEGMENTATIONS, Damaged, NotUsable, parse
+from coronet.io.dicom.headers import SEGMENTATIONS, Damaged, NotUsable, parse_header
 from coronet.io.dicom.identifiers import Identifiers, read_identifiers
 from coronet.io.file_listing import files_under
 from coronet.io.log_redaction import silence_libraries
-from coronet.io.raw_volume import LPS_TO_RAS, Loaded, check_grid
+from coronet.io.raw_volume import LPS_TO_RAS, RawVolume, check_grid
 from coronet.io.volume import Volume
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ class Segmentation:
         other_series: whether it says that it was drawn on another series than the scan.
     """
 
-    layers: tuple[tuple[Loaded, Mapping[int, str]], ...]
+    layers: tuple[tuple[RawVolume, Mapping[int, str]], ...]
     other_series: bool
 
 
-def load(path: Path, grid: Volume, scan: Identifiers) -> Segmentation:
+def load_segmentation(path: Path, grid: Volume, scan: Identifiers) -> Segmentation:
     """Read the one DICOM segmentation at or under ``path``.
 
     Args:
@@ -85,7 +85,7 @@ def _find(path: Path) -> Path:
     found, kinds = [], set()
     for file in files_under(path):
         try:
-            header = parse(file)
+            header = parse_header(file)
         except (NotUsable, Damaged, OSError):
             continue
         kinds |= {str(header.get("SOPClassUID", "")), str(header.get("Modality", ""))}
@@ -111,7 +111,7 @@ def _find(path: Path) -> Path:
     )
 
 
-def _layers(segmentation, path: Path) -> Iterator[tuple[Loaded, Mapping[int, str]]]:
+def _layers(segmentation, path: Path) -> Iterator[tuple[RawVolume, Mapping[int, str]]]:
     numbers = list(segmentation.segment_numbers)
     names = {
         number: str(segmentation.get_segment_description(number).segment_label or "").strip()
@@ -122,7 +122,7 @@ def _layers(segmentation, path: Path) -> Iterator[tuple[Loaded, Mapping[int, str
     for group in [numbers] if together else [[number] for number in numbers]:
         volume = segmentation.get_volume(segment_numbers=group, combine_segments=True, relabel=False)
         affine = check_grid(LPS_TO_RAS @ volume.affine, path)
-        yield Loaded(np.asarray(volume.array), affine), {number: names[number] for number in group}
+        yield RawVolume(np.asarray(volume.array), affine), {number: names[number] for number in group}
 
 
 def _fit_to_slices(dataset: Dataset, grid: Volume, *, same_series: bool) -> None:

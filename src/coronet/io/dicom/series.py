@@ -13,23 +13,23 @@ import numpy as np
 
 from coronet.errors import UnreadableScan
 from coronet.io.dicom.file_kind import has_preamble
-from coronet.io.dicom.grouping import Group, group_pictures
+from coronet.io.dicom.grouping import SeriesGroup, group_slices
 from coronet.io.dicom.headers import (
     NO_DICOM,
     SUFFIXES,
     Damaged,
     NotDicom,
     NotUsable,
-    Picture,
+    SliceHeader,
     many,
-    pictures_of,
+    slices_of,
 )
 from coronet.io.dicom.identifiers import Identifiers, read_identifiers
-from coronet.io.dicom.pixels import Decoder
+from coronet.io.dicom.pixels import SliceDecoder
 from coronet.io.dicom.stacking import sort_places, stack_affine
 from coronet.io.file_listing import files_under
 from coronet.io.patient_identity import Identity, clean, identity_of
-from coronet.io.raw_volume import Loaded
+from coronet.io.raw_volume import RawVolume
 from coronet.io.volume import AIR_HU
 from coronet.text import first_few
 
@@ -49,7 +49,7 @@ _NAMED, _LISTED = 3, 12
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Series:
+class DicomSeries:
     """The pictures of one series that can be used, and why it cannot be read, where that is so.
 
     Attributes:
@@ -64,7 +64,7 @@ class Series:
     uid: str
     key: str
     number: int
-    pictures: tuple[Picture, ...]
+    pictures: tuple[SliceHeader, ...]
     fault: str = ""
     fault_files: tuple[Path, ...] = ()
 
@@ -80,7 +80,7 @@ class Series:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Found:
+class FoundSeries:
     """What lies under a path.
 
     Attributes:
@@ -89,7 +89,7 @@ class Found:
         damaged: files that are damaged, or may be slices and cannot be read, each with the reason.
     """
 
-    series: tuple[Series, ...]
+    series: tuple[DicomSeries, ...]
     skipped: Mapping[str, int]
     damaged: Mapping[Path, str]
 
@@ -105,18 +105,18 @@ class Found:
         return _reasons(self.stray, self.damaged)
 
 
-def find_series(path: Path, *, nested: bool = True) -> Found:
+def find_series(path: Path, *, nested: bool = True) -> FoundSeries:
     """Sort all DICOM files under ``path`` by series, reading headers only; sub-folders where ``nested``.
 
     A damaged file condemns the series of its folder: which slice it was is not known. What cannot be read and
     is not named like a slice is passed over.
     """
-    pictures: list[Picture] = []
+    pictures: list[SliceHeader] = []
     skipped: Counter[str] = Counter()
     unread: dict[Path, str] = {}
     for file in files_under(path, nested=nested):
         try:
-            pictures += pictures_of(file)
+            pictures += slices_of(file)
         except NotDicom:
             unread[file] = NO_DICOM
         except NotUsable as reason:
@@ -132,11 +132,13 @@ def find_series(path: Path, *, nested: bool = True) -> Found:
     skipped.update(
         "other file" if fault == NO_DICOM else fault for file, fault in unread.items() - damaged.items()
     )
-    series = [_series(group, damaged) for group in group_pictures(pictures)]
-    return Found(tuple(sorted(series, key=lambda item: (item.number, item.uid, item.key))), skipped, damaged)
+    series = [_series(group, damaged) for group in group_slices(pictures)]
+    return FoundSeries(
+        tuple(sorted(series, key=lambda item: (item.number, item.uid, item.key))), skipped, damaged
+    )
 
 
-def _series(group: Group, damaged: Mapping[Path, str]) -> Series:
+def _series(group: SeriesGroup, damaged: Mapping[Path, str]) -> DicomSeries:
     number = int(group.pictures[0].dataset.get("SeriesNumber") or 0)
     folders = {picture.path.parent for picture in group.pictures}
     beside = tuple(file for file in damaged if file.parent in folders)
@@ -146,7 +148,7 @@ def _series(group: Group, damaged: Mapping[Path, str]) -> Series:
         fault = (
             f"a file beside its slices is damaged ({reasons}); copy it anew, or remove it if it is no slice."
         )
-    return Series(group.uid, group.key, number, group.pictures, fault, beside)
+    return DicomSeries(group.uid, group.key, number, group.pictures, fault, beside)
 
 
 def _reasons(files: Sequence[Path], damaged: Mapping[Path, str]) -> str:
@@ -167,7 +169,7 @@ def _name_shape(file: Path) -> str:
     return re.sub(r"\d+", "#", file.name)
 
 
-def choose(found: Found, where: str, series: int | str | None = None) -> Series:
+def choose_series(found: FoundSeries, where: str, series: int | str | None = None) -> DicomSeries:
     """The one series that is meant.
 
     Args:
@@ -179,7 +181,7 @@ def choose(found: Found, where: str, series: int | str | None = None) -> Series:
         UnreadableScan: there is no CT series, or several and none is chosen.
     """
     if not found.series:
-        raise UnreadableScan(f"{where}: no CT volume in it ({describe(found)}).")
+        raise UnreadableScan(f"{where}: no CT volume in it ({describe_series(found)}).")
     lines = [f"{index}: {item.summary}" for index, item in enumerate(found.series, 1)]
     listed = first_few(lines, _LISTED, separator="; ")
     if series is not None:
@@ -199,7 +201,7 @@ def choose(found: Found, where: str, series: int | str | None = None) -> Series:
     return volumes[0]
 
 
-def describe(found: Found) -> str:
+def describe_series(found: FoundSeries) -> str:
     """Counts of what is no CT picture, for people."""
     reasons = Counter(found.skipped) + Counter(found.damaged.values())
     counts = [f"{count} × {reason}" for reason, count in sorted(reasons.items())]
@@ -211,7 +213,7 @@ def name_files(files: Sequence[Path]) -> str:
     return first_few([file.name for file in files], _NAMED)
 
 
-def load(series: Series, where: str) -> Loaded:
+def load_series(series: DicomSeries, where: str) -> RawVolume:
     """Decode a series into HU, each file once.
 
     Returns:
@@ -228,7 +230,7 @@ def load(series: Series, where: str) -> Loaded:
     whole = all(item.whole for item in series.pictures)
     first = series.pictures[0].dataset
     stack = np.empty((len(places), int(first.Rows), int(first.Columns)), np.int16 if whole else np.float32)
-    with Decoder(where) as decoder:
+    with SliceDecoder(where) as decoder:
         for index, place in enumerate(places):
             hu = decoder.hu(place[0])
             for twin in place[1:]:
@@ -241,10 +243,10 @@ def load(series: Series, where: str) -> Loaded:
                 stack = stack.astype(np.float32)
             stack[index] = hu
     _demand_negative(stack, series, where)
-    return Loaded(stack.transpose(2, 1, 0), affine)
+    return RawVolume(stack.transpose(2, 1, 0), affine)
 
 
-def _demand_negative(stack: np.ndarray, series: Series, where: str) -> None:
+def _demand_negative(stack: np.ndarray, series: DicomSeries, where: str) -> None:
     """Refuse slices without RescaleIntercept in which nothing but padding is below 0, as air is."""
     if not series.pictures[0].rescaled and not np.min(stack, where=stack > AIR_HU, initial=0) < 0:
         raise UnreadableScan(
@@ -253,7 +255,7 @@ def _demand_negative(stack: np.ndarray, series: Series, where: str) -> None:
         )
 
 
-def identity(series: Series) -> Identity:
+def identity(series: DicomSeries) -> Identity:
     """Who was scanned, as the headers say it: PatientID, or the study where that is no name."""
     header = _header(series)
     return identity_of(
@@ -264,13 +266,13 @@ def identity(series: Series) -> Identity:
     )
 
 
-def _header(series: Series) -> Dataset:
+def _header(series: DicomSeries) -> Dataset:
     """Header of a slice that names the patient, or of the first one where none does."""
     headers = (item.dataset for item in series.pictures)
     return next((header for header in headers if clean(header.get("PatientID"))), series.pictures[0].dataset)
 
 
-def identifiers(series: Series) -> Identifiers:
+def identifiers(series: DicomSeries) -> Identifiers:
     """What other objects of the same scan must share with it."""
     header = _header(series)
     return read_identifiers(header, [header])
@@ -282,7 +284,7 @@ def kernel_name(dataset: Dataset) -> str:
     return first if _KERNEL.fullmatch(first) else ""
 
 
-def tube_kv(pictures: Sequence[Picture]) -> float | None:
+def tube_kv(pictures: Sequence[SliceHeader]) -> float | None:
     """Tube voltage in kV, or None where the header does not say one that a CT scanner has."""
     value = pictures[0].dataset.get("KVP")
     voltage = float(value) if isinstance(value, int | float) else 0.0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from coronet.errors import UnreadableScan
-from coronet.io.dicom.headers import Picture
+from coronet.io.dicom.headers import SliceHeader
 from coronet.io.raw_volume import LPS_TO_RAS
 from coronet.text import first_few
 
@@ -24,7 +24,7 @@ _LEAN_DEG = 0.1
 _SIDEWAYS_MM = 0.3
 
 
-def sort_places(pictures: Sequence[Picture], where: str) -> list[list[Picture]]:
+def sort_places(pictures: Sequence[SliceHeader], where: str) -> list[list[SliceHeader]]:
     """Group pictures by place, from the first along their normal to the last.
 
     Raises:
@@ -70,7 +70,7 @@ def _demand_apart(acquisitions: Sequence[tuple[str, str]], where: str) -> None:
         )
 
 
-def stack_affine(slices: Sequence[Picture], where: str) -> np.ndarray:
+def stack_affine(slices: Sequence[SliceHeader], where: str) -> np.ndarray:
     """Affine of an array (column, row, slice) in RAS+ millimetres.
 
     The distance between slices comes from their positions; SliceThickness and SpacingBetweenSlices do not
@@ -105,7 +105,7 @@ def stack_affine(slices: Sequence[Picture], where: str) -> np.ndarray:
     return LPS_TO_RAS @ affine
 
 
-def _rounded_step(slices: Sequence[Picture], depths: np.ndarray) -> float | None:
+def _rounded_step(slices: Sequence[SliceHeader], depths: np.ndarray) -> float | None:
     """Distance between slices that stand in even steps, each position rounded to its last written digit.
 
     Returns:
@@ -138,14 +138,14 @@ def _rounded_step(slices: Sequence[Picture], depths: np.ndarray) -> float | None
     return next((step for step in (*slices[0].nominal_steps_mm, fitted) if width(step) <= widest), None)
 
 
-def _common_spacing(pictures: Sequence[Picture]) -> tuple[float, float]:
+def _common_spacing(pictures: Sequence[SliceHeader]) -> tuple[float, float]:
     """The pixel spacing that is written with most digits, or where several are, the commonest."""
     counts = Counter((picture.spacing_mm, picture.spacing_digits_mm) for picture in pictures)
     (spacing, _), _ = min(counts.items(), key=lambda item: (sum(item[0][1]), -item[1]))
     return spacing
 
 
-def _same_spacing(picture: Picture, spacing: tuple[float, float], digits: tuple[float, ...]) -> bool:
+def _same_spacing(picture: SliceHeader, spacing: tuple[float, float], digits: tuple[float, ...]) -> bool:
     """Whether the spacing of a picture is ``spacing`` but for the rounding of both."""
     always, rounded = _SAME_SPACING
     return all(
@@ -156,7 +156,7 @@ def _same_spacing(picture: Picture, spacing: tuple[float, float], digits: tuple[
     )
 
 
-def _demand_alike(pictures: Sequence[Picture], where: str) -> None:
+def _demand_alike(pictures: Sequence[SliceHeader], where: str) -> None:
     directions = Counter(
         tuple(np.round([*picture.along_row, *picture.along_column], 2).tolist()) for picture in pictures
     )
@@ -221,7 +221,7 @@ def _demand_even(depths: np.ndarray, gaps: np.ndarray, usual: float, where: str)
         )
 
 
-def _demand_complete(slices: Sequence[Picture], usual: float, where: str) -> None:
+def _demand_complete(slices: Sequence[SliceHeader], usual: float, where: str) -> None:
     """Every second or tenth slice alone is evenly spaced too; the numbering and the thickness tell."""
     thickness = slices[0].thickness_mm
     numbers = [picture.dataset.get("InstanceNumber") for picture in slices]
