@@ -15,7 +15,7 @@ from coronet.fingerprint import dvc_md5, fingerprint, hash_tree
 
 
 def key(**changes):
-    given = {"params": {"a": 1, "b": (1, 2)}, "inputs": {"data": "00"}, "source": ["train"], **changes}
+    given = {"params": {"a": 1, "b": (1, 2)}, "inputs": {"data": "00"}, "source": ["training"], **changes}
     return fingerprint("train@heart", **given)
 
 

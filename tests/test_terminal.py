@@ -140,7 +140,7 @@ def test_tables_of_rich_have_plain_boxes_where_the_encoding_has_no_others(tmp_pa
         "    table = Table('κ', title='x → y')\n"
         "    table.add_row('−0.5 … 1·2 mm³')\n"
         "    Console(width=60).print(table)\n"
-        "sys.exit(terminal.run(show))\n"
+        "sys.exit(terminal.run_app(show))\n"
     )
     for encoding in ("ascii", "latin-1"):
         done = subprocess.run(

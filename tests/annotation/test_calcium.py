@@ -17,6 +17,7 @@ from coronet.annotation.candidate_features import FEATURES
 from coronet.annotation.candidates import find_candidates
 from coronet.annotation.draft_mask import AgreementCount
 from coronet.annotation.forest import Samples, join_samples
+from coronet.annotation.named_pieces import apply_labels
 from coronet.annotation.strokes import Marks, Stroke, Strokes
 from coronet.errors import InputError
 from coronet.io.volume import Volume, grid_affine
@@ -64,7 +65,7 @@ def taught() -> Samples:
         ct, heart = scan(seed=seed + 1)
         found = find_candidates(ct, heart)
         strokes = said(click("coronary", PLAQUE), click("aorta", WALL), click("bone", BONE))
-        judged = calcium.classify_candidates(found, calcium.hear(found, strokes, ct), forest=None)
+        judged = calcium.classify_candidates(found, apply_labels(found, strokes, ct), forest=None)
         tables.append(calcium.samples_of(judged, f"case-{seed}"))
     return join_samples(tables)
 
@@ -116,11 +117,11 @@ def test_the_later_stroke_holds_and_marks_say_the_same(taught):
     ct, heart = scan()
     found = find_candidates(ct, heart)
     both = said(click("coronary", WALL), click("aorta", WALL))
-    assert NAMES.index("aorta") in calcium.hear(found, both, ct).piece
-    assert CORONARY not in calcium.hear(found, both, ct).piece
+    assert NAMES.index("aorta") in apply_labels(found, both, ct).piece
+    assert CORONARY not in apply_labels(found, both, ct).piece
     marks = Marks(np.array([PLAQUE], np.int32), np.array([CORONARY + 1], np.uint8), NAMES)
     assert np.array_equal(
-        calcium.hear(found, marks, ct).piece, calcium.hear(found, said(click("coronary", PLAQUE)), ct).piece
+        apply_labels(found, marks, ct).piece, apply_labels(found, said(click("coronary", PLAQUE)), ct).piece
     )
 
 
@@ -200,7 +201,7 @@ def test_a_library_without_coronary_calcium_names_its_kinds(taught):
     with pytest.raises(InputError, match="strokes teach 2 aorta, 2 bone in 2 scans; at least 5 coronary"):
         calcium.draw_calcium(ct, heart, said(click("bone", BONE)), prior=few)
     with pytest.raises(InputError, match="The strokes teach only 2 aorta, 2 bone in 2 scans"):
-        calcium.grow_mask(few)
+        calcium.fit_candidate_forest(few)
 
 
 def test_a_heart_mask_that_does_not_fit_is_refused():
@@ -261,7 +262,7 @@ def test_specks_that_nobody_checked_do_not_teach_that_they_are_coronary(taught):
     hu[55, 45:48, 20] = 140
     found = find_candidates(Volume(hu, ct.affine), heart)
     judged = calcium.classify_candidates(
-        found, calcium.hear(found, None, ct), forest=calcium.grow_mask(taught)
+        found, apply_labels(found, None, ct), forest=calcium.fit_candidate_forest(taught)
     )
     every = np.full(found.count, CORONARY, np.uint8)
     table = calcium.samples_of(
@@ -279,9 +280,9 @@ def test_a_box_around_a_thousand_flecks_does_not_drown_what_else_is_taught(taugh
             np.maximum(flecks, 170, out=flecks)
     found = find_candidates(Volume(hu, ct.affine), heart)
     box = Stroke("noise", "box", (world((10, 10, 4)), world((70, 70, 35))))
-    heard = calcium.hear(found, said(box, click("coronary", PLAQUE)), ct)
+    heard = apply_labels(found, said(box, click("coronary", PLAQUE)), ct)
     table = calcium.samples_of(
-        calcium.classify_candidates(found, heard, forest=calcium.grow_mask(taught)), "x"
+        calcium.classify_candidates(found, heard, forest=calcium.fit_candidate_forest(taught)), "x"
     )
     assert (heard.piece == NAMES.index("noise")).sum() > 400
     assert len(table.labels) <= 2 * calcium.TEACHES + calcium.ASIDE
@@ -292,7 +293,7 @@ def test_rare_kinds_are_learned_as_other(taught):
     few = Samples(taught.features, taught.labels.copy(), taught.cases, FEATURES, NAMES)
     bones = np.flatnonzero(few.labels == NAMES.index("bone"))
     few.labels[bones[2:]] = OTHER
-    chances = calcium.grow_mask(few).probability(few.features)
+    chances = calcium.fit_candidate_forest(few).probability(few.features)
     assert not chances[:, NAMES.index("bone")].any() and chances[bones, OTHER].min() > 0.5
 
 
@@ -300,7 +301,7 @@ DRAW = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
 from test_calcium import scan
-from coronet.annotate.candidates import find_candidates
+from coronet.annotation.candidates import find_candidates
 ct, heart = scan(noise=98, seed=5)
 found = find_candidates(ct, heart)
 print(found.count, hashlib.sha256(found.features.tobytes() + found.labels.tobytes()).hexdigest())

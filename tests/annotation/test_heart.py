@@ -24,9 +24,9 @@ STROKES = Path(__file__).parent / "strokes"
 HASH = """
 import hashlib
 import numpy as np
-from coronet.annotate.heart import draw_heart
-from coronet.annotate.strokes import Stroke, Strokes
-from coronet.cohort.volume import Volume, grid_affine
+from coronet.annotation.heart import draw_heart
+from coronet.annotation.strokes import Stroke, Strokes
+from coronet.io.volume import Volume, grid_affine
 
 rng = np.random.default_rng(5)
 shape = (100, 90, 50)

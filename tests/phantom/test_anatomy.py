@@ -162,14 +162,14 @@ def test_wild_phantoms_differ_more_than_realistic_ones():
 
 HASH = """
 import hashlib
-from coronet.cohort.phantom.anatomy import REALISTIC, WILD, draw_anatomy
-from coronet.cohort.phantom.draws import generator
-from coronet.cohort.phantom.paint import paint
-from coronet.cohort.volume import grid_affine
+from coronet.phantom.anatomy import REALISTIC, WILD, draw_anatomy
+from coronet.phantom.random_draws import generator
+from coronet.phantom.rasterize import rasterize
+from coronet.io.volume import grid_affine
 digest = hashlib.sha256()
 for seed, ranges in ((1, REALISTIC), (2, WILD)):
     anatomy = draw_anatomy(generator(9, seed), ranges=ranges)
-    tissue = paint(anatomy, grid_affine((3.1, 2.9, 4.3), (-150.0, -120.0, -90.0)), (97, 83, 41))
+    tissue = rasterize(anatomy, grid_affine((3.1, 2.9, 4.3), (-150.0, -120.0, -90.0)), (97, 83, 41))
     digest.update(tissue.hu.tobytes() + tissue.heart.tobytes())
     for artery in anatomy.coronaries:
         digest.update(artery.points_mm.tobytes() + artery.radius_mm.tobytes())

@@ -7,6 +7,7 @@ import pytest
 
 from coronet.annotation import calcium
 from coronet.annotation.candidates import find_candidates
+from coronet.annotation.named_pieces import apply_labels
 from coronet.annotation.strokes import STROKE_LABELS, Strokes, mark_strokes, read_strokes
 from coronet.dataset.cases import EXACT, GIVEN, find_case, find_cases, find_reference, load_mask
 from coronet.errors import InputError
@@ -33,7 +34,7 @@ def phantom():
 @pytest.fixture(scope="module")
 def judged(phantom):
     found = find_candidates(phantom.ct, phantom.heart.array)
-    return calcium.classify_candidates(found, calcium.hear(found, None, phantom.ct), forest=None)
+    return calcium.classify_candidates(found, apply_labels(found, None, phantom.ct), forest=None)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_a_person_clicks_on_the_most_visible_that_is_wrong(phantom, judged, know
     clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, judged, known, seed=1, most=2)
     assert clicks is not None and 1 <= len(clicks.strokes) <= 2
     assert {stroke.label for stroke in clicks.strokes} <= set(STROKE_LABELS["calcium"])
-    said = calcium.hear(judged.candidates, clicks, phantom.ct)
+    said = apply_labels(judged.candidates, clicks, phantom.ct)
     named = np.flatnonzero(said.piece != calcium.UNSAID)
     truth = true_names(judged, known)
     largest = max(
@@ -111,7 +112,7 @@ def test_small_faint_pieces_are_overlooked(phantom, judged, known):
     clicked = np.zeros(judged.candidates.count, int)
     for seed in range(12):
         clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, judged, known, seed=seed, most=99)
-        said = calcium.hear(judged.candidates, clicks, phantom.ct) if clicks else judged.said
+        said = apply_labels(judged.candidates, clicks, phantom.ct) if clicks else judged.said
         clicked += said.piece != calcium.UNSAID
     sure = wrong[visible[wrong] > simulated_reader.SURELY_SEEN]
     assert (clicked[sure] == 12).all() and len(sure)
@@ -128,13 +129,13 @@ def test_a_person_boxes_flecks_that_are_too_many_to_click(phantom, judged, known
     noisy = phantom.ct.with_array(hu)
     found = find_candidates(noisy, phantom.heart.array)
     everything = np.full(found.count, calcium.CORONARY, np.uint8)
-    said = calcium.hear(found, None, noisy)
+    said = apply_labels(found, None, noisy)
     drawn = calcium.ClassifiedCandidates(found, said, np.ones((found.count, 7), np.float32), everything, None)
     strokes = simulated_reader.simulated_calcium_strokes(noisy, drawn, known, seed=1)
     box, *clicks = strokes.strokes
     assert (box.kind, box.label) == ("box", "noise")
     assert clicks and {(click.kind, click.label) for click in clicks} == {("point", "coronary")}
-    after = calcium.hear(found, strokes, noisy)
+    after = apply_labels(found, strokes, noisy)
     truth = np.array(true_names(drawn, known))
     visible = calcium.visibility(found)
     flecks = (truth == "noise") & (visible > simulated_reader.SURELY_SEEN)

@@ -218,7 +218,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from coronet.ledger import log, promotion
+from coronet.registry import promotion, promotion_log
 
 steps = int(sys.argv[3])
 
@@ -234,7 +234,7 @@ def counted(function):
     return call
 
 
-log.append = counted(log.append)
+promotion_log.append = counted(promotion_log.append)
 for name in ("set_registered_model_alias", "delete_registered_model_alias"):
     setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
 getattr(promotion, sys.argv[1])("heart", Path(sys.argv[2]))

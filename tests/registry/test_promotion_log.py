@@ -193,7 +193,7 @@ def test_absolute_paths_are_refused(tmp_path, path):
 WRITER = """
 import sys
 from pathlib import Path
-from coronet.ledger.log import Event, append
+from coronet.registry.promotion_log import Event, append
 for number in range(10):
     append(Path(sys.argv[1]), Event("registered", sys.argv[2], number))
 """

@@ -176,9 +176,9 @@ def test_a_full_disk_blames_no_scan(inbox, scorer, tmp_path):
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from coronet.networks.builder import load_model
-from coronet.score.batch import Scorer, score_folder
-from coronet.score.scan import write_scan_score
+from coronet.networks.factory import load_model
+from coronet.scoring.batch import Scorer, score_folder
+from coronet.scoring.score_scan import write_scan_score
 
 fits, inbox, out, at = *map(Path, sys.argv[1:4]), sys.argv[4]
 models = [load_model(fits / name) for name in ("heart", "calcium")]

@@ -19,9 +19,9 @@ MAKE = """
 import sys
 from pathlib import Path
 from coronet.search import database
-from coronet.search.plan import make_plan
+from coronet.search.study_plan import make_study_plan
 
-plan = make_plan("heart", Path(sys.argv[1]))
+plan = make_study_plan("heart", Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 study = database.open_study(plan, "one", database.open_storage(plan.project, space=plan.params.search))

@@ -19,12 +19,12 @@ from coronet.tracking import mlflow_client, runs
 RESOLVE = """
 import sys
 from coronet import terminal
-from coronet.ledger import registry
+from coronet.registry import versions
 def resolve():
     for part in ("heart", "calcium"):
-        print(registry.resolve(f"models:/{part}@champion", part=part))
+        print(versions.resolve(f"models:/{part}@champion", part=part))
         registry.resolve("models:/coronet@champion", part=part)
-sys.exit(terminal.run(resolve))
+sys.exit(terminal.run_app(resolve))
 """
 """What `coronet score --model models:/coronet@champion` does before it reads a scan."""
 

@@ -21,10 +21,10 @@ FINGERPRINT = "h" + "1" * 63
 BROKEN_OFF = """
 import os, pathlib, signal, sys, time
 from coronet import config
-from coronet.ledger.tracker import tracking
+from coronet.tracking.tracker import tracking
 
 project = pathlib.Path(sys.argv[1])
-params = config.load(project / "params.yaml").model("heart")
+params = config.load_params(project / "params.yaml").model("heart")
 work = project / "mlruns" / "work" / sys.argv[2]
 with tracking("heart", fingerprint=sys.argv[2], params=params, project=project, work=work) as tell:
     tell(1, {"epoch": 1, "loss": 0.5, "dice": 0.25, "learning_rate": 0.01})

@@ -21,7 +21,7 @@ PROGRAM = """
 import os, signal, sys, yaml
 from pathlib import Path
 from coronet import config
-from coronet.train import checkpoint, fit, loop
+from coronet.training import checkpoint, fit, trainer
 
 prepared, folder, where = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 calls = 0
@@ -57,7 +57,7 @@ elif where == "before the results are moved":
     fit.draw_curves = die
 params = config.build(config.ModelParams, yaml.safe_load(Path(sys.argv[4]).read_text()), where="test")
 print("ready", flush=True)
-fit.fit("heart", prepared, params, train_cases=("a", "b", "c"), tune_cases=("d",), seed=1,
+fit.fit_model("heart", prepared, params, train_cases=("a", "b", "c"), tune_cases=("d",), seed=1,
         out=folder / "fit", work=folder / "work")
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.annotation.calcium import check_enough, draw_calcium, grow_mask
+from coronet.annotation.calcium import check_enough, draw_calcium, fit_candidate_forest
 from coronet.annotation.contact_sheet import contact_sheet
 from coronet.annotation.draft_mask import DraftMask
 from coronet.annotation.forest import Forest, Samples, fit_forest, join_samples, load_samples, save_samples
@@ -251,7 +251,10 @@ def fit_library(data: Path, target: Target) -> tuple[Forest, int]:
         raise InputError(
             f"No scan under {data}/annotations has {target} strokes; begin with `coronet annotate draw`."
         )
-    forest, scans = (fit_forest if target == "heart" else grow_mask)(samples), len(np.unique(samples.cases))
+    forest, scans = (
+        (fit_forest if target == "heart" else fit_candidate_forest)(samples),
+        len(np.unique(samples.cases)),
+    )
     write_json(
         report_path(data, target),
         {

@@ -91,7 +91,9 @@ def draw_calcium(
         check_features(prior, FEATURES)
     found = find_candidates(ct, heart)
     said = apply_labels(found, strokes, ct)
-    judged = classify_candidates(found, said, forest=grow_mask(prior, seed=seed) if _tells(prior) else None)
+    judged = classify_candidates(
+        found, said, forest=fit_candidate_forest(prior, seed=seed) if _tells(prior) else None
+    )
     for faults in (said.missed, said.overruled, said.bony):
         for fault in faults[:_MOST_NAMED]:
             logger.warning("%s.", fault)
@@ -154,13 +156,13 @@ def _kinds(table: Samples | None) -> str:
     return f"{kinds} in {scans} {'scan' if scans == 1 else 'scans'}"
 
 
-def grow_mask(table: Samples, *, seed: int = 0) -> Forest:
+def fit_candidate_forest(table: Samples, *, seed: int = 0) -> Forest:
     """A forest that tells pieces apart; kinds that are too rare to learn count as ``other``.
 
     Raises:
         InputError: fewer than two kinds are left.
     """
-    if not can_grow_mask(table):
+    if not can_fit_forest(table):
         raise InputError(
             f"The strokes teach only {_kinds(table)}; a forest needs coronary pieces and others, or at least "
             f"{_RARE} pieces of each of two kinds."
@@ -170,7 +172,7 @@ def grow_mask(table: Samples, *, seed: int = 0) -> Forest:
     )
 
 
-def can_grow_mask(table: Samples) -> bool:
+def can_fit_forest(table: Samples) -> bool:
     """Whether a table holds two kinds that a forest can tell apart."""
     return len(np.unique(_learnable(table))) > 1
 

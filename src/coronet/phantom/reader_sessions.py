@@ -90,7 +90,9 @@ def read_cohort(lessons: Iterable[ReaderSession]) -> Samples:
 
 def grow_where_it_can(table: Samples | None) -> Forest | None:
     """A forest, where there are two kinds of pieces to tell apart."""
-    return calcium.grow_mask(table) if table is not None and calcium.can_grow_mask(table) else None
+    return (
+        calcium.fit_candidate_forest(table) if table is not None and calcium.can_fit_forest(table) else None
+    )
 
 
 def _taught(lesson: ReaderSession, prior: Samples | None) -> ClassifiedCandidates:

@@ -66,7 +66,7 @@ def build_network_folder(fit: Path, out: Path, *, papers: VersionFiles) -> Path:
         copy_model(fit, Path(staging) / "fit")
         weights = sha256_file(fit / WEIGHTS)
         write_json(Path(staging) / "fit" / QUALITY, papers.quality.to_json(weights))
-        _save(out, _HERE / "network_model.py", {"fit": Path(staging) / "fit"}, signature, example)
+        _save(out, _HERE / "network_pyfunc.py", {"fit": Path(staging) / "fit"}, signature, example)
     write_json(out / GOLDEN, golden_facts(fit))
     _write_papers(out, papers)
     return out
@@ -97,7 +97,7 @@ def build_pair_folder(heart: Path, calcium: Path, out: Path, *, papers: VersionF
         copy_model(heart, folders["heart"])
         copy_model(calcium, folders["calcium"])
         frame = pandas.DataFrame({"scan": [example]})
-        _save(out, _HERE / "scan_model.py", folders, signature, frame)
+        _save(out, _HERE / "scan_pyfunc.py", folders, signature, frame)
     _write_papers(out, papers)
     return out
 
