@@ -37,7 +37,7 @@ lint: .venv/.installed ## linters and import layers
 	@lint-imports --no-cache
 
 ui: .venv/.installed ## MLflow on 127.0.0.1:5000
-	@coronet ledger ui
+	@coronet tracking ui
 
 dashboard: .venv/.installed ## the searches in optuna-dashboard on 127.0.0.1:8080
 	@coronet search dashboard

@@ -138,7 +138,7 @@ def project(demo_project: Path, coronet: Coronet, tmp_path_factory: pytest.TempP
     for ledger in (folder / "project" / "mlruns").glob("mlflow.db*"):
         ledger.unlink()
     shutil.rmtree(folder / "project" / "mlruns" / "artifacts", ignore_errors=True)
-    done = coronet(folder / "project", "ledger", "sync")
+    done = coronet(folder / "project", "tracking", "sync")
     assert done.returncode == 0, done.stderr[-3000:]
     yield folder / "project"
     # more than a gigabyte each

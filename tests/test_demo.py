@@ -28,7 +28,8 @@ def test_demo_runs_whole_without_a_network_and_again_in_no_time(project, coronet
         assert (project / "build" / result).exists()
     for model in ("heart", "calcium"):
         kinds = [
-            line["event"]["kind"] for line in json.loads(coronet(project, "history", model, "--json").stdout)
+            line["event"]["kind"]
+            for line in json.loads(coronet(project, "models", "history", model, "--json").stdout)
         ]
         assert kinds == ["registered", "intent", "promoted"]
     lock = (project / "dvc.lock").read_bytes()
@@ -82,7 +83,7 @@ def test_training_killed_with_dvc_goes_on_to_the_same_weights(project):
 
 def test_ledger_is_rebuilt_from_results(project, coronet):
     def fingerprints() -> dict[str, bool]:
-        synced = json.loads(coronet(project, "ledger", "sync", "--json").stdout)
+        synced = json.loads(coronet(project, "tracking", "sync", "--json").stdout)
         return {item["fingerprint"]: item["created"] for item in synced if item["kind"] != "study"}
 
     there = fingerprints()

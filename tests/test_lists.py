@@ -37,7 +37,7 @@ def run(*words: str) -> str:
 
 
 SCORE = ("score", "ct.nii.gz", "--mask", "mask.nii.gz", "--json")
-ADD = ("cohort", "add", "ct.nii.gz")
+ADD = ("data", "import", "ct.nii.gz")
 WRONG = {
     "empty": ("", "is empty"),
     "blank": (" ", "is empty"),

@@ -37,7 +37,7 @@ def test_two_champions_a_better_challenger_and_back(project, coronet, offline):
         return done.stdout + done.stderr
 
     for model in ("heart", "calcium"):
-        assert f"{model}/1 is champion" in say("promote", model, "--first", code=2)
+        assert f"{model}/1 is champion" in say("models", "promote", model, "--first", code=2)
     optimiser = "profiles__demo__heart__optimiser__"
     change(project, **{f"{optimiser}epochs": 8, f"{optimiser}patches_per_epoch": 32})
     subprocess.run(
@@ -48,19 +48,19 @@ def test_two_champions_a_better_challenger_and_back(project, coronet, offline):
         capture_output=True,
     )
     commit(project, "step")
-    say("register", "heart")
-    undecided = say("promote", "heart", code=1)
+    say("models", "register", "heart")
+    undecided = say("models", "promote", "heart", code=1)
     assert "INSUFFICIENT EVIDENCE" in undecided
     assert "3 patients cannot give a p below 0.25; it takes at least 6" in " ".join(undecided.split())
     change(project, gate__level=0.25)
-    assert "heart/2 is champion" in say("promote", "heart", "--approve-by", "Zoë")
+    assert "heart/2 is champion" in say("models", "promote", "heart", "--approve-by", "Zoë")
     commit(project, "step")
-    assert "heart/1 is champion again" in say("rollback", "heart", "--reason", "a drill")
-    told = json.loads(coronet(project, "history", "heart", "--json").stdout)
+    assert "heart/1 is champion again" in say("models", "rollback", "heart", "--reason", "a drill")
+    told = json.loads(coronet(project, "models", "history", "heart", "--json").stdout)
     assert [line["event"]["kind"] for line in told if line["event"]["kind"] != "intent"] == [
         *("registered", "promoted", "registered", "insufficient_evidence", "promoted", "rolled_back")
     ]
-    [why] = json.loads(coronet(project, "why", "heart/2", "--json").stdout)["lineages"]
+    [why] = json.loads(coronet(project, "models", "why", "heart/2", "--json").stdout)["lineages"]
     head = subprocess.run(
         ["git", "log", "--format=%H"], cwd=project, check=True, capture_output=True, text=True
     ).stdout.split()
@@ -71,7 +71,7 @@ def test_two_champions_a_better_challenger_and_back(project, coronet, offline):
     assert why["figures"]["test/dice.mean"] > 0
     assert why["moves"][1]["event"]["details"]["approved_by"] == "Zoë"
     assert why["rebuild"][-1] == "dvc repro train@heart"
-    audit = json.loads(coronet(project, "ledger", "verify", "--json").stdout)
+    audit = json.loads(coronet(project, "models", "check", "--json").stdout)
     assert (audit["ok"], audit["entries"] - audit["committed"]) == (True, 2)
     assert "phantom-" not in (project / "promotions.jsonl").read_text()
     assert not (project.parent / "network.log").exists()
@@ -82,5 +82,5 @@ def test_a_score_tells_its_champions(project, coronet, tmp_path):
     models = ("--heart-model", "models:/heart@champion", "--calcium-model", "models:/calcium@champion")
     done = coronet(project, "score", str(scan), *models, "--out", str(tmp_path / "page"), "--json")
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(coronet(project, "why", str(tmp_path / "page"), "--json").stdout)
+    found = json.loads(coronet(project, "models", "why", str(tmp_path / "page"), "--json").stdout)
     assert [lineage["name"] for lineage in found["lineages"]] == ["heart/1", "calcium/1"]

@@ -84,7 +84,7 @@ def _register(model: str) -> Version | None:
 
 
 def _promote(version: Version) -> None:
-    """Make the first champion where the gate lets it; a later version waits for `coronet promote`."""
+    """Make the first champion where the gate lets it; a later version waits for `coronet models promote`."""
     from coronet.registry import promotion, promotion_log, versions
     from coronet.tracking import mlflow_client
 
@@ -93,9 +93,9 @@ def _promote(version: Version) -> None:
         champion = versions.find(client, model, versions.CHAMPION)
     refused = (promotion_log.REJECTED, promotion_log.UNDECIDED)
     if number in {entry.version for entry in promotion.history(model) if entry.kind in refused}:
-        logger.info("%s/%d was judged before; `coronet history %s` tells how", model, number, model)
+        logger.info("%s/%d was judged before; `coronet models history %s` tells how", model, number, model)
     elif champion is None:
         done = promotion.promote(model, first=True)
         logger.info("%s/%d: %s", model, number, done.verdict.answer)
     elif champion.number != number:
-        logger.info("%s/%d is registered; `coronet promote %s` judges it", model, number, model)
+        logger.info("%s/%d is registered; `coronet models promote %s` judges it", model, number, model)

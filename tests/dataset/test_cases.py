@@ -37,7 +37,7 @@ def test_names_that_are_no_file_names_are_refused(name):
 
 
 def test_empty_folder_names_the_verbs_that_mend_it(tmp_path):
-    with pytest.raises(InputError, match="coronet cohort add"):
+    with pytest.raises(InputError, match="coronet data import"):
         cases.find_cases(tmp_path)
 
 

@@ -149,7 +149,7 @@ def test_every_good_scan_is_added_and_every_bad_one_listed(tmp_path, write_dicom
     save(tmp_path / "in" / "deep" / "fine.nii.gz", values())
     result = CliRunner().invoke(
         cli.app,
-        ["cohort", "add", str(tmp_path / "in"), str(tmp_path / "gone"), "--data", str(tmp_path / "data")],
+        ["data", "import", str(tmp_path / "in"), str(tmp_path / "gone"), "--data", str(tmp_path / "data")],
     )
     assert isinstance(result.exception, InputError)
     assert "3 refused, 2 in the cohort" in str(result.exception)
@@ -161,7 +161,7 @@ def test_every_good_scan_is_added_and_every_bad_one_listed(tmp_path, write_dicom
 def test_json_output_can_be_parsed(tmp_path):
     scan = save(tmp_path / "a.nii", values())
     result = CliRunner().invoke(
-        cli.app, ["cohort", "add", str(scan), "--data", str(tmp_path / "data"), "--json"]
+        cli.app, ["data", "import", str(scan), "--data", str(tmp_path / "data"), "--json"]
     )
     assert result.exit_code == 0
     assert json.loads(result.stdout)["added"][0]["new"] is True

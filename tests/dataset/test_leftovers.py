@@ -124,7 +124,7 @@ def test_a_killed_addition_leaves_a_cohort_that_can_be_described_and_gone_on_wit
     scan = tmp_path / "big.nii"
     values = np.random.default_rng(0).integers(-1000, 400, (400, 400, 160)).astype(np.int16)
     write_nifti(scan, Volume(values, grid_affine((0.8, 0.8, 1.5), (0.0, 0.0, 0.0))))
-    command = [sys.executable, "-m", "coronet.cli", "cohort", "add", str(scan), "--data", str(data)]
+    command = [sys.executable, "-m", "coronet.cli", "data", "import", str(scan), "--data", str(data)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not [part for part in (data / "ct").glob(".part-*") if part.suffix == ".gz"]:
         assert process.poll() is None

@@ -239,7 +239,7 @@ def test_the_command_is_silent_whatever_the_environment_asks_for(tmp_path, write
     write_dicom(tmp_path / "ct", picture((4, 8, 8)))
     plant(tmp_path / "ct", "StudyInstanceUID")
     command = [sys.executable, "-W", "always", "-m", "coronet.cli"]
-    for arguments in (("cohort", "add", "ct", "--data", "data"), ("score", "ct", "--mask", "ct")):
+    for arguments in (("data", "import", "ct", "--data", "data"), ("score", "ct", "--mask", "ct")):
         done = subprocess.run(
             [*command, *arguments],
             cwd=tmp_path,

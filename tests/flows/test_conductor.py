@@ -83,7 +83,7 @@ def test_settings_of_prefect_that_cannot_be_used_are_one_line(
 def test_used_ports_are_named_before_anything_starts(tmp_path, offline, coronet, other_server):
     project = tmp_path / "project"
     project.mkdir()
-    commands = [(), ("ledger", "ui"), ("search", "dashboard")]
+    commands = [(), ("tracking", "ui"), ("search", "dashboard")]
     for arguments in commands:
         for port, words in ((str(other_server), "in use"), ("0", "no port"), ("70000", "no port")):
             if arguments:

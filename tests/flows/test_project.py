@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def history(project, coronet, model):
-    told = json.loads(coronet(project, "history", model, "--json").stdout)
+    told = json.loads(coronet(project, "models", "history", model, "--json").stdout)
     return [item["event"]["kind"] for item in told]
 
 
@@ -103,7 +103,7 @@ def forget_promotions(project, coronet):
         ledger.unlink()
     commit(project, "all")
     for model in ("heart", "calcium"):
-        done = coronet(project, "register", model)
+        done = coronet(project, "models", "register", model)
         assert done.returncode == 0, done.stderr
 
 

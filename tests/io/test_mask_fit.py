@@ -462,7 +462,7 @@ def test_other_dicom_objects_are_named(tmp_path, series, uid, modality, gist):
 
 
 def add(*words: object) -> dict:
-    done = CliRunner().invoke(app, ["cohort", "add", *map(str, words), "--json"])
+    done = CliRunner().invoke(app, ["data", "import", *map(str, words), "--json"])
     assert done.exit_code in (0, 1), done.output
     return json.loads(done.stdout.splitlines()[0])
 

@@ -264,16 +264,16 @@ def run(*arguments):
 
 def test_the_user_is_told_that_a_patient_is_not_known_and_can_name_them_later(tmp_path):
     scan, data = nifti(tmp_path / "a.nii", 1), ("--data", tmp_path / "data")
-    result = run("cohort", "add", scan, *data)
+    result = run("data", "import", scan, *data)
     assert "Beware: the patient is not known of scan-" in result.stderr and "--patient" in result.stderr
-    answer = json.loads(run("cohort", "add", scan, *data, "--json").stdout)
+    answer = json.loads(run("data", "import", scan, *data, "--json").stdout)
     assert not answer["added"][0]["patient_known"] and "--patient" in answer["warnings"][0]
-    named = json.loads(run("cohort", "add", scan, *data, "--json", "--patient", "MRN-7").stdout)
+    named = json.loads(run("data", "import", scan, *data, "--json", "--patient", "MRN-7").stdout)
     assert named["added"][0]["patient_known"] and named["warnings"] == []
     assert named["added"][0]["patient"] != answer["added"][0]["patient"]
-    again = json.loads(run("cohort", "add", scan, *data, "--json").stdout)
+    again = json.loads(run("data", "import", scan, *data, "--json").stdout)
     assert again["added"] == [named["added"][0]] and again["warnings"] == []
-    other = run("cohort", "add", scan, *data, "--patient", "MRN-8")
+    other = run("data", "import", scan, *data, "--patient", "MRN-8")
     assert "as a scan of another patient" in other.output
 
 

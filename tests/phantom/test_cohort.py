@@ -278,7 +278,7 @@ def test_workers_do_not_change_the_bytes(tmp_path):
 
 def test_the_command_makes_a_cohort_and_says_so(tmp_path, written):
     done = subprocess.run(
-        [sys.executable, "-m", "coronet.cli", "cohort", "phantom", "--cases", "0", "--seed", "1"],
+        [sys.executable, "-m", "coronet.cli", "data", "phantom", "--cases", "0", "--seed", "1"],
         capture_output=True,
         text=True,
         check=False,

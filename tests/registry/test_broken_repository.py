@@ -55,7 +55,7 @@ def test_an_empty_lock_has_no_stages(content, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [("register", "heart"), ("ledger", "sync")])
+@pytest.mark.parametrize("command", [("models", "register", "heart"), ("tracking", "sync")])
 def test_commands_end_in_one_line_on_a_merge_conflict(bare, coronet, command):
     (bare / "dvc.lock").write_text(MARKS)
     done = coronet(bare, *command)
@@ -122,13 +122,13 @@ def test_why_git_names_no_commit(make, words, never, *, bare, coronet, monkeypat
     found = git_state.read_git_state(bare)
     assert found.dirty and not found.commit
     environment = {name: os.environ[name] for name in ("PATH",) if make is no_git}
-    done = coronet(bare, "register", "heart", **environment)
+    done = coronet(bare, "models", "register", "heart", **environment)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith("coronet: ")
     assert re.search(words, last) and never not in last and "--allow-dirty" in last
     promotion_log.append(bare, promotion_log.Event("registered", "heart", 1))
-    shown = coronet(bare, "ledger", "verify", **environment).stdout
+    shown = coronet(bare, "models", "check", **environment).stdout
     assert "would not be found without git" in shown and re.search(words, shown)
 
 

@@ -300,7 +300,7 @@ def test_without_the_other_model_there_is_no_path(small):
     with mlflow_client.open_client(small.folder / "mlruns") as client:
         versions.drop_alias(client, "calcium", "challenger")
     with pytest.raises(
-        PromotionError, match="needs a calcium network too, .* `coronet register calcium` first"
+        PromotionError, match="needs a calcium network too, .* `coronet models register calcium` first"
     ):
         judge(small)
 

@@ -54,7 +54,9 @@ def promoted(promoted_project, copied, tmp_path):
 
 
 def test_the_first_champion_needs_the_word_and_the_floors(small):
-    with pytest.raises(PromotionError, match="heart has no champion yet; `coronet promote heart --first`"):
+    with pytest.raises(
+        PromotionError, match="heart has no champion yet; `coronet models promote heart --first`"
+    ):
         promotion.promote("heart", small.folder)
     assert kinds(small) == [("registered", 1)]
     done = promotion.promote("heart", small.folder, first=True)
@@ -279,7 +281,7 @@ def test_a_promotion_killed_anywhere_is_finished_by_the_next_verb(grown, step):
 
 @pytest.mark.slow
 def test_promoters_at_once_take_turns(grown, coronet):
-    command = [Path(sys.executable).parent / "coronet", "promote", "heart", "--json"]
+    command = [Path(sys.executable).parent / "coronet", "models", "promote", "heart", "--json"]
     both = [
         subprocess.Popen(command, cwd=grown.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -298,20 +300,20 @@ def test_promoters_at_once_take_turns(grown, coronet):
 @pytest.mark.slow
 def test_verbs_say_it_by_text_and_exit_code(grown, coronet):
     grown.change(megabytes=0.001)
-    rejected = coronet(grown.folder, "promote", "heart")
+    rejected = coronet(grown.folder, "models", "promote", "heart")
     assert rejected.returncode == 1, rejected.stderr
     assert "REJECT" in rejected.stdout
     grown.change(megabytes=None)
-    assert coronet(grown.folder, "promote", "heart", "--approve-by", "Zoë").returncode == 0
-    back = coronet(grown.folder, "rollback", "heart", "--reason", "looks odd", "--json")
+    assert coronet(grown.folder, "models", "promote", "heart", "--approve-by", "Zoë").returncode == 0
+    back = coronet(grown.folder, "models", "rollback", "heart", "--reason", "looks odd", "--json")
     assert json.loads(back.stdout)["champion"] == 1
-    history = coronet(grown.folder, "history", "heart", "--json")
+    history = coronet(grown.folder, "models", "history", "heart", "--json")
     assert [line["event"]["kind"] for line in json.loads(history.stdout)][-2:] == ["intent", "rolled_back"]
-    assert "looks odd" in coronet(grown.folder, "history", "heart").stdout
-    assert json.loads(coronet(grown.folder, "ledger", "verify", "--json").stdout)["ok"]
+    assert "looks odd" in coronet(grown.folder, "models", "history", "heart").stdout
+    assert json.loads(coronet(grown.folder, "models", "check", "--json").stdout)["ok"]
     path = grown.folder / "promotions.jsonl"
     path.write_text(path.read_text().replace("looks odd", "looks fine"))
-    broken = coronet(grown.folder, "ledger", "verify")
+    broken = coronet(grown.folder, "models", "check")
     assert broken.returncode == 2
     assert "was edited" in broken.stdout
     told = standing.logged_aliases(promotion_log.read(grown.folder), "heart")

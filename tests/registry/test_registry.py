@@ -97,9 +97,9 @@ def test_promoting_one_model_without_the_other_names_what_is_missing(tiny, coron
     versions.create_registered_version(model, tiny)
     before = (tiny / promotion_log.LOG).read_bytes()
     for arguments in ((model, "--first"), (other, "--first")):
-        done = coronet(tiny, "promote", *arguments, "--json")
+        done = coronet(tiny, "models", "promote", *arguments, "--json")
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
-        assert f"`coronet register {other}`" in done.stderr
+        assert f"`coronet models register {other}`" in done.stderr
         assert "Traceback" not in done.stderr
     assert (tiny / promotion_log.LOG).read_bytes() == before
     with mlflow_client.open_client(tiny / "mlruns") as client:
@@ -108,7 +108,7 @@ def test_promoting_one_model_without_the_other_names_what_is_missing(tiny, coron
 
 def test_registering_and_loading_warn_of_nothing(tiny, coronet, monkeypatch):
     for model in ("heart", "calcium"):
-        done = coronet(tiny, "register", model)
+        done = coronet(tiny, "models", "register", model)
         assert done.returncode == 0, done.stderr
         assert "Warning" not in done.stderr
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_client.tracking_uri(tiny / "mlruns"))

@@ -47,7 +47,7 @@ def test_a_search_does_without_mlflow(make, monkeypatch, caplog):
         away.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         result = run_study("heart", project, trials=2)
     assert result.best is not None
-    assert "`coronet ledger sync` writes it later" in caplog.text
+    assert "`coronet tracking sync` writes it later" in caplog.text
     study_sync.sync_studies(project)
     found, artifacts = runs(project)
     assert len(found) == 3

@@ -91,7 +91,7 @@ def test_a_copy_uses_its_own_artifacts_and_leaves_the_original_alone(champions, 
         hidden.rename(champions)
     shutil.rmtree(copy / "mlruns" / "work")
     check_champions(copy)
-    assert coronet(copy, "ledger", "sync").returncode == 0
+    assert coronet(copy, "tracking", "sync").returncode == 0
     with mlflow_client.open_client(copy / "mlruns") as client:
         run = versions.find(client, "heart", "champion").run_id
         client.log_text(run, "of the copy", "note.txt")
@@ -109,7 +109,7 @@ def test_a_moved_project_keeps_its_champions(champions, coronet, tmp_path):
     first.rename(second)
     shutil.rmtree(second / "mlruns" / "work")
     check_champions(second)
-    assert coronet(second, "why", "heart@champion").returncode == 0
+    assert coronet(second, "models", "why", "heart@champion").returncode == 0
     assert not first.exists()
 
 
@@ -121,8 +121,8 @@ def test_artifacts_that_are_gone_come_back_by_the_advised_command(champions, cor
     shutil.rmtree(copy / "mlruns" / lost)
     if lost != "artifacts/coronet":  # the parts of a pair are those of the two other models
         done = resolve(copy)
-        assert done.returncode == 2 and "`coronet ledger sync`" in done.stderr
-    assert coronet(copy, "ledger", "sync").returncode == 0
+        assert done.returncode == 2 and "`coronet tracking sync`" in done.stderr
+    assert coronet(copy, "tracking", "sync").returncode == 0
     check_champions(copy)
     pair = {path.name for path in (copy / "mlruns/artifacts/coronet").glob("*/artifacts/model/artifacts/*")}
     assert pair == set(MODELS)
@@ -141,9 +141,9 @@ def test_a_database_of_its_own_place_says_what_to_do_after_a_move(champions, cor
     first.rename(second)
     shutil.rmtree(second / "mlruns" / "work")
     done = resolve(second, **environment)
-    assert done.returncode == 2 and "`coronet ledger relocate`" in done.stderr and str(first) in done.stderr
-    moved = coronet(second, "ledger", "relocate", **environment)
+    assert done.returncode == 2 and "`coronet tracking relocate`" in done.stderr and str(first) in done.stderr
+    moved = coronet(second, "tracking", "relocate", **environment)
     assert moved.returncode == 0 and str(first) in moved.stdout
     check_champions(second, **environment)
     assert not first.exists()
-    assert "there" in coronet(second, "ledger", "relocate", **environment).stdout
+    assert "there" in coronet(second, "tracking", "relocate", **environment).stdout

@@ -127,7 +127,7 @@ def test_training_does_not_notice_that_mlflow_is_away(bare, helpers, monkeypatch
     started = time.monotonic()
     stream(bare, helpers.history)
     assert time.monotonic() - started < 8
-    assert "coronet ledger sync" in caplog.text
+    assert "coronet tracking sync" in caplog.text
 
 
 def test_locked_database_delays_no_epoch(bare, helpers, monkeypatch, caplog):
@@ -141,7 +141,7 @@ def test_locked_database_delays_no_epoch(bare, helpers, monkeypatch, caplog):
     assert time.monotonic() - started < 6
     holder.execute("COMMIT")
     holder.close()
-    assert "coronet ledger sync" in caplog.text
+    assert "coronet tracking sync" in caplog.text
     (synced,) = runs.sync(bare, models=["heart"])
     assert synced.created and only_run(bare).info.status == "FINISHED"
 

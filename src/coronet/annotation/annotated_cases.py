@@ -104,7 +104,7 @@ def annotate_cases(
     check_replaceable(where, case, target, replace=replace)
     scan = scan_path(data, case)
     if not scan.exists():
-        raise InputError(f"{case}: {scan} is absent; `coronet cohort add` brings scans into the cohort.")
+        raise InputError(f"{case}: {scan} is absent; `coronet data import` brings scans into the cohort.")
     heart_mask = None if target == "heart" else _heart_of(data, case)
     read = None if strokes is None else check_stroke_file(strokes, target=target)
     prior = _taught_by_others(data, target, case) if use_library else None

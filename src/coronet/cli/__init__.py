@@ -12,13 +12,12 @@ import typer
 
 from coronet import terminal
 from coronet.cli.annotate import annotate_app
-from coronet.cli.data import cohort
+from coronet.cli.data import data_app
+from coronet.cli.models import models_app
 from coronet.cli.options import AsJson
-from coronet.cli.promotion import models_history, models_promote, models_rollback, models_why
-from coronet.cli.registry import models_register
 from coronet.cli.score import score_command, show_agreement
 from coronet.cli.search import search_app
-from coronet.cli.tracking import ledger
+from coronet.cli.tracking import tracking_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,16 +26,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     help=__doc__,
 )
-app.add_typer(cohort, name="cohort")
+app.add_typer(data_app, name="data")
 app.add_typer(annotate_app, name="annotate")
-app.add_typer(ledger, name="ledger")
+app.add_typer(models_app, name="models")
+app.add_typer(tracking_app, name="tracking")
 app.add_typer(search_app, name="search")
 app.command("score")(score_command)
-app.command("register")(models_register)
-app.command("promote")(models_promote)
-app.command("rollback")(models_rollback)
-app.command("history")(models_history)
-app.command("why")(models_why)
 app.command("agreement")(show_agreement)
 
 

@@ -1,4 +1,4 @@
-"""``coronet cohort``: phantoms, one's own scans and NLST."""
+"""``coronet data``: phantoms, your own scans and NLST."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import typer
 from coronet.cli.options import AsJson, DataFolder, print_warnings
 from coronet.errors import InputError
 
-cohort = typer.Typer(no_args_is_help=True, help="Phantoms, your own scans and NLST, in one layout.")
+data_app = typer.Typer(
+    no_args_is_help=True,
+    help="Phantoms, your own scans and NLST, in one layout. Example: `coronet data import SCAN`.",
+)
 
 
-@cohort.command("phantom")
-def cohort_phantom(
+@data_app.command("phantom")
+def data_phantom(
     *,
     cases: Annotated[int, typer.Option(min=1, help="How many scans.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")],
@@ -40,8 +43,8 @@ def cohort_phantom(
     typer.echo(f"{cases} phantoms of seed {seed} with {drawn} lie in {data}.")
 
 
-@cohort.command("add")
-def cohort_add(
+@data_app.command("import")
+def data_import(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Scans, or folders of scans.")],
     *,
     data: DataFolder = Path("data"),
@@ -95,8 +98,8 @@ def cohort_add(
         raise InputError(f"{len(outcome.refused)} refused, {len(outcome.added)} in the cohort.")
 
 
-@cohort.command("nlst")
-def cohort_nlst(
+@data_app.command("nlst")
+def data_nlst(
     *,
     patients: Annotated[
         int | None, typer.Option(min=1, help="How many; without it the manifest is followed.")

@@ -1,4 +1,4 @@
-"""What ``coronet cohort nlst`` prints."""
+"""What ``coronet data nlst`` prints."""
 
 from __future__ import annotations
 

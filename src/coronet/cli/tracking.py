@@ -1,4 +1,4 @@
-"""``coronet ledger``: MLflow, written and looked at."""
+"""``coronet tracking``: runs in MLflow."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import typer
 
 from coronet.cli.options import AsJson
 
-ledger = typer.Typer(no_args_is_help=True, help="MLflow: write what it lacks, look at it.")
+tracking_app = typer.Typer(
+    no_args_is_help=True,
+    help="Runs in MLflow: write what it lacks, look at them. Example: `coronet tracking ui`.",
+)
 
 
-@ledger.command("sync")
-def ledger_sync(as_json: AsJson = False) -> None:
+@tracking_app.command("sync")
+def tracking_sync(as_json: AsJson = False) -> None:
     """Write to MLflow what it lacks of the results in build/ and of the studies."""
     import dataclasses
     import json
@@ -37,34 +40,8 @@ def ledger_sync(as_json: AsJson = False) -> None:
         typer.echo("build/ holds no training yet; `dvc repro` makes some.")
 
 
-@ledger.command("verify")
-def ledger_verify(
-    *,
-    mend: Annotated[
-        bool, typer.Option("--mend", help="Set champion and previous as the log tells them.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Walk the log of promotions line by line, and compare it with git and with MLflow's aliases."""
-    import json
-
-    from coronet.errors import PromotionError
-    from coronet.registry import check
-
-    found = check.audit(mend=mend)
-    if as_json:
-        typer.echo(json.dumps(found.to_json()))
-    else:
-        for sentence in found.lines():
-            typer.echo(sentence)
-    if not found.ok:
-        raise PromotionError(
-            "The log is not what it should be; `git log -p promotions.jsonl` tells of its lines."
-        )
-
-
-@ledger.command("relocate")
-def ledger_relocate(as_json: AsJson = False) -> None:
+@tracking_app.command("relocate")
+def tracking_relocate(as_json: AsJson = False) -> None:
     """Let the database of MLFLOW_TRACKING_URI lead to the artifacts in mlruns/, after the project was moved.
 
     The database in mlruns/ follows its folder by itself.
@@ -81,8 +58,8 @@ def ledger_relocate(as_json: AsJson = False) -> None:
     typer.echo("\n".join(lines or ["All addresses lead to folders that are there."]))
 
 
-@ledger.command("ui")
-def ledger_ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
+@tracking_app.command("ui")
+def tracking_ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     """Open MLflow on 127.0.0.1 until it is stopped."""
     from coronet.tracking import mlflow_client
 

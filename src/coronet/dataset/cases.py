@@ -164,7 +164,7 @@ def load_mask(path: Path, ct: Volume) -> np.ndarray:
     mask = read_nifti(path, np.uint8)
     if not mask.same_grid(ct):
         raise InputError(
-            f"{path.name}: its grid is not the scan's; `coronet cohort add` puts masks on the scan's grid."
+            f"{path.name}: its grid is not the scan's; `coronet data import` puts masks on the scan's grid."
         )
     return mask.array
 
@@ -188,6 +188,6 @@ def find_cases(data: Path) -> tuple[Case, ...]:
     scans = scan_files(data)
     if not scans:
         raise InputError(
-            f"{data}/ct holds no scan; `coronet cohort add` brings your own, `coronet demo` draws phantoms."
+            f"{data}/ct holds no scan; `coronet data import` brings your own, `coronet demo` draws phantoms."
         )
     return tuple(find_case(data, scan.name.removesuffix(".nii.gz")) for scan in scans)

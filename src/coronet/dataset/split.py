@@ -93,7 +93,7 @@ def make_split(table: pandas.DataFrame, params: SplitParams) -> Split:
     if len(strata) < len(PARTS):
         raise InputError(
             f"{len(strata)} patients have what training needs, and a split takes at least {len(PARTS)}; "
-            "add scans with masks (`coronet cohort add`) or phantoms (`coronet cohort phantom`)."
+            "add scans with masks (`coronet data import`) or phantoms (`coronet data phantom`)."
         )
     parts = _assign(strata, params)
     members = tuple(

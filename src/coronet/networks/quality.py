@@ -192,7 +192,8 @@ def _read(path: Path, understand: Callable[[Any], Any]) -> Any:
         return understand(raw)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path} is not understood ({type(error).__name__}: {error}); `dvc repro` or `coronet register` "
+            f"{path} is not understood ({type(error).__name__}: {error}); `dvc repro` or `coronet "
+            "models register` "
             "writes it anew."
         ) from error
 

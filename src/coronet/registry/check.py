@@ -117,7 +117,8 @@ def _set_by_log(client: MlflowClient, project: Path, model: str) -> None:
         if alias in told and there.get(alias) != told[alias]:
             if versions.find(client, model, str(told[alias])) is None:
                 raise LedgerError(
-                    f"MLflow lacks {model}/{told[alias]}; `coronet ledger sync` brings it back from the log."
+                    f"MLflow lacks {model}/{told[alias]}; `coronet tracking sync` brings it back "
+                    "from the log."
                 )
             versions.set_alias(client, model, alias, told[alias])
         elif alias in there and alias not in told:

@@ -90,8 +90,9 @@ def _named(client: MlflowClient, target: str) -> tuple[Version, ...]:
     found = registry.find(client, parsed["model"], parsed["alias"] or parsed["number"])
     if found is None:
         raise InputError(
-            f"There is no version {target}; `coronet history {parsed['model']}` tells which there were, and "
-            "`coronet ledger sync` brings back what MLflow lost."
+            f"There is no version {target}; `coronet models history {parsed['model']}` tells which "
+            "there were, and "
+            "`coronet tracking sync` brings back what MLflow lost."
         )
     if found.model != PAIR:
         return (found,)

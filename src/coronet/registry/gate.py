@@ -164,7 +164,7 @@ def _companion(client: MlflowClient, model: str) -> tuple[Version, str]:
             return found, alias
     raise PromotionError(
         f"{model} is judged on the whole path from scan to score, which needs a {other} network too, and "
-        f"none is registered; `coronet register {other}` first."
+        f"none is registered; `coronet models register {other}` first."
     )
 
 

@@ -101,7 +101,8 @@ def promote(
         candidate, champion = _contestants(project, model, first=first)
         if params.gate.approval == "required" and not (approved_by or approve):
             raise PromotionError(
-                f"gate.approval is «required»: `coronet promote {model} --approve-by NAME` records whose "
+                f"gate.approval is «required»: `coronet models promote {model} --approve-by NAME` "
+                "records whose "
                 "word it is."
             )
         verdict = gate.evaluate_gate(project, candidate, champion, params)
@@ -137,8 +138,9 @@ def rollback(
             _check_agreement(client, project, model)
             champion, previous = (versions.find(client, model, name) for name in (CHAMPION, PREVIOUS))
             if champion is None or previous is None:
-                raise PromotionError(
-                    f"{model} has no previous champion to go back to; `coronet history {model}` tells them."
+                raise "
+                "PromotionError(
+                    f"{model} has no previous champion to go back to; `coronet models history {model}` tells them."
                 )
             with tempfile.TemporaryDirectory(prefix="coronet-rollback-") as folder:
                 versions.fetch(client, previous, Path(folder))
@@ -182,7 +184,7 @@ def _prepare(project: Path, model: str) -> None:
     promotion_log.mend(project)
     faults = promotion_log.verify(project)
     if faults:
-        raise InputError(f"{promotion_log.LOG}: {faults[0].what} `coronet ledger verify` lists all faults.")
+        raise InputError(f"{promotion_log.LOG}: {faults[0].what} `coronet models check` lists all faults.")
     _finish(project, model)
 
 
@@ -193,14 +195,14 @@ def _contestants(project: Path, model: str, *, first: bool) -> tuple[Version, Ve
         candidate, champion = (versions.find(client, model, name) for name in (CHALLENGER, CHAMPION))
     if candidate is None:
         now = f"; {model}/{champion.number} is champion" if champion else ""
-        raise PromotionError(f"There is no challenger{now}; `coronet register {model}` makes one.")
+        raise PromotionError(f"There is no challenger{now}; `coronet models register {model}` makes one.")
     if first and champion is not None:
         raise PromotionError(
             f"--first is for a model without a champion; {model}/{champion.number} is one. Leave it out."
         )
     if not first and champion is None:
         raise PromotionError(
-            f"{model} has no champion yet; `coronet promote {model} --first` makes the first."
+            f"{model} has no champion yet; `coronet models promote {model} --first` makes the first."
         )
     if champion is not None and champion.weights_sha256 == candidate.weights_sha256:
         raise PromotionError(
@@ -214,7 +216,7 @@ def _check_agreement(client: MlflowClient, project: Path, model: str) -> None:
     found = check.drift(client, project, model)
     if found:
         raise PromotionError(
-            f"{found[0]} `coronet ledger sync` brings back what MLflow lost, `coronet ledger verify --mend` "
+            f"{found[0]} `coronet tracking sync` brings back what MLflow lost, `coronet models check --mend` "
             "sets aliases by the log."
         )
 

@@ -182,7 +182,7 @@ def _whole(path: Path) -> tuple[LogEntry, ...]:
     entries, faults = _chain(whole)
     if faults:
         raise InputError(
-            f"{LOG}: {faults[0].what} Nothing is added to a damaged log; `coronet ledger verify` lists all "
+            f"{LOG}: {faults[0].what} Nothing is added to a damaged log; `coronet models check` lists all "
             f"faults, `git restore {LOG}` brings back what was committed."
         )
     if torn:

@@ -206,9 +206,8 @@ def download(client: MlflowClient, version: Version, part: str, to: Path) -> Pat
     """
     import mlflow.artifacts
 
-    hint = (
-        f"`coronet ledger sync` brings back what DVC still holds; `coronet why {version.model}@…` tells how."
-    )
+    hint = f"`coronet tracking sync` brings back what DVC still holds; `coronet models why "
+    f"{version.model}@…` tells how."
     if version.tags.get(LOST) == "true":
         raise LedgerError(f"{version.model} version {version.number} has lost its weights. {hint}")
     source = client.get_model_version_download_uri(version.model, str(version.number))
@@ -252,7 +251,7 @@ def _fetch_part(client: MlflowClient, version: Version, part: str, to: Path, sha
         if sha256_file(found / WEIGHTS) != sha256:
             raise LedgerError(
                 f"The weights of {version.model} version {version.number} are not those that were "
-                "registered; delete its folder under mlruns/artifacts and run `coronet ledger sync`."
+                "registered; delete its folder under mlruns/artifacts and run `coronet tracking sync`."
             )
         with replacing_folder(to) as folder:
             copy_model(found, folder)
@@ -285,8 +284,9 @@ def resolve(uri: str, project: Path = Path(), *, part: str = "") -> Path:
             known = ", ".join(
                 [*aliases(client, model), *(str(item.number) for item in versions(client, model))]
             )
-            raise InputError(
-                f"{uri}: there is no such version ({known or 'none at all'}); `coronet register` makes one."
+            raise "
+            "InputError(
+                f"{uri}: there is no such version ({known or 'none at all'}); `coronet models register` makes one."
             )
         sha256 = version.tags[f"{part}_sha256"] if model == PAIR else version.weights_sha256
         place = project / "mlruns" / "work" / "models" / sha256

@@ -41,7 +41,7 @@ class StudyReporter:
         except Exception as error:
             if not self._away:
                 logger.warning(
-                    "MLflow cannot be written (%s: %s); `coronet ledger sync` writes it later",
+                    "MLflow cannot be written (%s: %s); `coronet tracking sync` writes it later",
                     type(error).__name__,
                     str(error).partition("\n")[0],
                 )

@@ -3,7 +3,7 @@
 MLflow stores absolute addresses. The database under ``mlruns`` belongs to the artifacts beside it, so its
 addresses are set to where that folder is now, each time the ledger is opened: a moved project finds its
 models, and a copy neither reads nor writes those of the original. Any other database may serve several
-projects; there a folder that has gone is an error, and ``coronet ledger relocate`` sets it anew.
+projects; there a folder that has gone is an error, and ``coronet tracking relocate`` sets it anew.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def check_locations(uri: str, mlruns: Path) -> None:
     elif absent := [root for root in elsewhere.values() if not root.is_dir()]:
         raise LedgerError(
             f"The database of MLFLOW_TRACKING_URI keeps artifacts in {absent[0]}, which is absent. Bring it "
-            f"back, or, where it was moved to {Path(mlruns).resolve()}, run `coronet ledger relocate`."
+            f"back, or, where it was moved to {Path(mlruns).resolve()}, run `coronet tracking relocate`."
         )
 
 

@@ -2,7 +2,7 @@
 
 A process of its own (`coronet.tracking.writer`) talks to MLflow. The training gives it one line an epoch
 through a pipe that never blocks, and waits for it at the end no longer than `END_SECONDS`. Whatever did not
-reach MLflow is written by the next `coronet ledger sync`, which leads to the same run.
+reach MLflow is written by the next `coronet tracking sync`, which leads to the same run.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class _Writer:
             os.set_blocking(self._process.stdin.fileno(), False)
         except OSError as error:
             self._process = None
-            logger.warning("MLflow is not told of this (%s); `coronet ledger sync` does it later", error)
+            logger.warning("MLflow is not told of this (%s); `coronet tracking sync` does it later", error)
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Pass a message on, or drop it where the writer does not take it."""
@@ -125,7 +125,7 @@ class _Writer:
             code = None
         if code != 0 or self._lost:
             reason = f"no answer in {seconds:g} s" if code is None else self._last_words()
-            logger.warning("MLflow was not reached (%s); `coronet ledger sync` writes it later", reason)
+            logger.warning("MLflow was not reached (%s); `coronet tracking sync` writes it later", reason)
 
     def _last_words(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -93,6 +93,6 @@ def _enough_patients(params: ValidateParams) -> Rule:
         "training_patient",
         f"At least {params.least_patients} patients have a fit scan with both masks.",
         f"too few patients: {{count}} of at least {params.least_patients} have a fit scan with both masks",
-        "add scans with masks (`coronet cohort add`) or phantoms (`coronet cohort phantom`)",
+        "add scans with masks (`coronet data import`) or phantoms (`coronet data phantom`)",
         patients=params.least_patients,
     )

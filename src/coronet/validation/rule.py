@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-ADD_AGAIN = "bring the scan in again with `coronet cohort add`, or remove the case"
-REDRAW = "bring the mask in again with `coronet cohort add`, drawn on this scan, or remove the mask"
+ADD_AGAIN = "bring the scan in again with `coronet data import`, or remove the case"
+REDRAW = "bring the mask in again with `coronet data import`, drawn on this scan, or remove the mask"
 
 
 @dataclasses.dataclass(frozen=True)

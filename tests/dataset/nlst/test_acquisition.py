@@ -247,7 +247,7 @@ def test_a_kill_in_the_middle_costs_nothing_that_was_whole(tmp_path, commons, se
     write_manifest(tmp_path / "nlst.json", manifest)
     command = [
         Path(sys.executable).parent / "coronet",
-        *("cohort", "nlst", "--endpoint", commons.endpoint),
+        *("data", "nlst", "--endpoint", commons.endpoint),
     ]
     commons.pace_s = 0.2
     running = subprocess.Popen(

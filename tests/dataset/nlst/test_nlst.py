@@ -25,7 +25,7 @@ CANARY = "Kanarienvogel"
 
 def coronet(*arguments: str) -> str:
     """Standard output of the verb; its errors are raised."""
-    done = CliRunner().invoke(cli.app, ["cohort", "nlst", *arguments], catch_exceptions=False)
+    done = CliRunner().invoke(cli.app, ["data", "nlst", *arguments], catch_exceptions=False)
     return done.stdout
 
 
@@ -102,13 +102,13 @@ def test_without_a_network_it_says_so_and_keeps_the_manifest(tmp_path, coronet, 
         monkeypatch.delenv(name, raising=False)
     project = tmp_path / "project"
     project.mkdir()
-    dry = coronet(project, "cohort", "nlst", "--patients", "3", "--dry-run")
+    dry = coronet(project, "data", "nlst", "--patients", "3", "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "3 scans of as many patients" in dry.stdout and "GB CT" in dry.stdout
     assert not (tmp_path / "network.log").exists()
     manifest = (project / "nlst.json").read_bytes()
     started = time.monotonic()
-    done = coronet(project, "cohort", "nlst", "--patients", "3")
+    done = coronet(project, "data", "nlst", "--patients", "3")
     assert time.monotonic() - started < 30
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "s3.amazonaws.com does not answer" in done.stderr and "the manifest stays" in done.stderr

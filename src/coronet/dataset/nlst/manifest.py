@@ -162,7 +162,7 @@ def read_manifest(path: Path) -> Manifest:
             raise ValueError(f"no licence for {', '.join(sorted(lacking))}")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} is no manifest ({error}); remove it and choose anew: `coronet cohort nlst --patients N`."
+            f"{path} is no manifest ({error}); remove it and choose anew: `coronet data nlst --patients N`."
         ) from error
     return manifest
 

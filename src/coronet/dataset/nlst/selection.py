@@ -83,7 +83,7 @@ def manifest_for(request: Request | None, path: Path) -> tuple[Manifest, bool]:
         if request in (None, there.request):
             return there, False
     if request is None:
-        raise InputError(f"{path} is absent; choose patients with `coronet cohort nlst --patients N`.")
+        raise InputError(f"{path} is absent; choose patients with `coronet data nlst --patients N`.")
     chosen = select_series(request)
     write_manifest(path, chosen)
     return chosen, True

@@ -1,4 +1,4 @@
-"""``coronet promote``, ``models_rollback``, ``history`` and ``explain_version``."""
+"""``coronet models``: versions of the heart and calcium models, from registration to rollback."""
 
 from __future__ import annotations
 
@@ -9,11 +9,43 @@ import typer
 
 from coronet.cli.options import AsJson
 
+models_app = typer.Typer(
+    no_args_is_help=True,
+    help="Register, compare, promote and roll back models. Example: `coronet models promote heart`.",
+)
+
 Model = Annotated[str, typer.Argument(metavar="NAME", help="heart or calcium.")]
 ApprovedBy = Annotated[str | None, typer.Option("--approve-by", metavar="WHO", help="Whose word it is.")]
 COMMIT = "Commit promotions.jsonl: it is what git keeps of this."
 
 
+@models_app.command("register")
+def models_register(
+    model: Annotated[str, typer.Argument(help="heart or calcium.")],
+    *,
+    allow_dirty: Annotated[
+        bool, typer.Option("--allow-dirty", help="From code that is not committed; the difference is kept.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version of the training in build/, named challenger; see docs/tracking.md."""
+    import dataclasses
+    import json
+
+    from coronet.registry import versions
+
+    done = versions.create_registered_version(model, allow_dirty=allow_dirty)
+    version = done.version
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(done)))
+        return
+    state = "registered" if done.created else "registered already"
+    typer.echo(f"{version.model} version {version.number} ({version.fingerprint[:12]}) {state}")
+    if version.tags.get("dirty") == "true":
+        typer.echo("Its code is not committed; the difference is kept with it.")
+
+
+@models_app.command("promote")
 def models_promote(
     model: Model,
     *,
@@ -48,6 +80,7 @@ def models_promote(
         raise typer.Exit(1)
 
 
+@models_app.command("rollback")
 def models_rollback(
     model: Model,
     *,
@@ -69,6 +102,7 @@ def models_rollback(
     )
 
 
+@models_app.command("history")
 def models_history(model: Model, *, as_json: AsJson = False) -> None:
     """Tell who was champion when, and by whose word."""
     import dataclasses
@@ -85,7 +119,9 @@ def models_history(model: Model, *, as_json: AsJson = False) -> None:
         typer.echo(json.dumps([dataclasses.asdict(entry) for entry in entries]))
         return
     if not entries:
-        typer.echo(f"The log tells nothing of {model}; `coronet register {model}` writes its first line.")
+        typer.echo(
+            f"The log tells nothing of {model}; `coronet models register {model}` writes its first line."
+        )
         return
     table = Table("line", "time", "what", "version", "before", "by", "why")
 
@@ -110,6 +146,7 @@ def models_history(model: Model, *, as_json: AsJson = False) -> None:
     Console().print(table)
 
 
+@models_app.command("why")
 def models_why(
     target: Annotated[
         str, typer.Argument(metavar="WHAT", help="heart@champion, heart/3, or the path of a score.json.")
@@ -124,3 +161,29 @@ def models_why(
 
     found = explain_version(target)
     typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))
+
+
+@models_app.command("check")
+def models_check(
+    *,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="Set champion and previous as the log tells them.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Walk the log of promotions line by line, and compare it with git and with MLflow's aliases."""
+    import json
+
+    from coronet.errors import PromotionError
+    from coronet.registry import check
+
+    found = check.audit(mend=mend)
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+    else:
+        for sentence in found.lines():
+            typer.echo(sentence)
+    if not found.ok:
+        raise PromotionError(
+            "The log is not what it should be; `git log -p promotions.jsonl` tells of its lines."
+        )
