@@ -285,7 +285,7 @@ def test_one_name_is_not_given_to_two_patients(tmp_path, write_dicom, picture):
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\u200b", "REMOVED", "0000"])
-@pytest.mark.parametrize("command", ["cohort add", "annotate draw"])
+@pytest.mark.parametrize("command", ["data import", "annotate draw"])
 def test_a_blank_patient_is_refused(tmp_path, command, name):
     scan = nifti(tmp_path / "a.nii", 1)
     strokes = ("--strokes", tmp_path / "none.json") if command == "annotate draw" else ()

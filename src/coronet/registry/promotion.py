@@ -138,9 +138,9 @@ def rollback(
             _check_agreement(client, project, model)
             champion, previous = (versions.find(client, model, name) for name in (CHAMPION, PREVIOUS))
             if champion is None or previous is None:
-                raise "
-                "PromotionError(
-                    f"{model} has no previous champion to go back to; `coronet models history {model}` tells them."
+                raise PromotionError(
+                    f"{model} has no previous champion to go back to; "
+                    f"`coronet models history {model}` shows them."
                 )
             with tempfile.TemporaryDirectory(prefix="coronet-rollback-") as folder:
                 versions.fetch(client, previous, Path(folder))

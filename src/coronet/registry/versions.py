@@ -206,7 +206,7 @@ def download(client: MlflowClient, version: Version, part: str, to: Path) -> Pat
     """
     import mlflow.artifacts
 
-    hint = f"`coronet tracking sync` brings back what DVC still holds; `coronet models why "
+    hint = "`coronet tracking sync` brings back what DVC still holds; `coronet models why "
     f"{version.model}@…` tells how."
     if version.tags.get(LOST) == "true":
         raise LedgerError(f"{version.model} version {version.number} has lost its weights. {hint}")
@@ -284,9 +284,9 @@ def resolve(uri: str, project: Path = Path(), *, part: str = "") -> Path:
             known = ", ".join(
                 [*aliases(client, model), *(str(item.number) for item in versions(client, model))]
             )
-            raise "
-            "InputError(
-                f"{uri}: there is no such version ({known or 'none at all'}); `coronet models register` makes one."
+            raise InputError(
+                f"{uri}: there is no such version ({known or 'none at all'}); "
+                "`coronet models register` makes one."
             )
         sha256 = version.tags[f"{part}_sha256"] if model == PAIR else version.weights_sha256
         place = project / "mlruns" / "work" / "models" / sha256
