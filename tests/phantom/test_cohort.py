@@ -229,11 +229,11 @@ def test_a_cohort_that_differs_from_the_pin_is_said_to(tmp_path, written, caplog
 DRAW = """
 import hashlib, sys
 from pathlib import Path
-from coronet.phantom.cohort import write_case
+from coronet.phantom.cohort import _write_case
 from coronet.phantom.patients import Window, make_case
 data = Path(sys.argv[1])
 window = Window(matrix=96, field_mm=180.0, below_mm=(2.0, 4.0), length_mm=(110.0, 112.0))
-write_case(data, make_case(3, int(sys.argv[2]), window=window), version="x")
+_write_case(data, make_case(3, int(sys.argv[2]), window=window), version="x")
 for path in sorted(data.rglob("*.nii.gz")):
     print(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 """

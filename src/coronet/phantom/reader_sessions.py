@@ -13,6 +13,7 @@ from coronet.annotation.candidates import Candidates
 from coronet.annotation.draft_mask import DraftMask
 from coronet.annotation.forest import Forest, Samples, join_samples
 from coronet.annotation.heart import PreparedChest, draw_heart
+from coronet.annotation.named_pieces import apply_labels
 from coronet.annotation.strokes import Strokes
 from coronet.io.volume import Volume
 from coronet.phantom import simulated_reader
@@ -98,7 +99,7 @@ def grow_where_it_can(table: Samples | None) -> Forest | None:
 def _taught(lesson: ReaderSession, prior: Samples | None) -> ClassifiedCandidates:
     """A teaching scan: the person looks several times, and the forest learns between the looks."""
     found, clicks = lesson.candidates, []
-    said = calcium.hear(found, None, lesson.grid)
+    said = apply_labels(found, None, lesson.grid)
     judged = calcium.classify_candidates(found, said, forest=grow_where_it_can(prior))
     for look in range(_LOOKS):
         most = simulated_reader.TEACHING_CLICKS // _LOOKS
@@ -108,7 +109,7 @@ def _taught(lesson: ReaderSession, prior: Samples | None) -> ClassifiedCandidate
         if more is None:
             continue
         clicks += more.strokes
-        said = calcium.hear(found, Strokes("calcium", tuple(clicks)), lesson.grid)
+        said = apply_labels(found, Strokes("calcium", tuple(clicks)), lesson.grid)
         learned = None if prior is None else calcium.table_of(found, said, prior)
         judged = calcium.classify_candidates(found, said, forest=grow_where_it_can(learned))
     return judged
@@ -117,8 +118,8 @@ def _taught(lesson: ReaderSession, prior: Samples | None) -> ClassifiedCandidate
 def corrected(lesson: ReaderSession, grown: Forest | None) -> tuple[ClassifiedCandidates, Strokes | None]:
     """Any other scan: the person clicks on what is wrong; what is clicked is overruled and no more."""
     found = lesson.candidates
-    judged = calcium.classify_candidates(found, calcium.hear(found, None, lesson.grid), forest=grown)
+    judged = calcium.classify_candidates(found, apply_labels(found, None, lesson.grid), forest=grown)
     clicks = simulated_reader.simulated_calcium_strokes(lesson.grid, judged, lesson.known, seed=lesson.seed)
     if clicks is None:
         return judged, None
-    return calcium.classify_candidates(found, calcium.hear(found, clicks, lesson.grid), forest=grown), clicks
+    return calcium.classify_candidates(found, apply_labels(found, clicks, lesson.grid), forest=grown), clicks
