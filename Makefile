@@ -48,7 +48,7 @@ bench: .venv/.installed ## side-by-side timings, the quick ones
 
 # UV_FIND_LINKS or UV_EXTRA_INDEX_URL must lead to torch's CPU build, else CUDA's packages enter the lock.
 lock: ## resolve requirements/lock.txt again
-	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url \
+	uv pip compile pyproject.toml --extra all --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-emit-package torch --no-annotate --no-header -o requirements/lock.txt
 
 clean: ## remove build/ and .venv (data/ and mlruns/ stay)
