@@ -25,7 +25,7 @@ logger = logging.getLogger("coronet")
 
 
 def load_scoring_model(
-    where: str, *, part: str, project: Path = Path(), device: torch.device | None = None
+    where: str | Path, *, part: str, project: Path = Path(), device: torch.device | None = None
 ) -> LoadedModel:
     """A network to score with, and all that is known of how good it is.
 
@@ -40,7 +40,7 @@ def load_scoring_model(
         StageError: the folder holds no model.
         LedgerError: MLflow is away, or the bytes are lost.
     """
-    folder = versions.resolve(where, project, part=part)
+    folder = versions.resolve(str(where), project, part=part)
     model = load_model(folder, device=device)
     if model.quality.gate is not None:
         return model
