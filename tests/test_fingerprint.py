@@ -15,7 +15,7 @@ from coronet.fingerprint import dvc_md5, fingerprint, hash_tree
 
 
 def key(**changes):
-    given = {"params": {"a": 1, "b": (1, 2)}, "inputs": {"data": "00"}, "source": ["training"], **changes}
+    given = {"params": {"a": 1, "b": (1, 2)}, "inputs": {"data": "00"}, **changes}
     return fingerprint("train@heart", **given)
 
 
@@ -23,9 +23,16 @@ def test_key_order_and_sequence_type_do_not_matter():
     assert key() == key(params={"b": [1, 2], "a": 1})
 
 
-def test_parameters_inputs_and_source_matter():
-    keys = {key(), key(params={"a": 2, "b": (1, 2)}), key(inputs={"data": "01"}), key(source=["prepare"])}
-    assert len(keys) == 4
+def test_parameters_inputs_and_recipe_matter():
+    keys = {key(), key(params={"a": 2, "b": (1, 2)}), key(inputs={"data": "01"})}
+    assert len(keys) == 3
+
+
+def test_a_raised_recipe_changes_the_key(monkeypatch):
+    before = key(), key(recipe="pretrain")
+    monkeypatch.setattr("coronet.fingerprint.recipe_version", lambda stage: 7 if stage == "train" else 1)
+    assert key() != before[0]
+    assert key(recipe="pretrain") == before[1]
 
 
 def test_dataclass_equals_its_fields():

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import coronet
 from coronet.files import content_files, md5_file, sha256_file
 
-_SCHEMA = 1
-"""Raised when the meaning of a result changes in a way that neither parameters nor source show."""
+RECIPES = Path(__file__).with_name("recipes.yaml")
+"""Version of what each stage computes."""
 
-LEARNING_SOURCE = ("training", "networks", "preprocessing", "inference", "imaging")
-"""What a training runs."""
+
+@functools.cache
+def recipe_version(stage: str) -> int:
+    """Version of what ``stage`` computes, as ``recipes.yaml`` gives it; raised when results change."""
+    import yaml
+
+    return int(yaml.safe_load(RECIPES.read_text(encoding="utf-8"))[stage])
 
 
 def canonical(value: Any) -> Any:
@@ -30,18 +35,6 @@ def canonical(value: Any) -> Any:
     if isinstance(value, Path):
         return value.as_posix()
     return value
-
-
-def hash_source(packages: Iterable[str]) -> str:
-    """Hash the source of sub-packages or modules of ``coronet``, such as ``("train", "config")``."""
-    root = Path(coronet.__file__).parent
-    digest = hashlib.sha256()
-    for name in sorted(packages):
-        base = root / name
-        files = sorted(base.rglob("*.py")) if base.is_dir() else [base.with_suffix(".py")]
-        for file in files:
-            digest.update(f"{file.relative_to(root).as_posix()} {sha256_file(file)}\n".encode())
-    return digest.hexdigest()
 
 
 def hash_tree(path: Path) -> str:
@@ -71,21 +64,20 @@ def dvc_md5(path: Path) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def fingerprint(stage: str, *, params: Any, inputs: Mapping[str, str], source: Iterable[str]) -> str:
-    """sha256 over stage, resolved parameters, input hashes, source and schema version.
+def fingerprint(stage: str, *, params: Any, inputs: Mapping[str, str], recipe: str | None = None) -> str:
+    """sha256 over stage, resolved parameters, input hashes and recipe version.
 
     Args:
         stage: name of the stage, such as ``train@heart``.
         params: the dataclass or mapping the stage reads.
         inputs: name of each input and the hash of its bytes.
-        source: sub-packages of ``coronet`` that the stage runs.
+        recipe: entry of ``recipes.yaml``; by default the stage's name without its model.
     """
     content = {
         "stage": stage,
         "params": canonical(params),
         "inputs": canonical(inputs),
-        "source": hash_source(source),
-        "schema": _SCHEMA,
+        "recipe": recipe_version(recipe or stage.partition("@")[0]),
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

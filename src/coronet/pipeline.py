@@ -15,7 +15,7 @@ from pathlib import Path
 
 from coronet.config import MODELS, Params, load_params
 from coronet.errors import StageError
-from coronet.fingerprint import LEARNING_SOURCE, fingerprint, hash_tree
+from coronet.fingerprint import fingerprint, hash_tree
 from coronet.json_lines import append_line
 
 logger = logging.getLogger("coronet")
@@ -157,7 +157,6 @@ def learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, .
         f"{stage}@{model}",
         params={"seed": chosen.seed, "model": chosen.model(model)},
         inputs=hashes | {"split": hash_tree(_SPLIT)},
-        source=LEARNING_SOURCE,
     )
 
 

@@ -72,7 +72,7 @@ class Small:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
         chosen = self.params.model(model)
         prepared = self.folder / "build" / model / "prepared"
-        key = fingerprint(f"train@{model}", params=chosen, inputs={"data": hash_tree(prepared)}, source=())
+        key = fingerprint(f"train@{model}", params=chosen, inputs={"data": hash_tree(prepared)})
         fit_model(
             model,
             prepared,

@@ -25,7 +25,7 @@ from coronet.annotation.strokes import Strokes, write_strokes
 from coronet.dataset.cases import binding_path, mask_path, reference_path, scan_path
 from coronet.errors import InputError
 from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
-from coronet.fingerprint import hash_source
+from coronet.fingerprint import recipe_version
 from coronet.io.volume import pack_nifti, read_nifti
 from coronet.phantom import cohort
 from coronet.phantom.ground_truth_labels import ComponentTruth, component_truth
@@ -44,11 +44,6 @@ logger = logging.getLogger("coronet")
 _TEACHERS = 12
 """How many scans, from the first, teach the forest of calcium."""
 _MODELS = ("heart", "calcium")
-
-
-def _drawing_version() -> str:
-    """Hash of the source that draws masks and the phantoms under them."""
-    return hash_source(("annotation", "phantom", "io/volume"))
 
 
 def write_annotated_cohort(
@@ -78,7 +73,11 @@ def write_annotated_cohort(
     cohort.write_cohort(data, cases=cases, seed=seed, workers=workers, window=window, mix=mix, exact=False)
     slots = plan(seed, cases)
     # a cohort too small to teach and be tested on is taught by all of it
-    key = {"version": _drawing_version(), "seed": seed, "teachers": min(_TEACHERS, cases)}
+    key = {
+        "version": [recipe_version("phantom"), recipe_version("masks")],
+        "seed": seed,
+        "teachers": min(_TEACHERS, cases),
+    }
     with exclusive(data / "annotations" / ".lock"):
         for part in [*(data / "masks").rglob(".part-*"), *(data / "annotations").rglob(".part-*")]:
             part.unlink()

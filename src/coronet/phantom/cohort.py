@@ -10,7 +10,7 @@ from pathlib import Path
 from coronet.dataset.cases import binding_path, mask_path, reference_path, scan_files, scan_path, write_facts
 from coronet.errors import InputError
 from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
-from coronet.fingerprint import hash_source
+from coronet.fingerprint import recipe_version
 from coronet.io.volume import write_nifti
 from coronet.phantom.dvc_pin import compare_with_pin
 from coronet.phantom.patients import PhantomCase, Slot, Window, make_slot, plan
@@ -20,11 +20,6 @@ log = logging.getLogger("coronet")
 
 PACKING = 1
 """Level of compression: noise hardly packs better at a higher one."""
-
-
-def generator_version() -> str:
-    """Hash of the source that draws phantoms; a case of another version is made again."""
-    return hash_source(("phantom", "io/volume"))
 
 
 def truth_path(data: Path, case_id: str) -> Path:
@@ -75,7 +70,7 @@ def write_cohort(
     with exclusive(data / "truth" / ".lock"):
         _refuse_others(data, slots, mix=mix)
         _sweep(data)
-        version = generator_version()
+        version = recipe_version("phantom")
         missing = [slot for slot in slots if not is_whole(data, slot, seed=seed, version=version)]
         if len(missing) < len(slots):
             log.info("%d of %d phantoms are there already.", len(slots) - len(missing), len(slots))
@@ -104,7 +99,7 @@ def check_pin(data: Path, pin: Path) -> dict[str, bool]:
     return same
 
 
-def is_whole(data: Path, slot: Slot, *, seed: int, version: str) -> bool:
+def is_whole(data: Path, slot: Slot, *, seed: int, version: int) -> bool:
     """Whether a case lies in ``data`` with scan and truth as the generator of this version wrote them."""
     path = truth_path(data, slot.case_id)
     if not path.exists():
@@ -118,7 +113,7 @@ def is_whole(data: Path, slot: Slot, *, seed: int, version: str) -> bool:
     )
 
 
-def _write_case(data: Path, case: PhantomCase, *, version: str) -> None:
+def _write_case(data: Path, case: PhantomCase, *, version: int) -> None:
     """Write a case without ``masks/``; its truth file, written last, says that it is whole."""
     name = case.slot.case_id
     truth_path(data, name).unlink(missing_ok=True)
@@ -146,12 +141,12 @@ def _lay_exact(data: Path, slots: tuple[Slot, ...]) -> None:
                 write_bytes(target, source.read_bytes())
 
 
-def _make_and_write(data: Path, slot: Slot, seed: int, version: str, window: Window) -> str:
+def _make_and_write(data: Path, slot: Slot, seed: int, version: int, window: Window) -> str:
     _write_case(data, make_slot(seed, slot, window=window), version=version)
     return slot.case_id
 
 
-def _make(data: Path, slots: list[Slot], *, seed: int, version: str, workers: int, window: Window) -> None:
+def _make(data: Path, slots: list[Slot], *, seed: int, version: int, workers: int, window: Window) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     if not slots:

@@ -14,7 +14,7 @@ from coronet.config import ModelParams, Params
 from coronet.dataset.split import read_split
 from coronet.errors import SearchError
 from coronet.files import sha256_file
-from coronet.fingerprint import LEARNING_SOURCE, canonical, fingerprint, hash_source
+from coronet.fingerprint import canonical, fingerprint, recipe_version
 from coronet.preprocessing.prepared_store import INDEX, load_prepared, prepared_cases
 from coronet.search import space
 from coronet.search.folds import Fold, inner_folds
@@ -26,7 +26,7 @@ _WHAT_TO_DO = {
     "folds": "the training patients or search.folds are others",
     "space": "the limits in params.yaml are others",
     "parameters": "the model's parameters are others",
-    "code": "the code that trains is another",
+    "code": "the recipe of the training is another",
 }
 """Each thing a study is bound to, and what it means that it differs."""
 
@@ -89,7 +89,7 @@ class StudyPlan:
             f"{stage}@{self.model}",
             params={"seed": self.params.seed, **params},
             inputs={"prepared": self.bound["data"]},
-            source=LEARNING_SOURCE,
+            recipe="pretrain" if stage == "search-pretrain" else "train",
         )
 
 
@@ -120,7 +120,7 @@ def make_study_plan(model: str, project: Path) -> StudyPlan:
         "folds": _digest([fold.split for fold in folds]),
         "space": _digest({name: getattr(limits, name) for name in drawn}),
         "parameters": _digest({"seed": params.seed, "model": template}),
-        "code": hash_source(LEARNING_SOURCE),
+        "code": f"pretrain {recipe_version('pretrain')}, train {recipe_version('train')}",
     }
     return StudyPlan(model, project, params, template, folds, bound)
 

@@ -131,7 +131,7 @@ def pretraining_record(
     return RunContents(
         model=model,
         kind=PRETRAINING,
-        fingerprint=fingerprint(f"pretrain@{model}", params={}, inputs={"encoder": encoder}, source=()),
+        fingerprint=fingerprint(f"pretrain@{model}", params={}, inputs={"encoder": encoder}),
         params=text_params({key.rpartition(f".{model}.")[2]: value for key, value in raw.items()}),
         tags=inherited | {"weights_sha256": encoder},
         history=tuple(_read_history(pretrained / "history.jsonl")),
