@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo repro pipeline prefect test lint ui dashboard bench lock clean
+.PHONY: help install demo repro pipeline prefect test lint ui dashboard bench docs lock clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Nothing here talks to the network unless it is told to.
@@ -45,6 +45,10 @@ dashboard: .venv/.installed ## the searches in optuna-dashboard on 127.0.0.1:808
 bench: .venv/.installed ## side-by-side timings, the quick ones
 	@python benchmarks/score_mask.py
 	@python benchmarks/score.py --repeats 3 --peer
+
+docs: .venv/.installed ## the documentation as a site in build/site
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "Open build/site/index.html"
 
 # UV_FIND_LINKS or UV_EXTRA_INDEX_URL must lead to torch's CPU build, else CUDA's packages enter the lock.
 lock: ## resolve requirements/lock.txt again

@@ -130,7 +130,8 @@ def identity_of(patient: object, study: object, name: object = "", birth_date: o
     Args:
         patient: PatientID.
         study: StudyInstanceUID; the series of one study are of one patient.
-        name, birth_date: tell patients of one StudyInstanceUID apart, where it was given to several.
+        name: tells patients of one StudyInstanceUID apart, where it was given to several.
+        birth_date: the same.
     """
     if text := clean(patient):
         return Identity(f"patient {text}", known=True)

@@ -1,0 +1,117 @@
+"""The documents: links lead somewhere, commands and paths exist, the site builds and is whole offline."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from coronet.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / ".github").rglob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+PRESENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
+COMMAND = typer.main.get_command(app)
+# What makes a browser fetch something; links that a reader may click are not among them.
+REMOTE_LOAD = re.compile(
+    r"<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc=[\"']?(?:https?:)?//"
+    r"|<link\b(?![^>]*rel=[\"']?canonical)[^>]*\bhref=[\"']?(?:https?:)?//"
+    r"|url\([\"']?(?:https?:)?//|@import [\"'](?:https?:)?//|https?://unpkg\.com|https?://fonts\."
+)
+
+
+def _page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _code_lines(page: Path) -> list[str]:
+    """Lines of the page's code blocks and its code spans, without comments and results."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:sh|bash|console|)\n(.*?)^```", text, re.S | re.M)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M))
+    return [re.split(r"\s#\s|\s#$|\s{2,}#", line)[0].strip().removeprefix("$ ") for line in [*lines, *spans]]
+
+
+def _commands(page: Path, program: str) -> list[str]:
+    """What the page gives to `program`, one command a piece."""
+    pieces = [piece.strip() for line in _code_lines(page) for piece in re.split(r"&&|;|\||·", line)]
+    return [piece for piece in pieces if piece.startswith(f"{program} ")]
+
+
+def _unknown_part(command: str) -> str | None:
+    """The first word of a `coronet` command that the command line does not have."""
+    node = COMMAND
+    for word in shlex.split(command.replace("…", " "), posix=True)[1:]:
+        if hasattr(node, "commands"):
+            if word.startswith("-"):
+                names = [option for parameter in node.params for option in parameter.opts]
+                if word not in [*names, "--help"]:
+                    return word
+            elif word.isupper() or "|" in word:
+                return None
+            elif word not in node.commands:
+                return word
+            else:
+                node = node.commands[word]
+        elif re.match(r"--[a-z]", word):
+            option = word.split("=")[0]
+            known = {name for item in node.params for name in [*item.opts, *item.secondary_opts]}
+            if option not in known | {"--help"}:
+                return option
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_page_id)
+def test_links_lead_to_files(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    targets = re.findall(r"\]\(([^)\s]+)[^)]*\)|(?:src|href)=\"([^\"]+)\"", text)
+    missing = [
+        target
+        for target in (first or second for first, second in targets)
+        if not re.match(r"https?:|mailto:|#", target) and not (page.parent / target.split("#")[0]).exists()
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PRESENT, ids=_page_id)
+def test_commands_and_options_exist(page):
+    unknown = [(command, word) for command in _commands(page, "coronet") if (word := _unknown_part(command))]
+    assert not unknown
+
+
+@pytest.mark.parametrize("page", PRESENT, ids=_page_id)
+def test_make_targets_and_paths_exist(page):
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
+    words = [command.split()[1] for command in _commands(page, "make")]
+    assert not [word for word in words if re.fullmatch(r"[a-z]+", word) and word not in targets]
+    folders = "src/coronet|benchmarks|tests|flows|requirements"
+    paths = re.findall(rf"(?<![\w/.])(?:{folders})/[\w./-]*[\w/]", page.read_text(encoding="utf-8"))
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+@pytest.mark.slow
+def test_site_builds_strictly_and_loads_nothing_from_outside(tmp_path):
+    site = tmp_path / "site"
+    build = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert build.returncode == 0, build.stderr
+    assert (site / "index.html").exists()
+    loads = {}
+    for path in site.rglob("*"):
+        if path.suffix in (".html", ".css", ".js"):
+            loads[path.name] = REMOTE_LOAD.search(path.read_text(encoding="utf-8"))
+    assert not {name: found[0] for name, found in loads.items() if found}
