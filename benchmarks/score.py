@@ -42,7 +42,7 @@ from coronet.inference.predict import calcium_above_threshold, largest_heart, pr
 from coronet.io.reader import read_scan
 from coronet.io.volume import values_of, write_nifti
 from coronet.networks.factory import LoadedModel, build_network, load_model, save_model
-from coronet.networks.unet import WideningBlock
+from coronet.networks.unet import UpBlock
 from coronet.scoring.agatston import score_mask
 from coronet.scoring.batch import LANES, Scorer, score_folder
 from coronet.scoring.score_scan import score_scan, write_scan_score
@@ -80,16 +80,16 @@ def watched(model: LoadedModel, found: Steps) -> Iterator[None]:
     def count(layer: torch.nn.Module, _: Any, answer: torch.Tensor) -> None:
         found["flop"] = found.get("flop", 0.0) + 2 * answer.numel() * layer.weight[0].numel()
 
-    def count_widening(block: WideningBlock, given: tuple[torch.Tensor, ...], answer: torch.Tensor) -> None:
+    def count_doubling(block: UpBlock, given: tuple[torch.Tensor, ...], answer: torch.Tensor) -> None:
         # eight products for each voxel and channel that is doubled, 27 for each beside it
         doubled, beside = given[0].shape[1], given[1].shape[1] if len(given) > 1 else 0
         found["flop"] = found.get("flop", 0.0) + 2 * answer.numel() * (8 * doubled + 27 * beside)
 
     hooks = [model.module.register_forward_pre_hook(before), model.module.register_forward_hook(after)]
     hooks += [
-        block.register_forward_hook(count_widening)
+        block.register_forward_hook(count_doubling)
         for block in model.module.modules()
-        if isinstance(block, WideningBlock)
+        if isinstance(block, UpBlock)
     ]
     hooks += [
         layer.register_forward_hook(count)

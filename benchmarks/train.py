@@ -31,7 +31,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import yaml
 from real_heart import as_split
 from torch import nn
@@ -41,9 +40,7 @@ from coronet.config import ModelParams, Params
 from coronet.dataset.cases import find_cases
 from coronet.inference.devices import pick_device
 from coronet.io.volume import AIR_HU
-from coronet.networks.cpu_convolution import CpuConv3d
 from coronet.networks.factory import build_network
-from coronet.networks.unet import ConvBlock, WideningBlock
 from coronet.preprocessing.prepared_store import PreparedCase, load_prepared, prepare_model, prepared_cases
 from coronet.process import keep_memory
 from coronet.training.fit import SegmentationLearner
@@ -92,7 +89,7 @@ class PlainRecipe:
         warnings.filterwarnings("ignore", message="Num foregrounds 0")
         self._params, self._device = params, pick_device()
         network = build_network(params.network, shape=params.input.shape, seed=seed)
-        self.network = layer_by_layer(network).to(self._device)
+        self.network = network.to(self._device)
         self._optimiser = torch.optim.Adam(self.network.parameters(), lr=params.optimiser.learning_rate)
         loss = params.loss
         self._loss = DiceFocalLoss(
@@ -130,22 +127,6 @@ class PlainRecipe:
             total += loss.item()
         if not np.isfinite(total):
             raise SystemExit("the plain recipe's loss is not a number")
-
-
-def layer_by_layer(network: nn.Module) -> nn.Module:
-    """The same weights and the same function as a tutorial computes it: doubled, put together, convolved."""
-
-    def forward(self: ConvBlock, image: torch.Tensor, beside: torch.Tensor | None = None) -> torch.Tensor:
-        if isinstance(self, WideningBlock):
-            image = F.interpolate(image, scale_factor=2, mode="nearest")
-        return nn.Sequential.forward(self, image if beside is None else torch.cat([image, beside], dim=1))
-
-    for layer in network.modules():
-        if isinstance(layer, ConvBlock):
-            layer.forward = forward.__get__(layer)
-        elif isinstance(layer, CpuConv3d):
-            layer.forward = nn.Conv3d.forward.__get__(layer)
-    return network
 
 
 def _train_cases(params: ModelParams, data: Path) -> tuple[PreparedCase, ...]:

@@ -38,3 +38,16 @@ def test_memory_that_is_kept_needs_no_new_pages() -> None:
     )
     given_back, kept = map(int, done.stdout.split())
     assert kept * 10 < given_back
+
+
+def test_loading_a_model_leaves_the_allocator_alone(save_fit, tmp_path, monkeypatch) -> None:
+    from coronet import process
+    from coronet.networks.factory import load_model
+
+    folder = save_fit(tmp_path / "heart", "heart")
+    asked = []
+    monkeypatch.setattr(process, "_tune_malloc", asked.append)
+    load_model(folder)
+    assert asked == []
+    process.keep_window_memory()
+    assert len(asked) == 1

@@ -181,7 +181,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write ``content`` atomically."""
     with replacing(path) as part:
         part.write_bytes(content)

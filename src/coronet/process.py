@@ -73,7 +73,7 @@ def keep_memory() -> None:
 
 
 def keep_window_memory() -> None:
-    """The same for a window's features alone; for scoring, where whole scans are still given back."""
+    """The same for a window's features alone; for commands that score. Whole scans are still given back."""
     _tune_malloc({_MAPPED_FROM: 2**25, _TRIM_THRESHOLD: 2**26})
 
 

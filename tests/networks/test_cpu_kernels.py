@@ -1,10 +1,14 @@
-"""Convolutions against torch's own, in double precision."""
+"""The faster layers against torch's own, in double precision."""
+
+import copy
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from coronet.networks.cpu_convolution import NARROW, CpuConv3d, convolve, convolve_doubled
+from coronet.networks.autoencoder import Autoencoder
+from coronet.networks.cpu_kernels import NARROW, accelerate, convolve, convolve_doubled
+from coronet.networks.unet import UNet
 
 SHAPES = [(1, 4, 3), (8, 8, 3), (6, 1, 1), (NARROW, NARROW, 3), (NARROW + 1, 5, 3)]
 
@@ -52,9 +56,34 @@ def test_doubled_convolution_is_that_of_torch(inputs, outputs, windows):
         close(got, want)
 
 
-@pytest.mark.parametrize("windows", [1, 2])
-def test_a_layer_answers_as_torch_does(windows):
-    layer = CpuConv3d(5, 3, 3)
-    image = torch.randn(windows, 5, 4, 6, 8)
-    with torch.inference_mode():
-        close(layer(image), F.conv3d(image.double(), layer.weight.double(), layer.bias.double(), padding=1))
+@pytest.mark.parametrize("activation", ["selu", "relu"])
+@pytest.mark.parametrize("kind", [UNet, Autoencoder])
+def test_an_accelerated_network_learns_the_same(kind, activation):
+    torch.manual_seed(3)
+    plain = kind((4, 8, 12), activation)
+    ours = accelerate(copy.deepcopy(plain)).to(memory_format=torch.channels_last_3d)
+    assert ours.state_dict().keys() == plain.state_dict().keys()
+    plain.double()
+    image = torch.randn(2, 1, 16, 8, 12)
+    answer, expected = ours(image), plain(image.double())
+    torch.testing.assert_close(answer, expected.float(), rtol=1e-4, atol=1e-4)
+
+    weight = torch.randn_like(answer)
+    (answer * weight).sum().backward()
+    (expected * weight.double()).sum().backward()
+    for (name, got), want in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        close = torch.linalg.vector_norm(got.grad - want.grad) <= 1e-4 * torch.linalg.vector_norm(want.grad)
+        assert close or float(want.grad.abs().max()) < 1e-8, name
+    for (name, got), want in zip(ours.named_buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(got.double(), want.double(), rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_an_accelerated_network_predicts_the_same():
+    torch.manual_seed(4)
+    plain = UNet((4, 8, 12), "selu")
+    for _ in range(3):
+        plain(torch.randn(2, 1, 8, 8, 8) + 1)
+    ours = accelerate(copy.deepcopy(plain))
+    plain = plain.double().eval()
+    image = torch.randn(1, 1, 8, 16, 12)
+    torch.testing.assert_close(ours.eval()(image), plain(image.double()).float(), rtol=1e-4, atol=1e-4)

@@ -18,6 +18,7 @@ from coronet.cli.options import AsJson
 from coronet.cli.score import score_command, show_agreement
 from coronet.cli.search import search_app
 from coronet.cli.tracking import tracking_app
+from coronet.process import keep_window_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +42,7 @@ def main() -> None:
     # Libraries make a million objects that stay. To look through them for garbage again and again while they
     # are imported, and once more at the end, takes half a second of `coronet score`.
     gc.set_threshold(100_000, 50, 100)
+    keep_window_memory()
     try:
         sys.exit(terminal.run_app(app))
     finally:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from coronet.networks.cpu_convolution import CpuConv3d
 from coronet.networks.unet import UNetDecoder, UNetEncoder
 
 
@@ -18,7 +17,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.encoder = UNetEncoder(channels, activation)
         self.decoder = UNetDecoder(channels, activation, skips=False)
-        self.head = CpuConv3d(channels[0], 1, 1)
+        self.head = nn.Conv3d(channels[0], 1, 1)
 
     @property
     def stride(self) -> int:

@@ -16,9 +16,9 @@ from coronet.errors import InputError, ParamsError, StageError
 from coronet.files import read_json, replacing, sha256_file, write_json
 from coronet.fingerprint import canonical
 from coronet.networks.autoencoder import Autoencoder
+from coronet.networks.cpu_kernels import accelerate
 from coronet.networks.quality import ModelQuality, read_quality
 from coronet.networks.unet import ACTIVATIONS, UNet
-from coronet.process import keep_window_memory
 
 WEIGHTS, SPEC = "weights.safetensors", "model.json"
 OWN = ("plain", "autoencoder")
@@ -177,7 +177,7 @@ def save_model(folder: Path, module: nn.Module, spec: ModelSpec) -> None:
 
 
 def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedModel:
-    """Read what `save_model` wrote, to answer with; this process then keeps the memory of windows.
+    """Read what `save_model` wrote, ready to predict.
 
     Args:
         folder: holds ``weights.safetensors`` and ``model.json``.
@@ -209,9 +209,8 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
     device = device or torch.device("cpu")
     module = module.eval().requires_grad_(False)
     _fold_norms(module)
-    keep_window_memory()
     return LoadedModel(
-        module=module.to(device, memory_format=torch.channels_last_3d),
+        module=accelerate(module).to(device, memory_format=torch.channels_last_3d),
         spec=spec,
         sha256=digest,
         device=device,

@@ -1,4 +1,4 @@
-"""The U-Net with batch norm, in parts that an autoencoder can share."""
+"""The U-Net with batch norm, in parts that an autoencoder can share; `cpu_kernels` makes it fast."""
 
 from __future__ import annotations
 
@@ -7,34 +7,21 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
-
-from coronet.networks.cpu_convolution import CpuConv3d, convolve, convolve_doubled
-from coronet.networks.cpu_norm import normed_selu
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"selu": nn.SELU, "relu": nn.ReLU}
 
 
 class ConvBlock(nn.Sequential):
-    """3 × 3 × 3 convolution, batch norm, activation."""
+    """3 × 3 × 3 convolution, batch norm, activation: (n, inputs, x, y, z) to (n, outputs, x, y, z)."""
 
     def __init__(self, inputs: int, outputs: int, activation: str) -> None:
         super().__init__(
-            CpuConv3d(inputs, outputs, 3, bias=False),
+            nn.Conv3d(inputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm3d(outputs),
             ACTIVATIONS[activation](inplace=True),
         )
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(n, inputs, x, y, z) to (n, outputs, x, y, z)."""
-        return self.activate(self[0](image))
-
-    def activate(self, features: torch.Tensor) -> torch.Tensor:
-        """Batch norm and activation."""
-        _, norm, activation = self
-        if self.training and isinstance(activation, nn.SELU) and features.device.type == "cpu":
-            return normed_selu(norm, features)
-        return activation(norm(features))
 
 
 class UNetEncoder(nn.Module):
@@ -67,27 +54,13 @@ class UNetEncoder(nn.Module):
         return features
 
 
-class WideningBlock(ConvBlock):
-    """A `ConvBlock` of features on half the grid, doubled by copying, and of others beside them.
+class UpBlock(ConvBlock):
+    """A `ConvBlock` of features on half the grid, doubled by copying, and of the encoder's beside them."""
 
-    The copies are never made: convolving them equals a transposed convolution with stride 2 whose kernel sums
-    the weights that meet the same copy, 8 products for each voxel in place of 27.
-    """
-
-    def __init__(self, inputs: int, outputs: int, activation: str) -> None:
-        super().__init__(inputs, outputs, activation)
-        sums = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
-        self.register_buffer("sums", torch.kron(torch.kron(sums, sums), sums), persistent=False)
-
-    def forward(self, coarse: torch.Tensor, beside: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, coarse: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
         """(n, a, x, y, z) and (n, b, 2x, 2y, 2z) to (n, outputs, 2x, 2y, 2z); a + b are the inputs."""
-        convolution = self[0]
-        above, level = convolution.weight.tensor_split([coarse.shape[1]], dim=1)
-        kernel = (above.transpose(0, 1).flatten(2) @ self.sums).unflatten(2, (4, 4, 4))
-        features = convolve_doubled(coarse, kernel, convolution.bias)
-        if beside is not None:
-            features += convolve(beside, level)
-        return self.activate(features)
+        image = F.interpolate(coarse, scale_factor=2, mode="nearest")
+        return super().forward(image if skip is None else torch.cat([image, skip], dim=1))
 
 
 class UNetDecoder(nn.Module):
@@ -100,8 +73,8 @@ class UNetDecoder(nn.Module):
         super().__init__()
         inward = tuple(reversed(channels))
         self.skips = skips
-        self.reduce = nn.ModuleList(CpuConv3d(a, b, 1) for a, b in itertools.pairwise(inward))
-        self.merge = nn.ModuleList(WideningBlock(b * (1 + skips), b, activation) for b in inward[1:])
+        self.reduce = nn.ModuleList(nn.Conv3d(a, b, 1) for a, b in itertools.pairwise(inward))
+        self.merge = nn.ModuleList(UpBlock(b * (1 + skips), b, activation) for b in inward[1:])
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Features of all levels, outermost first, to (n, channels[0], x, y, z)."""
@@ -118,7 +91,7 @@ class UNet(nn.Module):
         super().__init__()
         self.encoder = UNetEncoder(channels, activation)
         self.decoder = UNetDecoder(channels, activation, skips=True)
-        self.head = CpuConv3d(channels[0], 1, 1)
+        self.head = nn.Conv3d(channels[0], 1, 1)
         expect_little(self.head)
 
     @property

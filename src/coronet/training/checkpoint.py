@@ -1,12 +1,13 @@
 """Checkpoints that a kill at any moment cannot spoil.
 
-A checkpoint is a safetensors file and a JSON file that names its sha256 and holds the rest of the state. The
-JSON is written last, both atomically; a pair that is not whole is passed over for the one before it.
+A checkpoint is one file whose name holds the first digits of its sha256. It is written under a temporary
+name, synced and renamed; a damaged one is passed over for the one before it.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
+import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,21 +15,13 @@ from typing import Any
 
 import torch
 
-from coronet.errors import InputError, StageError
-from coronet.files import read_json, replacing, sha256_file, write_json
+from coronet.errors import StageError
+from coronet.files import read_json, write_bytes, write_json
 from coronet.fingerprint import canonical
 
 logger = logging.getLogger("coronet")
 _KEEP = 2
 _RUN = "run.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """Tensors by name, and everything else as plain JSON data."""
-
-    tensors: Mapping[str, torch.Tensor]
-    state: Mapping[str, Any]
 
 
 def claim_folder(work: Path, run: Mapping[str, Any]) -> None:
@@ -68,42 +61,35 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def save_checkpoint(work: Path, number: int, checkpoint: Checkpoint) -> None:
-    """Write checkpoint ``number`` and remove all but the newest `_KEEP`."""
-    from safetensors.torch import save_file
+def save_checkpoint(work: Path, number: int, state: Mapping[str, Any]) -> None:
+    """Write checkpoint ``number`` and remove all but the newest `_KEEP`.
 
-    work = Path(work)
-    tensors, record = _paths(work, number)
-    with replacing(tensors) as part:
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}, part
-        )
-    write_json(record, {"sha256": sha256_file(tensors), "state": dict(checkpoint.state)})
-    for old in _numbers(work)[:-_KEEP]:
-        for path in reversed(_paths(work, old)):
-            path.unlink(missing_ok=True)
+    Args:
+        work: folder of the checkpoints.
+        number: of the epoch.
+        state: state dictionaries, tensors and plain data.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    content = buffer.getbuffer()
+    write_bytes(Path(work) / f"epoch-{number:05d}-{_digest(content)}.pt", content)
+    for old in _checkpoints(work)[:-_KEEP]:
+        old.unlink(missing_ok=True)
 
 
-def latest_checkpoint(work: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None."""
-    from safetensors.torch import load_file
-
-    for number in reversed(_numbers(Path(work))):
-        tensors, record = _paths(Path(work), number)
-        try:
-            content = read_json(record)
-            whole = tensors.exists() and sha256_file(tensors) == content["sha256"]
-        except (InputError, KeyError):
-            whole = False
-        if whole:
-            return Checkpoint(load_file(tensors), content["state"])
-        logger.info("checkpoint %d is not whole; going back to the one before it", number)
+def latest_checkpoint(work: Path) -> dict[str, Any] | None:
+    """State of the newest checkpoint that is intact, its tensors on the CPU; None where there is none."""
+    for path in reversed(_checkpoints(work)):
+        content = path.read_bytes()
+        if path.stem.endswith(f"-{_digest(content)}"):
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        logger.info("%s is damaged; the checkpoint before it is used", path)
     return None
 
 
-def _numbers(work: Path) -> list[int]:
-    return sorted(int(path.stem.removeprefix("epoch-")) for path in work.glob("epoch-*.json"))
+def _digest(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _paths(work: Path, number: int) -> tuple[Path, Path]:
-    return work / f"epoch-{number:05d}.safetensors", work / f"epoch-{number:05d}.json"
+def _checkpoints(work: Path) -> list[Path]:
+    return sorted(Path(work).glob("epoch-*.pt"))

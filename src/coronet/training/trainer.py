@@ -1,4 +1,4 @@
-"""The training loop: epochs, the plateau rule, early stopping, and going on where it was broken off.
+"""The training loop: epochs, the plateau rule, early stopping, and resuming.
 
 Nothing is drawn from a generator that has a state. A step's samples come from (seed, epoch, step), and so
 does the seed of torch's own generator, which some encoders use. So a checkpoint after an epoch, weights and
@@ -7,23 +7,23 @@ optimiser together, decides everything that follows.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from coronet.config import OptimiserParams
 from coronet.errors import StageError
 from coronet.inference.devices import determinism, precision
+from coronet.networks.cpu_kernels import accelerate
 from coronet.training import checkpoint
-from coronet.training.checkpoint import Checkpoint
 from coronet.training.progress import EpochProgress
 
 logger = logging.getLogger("coronet")
@@ -72,33 +72,38 @@ class _Training:
     def __init__(self, module: nn.Module, params: OptimiserParams) -> None:
         self.params = params
         self.module = module
-        self.average = copy.deepcopy(module) if params.averaging else module
+        self.average = None
+        if params.averaging:
+            self.average = AveragedModel(module, multi_avg_fn=self._average, use_buffers=True)
+            # the first weights are averaged too, not replaced
+            self.average.n_averaged.fill_(1)
         self.optimiser = torch.optim.Adam(module.parameters(), lr=params.learning_rate, fused=True)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, mode="max", factor=params.plateau_factor, patience=params.plateau_patience
         )
-        self.steps = 0
         self.history: list[dict[str, float]] = []
         self.best: dict[str, torch.Tensor] = {}
         self.best_epoch, self.best_value = 0, float("-inf")
+
+    @property
+    def result(self) -> nn.Module:
+        """The network that is measured and kept: the averaged one where there is one."""
+        return self.module if self.average is None else self.average.module
 
     @property
     def finished(self) -> bool:
         epochs = len(self.history)
         return epochs >= self.params.epochs or epochs - self.best_epoch >= self.params.stop_patience > 0
 
-    def update_average(self) -> None:
-        """Move the averaged weights towards the present ones; quickly at first, when those are still poor."""
-        if self.average is self.module:
-            return
-        decay = min(self.params.averaging, (1 + self.steps) / (10 + self.steps))
-        present = self.module.state_dict()
-        with torch.no_grad():
-            for name, value in self.average.state_dict().items():
-                if value.is_floating_point():
-                    value.lerp_(present[name], 1 - decay)
-                else:
-                    value.copy_(present[name])
+    def _average(self, averages: Sequence[torch.Tensor], present: Sequence[torch.Tensor], _: object) -> None:
+        """Move averages towards the present values; quickly at first, when those are still poor."""
+        steps = int(self.average.n_averaged)
+        decay = min(self.params.averaging, (1 + steps) / (10 + steps))
+        for average, value in zip(averages, present, strict=True):
+            if value.is_floating_point():
+                average.lerp_(value, 1 - decay)
+            else:
+                average.copy_(value)
 
     def close_epoch(self, loss: float, measured: Mapping[str, float], metric: str) -> dict[str, float]:
         value = measured[metric]
@@ -106,62 +111,32 @@ class _Training:
         entry = {
             "epoch": len(self.history) + 1,
             "loss": loss,
-            **measured,
+            **{name: float(number) for name, number in measured.items()},
             "learning_rate": self.optimiser.param_groups[0]["lr"],
         }
         self.history.append(entry)
         if value > self.best_value:
-            self.best_value, self.best_epoch = value, len(self.history)
-            self.best = {name: tensor.clone() for name, tensor in self.average.state_dict().items()}
+            self.best_value, self.best_epoch = float(value), len(self.history)
+            self.best = {name: tensor.clone() for name, tensor in self.result.state_dict().items()}
         return entry
 
-    def to_checkpoint(self) -> Checkpoint:
-        tensors = {f"module/{name}": value for name, value in self.module.state_dict().items()}
-        if self.average is not self.module:
-            tensors |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
-        tensors |= {f"best/{name}": value for name, value in self.best.items()}
-        adam = self.optimiser.state_dict()
-        for number, slots in adam["state"].items():
-            tensors |= {f"adam/{number}/{name}": torch.as_tensor(value) for name, value in slots.items()}
-        plateau = self.plateau
-        return Checkpoint(
-            tensors,
-            {
-                "history": self.history,
-                "steps": self.steps,
-                "best_epoch": self.best_epoch,
-                "best_value": self.best_value,
-                "learning_rate": self.optimiser.param_groups[0]["lr"],
-                "plateau": {"best": plateau.best, "num_bad_epochs": plateau.num_bad_epochs},
-            },
-        )
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "module": self.module.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "optimiser": self.optimiser.state_dict(),
+            "plateau": self.plateau.state_dict(),
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "best_value": self.best_value,
+            "history": self.history,
+        }
 
-    def restore(self, saved: Checkpoint) -> None:
-        parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "average": {}, "best": {}, "adam": {}}
-        for name, value in saved.tensors.items():
-            kind, _, rest = name.partition("/")
-            parts[kind][rest] = value
-        self.module.load_state_dict(parts["module"])
-        if self.average is not self.module:
-            self.average.load_state_dict(parts["average"])
-        device = next(self.module.parameters()).device
-        self.best = {name: value.to(device) for name, value in parts["best"].items()}
-        adam = self.optimiser.state_dict()
-        adam["state"] = {}
-        parameters = list(self.module.parameters())
-        for name, value in parts["adam"].items():
-            number, _, slot = name.partition("/")
-            # the fused step takes numbers as they lie in memory, so layouts must agree
-            laid = value if slot == "step" else torch.empty_like(parameters[int(number)]).copy_(value)
-            adam["state"].setdefault(int(number), {})[slot] = laid
-        self.optimiser.load_state_dict(adam)
-        state = saved.state
-        for group in self.optimiser.param_groups:
-            group["lr"] = state["learning_rate"]
-        self.plateau.best = state["plateau"]["best"]
-        self.plateau.num_bad_epochs = state["plateau"]["num_bad_epochs"]
-        self.history = [dict(entry) for entry in state["history"]]
-        self.steps = state["steps"]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name in ("module", "average", "optimiser", "plateau"):
+            if state[name] is not None:
+                getattr(self, name).load_state_dict(state[name])
+        self.best, self.history = state["best"], state["history"]
         self.best_epoch, self.best_value = state["best_epoch"], state["best_value"]
 
 
@@ -193,11 +168,11 @@ def train_epochs(
     Raises:
         StageError: the loss is no longer a number.
     """
-    module = module.to(device, memory_format=torch.channels_last_3d)
+    module = accelerate(module).to(device, memory_format=torch.channels_last_3d)
     training = _Training(module, params)
     saved = checkpoint.latest_checkpoint(work)
     if saved is not None:
-        training.restore(saved)
+        training.load_state_dict(saved)
         logger.info("%s: going on after epoch %d", title, len(training.history))
     steps = max(1, params.patches_per_epoch // params.batch_size)
     with determinism(device), EpochProgress(title, params.epochs, steps) as progress:
@@ -205,15 +180,13 @@ def train_epochs(
         while not training.finished:
             started = time.monotonic()
             epoch = len(training.history)
-            training.average.eval()
-            learner.begin_epoch(epoch, training.average)
+            learner.begin_epoch(epoch, training.result.eval())
             loss = _epoch(
                 training, learner, epoch=epoch, steps=steps, seed=seed, device=device, tick=progress.step
             )
-            training.average.eval()
-            measured = learner.measure(training.average, loss)
+            measured = learner.measure(training.result.eval(), loss)
             entry = training.close_epoch(loss, measured, learner.metric)
-            checkpoint.save_checkpoint(work, epoch + 1, training.to_checkpoint())
+            checkpoint.save_checkpoint(work, epoch + 1, training.state_dict())
             progress.epoch(entry, learner.metric, time.monotonic() - started)
             if on_epoch:
                 on_epoch(epoch + 1, entry)
@@ -244,8 +217,8 @@ def _epoch(
         training.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         training.optimiser.step()
-        training.steps += 1
-        training.update_average()
+        if training.average:
+            training.average.update_parameters(training.module)
         losses.append(loss.detach())
         tick()
     # read once: every reading would let a GPU wait for the processor
