@@ -10,6 +10,7 @@ from coronet.dataset.case_table import describe_cases, left_out, read_alike, rea
 from coronet.dataset.cases import mask_path, scan_path, write_facts
 from coronet.dataset.chest_signature import chest_signature
 from coronet.dataset.duplicates import find_duplicates
+from coronet.dataset.quality_flags import FLAGS, UNFIT
 from coronet.errors import InputError
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, grid_affine, write_nifti
@@ -100,8 +101,11 @@ def read_scan(data: Path, case: str) -> Volume:
     return read_nifti(scan_path(data, case))
 
 
-def test_left_out(data):
-    assert left_out(describe_cases(data, workers=1)) == {"b": "is flagged contrast"}
+def test_what_may_not_be_scored_takes_no_part(data):
+    reasons = {"a": "is flagged heart_size", "b": "is flagged contrast"}
+    assert left_out(describe_cases(data, workers=1)) == reasons
+    table = pandas.DataFrame({"case": [*FLAGS], "flags": [*FLAGS], "has_heart": True, "has_calcium": True})
+    assert set(left_out(table)) == set(UNFIT)
 
 
 def test_flags_are_found_where_none_are_recorded(data):

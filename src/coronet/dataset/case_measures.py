@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 
 import numpy as np
 
 from coronet.dataset.heart_check import cut_sides
 from coronet.dataset.mask_pieces import MaskPieces, away_mm, body_mm3, box_around, list_doubtful
+from coronet.io.content_hash import content_sha256
 from coronet.io.volume import AIR_HU, CALCIUM_HU, LUNG_HU, Volume
 
 _SOFT_TISSUE_HU = (-300, 300)
@@ -32,7 +32,7 @@ class ImageMeasures:
         distinct: number of distinct values among every second voxel of each axis.
         not_finite: number of NaN and infinite voxels.
         padding_share: share of voxels at or below -1024 HU.
-        content: sha256 of shape and voxels, however the file is packed.
+        content: `coronet.io.content_hash.content_sha256`; equal for the same voxels, however they are packed.
     """
 
     nx: int
@@ -138,15 +138,8 @@ def measure_image(volume: Volume) -> ImageMeasures:
         distinct=_distinct(sample),
         not_finite=not_finite,
         padding_share=round(1 - body.size / sample.size, 4) if sample.size else 0.0,
-        content=_content_hash(array),
+        content=content_sha256(volume),
     )
-
-
-def _content_hash(array: np.ndarray) -> str:
-    """sha256 of shape, type and voxels; place and spacing do not count, since a copy may have been moved."""
-    digest = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
-    digest.update(np.ascontiguousarray(array.T))
-    return digest.hexdigest()
 
 
 def measure_heart(mask: Volume | None, image: Volume) -> HeartMeasures:
@@ -171,7 +164,7 @@ def measure_heart(mask: Volume | None, image: Volume) -> HeartMeasures:
         heart_hu=round(float(np.nanmedian(values)), 3),
         heart_air_share=round(float((values < LUNG_HU).mean()), 4),
         heart_pieces_share=_pieces_share(part),
-        heart_cut=bool(cut_sides(inside, image)),
+        heart_cut=bool(cut_sides(inside, image, box=box)),
     )
 
 

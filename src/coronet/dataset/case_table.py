@@ -23,9 +23,7 @@ from coronet.dataset.case_measures import (
 from coronet.dataset.cases import Case, find_cases
 from coronet.dataset.heart_check import HEART_FLAGS
 from coronet.dataset.quality_flags import (
-    CONTRAST,
-    NO_HEART,
-    NOT_HU,
+    UNFIT,
     check_scan_heart,
     examine_scan,
     in_flag_order,
@@ -39,9 +37,6 @@ from coronet.process import worker_pool
 
 if typing.TYPE_CHECKING:
     import pandas
-
-_UNFIT = (CONTRAST, NOT_HU, NO_HEART)
-"""Flags that keep a scan out of training, tuning and testing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +129,7 @@ def left_out(table: pandas.DataFrame) -> dict[str, str]:
     """The cases that take no part in training, tuning and testing, and why."""
     reasons = {}
     for row in table.itertuples():
-        unfit = [flag for flag in row.flags.split() if flag in _UNFIT]
+        unfit = [flag for flag in row.flags.split() if flag in UNFIT]
         missing = [
             name for name, there in (("heart", row.has_heart), ("calcium", row.has_calcium)) if not there
         ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coronet.dataset.mask_pieces import box_around
+from coronet.dataset.mask_pieces import IndexBox, box_around
 from coronet.io.volume import AIR_HU, LUNG_HU, Volume
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ _SIDES = (
 """First and last plane along x, y and z in RAS+."""
 
 
-def cut_sides(heart: np.ndarray, ct: Volume, near_mm: Sequence[float] = (0, 0, 0)) -> tuple[str, ...]:
+def cut_sides(
+    heart: np.ndarray, ct: Volume, near_mm: Sequence[float] = (0, 0, 0), *, box: IndexBox | None = None
+) -> tuple[str, ...]:
     """The sides of the scan that a heart mask touches, in words.
 
     Planes at the border of a volume that hold nothing but air are padding, and a scanner leaves the corners
@@ -45,8 +47,9 @@ def cut_sides(heart: np.ndarray, ct: Volume, near_mm: Sequence[float] = (0, 0, 0
         heart: boolean, shape (x, y, z) of ``ct``, not empty.
         ct: HU, RAS+; padding is air, as `coronet.io.reader.read_scan` leaves it.
         near_mm: a mask that ends no farther than this from a side touches it, along (x, y, z).
+        box: `box_around` of the mask, where it is known.
     """
-    found, box = [], box_around(heart)
+    found, box = [], box or box_around(heart)
     for axis, words in enumerate(_SIDES):
         planes = np.moveaxis(ct.array, axis, 0)
         near = int(near_mm[axis] / ct.spacing_mm[axis] + 1e-6)
@@ -85,25 +88,26 @@ def check_heart(
         At most one of `HEART_FLAGS` and its reason in words: a heart that is cut is often too small as well,
         but that it is cut is the reason. An empty mask has none.
     """
-    if not heart.any():
+    ml = np.count_nonzero(heart) * ct.voxel_mm3 / 1000
+    if not ml:
         return {}
-    sides = cut_sides(heart, ct, near_mm)
-    if sides and np.count_nonzero(heart) * ct.voxel_mm3 / 1000 >= _LEAST_CUT_ML:
+    box = box_around(heart)
+    sides = cut_sides(heart, ct, near_mm, box=box)
+    if sides and ml >= _LEAST_CUT_ML:
         return {INCOMPLETE: f"the heart reaches {' and '.join(sides)}, so part of it may be missing"}
-    if fault := _size_fault(heart, ct):
+    if fault := _size_fault(ml, box, ct):
         return {HEART_SIZE: fault}
     if fault := _place_fault(heart, ct, chest):
         return {HEART_PLACE: fault}
     return {}
 
 
-def _size_fault(heart: np.ndarray, ct: Volume) -> str:
-    ml = np.count_nonzero(heart) * ct.voxel_mm3 / 1000
+def _size_fault(ml: float, box: IndexBox, ct: Volume) -> str:
     low, high = _HEART_ML
     if not low <= ml <= high:
         return f"the heart measures {ml:.0f} ml; {low:g} to {high:g} are plausible"
     low, high = _EXTENT_MM
-    for side, spacing, name in zip(box_around(heart), ct.spacing_mm, ("wide", "deep", "high"), strict=True):
+    for side, spacing, name in zip(box, ct.spacing_mm, ("wide", "deep", "high"), strict=True):
         extent = (side.stop - side.start) * spacing
         if not low <= extent <= high:
             return f"the heart is {extent:.0f} mm {name}; {low:g} to {high:g} are plausible"

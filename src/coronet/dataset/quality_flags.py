@@ -32,7 +32,7 @@ FLAGS = {
 """Every flag and what it means, in words for people."""
 
 UNFIT = (CONTRAST, NOT_HU, NO_HEART, INCOMPLETE, HEART_SIZE, HEART_PLACE)
-"""Flags that forbid a score; thick slices only blur it."""
+"""Flags that forbid a score and keep a scan out of training, tuning and testing."""
 
 _COARSE_MM = 4.0
 _LEAST_LENGTH_MM = 100.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coronet import files
-from coronet.dataset.cases import Case, Reference, find_case, find_reference, load_mask
+from coronet.dataset.cases import GIVEN, Case, Reference, find_case, find_reference, load_mask
 from coronet.errors import InputError
 from coronet.imaging.cropping import cut_short
 from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise_metrics
@@ -166,7 +166,7 @@ def _reference(case: Case, model: str, masks: Path | None) -> Reference | None:
     if masks is None:
         return find_reference(case, model)
     path = masks / f"{case.id}_{model}.nii.gz"
-    return Reference(path, "given") if path.exists() else None
+    return Reference(path, GIVEN) if path.exists() else None
 
 
 def _compare(

@@ -16,7 +16,7 @@ import warnings
 _LIBRARIES = ("pydicom", "highdicom", "nibabel", "nrrd", "PIL")
 """Libraries whose loggers are silent, those below them included."""
 
-_MODULES = re.compile(r"(pydicom|highdicom|nibabel|nrrd|PIL|coronet\.cohort)(\.|$)")
+_MODULES = re.compile(r"(pydicom|highdicom|nibabel|nrrd|PIL|coronet\.(?:io|dataset))(\.|$)")
 """Modules whose warnings are not shown: the libraries, and those that call them."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from coronet.errors import InputError
-from coronet.io.volume import Volume
+from coronet.io.volume import Volume, corner_indices
 
 _OFF_GRID = 0.05
 """Fraction of a voxel by which a mask's grid may miss the scan's, at the scan's far corner."""
@@ -53,9 +53,8 @@ def place_labels(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> P
             scan's size but another place, or vanishes when it is resampled.
     """
     to_mask = np.linalg.inv(mask.affine) @ grid.affine
-    far = np.asarray(grid.shape) - 1
     offset = np.rint(to_mask[:3, 3]).astype(int)
-    corners = np.array(np.meshgrid(*zip((0, 0, 0), far, strict=True), indexing="ij")).reshape(3, -1)
+    corners = corner_indices(grid.shape)
     turned = float(np.abs(to_mask[:3, :3] @ corners - corners).max())
     missed = float(np.abs(to_mask[:3, :3] @ corners + to_mask[:3, 3:] - (corners + offset[:, None])).max())
     if mask.shape == grid.shape and turned > _OFF_GRID and _is_unplaced(mask) and not _is_unplaced(grid):
@@ -113,9 +112,9 @@ def _check_same_size(mask: Volume, grid: Volume, to_mask: np.ndarray, path: Path
 
 def _is_unplaced(volume: Volume) -> bool:
     """Whether a volume has voxels of 1 mm, begins at the origin, and is turned only by quarters."""
-    ends = volume.affine @ np.array([[0, 0, 0, 1], [*(size - 1 for size in volume.shape), 1]]).T
+    ends = volume.affine[:3, :3] @ corner_indices(volume.shape)[:, [0, -1]] + volume.affine[:3, 3:]
     return np.allclose(np.abs(volume.affine[:3, :3]), np.eye(3), atol=1e-4) and bool(
-        (np.abs(ends[:3]).min(axis=1) < 1e-3).all()
+        (np.abs(ends).min(axis=1) < 1e-3).all()
     )
 
 

@@ -14,6 +14,7 @@ import dataclasses
 import gzip
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,11 @@ def to_ras(array: np.ndarray, affine: np.ndarray) -> Volume:
     return Volume(turned, affine @ inv_ornt_aff(orientation, array.shape))
 
 
+def corner_indices(shape: Sequence[int]) -> np.ndarray:
+    """Indices of the eight corner voxels of a grid, shape (3, 8)."""
+    return np.array(np.meshgrid(*((0, size - 1) for size in shape), indexing="ij")).reshape(3, -1)
+
+
 def affine_of(image: nibabel.Nifti1Image, path: Path) -> np.ndarray:
     """The affine of a NIfTI image, whose header may state it twice.
 
@@ -103,8 +109,7 @@ def affine_of(image: nibabel.Nifti1Image, path: Path) -> np.ndarray:
     qform, sform = image.get_qform(coded=True)[0], image.get_sform(coded=True)[0]
     if qform is None or sform is None:
         return image.affine
-    far = np.asarray(image.shape[:3]) - 1
-    corners = np.array(np.meshgrid(*zip((0, 0, 0), far, strict=True), indexing="ij")).reshape(3, -1)
+    corners = corner_indices(image.shape[:3])
     to_sform = np.linalg.pinv(sform) @ qform
     apart = np.abs(to_sform[:3, :3] @ corners + to_sform[:3, 3:] - corners).max()
     if not apart <= _FORMS_APART:

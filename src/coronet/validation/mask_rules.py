@@ -94,7 +94,7 @@ def heart_rules(params: ValidateParams) -> tuple[Rule, ...]:
             "heart_cut",
             "The heart mask does not touch the border of the scan.",
             "the heart mask touches the border of the scan: the heart is not wholly in view",
-            "look at the scan; training goes on",
+            "look at the scan; it takes no part in training if it is flagged incomplete",
             allowed=(False,),
             severity="warning",
         ),
