@@ -53,6 +53,7 @@ def score_scans(
             write=write_scan_result,
             again=again,
             quiet_s=quiet_s,
+            data=Path("data"),
             progress=advance,
         )
     except Exception as error:

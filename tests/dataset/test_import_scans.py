@@ -191,6 +191,80 @@ def test_a_scan_whose_mask_is_refused_is_not_added(tmp_path, masks):
     assert not list((tmp_path / "data").rglob("*.nii.gz"))
 
 
+def test_the_path_of_a_case_is_on_the_screen_and_nowhere_else(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    scan, data = save(tmp_path / f"{CANARY}.nii", values()), tmp_path / "data"
+    command = ["data", "import", str(scan), "--data", str(data)]
+    shown = CliRunner().invoke(cli.app, command).stdout
+    (case,) = find_cases(data)
+    assert shown.startswith(f"{scan} → {case.id} ({case.facts.patient}): added")
+    assert CANARY not in CliRunner().invoke(cli.app, [*command, "--json"]).stdout + caplog.text
+    assert not [name for name, content in files_of(data).items() if CANARY.encode() in content]
+
+
+def masked(folder: Path, seed: int, voxels: int) -> MaskSources:
+    mask = np.zeros((8, 9, 10), np.uint8)
+    mask[:voxels] = 1
+    return MaskSources(heart=save(folder / f"mask-{seed}-{voxels}.nii", mask))
+
+
+@pytest.mark.parametrize("indexed", [True, False], ids=["imported", "phantom"])
+def test_a_mask_is_replaced_as_the_remedy_of_validation_says(tmp_path, indexed):
+    data = tmp_path / "data"
+    first = import_scans([save(tmp_path / "a.nii", values())], data=data, masks=masked(tmp_path, 1, 2))
+    case = first.added[0].case
+    if not indexed:
+        (data / ".scans.json").unlink()
+        for path in list(data.rglob(f"{case}*")):
+            path.rename(path.with_name(path.name.replace(case, "phantom-1")))
+        case = "phantom-1"
+    facts = (data / "ct" / f"{case}.json").read_bytes()
+    again = {"data": data, "case": case, "masks": masked(tmp_path, 2, 3)}
+    (refused,) = import_scans([data / "ct" / f"{case}.nii.gz"], **again).refused
+    assert "--replace" in refused
+    outcome = import_scans([data / "ct" / f"{case}.nii.gz"], replace=True, **again)
+    assert (outcome.refused, outcome.added[0].new, outcome.added[0].masks) == ((), False, ("heart",))
+    (there,) = find_cases(data)
+    assert read_nifti(there.heart).array.sum() == 3 * 90
+    assert json.loads((data / "ct" / f"{case}.json").read_text()) == json.loads(facts)
+
+
+def test_the_scan_of_a_case_is_replaced_and_its_masks_and_patient_stay(tmp_path):
+    data, first, better = tmp_path / "data", save(tmp_path / "a.nii", values()), values(1)
+    import_scans([first], data=data, case="mine", patient="Jane", masks=masked(tmp_path, 1, 2))
+    (before,) = find_cases(data)
+    other = save(tmp_path / "other.nii", values(2, (8, 9, 12)))
+    (refused,) = import_scans([other], data=data, case="mine", replace=True).refused
+    assert "mine_heart.nii.gz does not lie on this scan's grid" in refused
+    second = save(tmp_path / "b.nii", better)
+    assert import_scans([second], data=data, case="mine", replace=True).refused == ()
+    (case,) = find_cases(data)
+    assert (case.id, case.facts.patient) == ("mine", before.facts.patient)
+    assert np.array_equal(read_nifti(case.ct).array[::-1, ::-1], np.maximum(better, -1024))
+    assert read_nifti(case.heart).array.any()
+    assert not import_scans([second], data=data).added[0].new
+    assert import_scans([first], data=data).added[0].new, "the scan that was replaced is another one now"
+
+
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_an_interrupted_replacement_changes_nothing(tmp_path, monkeypatch, stop_at):
+    data, scan = tmp_path / "data", save(tmp_path / "a.nii", values())
+    import_scans([scan], data=data, case="mine", masks=masked(tmp_path, 1, 2))
+    before, write, calls = files_of(data), add_module.write_nifti, []
+
+    def failing(path, volume):
+        calls.append(path)
+        if len(calls) == stop_at:
+            raise KeyboardInterrupt
+        write(path, volume)
+
+    monkeypatch.setattr(add_module, "write_nifti", failing)
+    new = save(tmp_path / "b.nii", values(1))
+    with pytest.raises(KeyboardInterrupt):
+        import_scans([new], data=data, case="mine", masks=masked(tmp_path, 2, 3), replace=True)
+    assert files_of(data) == before
+
+
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, stop_at):
     """The disk fills up, or the user stops it, at any of the writes."""

@@ -229,7 +229,8 @@ def test_what_sets_up_logging_anew_does_not_undo_the_silence(everything):
     logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "root": {"level": "DEBUG"}})
     warnings.simplefilter("always")
     silence_libraries()
-    warnings.warn_explicit(CANARY, UserWarning, "valuerep.py", 1, module="pydicom.valuerep")
+    for module in ("pydicom.valuerep", "coronet.io.nifti", "coronet.dataset.nlst.download"):
+        warnings.warn_explicit(CANARY, UserWarning, "module.py", 1, module=module)
     for logger in loggers:
         logger.critical(CANARY)
     assert CANARY not in everything()

@@ -42,6 +42,17 @@ def table(out):
         return list(csv.DictReader(lines))
 
 
+def test_a_scan_has_one_name_in_the_cohort_and_in_the_results(inbox, scorer, tmp_path):
+    from coronet.dataset.import_scans import import_scans
+
+    data = tmp_path / "data"
+    named = import_scans([inbox / "CANARY-with.nii.gz"], data=data, case="mine").added[0].case
+    other = import_scans([inbox / "CANARY^JANE"], data=data).added[0].case
+    score_folder(inbox, tmp_path / "out", scorer=scorer, data=data)
+    assert {row["scan"] for row in table(tmp_path / "out") if row["agatston"]} == {named, other}
+    assert (tmp_path / "out" / ".salt").stat().st_mode & 0o777 == 0o600
+
+
 def test_one_bad_scan_stops_no_other_and_has_its_reason(inbox, scorer, tmp_path):
     out = tmp_path / "out"
     found = score_folder(inbox, out, scorer=scorer)

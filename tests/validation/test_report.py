@@ -41,7 +41,7 @@ def test_pages_are_there_before_the_gate_fails(spoilt, limits, tmp_path, monkeyp
     written = json.loads((out / "report.json").read_text())
     assert written["ok"] is False
     assert {fault["case"] for fault in written["faults"]} >= {"case0", "case1"}
-    assert all(fault["what"] and fault["mend"] for fault in written["faults"])
+    assert all(fault["what"] and fault["remedy"] for fault in written["faults"])
     page = (out / "index.html").read_text()
     assert "the heart mask is empty" in page and "the HU offset is lost" in page
     assert (out / "docs" / "index.html").exists()
@@ -54,7 +54,7 @@ def test_the_terminal_names_each_case_and_fault(spoilt, limits, tmp_path):
     with pytest.raises(GateFailed) as failed:
         validation.check(report)
     message = str(failed.value)
-    assert "case0: the heart mask is empty. To mend it, " in message
+    assert "case0: the heart mask is empty. To fix it, " in message
     assert "case1: the lowest value is 0: the HU offset is lost" in message
     assert str(tmp_path / "validation" / "index.html") in message
 

@@ -26,7 +26,14 @@ def score_batch(folder: Path, out: Path, *, scorer: Scorer, groups: str, again: 
 
     with pipeline.progress("score") as advance:
         found = score_folder(
-            folder, out, scorer=scorer, write=write_scan_result, groups=groups, again=again, progress=advance
+            folder,
+            out,
+            scorer=scorer,
+            write=write_scan_result,
+            groups=groups,
+            again=again,
+            data=Path("data"),
+            progress=advance,
         )
     if as_json:
         typer.echo(json.dumps(found.to_json()))

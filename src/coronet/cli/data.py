@@ -60,10 +60,12 @@ def data_import(
     patient: Annotated[str | None, typer.Option(help="Who was scanned; kept as a keyed hash only.")] = None,
     case: Annotated[str | None, typer.Option(help="Id for the one scan named.")] = None,
     series: Annotated[str | None, typer.Option(help="Which DICOM series, by number or UID.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the masks of the scan, or the scan of --case.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring your own scans into the cohort; see docs/own-scans.md."""
-    import dataclasses
+    """Bring your own scans into the cohort; see docs/own-scans.md. Example: `coronet data import SCAN`."""
     import json
 
     from coronet.dataset.import_scans import MaskSources, import_scans
@@ -78,14 +80,16 @@ def data_import(
         calcium_labels=split_list(calcium_labels, "--calcium-labels"),
         resample=resample_masks,
     )
-    outcome = import_scans(paths, data=data, masks=masks, patient=patient, case=case, series=series)
+    outcome = import_scans(
+        paths, data=data, masks=masks, patient=patient, case=case, series=series, replace=replace
+    )
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(outcome) | {"warnings": outcome.warnings}))
+        typer.echo(json.dumps(outcome.to_json()))
     for item in () if as_json else outcome.added:
         size = " × ".join(str(count) for count in item.shape)
         spacing = " × ".join(f"{value:.3g}" for value in item.spacing_mm)
         state = "added" if item.new else "was there already"
-        words = [f"{item.case} ({item.patient}): {state}, {size} voxels of {spacing} mm"]
+        words = [f"{item.where} → {item.case} ({item.patient}): {state}, {size} voxels of {spacing} mm"]
         words += [f"with masks: {', '.join(item.masks)}"] if item.masks else []
         words += [f"flags: {', '.join(item.flags)}"] if item.flags else []
         typer.echo("; ".join(words))
@@ -96,6 +100,22 @@ def data_import(
         for reason in outcome.refused:
             typer.echo(f"refused: {reason}", err=True)
         raise InputError(f"{len(outcome.refused)} refused, {len(outcome.added)} in the cohort.")
+
+
+@data_app.command("list")
+def data_list(
+    *,
+    data: DataFolder = Path("data"),
+    build: Annotated[Path, typer.Option(help="Folder of `dvc repro`'s results.")] = Path("build"),
+    as_json: AsJson = False,
+) -> None:
+    """Show every case: patient, spacing, masks, flags, part of the split, and what to do next."""
+    import json
+
+    from coronet.dataset.overview import list_cases, overview_table
+
+    cases = list_cases(data, build=build)
+    typer.echo(json.dumps([item.to_json() for item in cases]) if as_json else overview_table(cases))
 
 
 @data_app.command("nlst")
@@ -145,7 +165,8 @@ def data_nlst(
     with bytes_progress(plan.gigabytes) as progress:
         got = acquire(chosen, data=data, downloads=downloads, endpoint=endpoint, keep=keep, progress=progress)
     if as_json:
-        typer.echo(json.dumps({"manifest": str(manifest), "written": written, **dataclasses.asdict(got)}))
+        content = dataclasses.asdict(got) | {"added": [item.to_json() for item in got.added]}
+        typer.echo(json.dumps({"manifest": str(manifest), "written": written, **content}))
     else:
         masked = sum("heart" in item.masks for item in got.added)
         typer.echo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from coronet.text import first_few
 
@@ -26,6 +27,7 @@ class ImportedScan:
         flags: of `coronet.dataset.quality_flags`.
         shape: voxels (x, y, z).
         spacing_mm: (x, y, z).
+        where: path of the scan as it was given; for the screen only, since it may name the patient.
     """
 
     case: str
@@ -37,6 +39,13 @@ class ImportedScan:
     flags: tuple[str, ...]
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
+    where: str = dataclasses.field(default="", repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data without the path: JSON is kept in files."""
+        content = dataclasses.asdict(self)
+        del content["where"]
+        return content
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +59,11 @@ class ImportResult:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know of the scans that were added."""
         return patient_warnings(self.added)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        added = [item.to_json() for item in self.added]
+        return {"added": added, "refused": self.refused, "warnings": self.warnings}
 
 
 def patient_warnings(added: Sequence[ImportedScan]) -> tuple[str, ...]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from coronet.dataset.cases import check_case_id, find_case, mask_path, scan_path, write_facts
+from coronet.dataset.cases import Case, check_case_id, find_case, mask_path, scan_path, write_facts
 from coronet.dataset.import_messages import ImportedScan, ImportResult
-from coronet.dataset.pseudonyms import content_digest, load_key, patient_pseudonym
+from coronet.dataset.pseudonyms import content_digest, load_key, patient_pseudonym, scan_name
 from coronet.dataset.quality_flags import quality_flags
 from coronet.errors import CoronetError, InputError
 from coronet.files import exclusive, read_json, remove_abandoned, write_json
@@ -46,11 +47,12 @@ def import_scans(
     patient: str | None = None,
     case: str | None = None,
     series: int | str | None = None,
+    replace: bool = False,
 ) -> ImportResult:
     """Add scans to a data folder.
 
     Every scan that can be read is added, whatever becomes of the others; each is written whole or not at all.
-    A scan that is in the folder already stays as it is; masks it lacks are added.
+    A scan that is in the folder already stays as it is; masks it lacks are added, others replaced if asked.
 
     Args:
         paths: scans, or folders of them. A folder counts with its sub-folders: each volume file and each
@@ -60,6 +62,8 @@ def import_scans(
         patient: who was scanned, where the files do not say it; hashed, never kept.
         case: id of the one scan that ``paths`` name, in place of one made from a keyed hash.
         series: the one DICOM series that is meant, as in `coronet.io.reader.read_scan`.
+        replace: the masks take the place of those that the scan has, and the scan that of ``case``, whose
+            other masks must lie on its grid.
 
     Raises:
         InputError: masks or an id were given, but ``paths`` name more than one scan; or ``patient`` was, and
@@ -94,7 +98,10 @@ def import_scans(
         key = load_key(data)
         for source in sources:
             try:
-                added.append(_add(source, data=data, key=key, masks=masks, patient=given, case=case))
+                item = _add(
+                    source, data=data, key=key, masks=masks, patient=given, case=case, replace=replace
+                )
+                added.append(dataclasses.replace(item, where=source.where))
             except CoronetError as error:
                 refused.append(str(error))
     return ImportResult(tuple(added), tuple(refused))
@@ -108,43 +115,84 @@ def _add(
     masks: MaskSources,
     patient: Identity | None,
     case: str | None,
+    replace: bool,
 ) -> ImportedScan:
     scan = source.read()
     digest = content_digest(scan.volume, key)
-    there = _known_case(data, digest)
+    there = _known_case(data, digest) or _same_case(data, case, digest, key)
     wanted, warnings = _read_masks(masks, scan)
     if there is not None:
         if case is not None and case != there:
             raise InputError(f"{source.where}: this scan is in the cohort already, as {there}.")
         return _complete(
-            data, there, scan, wanted, warnings=warnings, patient=patient, digest=digest, key=key
+            data,
+            there,
+            scan,
+            wanted,
+            warnings=warnings,
+            patient=patient,
+            digest=digest,
+            key=key,
+            replace=replace,
         )
-    case = case or f"scan-{digest[:10]}"
-    if scan_path(data, case).exists():
-        raise InputError(f"{source.where}: there is another scan named {case}; choose another id.")
-    orphans = [mask_path(data, case, name) for name in ("heart", "calcium") if name not in wanted]
-    for orphan in filter(Path.exists, orphans):
+    case = case or scan_name(digest)
+    old = find_case(data, case) if scan_path(data, case).exists() else None
+    if old and not replace:
         raise InputError(
-            f"{source.where}: {orphan} belongs to no scan; an addition was interrupted. Remove it, or give "
-            "the mask again."
+            f"{source.where}: there is another scan named {case}; choose another id, or --replace it."
         )
+    held = _held_masks(
+        source.where, data, case, scan.volume, lacking={"heart", "calcium"} - set(wanted), old=old
+    )
     identity = patient or _identity(scan, digest)
+    pseudonym = patient_pseudonym(identity.text, key)
+    if old and not identity.known:
+        pseudonym = old.facts.patient
     facts = dataclasses.replace(
         scan.facts,
-        patient=patient_pseudonym(identity.text, key),
-        flags=quality_flags(scan.volume, scan.facts, _heart(wanted)),
+        patient=pseudonym,
+        flags=quality_flags(scan.volume, scan.facts, _heart(held | wanted)),
     )
     facts_path = scan_path(data, case).with_name(f"{case}.json")
-    with _all_or_none([*(mask_path(data, case, name) for name in wanted), facts_path, scan_path(data, case)]):
+    masks_written = [mask_path(data, case, name) for name in wanted]
+    with _all_or_none([*masks_written, facts_path, data / _INDEX_NAME, scan_path(data, case)]):
         for name, mask in wanted.items():
             write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
         write_facts(data, case, facts)
-        _remember(data, digest, case)
+        # A scan that is replaced must not be taken for the new one if this is killed.
+        _remember(data, None if old else digest, case)
         # The scan comes last: what has no scan is no case.
         write_nifti(scan_path(data, case), scan.volume)
+        if old:
+            _remember(data, digest, case)
     return _added(
         case, facts, scan.volume, known=identity.known, new=True, masks=tuple(wanted), warnings=warnings
     )
+
+
+def _held_masks(
+    where: str, data: Path, case: str, volume: Volume, *, lacking: set[str], old: Case | None
+) -> dict[str, np.ndarray]:
+    """Masks that are there and stay.
+
+    Raises:
+        InputError: they belong to no scan, or do not lie on the grid of the one that is added.
+    """
+    held = {}
+    for name in sorted(lacking):
+        path = mask_path(data, case, name)
+        if not path.exists():
+            continue
+        if not old:
+            raise InputError(
+                f"{where}: {path} belongs to no scan; an addition was interrupted. Remove it, or give the "
+                "mask again."
+            )
+        mask = read_nifti(path, np.uint8)
+        if not mask.same_grid(volume):
+            raise InputError(f"{where}: {path} does not lie on this scan's grid; give the mask again.")
+        held[name] = mask.array
+    return held
 
 
 def _identity(scan: Scan, digest: str) -> Identity:
@@ -198,8 +246,9 @@ def _complete(
     patient: Identity | None,
     digest: str,
     key: bytes,
+    replace: bool,
 ) -> ImportedScan:
-    """Add the masks that a case lacks, and the patient where it is named now; all else must be what it is."""
+    """Add or replace masks, and name the patient where it is named now; all else must be what it is."""
     facts = find_case(data, case).facts
     known = facts.patient != patient_pseudonym(_identity(scan, digest).text, key) or scan.identity.known
     if patient is not None:
@@ -210,7 +259,11 @@ def _complete(
         if not path.exists():
             lacking[name] = mask
         elif not np.array_equal(read_nifti(path, np.uint8).array, mask):
-            raise InputError(f"{case} has another {name} mask already; remove {path} first if it is wrong.")
+            if not replace:
+                raise InputError(
+                    f"{case} has another {name} mask already ({path}); give --replace if that is wrong."
+                )
+            lacking[name] = mask
     with _all_or_none([mask_path(data, case, name) for name in lacking]):
         for name, mask in lacking.items():
             write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
@@ -249,13 +302,20 @@ def _added(
 
 @contextlib.contextmanager
 def _all_or_none(paths: Sequence[Path]) -> Iterator[None]:
-    """Remove ``paths``, none of which is there yet, where not all of them could be written."""
+    """Leave ``paths`` as they were, there or absent, where not all of them could be written."""
+    before = {path: path.with_name(f".part-before-{path.name}") for path in paths if path.exists()}
     try:
-        yield
-    except BaseException:
-        for path in reversed(paths):
-            path.unlink(missing_ok=True)
-        raise
+        for path, copy in before.items():
+            shutil.copyfile(path, copy)
+        try:
+            yield
+        except BaseException:
+            for path in reversed(paths):
+                before[path].replace(path) if path in before else path.unlink(missing_ok=True)
+            raise
+    finally:
+        for copy in before.values():
+            copy.unlink(missing_ok=True)
 
 
 def find_imported(volume: Volume, data: Path) -> str | None:
@@ -265,16 +325,25 @@ def find_imported(volume: Volume, data: Path) -> str | None:
 
 
 def _known_case(data: Path, digest: str) -> str | None:
-    named = f"scan-{digest[:10]}"
-    case = _index(data).get(digest, named)
-    return case if scan_path(data, case).exists() else None
+    index, named = case_names(data), scan_name(digest)
+    case = index.get(digest, "" if named in index.values() else named)
+    return case if case and scan_path(data, case).exists() else None
 
 
-def _index(data: Path) -> dict[str, str]:
+def _same_case(data: Path, case: str | None, digest: str, key: bytes) -> str | None:
+    """``case``, where it holds the scan but no import has noted so, as with phantoms."""
+    if case is None or not scan_path(data, case).exists():
+        return None
+    return case if content_digest(read_nifti(scan_path(data, case)), key) == digest else None
+
+
+def case_names(data: Path) -> dict[str, str]:
+    """The case that each scan is, by `content_digest` with the key of the folder."""
     path = data / _INDEX_NAME
     return dict(read_json(path)) if path.exists() else {}
 
 
-def _remember(data: Path, digest: str, case: str) -> None:
-    others = {known: name for known, name in _index(data).items() if name != case}
-    write_json(data / _INDEX_NAME, {**others, digest: case})
+def _remember(data: Path, digest: str | None, case: str) -> None:
+    """Note which scan a case is; None forgets it."""
+    others = {known: name for known, name in case_names(data).items() if name != case}
+    write_json(data / _INDEX_NAME, others | ({digest: case} if digest else {}))

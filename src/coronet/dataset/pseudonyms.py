@@ -23,19 +23,25 @@ _KEY_NAME = ".salt"
 _KEY_BYTES = 32
 
 
-def load_key(data: Path) -> bytes:
-    """The key of a data folder, made at first use.
+def load_key(data: Path, *, of: Path | None = None) -> bytes:
+    """The key of a folder, made at first use.
+
+    Args:
+        data: data folder, or folder of results.
+        of: data folder from which a new key is copied if it has one, so that both call a scan by one name.
 
     Raises:
         InputError: the file is there, but holds no key.
     """
     path = Path(data) / _KEY_NAME
     if not path.exists():
+        copied = of is not None and (of / _KEY_NAME).exists()
+        written = load_key(of).hex() if of is not None and copied else secrets.token_hex(_KEY_BYTES)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{_KEY_NAME}.{os.getpid()}")
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as stream:
-            stream.write(secrets.token_hex(_KEY_BYTES))
+            stream.write(written)
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(path)
@@ -51,6 +57,11 @@ def load_key(data: Path) -> bytes:
 def patient_pseudonym(identity: str, key: bytes) -> str:
     """``p-`` and 12 hexadecimal digits of the keyed hash (HMAC-SHA256) of who was scanned."""
     return "p-" + hmac.new(key, b"patient\0" + identity.encode(), hashlib.sha256).hexdigest()[:12]
+
+
+def scan_name(digest: str) -> str:
+    """Name of a scan by its `content_digest`, in a data folder and among scores."""
+    return f"scan-{digest[:10]}"
 
 
 def content_digest(volume: Volume, key: bytes) -> str:

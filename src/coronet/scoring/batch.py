@@ -16,12 +16,13 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from coronet.dataset.pseudonyms import content_digest, load_key
+from coronet.dataset.import_scans import case_names
+from coronet.dataset.pseudonyms import content_digest, load_key, scan_name
 from coronet.dataset.scan_folder import (
     ANONYMOUS,
     FolderEntry,
@@ -136,6 +137,7 @@ def score_folder(
     again: bool = False,
     quiet_s: float = 0.0,
     lanes: int = LANES,
+    data: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BatchResult:
     """Score every scan of a folder.
@@ -149,6 +151,7 @@ def score_folder(
         again: try those scans once more that could not be scored.
         quiet_s: leave for a later run what was changed less than so many seconds ago; it may not be whole.
         lanes: scans in memory at once. One that was begun when an earlier run was killed is alone in it.
+        data: data folder whose key and case names the results take, unless ``out`` has a key of its own.
         progress: called with (files or sub-folders done, in all).
 
     Raises:
@@ -162,11 +165,15 @@ def score_folder(
     entries = [item for item in find_entries(folder) if time.time() - item.changed >= quiet_s]
     with exclusive(out / ".lock"):
         _settle(out, scorer)
-        journal, key = OutcomeJournal(out / SOURCES), load_key(out)
+        journal, key = OutcomeJournal(out / SOURCES), load_key(out, of=data)
+        cases = case_names(data) if data is not None else {}
+        names = {digest: name for digest, name in cases.items() if name not in (TABLE, _SETTINGS)}
         claims: dict[str, threading.Lock] = {}
 
         def take(entry: FolderEntry) -> int:
-            return _take(entry, out, journal, key, claims=claims, scorer=scorer, write=write, again=again)
+            return _take(
+                entry, out, journal, key, names=names, claims=claims, scorer=scorer, write=write, again=again
+            )
 
         try:
             scored = 0
@@ -216,6 +223,7 @@ def _take(
     journal: OutcomeJournal,
     key: bytes,
     *,
+    names: Mapping[str, str],
     claims: dict[str, threading.Lock],
     scorer: Scorer,
     write: Callable[[Path, ScanScore], None],
@@ -241,7 +249,7 @@ def _take(
         journal.begin(entry, source.label)
         try:
             scan, reason, new = _score(
-                source, out, unread=unread, key=key, claims=claims, scorer=scorer, write=write
+                source, out, unread=unread, key=key, names=names, claims=claims, scorer=scorer, write=write
             )
         except BaseException:
             # The disk is full, or somebody stops the run: nothing to blame the scan for.
@@ -261,6 +269,7 @@ def _score(
     *,
     unread: str,
     key: bytes,
+    names: Mapping[str, str],
     claims: dict[str, threading.Lock],
     scorer: Scorer,
     write: Callable[[Path, ScanScore], None],
@@ -270,7 +279,8 @@ def _score(
     with contextlib.ExitStack() as claimed:
         try:
             scan = source.read()
-            name = f"scan-{content_digest(scan.volume, key)[:10]}"
+            digest = content_digest(scan.volume, key)
+            name = names.get(digest, scan_name(digest))
             # The same scan may lie in the folder twice.
             claimed.enter_context(claims.setdefault(name, threading.Lock()))
             if (out / name / SCORE).exists():

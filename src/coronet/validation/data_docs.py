@@ -130,7 +130,7 @@ def _expect(rule: Rule) -> Any:
     shared = {
         "column": rule.column,
         "severity": rule.severity,
-        "description": f"{rule.says} Else: {rule.mends}.",
+        "description": f"{rule.says} Else: {rule.remedy.format(case='CASE')}.",
         "meta": {"rule": rule.name},
     }
     if rule.patients:

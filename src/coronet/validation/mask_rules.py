@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coronet.config import ValidateParams
-from coronet.validation.rule import REDRAW, Rule
+from coronet.validation.rule import Rule, redraw
 
 _LARGEST_PIECES_SHARE = 0.02
 _LEAST_DENSE_SHARE = 0.3
@@ -17,7 +17,7 @@ def _mask_rules(model: str, labels: str) -> tuple[Rule, ...]:
             f"{model}_grid",
             f"The {model} mask has the shape and affine of its scan.",
             f"the {model} mask has another shape or affine than the scan",
-            REDRAW,
+            redraw(model),
             allowed=(True,),
         ),
         Rule(
@@ -25,7 +25,7 @@ def _mask_rules(model: str, labels: str) -> tuple[Rule, ...]:
             f"{model}_integer",
             f"The {model} mask holds whole numbers.",
             f"the {model} mask holds fractions, as after interpolation or noise",
-            f"{REDRAW}; resample masks by nearest neighbour",
+            f"{redraw(model)}; resample masks by nearest neighbour",
             allowed=(True,),
         ),
         Rule(
@@ -33,7 +33,7 @@ def _mask_rules(model: str, labels: str) -> tuple[Rule, ...]:
             f"{model}_strange",
             f"The {model} mask holds no label but {labels}.",
             f"the {model} mask holds {{{model}_strange}}; allowed are {labels}",
-            REDRAW,
+            redraw(model),
             allowed=("",),
         ),
     )
@@ -48,7 +48,7 @@ def heart_rules(params: ValidateParams) -> tuple[Rule, ...]:
             "heart_filled",
             "A heart mask is not empty.",
             "the heart mask is empty",
-            REDRAW,
+            redraw("heart"),
             allowed=(True,),
         ),
         Rule(
@@ -57,7 +57,7 @@ def heart_rules(params: ValidateParams) -> tuple[Rule, ...]:
             f"The heart has {params.heart_ml[0]:g} to {params.heart_ml[1]:g} ml.",
             "the heart has {heart_ml:.0f} ml; plausible are "
             f"{params.heart_ml[0]:g} to {params.heart_ml[1]:g}",
-            REDRAW,
+            redraw("heart"),
             low=params.heart_ml[0],
             high=params.heart_ml[1],
         ),
@@ -67,7 +67,7 @@ def heart_rules(params: ValidateParams) -> tuple[Rule, ...]:
             f"The median inside the heart is {params.heart_hu[0]:g} to {params.heart_hu[1]:g} HU.",
             f"the median inside the heart mask is {{heart_hu:g}} HU; {params.heart_hu[0]:g} to "
             f"{params.heart_hu[1]:g} are plausible without contrast agent",
-            f"flag the scan as contrast if it is; else {REDRAW}",
+            f"flag the scan as contrast if it is; else {redraw('heart')}",
             low=params.heart_hu[0],
             high=params.heart_hu[1],
         ),
@@ -77,7 +77,7 @@ def heart_rules(params: ValidateParams) -> tuple[Rule, ...]:
             f"At most {params.heart_air_share:.0%} of the heart mask is lung or air.",
             "{heart_air_share:.0%} of the heart mask is lung or air: it was drawn on another scan, or one of "
             "the two was turned or mirrored alone",
-            REDRAW,
+            redraw("heart"),
             high=params.heart_air_share,
         ),
         Rule(
@@ -110,7 +110,8 @@ def calcium_rules(params: ValidateParams) -> tuple[Rule, ...]:
             "faint",
             "Each calcium lesion has a voxel of at least 130 HU.",
             "{faint_lesions} of {lesions} calcium lesions have no voxel of at least 130 HU",
-            f"erase what is no calcium; if all of it is off, mask and scan do not belong together: {REDRAW}",
+            "erase what is no calcium; if all of it is off, mask and scan do not belong together: "
+            f"{redraw('calcium')}",
             high=0,
         ),
         Rule(
@@ -118,7 +119,7 @@ def calcium_rules(params: ValidateParams) -> tuple[Rule, ...]:
             "dense_share",
             f"At least {_LEAST_DENSE_SHARE:.0%} of the calcium mask is 130 HU or more.",
             "only {calcium_dense_share:.0%} of the calcium mask is 130 HU or more: mask and scan do not fit",
-            REDRAW,
+            redraw("calcium"),
             low=_LEAST_DENSE_SHARE,
         ),
         Rule(
@@ -126,7 +127,7 @@ def calcium_rules(params: ValidateParams) -> tuple[Rule, ...]:
             "calcium_far_mm",
             f"Each calcium lesion is in the heart or at most {params.calcium_near_heart_mm:g} mm from it.",
             f"{{far_pieces}}; at most {params.calcium_near_heart_mm:g} mm from the heart mask are plausible",
-            f"erase calcium that is not coronary; {REDRAW}",
+            f"erase calcium that is not coronary; {redraw('calcium')}",
             high=params.calcium_near_heart_mm,
         ),
         Rule(
@@ -136,7 +137,8 @@ def calcium_rules(params: ValidateParams) -> tuple[Rule, ...]:
             f"{params.calcium_body_mm3:g} mm³.",
             "{bone_pieces}; bodies of 130 HU or more of at most "
             f"{params.calcium_body_mm3:g} mm³ are plausible",
-            f"erase what is not coronary; {REDRAW}; if it is coronary, raise validate.calcium_body_mm3",
+            f"erase what is not coronary; {redraw('calcium')}; if it is coronary, raise "
+            "validate.calcium_body_mm3",
             high=0,
         ),
     )

@@ -27,7 +27,7 @@ class CaseFault:
     case: str
     rule: str
     what: str
-    mend: str
+    remedy: str
     severity: str
 
 
@@ -132,13 +132,13 @@ def check(report: Report) -> None:
     """Let a passed gate pass.
 
     Raises:
-        GateFailed: with one line for each fault: case, what is wrong, what mends it.
+        GateFailed: with one line for each fault: case, what is wrong, what to do.
     """
     if report.ok:
         return
     cases = {fault.case for fault in report.faults}
     lines = [f"{len(report.faults)} faults in {len(cases)} of {report.cases} cases:"]
-    lines += [f"  {fault.case}: {fault.what}. To mend it, {fault.mend}." for fault in report.faults]
+    lines += [f"  {fault.case}: {fault.what}. To fix it, {fault.remedy}." for fault in report.faults]
     if report.folder:
         lines.append(f"All rules and cases: {report.folder / 'index.html'}")
     raise GateFailed("\n".join(lines))
@@ -146,4 +146,5 @@ def check(report: Report) -> None:
 
 def _fault(rule: Rule, case: str, rows: Mapping[str, dict], frame: pandas.DataFrame) -> CaseFault:
     values = rows.get(case, {"count": frame[rule.column].nunique()})
-    return CaseFault(case, rule.name, rule.fault.format(**values), rule.mends, rule.severity)
+    what, remedy = rule.fault.format(**values), rule.remedy.format(case=case)
+    return CaseFault(case, rule.name, what, remedy, rule.severity)

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
-ADD_AGAIN = "bring the scan in again with `coronet data import`, or remove the case"
-REDRAW = "bring the mask in again with `coronet data import`, drawn on this scan, or remove the mask"
+ADD_AGAIN = (
+    "bring the scan in again (`coronet data import SCAN --case {case} --replace`), or remove "
+    "data/ct/{case}.* and data/masks/{case}_*"
+)
+"""Remedies name the case in braces."""
+
+
+def redraw(model: str) -> str:
+    """The remedy for a mask that does not fit its scan."""
+    return (
+        "draw the mask on this scan and bring it in (`coronet data import data/ct/{case}.nii.gz "
+        f"--case {{case}} --{model} MASK --replace`), or remove data/masks/{{case}}_{model}.nii.gz"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +28,7 @@ class Rule:
         column: column of `prepare`'s table.
         says: what must hold, one sentence.
         fault: what is wrong with a row that fails; may name columns in braces.
-        mends: what to do.
+        remedy: what to do; names the case in braces.
         low, high: smallest and largest value allowed.
         allowed: the values allowed, in place of a range.
         patients: the column must hold at least this many different values; then the fault is the cohort's.
@@ -28,7 +39,7 @@ class Rule:
     column: str
     says: str
     fault: str
-    mends: str
+    remedy: str
     low: float | None = None
     high: float | None = None
     allowed: tuple[object, ...] = ()
