@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from coronet.annotation.heart import AIRWAY_HU, draw_heart
-from coronet.annotation.strokes import Marks, mark_strokes, read_strokes
+from coronet.annotation.stroke_voxels import Marks, mark_strokes, read_strokes
 from coronet.dataset.cases import load_mask
 from coronet.imaging.mask_metrics import dice
 from coronet.io.volume import Volume, grid_affine, read_nifti

@@ -51,7 +51,7 @@ class Person:
         """Numbers of lines and the hearts that they give, look after look."""
         seed = int(self.name[-4:])
         made = draw_heart_in_sessions(
-            self.ct, self.truth, case=self.name, seed=seed, looks=looks, prior=prior
+            self.ct, self.truth, case=self.name, seed=seed, reviews=looks, prior=prior
         )
         for drawn, said in made:
             yield len(said.strokes), drawn
@@ -73,14 +73,14 @@ def main() -> None:
         return
     people = (Person.of(given.data, name) for name in others)
     prior = join_samples(
-        [list(person.draws(simulated_reader.HEART_LOOKS))[-1][1].samples for person in people]
+        [list(person.draws(simulated_reader.HEART_REVIEWS))[-1][1].samples for person in people]
     )
     rows: dict[str, list[float]] = {}
     for name in cases:
         person = Person.of(given.data, name)
         for count, drawn in person.draws(LOOKS):
             rows.setdefault(f"{count} strokes", []).append(dice(person.truth, drawn.mask))
-        *_, (count, drawn) = person.draws(simulated_reader.HEART_LOOKS, prior)
+        *_, (count, drawn) = person.draws(simulated_reader.HEART_REVIEWS, prior)
         rows.setdefault(f"{count} strokes, {TEACHERS} scans before", []).append(
             dice(person.truth, drawn.mask)
         )

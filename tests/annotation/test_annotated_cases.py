@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from coronet.annotation.annotated_cases import annotate_cases, annotation_paths, fit_library
+from coronet.annotation.annotated_cases import annotate_case, annotation_paths, fit_library
 from coronet.annotation.heart import draw_heart
-from coronet.annotation.strokes import Stroke, Strokes, paint_strokes, write_strokes
+from coronet.annotation.stroke_voxels import paint_strokes
+from coronet.annotation.strokes import Stroke, Strokes, write_strokes
 from coronet.annotation.suggestions import suggest, uncertain_slices
 from coronet.cli import app
 from coronet.dataset.cases import scan_path, write_facts
@@ -65,22 +66,22 @@ def test_another_mask_is_kept_unless_told(data, tmp_path, chests):
     write_nifti(mask, chests[0].ct.with_array(chests[0].heart.astype(np.uint8)))
     before = mask.read_bytes()
     with pytest.raises(InputError, match="--replace"):
-        annotate_cases(data, "c0", "heart", strokes=tmp_path / "c0.json")
+        annotate_case(data, "c0", "heart", strokes=tmp_path / "c0.json")
     assert mask.read_bytes() == before and not (data / "annotations").exists()
-    annotate_cases(data, "c0", "heart", strokes=tmp_path / "c0.json", replace=True)
+    annotate_case(data, "c0", "heart", strokes=tmp_path / "c0.json", replace=True)
     assert mask.read_bytes() != before
-    annotate_cases(data, "c0", "heart", strokes=tmp_path / "c0.json")
+    annotate_case(data, "c0", "heart", strokes=tmp_path / "c0.json")
     write_nifti(mask, chests[0].ct.with_array(chests[0].heart.astype(np.uint8)))
     with pytest.raises(InputError, match="changed since"):
-        annotate_cases(data, "c0", "heart", strokes=tmp_path / "c0.json")
+        annotate_case(data, "c0", "heart", strokes=tmp_path / "c0.json")
 
 
 def test_the_same_strokes_as_labels_draw_the_same_mask(data, tmp_path, chests, short_lines):
-    annotate_cases(data, "c0", "heart", strokes=tmp_path / "c0.json")
+    annotate_case(data, "c0", "heart", strokes=tmp_path / "c0.json")
     first = annotation_paths(data, "c0", "heart").mask.read_bytes()
     labels, _ = paint_strokes(short_lines(chests[0]), chests[0].ct)
     write_nifti(tmp_path / "labels.nii.gz", chests[0].ct.with_array(labels))
-    record = annotate_cases(data, "c0", "heart", strokes=tmp_path / "labels.nii.gz")
+    record = annotate_case(data, "c0", "heart", strokes=tmp_path / "labels.nii.gz")
     assert annotation_paths(data, "c0", "heart").mask.read_bytes() == first
     assert not annotation_paths(data, "c0", "heart").strokes.exists()
     assert record.strokes_sha256 == sha256_file(annotation_paths(data, "c0", "heart").label_strokes)
@@ -90,11 +91,11 @@ def test_what_is_not_there_is_named(data):
     with pytest.raises(InputError, match="coronet annotate draw"):
         fit_library(data, "heart")
     with pytest.raises(InputError, match="no other scan has heart strokes"):
-        annotate_cases(data, "c0", "heart", strokes=None)
+        annotate_case(data, "c0", "heart", strokes=None)
     with pytest.raises(InputError, match="annotate apply c0"):
         suggest(data, "heart", cases=("c0",))
     with pytest.raises(CoronetError, match="absent"):
-        annotate_cases(data, "c9", "heart", strokes=None)
+        annotate_case(data, "c9", "heart", strokes=None)
 
 
 def test_the_most_uncertain_slices_are_named_apart():

@@ -15,10 +15,11 @@ from coronet.annotation import calcium
 from coronet.annotation.calcium import CORONARY, NAMES, OTHER
 from coronet.annotation.candidate_features import FEATURES
 from coronet.annotation.candidates import find_candidates
-from coronet.annotation.draft_mask import AgreementCount
+from coronet.annotation.draft_mask import CalciumTally
 from coronet.annotation.forest import Samples, join_samples
 from coronet.annotation.named_pieces import apply_labels
-from coronet.annotation.strokes import Marks, Stroke, Strokes
+from coronet.annotation.stroke_voxels import Marks
+from coronet.annotation.strokes import Stroke, Strokes
 from coronet.errors import InputError
 from coronet.io.volume import Volume, grid_affine
 
@@ -65,8 +66,8 @@ def taught() -> Samples:
         ct, heart = scan(seed=seed + 1)
         found = find_candidates(ct, heart)
         strokes = said(click("coronary", PLAQUE), click("aorta", WALL), click("bone", BONE))
-        judged = calcium.classify_candidates(found, apply_labels(found, strokes, ct), forest=None)
-        tables.append(calcium.samples_of(judged, f"case-{seed}"))
+        classified = calcium.classify_candidates(found, apply_labels(found, strokes, ct), forest=None)
+        tables.append(calcium.samples_of(classified, f"case-{seed}"))
     return join_samples(tables)
 
 
@@ -175,20 +176,22 @@ def test_without_other_scans_what_no_stroke_names_is_not_drawn():
     drawn = calcium.draw_calcium(ct, heart, said(click("coronary", PLAQUE)))
     assert mask_of(drawn, PLAQUE) and drawn.mask.sum() == 27
     assert drawn.forest is None
-    assert drawn.tally == AgreementCount(pieces=1, mm3=54.0, unseen=0, unseen_at_mm=(), left_out=2, missed=0)
+    assert drawn.tally == CalciumTally(
+        pieces=1, mm3=54.0, unreviewed=0, unreviewed_at_mm=(), left_out=2, missed=0
+    )
 
 
 @pytest.mark.parametrize(
     ("strokes", "words"),
     [
-        (said(click("bone", BONE)), "they say bone.*other scans' strokes teach nothing"),
-        (said(click("bone", BONE), click("aorta", WALL)), "they say aorta, bone"),
+        (said(click("bone", BONE)), "labels: bone.*other scans' strokes label nothing"),
+        (said(click("bone", BONE), click("aorta", WALL)), "labels: aorta, bone"),
         (said(click("coronary", EMPTY)), r"stroke 1 \(coronary.*touches no bright piece"),
-        (None, "strokes teach nothing"),
+        (None, "strokes label nothing"),
     ],
     ids=["one kind", "two kinds that are rare", "nothing but a miss", "no strokes"],
 )
-def test_where_nothing_tells_coronary_calcium_it_is_said_what_strokes_name(strokes, words):
+def test_too_few_labels_are_refused_with_what_there_is(strokes, words):
     ct, heart = scan()
     with pytest.raises(InputError, match=words):
         calcium.draw_calcium(ct, heart, strokes)
@@ -198,9 +201,9 @@ def test_a_library_without_coronary_calcium_names_its_kinds(taught):
     bones = np.flatnonzero(taught.labels != CORONARY)[:4]
     few = Samples(taught.features[bones], taught.labels[bones], taught.cases[bones], FEATURES, NAMES)
     ct, heart = scan()
-    with pytest.raises(InputError, match="strokes teach 2 aorta, 2 bone in 2 scans; at least 5 coronary"):
+    with pytest.raises(InputError, match="strokes label 2 aorta, 2 bone in 2 scans; at least 5 coronary"):
         calcium.draw_calcium(ct, heart, said(click("bone", BONE)), prior=few)
-    with pytest.raises(InputError, match="The strokes teach only 2 aorta, 2 bone in 2 scans"):
+    with pytest.raises(InputError, match="The strokes label only 2 aorta, 2 bone in 2 scans"):
         calcium.fit_candidate_forest(few)
 
 
@@ -245,8 +248,8 @@ def test_what_no_stroke_names_is_drawn_near_the_heart_only(taught, caplog, away)
 def test_what_was_never_looked_at_is_counted(taught):
     ct, heart = scan(seed=77)
     tally = calcium.draw_calcium(ct, heart, said(click("coronary", WALL)), prior=taught).tally
-    assert (tally.pieces, tally.mm3, tally.unseen, tally.left_out, tally.missed) == (2, 90.0, 1, 1, 0)
-    assert tally.unseen_at_mm == (world(PLAQUE),)
+    assert (tally.pieces, tally.mm3, tally.unreviewed, tally.left_out, tally.missed) == (2, 90.0, 1, 1, 0)
+    assert tally.unreviewed_at_mm == (world(PLAQUE),)
 
 
 def test_a_scan_without_bright_pieces_has_an_empty_mask(taught):
@@ -261,12 +264,12 @@ def test_specks_that_nobody_checked_do_not_teach_that_they_are_coronary(taught):
     hu = ct.array.copy()
     hu[55, 45:48, 20] = 140
     found = find_candidates(Volume(hu, ct.affine), heart)
-    judged = calcium.classify_candidates(
+    classified = calcium.classify_candidates(
         found, apply_labels(found, None, ct), forest=calcium.fit_candidate_forest(taught)
     )
     every = np.full(found.count, CORONARY, np.uint8)
     table = calcium.samples_of(
-        calcium.ClassifiedCandidates(found, judged.said, judged.probability, every, None), "x"
+        calcium.ClassifiedCandidates(found, classified.user_labels, classified.probability, every, None), "x"
     )
     assert found.count == 4 and len(table.labels) == 3
 
@@ -285,7 +288,7 @@ def test_a_box_around_a_thousand_flecks_does_not_drown_what_else_is_taught(taugh
         calcium.classify_candidates(found, heard, forest=calcium.fit_candidate_forest(taught)), "x"
     )
     assert (heard.piece == NAMES.index("noise")).sum() > 400
-    assert len(table.labels) <= 2 * calcium.TEACHES + calcium.ASIDE
+    assert len(table.labels) <= 2 * calcium.TRAINING_PIECES + calcium.THINNED_PIECES
     assert CORONARY in table.labels
 
 

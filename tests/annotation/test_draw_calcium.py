@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +84,9 @@ def mask(data: Path, case: str) -> np.ndarray:
         ({"strokes": []}, '"none": true'),
         (
             {"strokes": [{"kind": "box", "label": "noise", "points_mm": [[-60, -60, 0], [60, 60, 90]]}]},
-            "they say noise",
+            "labels: noise",
         ),
-        ({"strokes": [AORTA, BONES]}, "they say aorta, bone"),
+        ({"strokes": [AORTA, BONES]}, "labels: aorta, bone"),
         ({"none": True, "strokes": [CORONARY]}, "stroke 1 (coronary"),
         ({"strokes": [CORONARY, FAR]}, "stroke 2 (coronary"),
         ({"strokes": [{**CORONARY, "label": "Coronary"}]}, "is none of coronary"),
@@ -116,23 +117,87 @@ def test_none_draws_an_empty_mask(data):
     kept = annotation_paths(data, "c0", "calcium").strokes
     assert json.loads(kept.read_text()) == HEAD | {"none": True}
     assert (
-        "calcium of 0 pieces (0 never looked at), 0.0 mm³, Agatston score 0.0"
+        "calcium of 0 pieces (0 labelled by no stroke), 0.0 mm³, Agatston score 0.0"
         in draw(data, "c0", {"none": True}).output
     )
 
 
-def test_what_is_drawn_is_printed_with_what_was_never_looked_at(data):
+def test_the_result_is_printed_with_pieces_that_no_stroke_labels(data):
     ct, _ = scan(seed=0)
     score = score_mask(ct, np.isin(ct.array, (380, 400))).scores.agatston
     done = draw(data, "c0", ALL)
-    sizes = f"c0: calcium of 2 pieces (0 never looked at), 432.0 mm³, Agatston score {score:.1f}"
-    assert f"{sizes}; learned from no other scan; only what strokes name is drawn" in done.output
+    sizes = f"c0: calcium of 2 pieces (0 labelled by no stroke), 432.0 mm³, Agatston score {score:.1f}"
+    assert f"{sizes}; learned from no other scan; only pieces that strokes label are drawn" in done.output
     for case in CASES[1:]:
         done = draw(data, case, ALL)
-    assert "learned from 3 other scans, out-of-bag" in done.output
+    assert re.search(r"3 other scans; the forest was wrong on \d+ % of pieces that it had not", done.output)
+    paths = annotation_paths(data, "c3", "calcium")
+    assert f"mask: {paths.mask}\n  picture: {paths.picture}\n" in done.output
     done = draw(data, "c0", {"strokes": [CORONARY, BONES]})
-    assert "2 pieces (1 never looked at), 432.0 mm³" in done.output and "at (-8, 12, 50) mm" in done.output
-    assert "bright pieces left out, as no stroke names them: 1\n" in done.output
+    assert (
+        "2 pieces (1 labelled by no stroke), 432.0 mm³" in done.output and "at (-8, 12, 50) mm" in done.output
+    )
+    assert "bright pieces left out, labelled by no stroke: 1\n" in done.output
+
+
+def listed(data: Path) -> dict[tuple[float, float, float], dict]:
+    """Pieces of the case c0 by their centres."""
+    pieces = json.loads(
+        CliRunner().invoke(app, ["annotate", "pieces", "c0", "--data", str(data), "--json"]).stdout
+    )
+    return {tuple(piece["centre_mm"]): piece for piece in pieces}
+
+
+def test_pieces_are_listed_with_number_place_volume_and_hu(data):
+    pieces = listed(data)
+    plaque = pieces[(-10.0, 0.0, 50.0)]
+    assert (plaque["volume_mm3"], plaque["peak_hu"], plaque["beyond_margin"]) == (216.0, 400, False)
+    assert sorted(piece["number"] for piece in pieces.values()) == [1, 2, 3, 4]
+    assert pieces == listed(data), "the same numbers every time"
+    text = CliRunner().invoke(app, ["annotate", "pieces", "c0", "--data", str(data), "--most", "2"]).output
+    assert "c0: 4 bright pieces" in text and "and 2 smaller" in text
+    assert f"{plaque['number']:6d}    -10.0      0.0     50.0     216.0      400\n" in text
+
+
+def test_strokes_may_name_pieces_by_number(data):
+    number = {place: piece["number"] for place, piece in listed(data).items()}
+    pieces = [
+        {"label": "coronary", "piece": number[-10.0, 0.0, 50.0]},
+        {"label": "bone", "piece": number[0.0, -1.0, 66.0]},
+    ]
+    draw(data, "c0", {"strokes": [CORONARY, BONES]})
+    clicked = mask(data, "c0")
+    assert draw(data, "c0", {"strokes": pieces}).exit_code == 0
+    assert clicked.any() and np.array_equal(mask(data, "c0"), clicked)
+    kept = json.loads(annotation_paths(data, "c0", "calcium").strokes.read_text())["strokes"]
+    assert [stroke["kind"] for stroke in kept] == ["point", "point"], (
+        "kept by place: numbers follow the heart"
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "stroke", "words"),
+    [
+        ("calcium", {"label": "coronary", "piece": 5}, "there is no piece 5; .* pieces 1 to 4"),
+        ("calcium", {"label": "coronary", "piece": 0}, '"piece" is a number'),
+        ("calcium", {"label": "coronary", "piece": True}, '"piece" is a number'),
+        ("calcium", {"label": "coronary", "piece": 1, "kind": "point"}, "nothing else"),
+        ("heart", {"label": "heart", "piece": 1}, "only strokes of the calcium mask"),
+    ],
+)
+def test_a_piece_that_is_not_there_is_refused(data, target, stroke, words):
+    path = data.parent / "strokes.json"
+    path.write_text(json.dumps({**HEAD, "target": target, "strokes": [stroke]}))
+    arguments = ["annotate", "draw", "c0", "--target", target, "--data", str(data), "--strokes", str(path)]
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, InputError) and re.search(words, str(done.exception)), done
+    assert not mask_path(data, "c0", "calcium").exists()
+
+
+def test_a_long_wait_is_announced_on_standard_error(data, monkeypatch):
+    monkeypatch.setattr("coronet.cli.progress._PATIENCE_S", 0.0)
+    done = draw(data, "c0", ALL, "--json")
+    assert "drawing the calcium of c0 …" in done.stderr and json.loads(done.stdout)["case"] == "c0"
 
 
 def test_the_mask_does_not_depend_on_whether_fit_ran_before(data):
@@ -145,18 +210,18 @@ def test_the_mask_does_not_depend_on_whether_fit_ran_before(data):
     assert draw(data, "c3", some).exit_code == 0
     assert annotation_paths(data, "c3", "calcium").mask.read_bytes() == before
     done = run(data, "apply", "c3", "--json")
-    assert json.loads(done.stdout)[0]["taught_by"] == 3 and mask(data, "c3")[PLAQUE]
+    assert json.loads(done.stdout)[0]["library_scans"] == 3 and mask(data, "c3")[PLAQUE]
     assert "learned from no other scan; only" in draw(data, "c3", some, "--alone").output
     assert not mask(data, "c3")[SECOND]
 
 
-def test_too_few_scans_teach_nothing_that_no_stroke_names(data):
+def test_too_few_scans_draw_no_unlabelled_pieces(data):
     for case in CASES[:2]:
         draw(data, case, ALL)
     assert "in 2 scans; at least 5 coronary pieces" in run(data, "apply", "c3").output
     done = draw(data, "c2", {"strokes": [CORONARY]})
-    assert "1 piece (0 never looked at)" in done.output
-    assert "learned from 2 other scans; only what strokes name is drawn" in done.output
+    assert "1 piece (0 labelled by no stroke)" in done.output
+    assert "learned from 2 other scans; only pieces that strokes label are drawn" in done.output
 
 
 def test_stroke_files_of_the_demo_beside_it_are_no_annotations(data):

@@ -59,7 +59,7 @@ def test_probabilities_add_up_and_absent_classes_get_none():
 
 def test_one_kind_alone_is_refused():
     samples = table()
-    with pytest.raises(InputError, match="say only «heart»"):
+    with pytest.raises(InputError, match="have only the label heart"):
         fit_forest(dataclasses.replace(samples, labels=np.zeros_like(samples.labels)))
 
 

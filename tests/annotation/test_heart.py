@@ -14,7 +14,8 @@ from coronet.annotation.block_features import block_features
 from coronet.annotation.block_grid import block_means, find_body
 from coronet.annotation.forest import join_samples
 from coronet.annotation.heart import draw_heart
-from coronet.annotation.strokes import Stroke, Strokes, read_strokes
+from coronet.annotation.stroke_voxels import read_strokes
+from coronet.annotation.strokes import Stroke, Strokes
 from coronet.errors import InputError
 from coronet.io.masks import read_mask
 from coronet.io.reader import read_scan
@@ -100,7 +101,7 @@ def test_lines_in_three_slices_beat_those_in_one(chests, short_lines, drawn):
 def test_background_alone_is_refused(chests):
     x, y, z = (chests[0].ct.affine @ [60, 60, 20, 1])[:3]
     only = Strokes("heart", (Stroke("background", "point", ((x, y, z),), 3.0),))
-    with pytest.raises(InputError, match="No stroke says heart"):
+    with pytest.raises(InputError, match="No stroke has the label heart"):
         draw_heart(chests[0].ct, only)
 
 

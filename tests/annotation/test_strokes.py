@@ -10,16 +10,8 @@ import nrrd
 import numpy as np
 import pytest
 
-from coronet.annotation.strokes import (
-    STROKE_LABELS,
-    Stroke,
-    Strokes,
-    check_stroke_file,
-    mark_strokes,
-    paint_strokes,
-    read_strokes,
-    write_strokes,
-)
+from coronet.annotation.stroke_voxels import mark_strokes, paint_strokes, read_strokes
+from coronet.annotation.strokes import STROKE_LABELS, Stroke, Strokes, check_stroke_file, write_strokes
 from coronet.errors import InputError
 from coronet.io.volume import Volume, grid_affine, write_nifti
 
@@ -85,8 +77,8 @@ def test_json_comes_back_as_it_was_and_has_the_same_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"label": "liver"}, "stroke 1: «liver» is none of heart, background"),
-        ({"kind": "circle"}, "«circle» is none of"),
+        ({"label": "liver"}, 'stroke 1: "liver" is none of heart, background'),
+        ({"kind": "circle"}, '"circle" is none of'),
         ({"points_mm": [[0, 0, 120]]}, "a line has 2 or more points"),
         ({"points_mm": [[0, 0, 120], [0, 0]]}, r"points are \[x, y, z\]"),
         ({"points_mm": [[0, 0, 120], [0, 0, "1"]]}, "in millimetres"),
@@ -99,7 +91,7 @@ def test_json_comes_back_as_it_was_and_has_the_same_bytes(tmp_path):
         ({"kind": "box", "points_mm": [[500, 0, 120], [510, 0, 130]]}, "outside the scan"),
         ({"kind": "box", "points_mm": [[0, 0, 120]]}, "a box has 2 points"),
         ({"kind": "box", "points_mm": [[0.3, 0.3, 120.3], [0.4, 0.4, 120.4]]}, "holds no voxel"),
-        ({"label": "background"}, "No stroke says heart"),
+        ({"label": "background"}, "No stroke has the label heart"),
     ],
 )
 def test_a_wrong_stroke_is_named(tmp_path, change, words):
@@ -126,7 +118,7 @@ BONE = {**CLICK, "label": "bone"}
         ("calcium", {}, '"strokes"'),
         ("calcium", {"none": False}, '"none" can only be true'),
         ("calcium", {"none": "true", "strokes": [BONE]}, '"none" can only be true'),
-        ("calcium", {"none": True, "strokes": [BONE, CLICK]}, r"stroke 2 \(coronary.*says coronary"),
+        ("calcium", {"none": True, "strokes": [BONE, CLICK]}, r"stroke 2 \(coronary.*labels some"),
         ("calcium", {"none": True, "strokes": "none"}, 'a list "strokes"'),
         ("calcium", {"None": True, "strokes": [BONE]}, "nothing else"),
         ("heart", {"none": True}, "a heart mask is never empty"),
@@ -238,7 +230,7 @@ def test_segments_that_overlap_lie_in_layers_and_the_later_holds(tmp_path):
 def test_a_segment_of_another_name_is_refused(tmp_path):
     cut = np.ones((10, 8, 4), np.uint8)
     seg_nrrd(tmp_path / "a.seg.nrrd", cut, (12, 9, 5), ["Liver"])
-    with pytest.raises(InputError, match="segment «Liver» is none of 1 heart, 2 background"):
+    with pytest.raises(InputError, match='segment "Liver" is none of 1 heart, 2 background'):
         read_strokes(tmp_path / "a.seg.nrrd", SCAN, target="heart")
 
 

@@ -8,7 +8,8 @@ import pytest
 from coronet.annotation import calcium
 from coronet.annotation.candidates import find_candidates
 from coronet.annotation.named_pieces import apply_labels
-from coronet.annotation.strokes import STROKE_LABELS, Strokes, mark_strokes, read_strokes
+from coronet.annotation.stroke_voxels import mark_strokes, read_strokes
+from coronet.annotation.strokes import STROKE_LABELS, Strokes
 from coronet.dataset.cases import EXACT, GIVEN, find_case, find_cases, find_reference, load_mask
 from coronet.errors import InputError
 from coronet.files import read_json
@@ -32,7 +33,7 @@ def phantom():
 
 
 @pytest.fixture(scope="module")
-def judged(phantom):
+def classified(phantom):
     found = find_candidates(phantom.ct, phantom.heart.array)
     return calcium.classify_candidates(found, apply_labels(found, None, phantom.ct), forest=None)
 
@@ -59,41 +60,41 @@ def test_corrections_run_through_what_is_drawn_wrongly(phantom):
     truth = phantom.heart.array > 0
     step = round(15 / phantom.ct.spacing_mm[0])
     drawn = np.roll(truth, step, axis=0)
-    lines = simulated_reader.simulated_heart_corrections(phantom.ct, truth, drawn, seed=1, look=0)
-    assert len(lines) == simulated_reader.LINES_A_LOOK
+    lines = simulated_reader.simulated_heart_corrections(phantom.ct, truth, drawn, seed=1, review=0)
+    assert len(lines) == simulated_reader.LINES_A_REVIEW
     marks = mark_strokes(Strokes("heart", lines), phantom.ct)
     for label, wrong in (("heart", truth & ~drawn), ("background", drawn & ~truth)):
         assert wrong[tuple(marks.of(label).T)].mean() > 0.6, "a shaking hand, but the right patch"
     middles = np.array([np.mean(line.points_mm, axis=0) for line in lines])
     gaps = np.linalg.norm(middles[:, None] - middles, axis=2)[np.triu_indices(len(lines), 1)]
     assert gaps.min() > simulated_reader.APART_MM - 2 * simulated_reader.HAND_MOST_MM
-    assert lines != simulated_reader.simulated_heart_corrections(phantom.ct, truth, drawn, seed=1, look=1)
+    assert lines != simulated_reader.simulated_heart_corrections(phantom.ct, truth, drawn, seed=1, review=1)
 
 
 def test_a_heart_that_is_right_needs_no_correction(phantom):
     truth = phantom.heart.array > 0
-    assert simulated_reader.simulated_heart_corrections(phantom.ct, truth, truth, seed=1, look=0) == ()
+    assert simulated_reader.simulated_heart_corrections(phantom.ct, truth, truth, seed=1, review=0) == ()
 
 
-def test_a_person_clicks_on_the_most_visible_that_is_wrong(phantom, judged, known):
-    clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, judged, known, seed=1, most=2)
+def test_a_person_clicks_on_the_most_visible_that_is_wrong(phantom, classified, known):
+    clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, classified, known, seed=1, most=2)
     assert clicks is not None and 1 <= len(clicks.strokes) <= 2
     assert {stroke.label for stroke in clicks.strokes} <= set(STROKE_LABELS["calcium"])
-    said = apply_labels(judged.candidates, clicks, phantom.ct)
-    named = np.flatnonzero(said.piece != calcium.UNSAID)
-    truth = true_names(judged, known)
+    said = apply_labels(classified.candidates, clicks, phantom.ct)
+    named = np.flatnonzero(said.piece != calcium.UNLABELLED)
+    truth = true_names(classified, known)
     largest = max(
         (at for at, name in enumerate(truth) if name == "coronary"),
-        key=lambda at: calcium.visibility(judged.candidates)[at],
+        key=lambda at: calcium.visibility(classified.candidates)[at],
     )
     assert largest in named and said.piece[largest] == calcium.CORONARY
 
 
-def test_nothing_is_clicked_where_all_is_right(phantom, judged, known):
-    found = judged.candidates
-    truth = true_names(judged, known)
+def test_nothing_is_clicked_where_all_is_right(phantom, classified, known):
+    found = classified.candidates
+    truth = true_names(classified, known)
     right = np.array([calcium.NAMES.index(name) for name in truth], np.uint8)
-    correct = calcium.ClassifiedCandidates(found, judged.said, judged.probability, right, None)
+    correct = calcium.ClassifiedCandidates(found, classified.user_labels, classified.probability, right, None)
     clicked = [
         simulated_reader.simulated_calcium_strokes(phantom.ct, correct, known, seed=seed)
         for seed in range(12)
@@ -104,22 +105,22 @@ def test_nothing_is_clicked_where_all_is_right(phantom, judged, known):
     assert len(mistakes) <= 3 + 12 * 0.12 * len(kinds)
 
 
-def test_small_faint_pieces_are_overlooked(phantom, judged, known):
-    visible = calcium.visibility(judged.candidates)
-    truth = np.array(true_names(judged, known))
+def test_small_faint_pieces_are_overlooked(phantom, classified, known):
+    visible = calcium.visibility(classified.candidates)
+    truth = np.array(true_names(classified, known))
     wrong = np.flatnonzero(truth == "coronary")
-    faint = wrong[visible[wrong] < simulated_reader.SURELY_SEEN / 3]
-    clicked = np.zeros(judged.candidates.count, int)
+    faint = wrong[visible[wrong] < simulated_reader.NEVER_OVERLOOKED / 3]
+    clicked = np.zeros(classified.candidates.count, int)
     for seed in range(12):
-        clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, judged, known, seed=seed, most=99)
-        said = apply_labels(judged.candidates, clicks, phantom.ct) if clicks else judged.said
-        clicked += said.piece != calcium.UNSAID
-    sure = wrong[visible[wrong] > simulated_reader.SURELY_SEEN]
+        clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, classified, known, seed=seed, most=99)
+        said = apply_labels(classified.candidates, clicks, phantom.ct) if clicks else classified.user_labels
+        clicked += said.piece != calcium.UNLABELLED
+    sure = wrong[visible[wrong] > simulated_reader.NEVER_OVERLOOKED]
     assert (clicked[sure] == 12).all() and len(sure)
     assert (clicked[faint] < 10).all()
 
 
-def test_a_person_boxes_flecks_that_are_too_many_to_click(phantom, judged, known):
+def test_a_person_boxes_flecks_that_are_too_many_to_click(phantom, classified, known):
     hu, heart = phantom.ct.array.copy(), phantom.heart.array > 0
     rng = np.random.default_rng(0)
     dark = np.argwhere(heart & (hu < 100) & (phantom.calcium.array == 0))
@@ -138,22 +139,22 @@ def test_a_person_boxes_flecks_that_are_too_many_to_click(phantom, judged, known
     after = apply_labels(found, strokes, noisy)
     truth = np.array(true_names(drawn, known))
     visible = calcium.visibility(found)
-    flecks = (truth == "noise") & (visible > simulated_reader.SURELY_SEEN)
-    plaques = (truth == "coronary") & (visible > simulated_reader.SURELY_SEEN)
+    flecks = (truth == "noise") & (visible > simulated_reader.NEVER_OVERLOOKED)
+    plaques = (truth == "coronary") & (visible > simulated_reader.NEVER_OVERLOOKED)
     assert flecks.sum() > simulated_reader.MOST_CLICKS and plaques.any()
     assert (after.piece[flecks] == calcium.NAMES.index("noise")).mean() > 0.8, "some are taken for coronary"
     assert (after.piece[plaques] != calcium.NAMES.index("noise")).all()
 
 
-def test_bone_is_no_clip_because_one_lies_near(phantom, judged):
-    found = judged.candidates
+def test_bone_is_no_clip_because_one_lies_near(phantom, classified):
+    found = classified.candidates
     largest = int(found.volume_mm3.argmax())
     centre = [float(mm) for mm in found.centre_mm[largest]]
     named = {}
     for volume_mm3 in (1.0, float(found.volume_mm3[largest])):
         deposit = {"kind": "clip", "centre_mm": centre, "volume_mm3": volume_mm3}
         nothing = np.zeros(phantom.ct.shape, np.uint8)
-        named[volume_mm3 > 1] = true_names(judged, ComponentTruth(nothing, (deposit,)))[largest]
+        named[volume_mm3 > 1] = true_names(classified, ComponentTruth(nothing, (deposit,)))[largest]
     assert found.volume_mm3[largest] > BONE_MM3
     assert named == {False: "bone", True: "metal"}
 

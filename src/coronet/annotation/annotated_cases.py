@@ -1,9 +1,9 @@
 """The annotated scans of a data folder.
 
-Masks go where the cohort keeps them, ``masks/<case>_<target>.nii.gz``. What made them lies in
-``annotations/<case>/``: the strokes, the record, the picture, both maps and the rows that the scan teaches.
-Every drawing learns from the rows of all other scans that carry strokes, as they are at that moment: there is
-no step between two drawings that could be forgotten.
+Masks lie where the cohort keeps them, ``masks/<case>_<target>.nii.gz``. What made them lies in
+``annotations/<case>/``: the strokes, the record, the picture, both maps and the rows for the library. Every
+mask is drawn with the rows of all other scans that carry strokes, as they are at that moment: no step between
+two masks can be forgotten.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from pathlib import Path
 import numpy as np
 
 from coronet.annotation.calcium import check_enough, draw_calcium, fit_candidate_forest
+from coronet.annotation.candidates import find_candidates
 from coronet.annotation.contact_sheet import contact_sheet
 from coronet.annotation.draft_mask import DraftMask
 from coronet.annotation.forest import Forest, Samples, fit_forest, join_samples, load_samples, save_samples
 from coronet.annotation.heart import draw_heart
-from coronet.annotation.mask_provenance import Provenance, find_provenance, make_provenance, write_provenance
-from coronet.annotation.strokes import (
-    Marks,
-    Strokes,
-    Target,
-    check_stroke_file,
-    mark_strokes,
-    paint_strokes,
-    read_strokes,
-    write_strokes,
+from coronet.annotation.mask_provenance import (
+    Provenance,
+    find_provenance,
+    library_versions,
+    write_provenance,
 )
+from coronet.annotation.named_pieces import BrightPiece, bright_pieces, place_pieces
+from coronet.annotation.stroke_voxels import Marks, count_strokes, mark_strokes, paint_strokes, read_strokes
+from coronet.annotation.strokes import Strokes, Target, check_stroke_file, write_strokes
 from coronet.dataset.cases import check_case_id, load_mask, mask_path, scan_path
 from coronet.errors import InputError
 from coronet.files import sha256_file, write_bytes, write_json
@@ -71,7 +70,7 @@ def report_path(data: Path, target: Target) -> Path:
     return Path(data) / "annotations" / f"{target}_forest.json"
 
 
-def annotate_cases(
+def annotate_case(
     data: Path,
     case: str,
     target: Target,
@@ -91,7 +90,7 @@ def annotate_cases(
         data: the cohort's folder.
         case: its id.
         target: heart or calcium.
-        strokes: a stroke file; None lets the forest of the other scans draw alone.
+        strokes: a stroke file; None draws with the forest of the other scans alone.
         use_library: learn from the other scans that carry strokes, where there are any.
         replace: overwrite a mask that this tool did not draw.
         seed: of the forest.
@@ -100,68 +99,110 @@ def annotate_cases(
     Raises:
         InputError: the case is not there, has a mask that is not this tool's, or the strokes do not fit.
     """
-    where = annotation_paths(data, case, target)
-    check_replaceable(where, case, target, replace=replace)
-    scan = scan_path(data, case)
-    if not scan.exists():
-        raise InputError(f"{case}: {scan} is absent; `coronet data import` brings scans into the cohort.")
-    heart_mask = None if target == "heart" else _heart_of(data, case)
-    read = None if strokes is None else check_stroke_file(strokes, target=target)
-    prior = _taught_by_others(data, target, case) if use_library else None
-    if strokes is None and prior is None:
+    paths = annotation_paths(data, case, target)
+    check_replaceable(paths, case, target, replace=replace)
+    scan = _scan_of(data, case)
+    heart_path = None if target == "heart" else _heart_of(data, case)
+    parsed = None if strokes is None else check_stroke_file(strokes, target=target)
+    library = _library_samples(data, target, except_case=case) if use_library else None
+    if strokes is None and library is None:
         raise InputError(
             f"{case}: no other scan has {target} strokes to learn from; draw some with "
             f"`coronet annotate draw CASE --target {target} --strokes FILE`."
         )
-    if target == "calcium" and (strokes is None or read is not None):
-        check_enough(read, prior)
+    if target == "calcium" and (strokes is None or parsed is not None):
+        check_enough(parsed, library)
     volume = read_nifti(scan)
-    said = None if strokes is None else read_strokes(strokes, volume, target=target)
-    if heart_mask is None:
-        drawn = draw_heart(volume, said, prior=prior, case=case, seed=seed)
+    user_strokes = None if strokes is None else read_strokes(strokes, volume, target=target)
+    score = None
+    if heart_path is None:
+        draft = draw_heart(volume, user_strokes, prior=library, case=case, seed=seed)
     else:
-        drawn = draw_calcium(volume, load_mask(heart_mask, volume), said, prior=prior, case=case, seed=seed)
-    score = None if agatston is None or heart_mask is None else agatston(volume, drawn.mask)
-    return _write(
-        where, volume, drawn, said, case=case, target=target, scan=scan, prior=prior, agatston=score
+        heart = load_mask(heart_path, volume)
+        found = find_candidates(volume, heart)
+        user_strokes = place_pieces(user_strokes, found, volume)
+        draft = draw_calcium(
+            volume, heart, user_strokes, prior=library, case=case, seed=seed, candidates=found
+        )
+        score = None if agatston is None else agatston(volume, draft.mask)
+    strokes_file = _write_annotation(paths, volume, draft, user_strokes)
+    record = Provenance(
+        case=case,
+        target=target,
+        scan_sha256=sha256_file(scan),
+        mask_sha256=sha256_file(paths.mask),
+        mask_ml=round(int((draft.mask > 0).sum()) * volume.voxel_mm3 / 1000, 2),
+        strokes_sha256=None if strokes_file is None else sha256_file(strokes_file),
+        strokes=count_strokes(user_strokes),
+        features=draft.samples.feature_names,
+        forest=None if draft.forest is None else dataclasses.asdict(draft.forest.settings),
+        out_of_bag=None if draft.out_of_bag is None else round(draft.out_of_bag, 4),
+        rows=len(draft.samples.labels),
+        library_scans=0 if library is None else len(np.unique(library.cases)),
+        library_sha256=None if library is None else _hash_samples(library),
+        uncertain_ml=round(int((draft.uncertainty >= 50).sum()) * volume.voxel_mm3 / 1000, 2),
+        versions=library_versions(),
+        tally=draft.tally,
+        agatston=None if score is None else round(score, 1),
     )
+    # written last: it vouches for the mask's bytes
+    write_provenance(paths.record, record)
+    return record
+
+
+def _scan_of(data: Path, case: str) -> Path:
+    scan = scan_path(data, check_case_id(case))
+    if not scan.exists():
+        raise InputError(f"{case}: {scan} is absent; `coronet data import` brings scans into the cohort.")
+    return scan
 
 
 def _heart_of(data: Path, case: str) -> Path:
     path = mask_path(data, case, "heart")
     if not path.exists():
         raise InputError(
-            f"{case} has no heart mask, which calcium is looked for in; `coronet annotate draw {case} "
+            f"{case} has no heart mask, in which calcium is searched; `coronet annotate draw {case} "
             "--target heart` first."
         )
     return path
 
 
-def check_replaceable(where: AnnotationPaths, case: str, target: str, *, replace: bool) -> None:
+def check_replaceable(paths: AnnotationPaths, case: str, target: str, *, replace: bool) -> None:
     """Refuse to overwrite a mask whose bytes are not those that this tool wrote.
 
     Raises:
         InputError: there is such a mask and ``replace`` is not given.
     """
-    if replace or not where.mask.exists():
+    if replace or not paths.mask.exists():
         return
-    record = find_provenance(where.record)
-    if record is None or record.mask_sha256 != sha256_file(where.mask):
+    record = find_provenance(paths.record)
+    if record is None or record.mask_sha256 != sha256_file(paths.mask):
         raise InputError(
             f"{case} has a {target} mask that `coronet annotate` did not draw, or that was changed since; "
-            f"give --replace to overwrite {where.mask}."
+            f"give --replace to overwrite {paths.mask}."
         )
 
 
-def _taught_by_others(data: Path, target: Target, case: str) -> Samples | None:
+def list_pieces(data: Path, case: str) -> tuple[BrightPiece, ...]:
+    """The bright pieces in and around a case's heart mask, the largest first.
+
+    Raises:
+        InputError: the case or its heart mask is not there, or the mask is empty.
+    """
+    scan, heart = _scan_of(data, case), _heart_of(data, case)
+    volume = read_nifti(scan)
+    return bright_pieces(find_candidates(volume, load_mask(heart, volume)))
+
+
+def _library_samples(data: Path, target: Target, *, except_case: str) -> Samples | None:
     """The rows of all other scans that carry strokes; None where there are none.
 
-    A case's own old strokes are left out, so that they do not speak against its new ones.
+    A case's own old strokes are left out, so that they do not contradict its new ones.
 
     Raises:
         InputError: their rows are absent or do not fit together.
     """
-    tables = [load_samples(path) for record, path in _annotated(data, target) if record.case != case]
+    tables = [load_samples(path) for record, path in _annotated(data, target) if record.case != except_case]
     tables = [table for table in tables if len(table.labels)]
     return join_samples(tables) if tables else None
 
@@ -173,72 +214,44 @@ def _hash_samples(samples: Samples) -> str:
     return digest.hexdigest()
 
 
-def _write(
-    where: AnnotationPaths,
-    volume: Volume,
-    drawn: DraftMask,
-    said: Strokes | Marks | None,
-    *,
-    case: str,
-    target: Target,
-    scan: Path,
-    prior: Samples | None,
-    agatston: float | None,
-) -> Provenance:
-    """Everything beside the mask first, the mask, and the record last: it vouches for the mask's bytes."""
-    write_nifti(where.probability, volume.with_array(drawn.probability))
-    write_nifti(where.uncertainty, volume.with_array(drawn.uncertainty))
-    kept = _keep_strokes(where, said, volume)
-    save_samples(where.samples, drawn.samples)
-    marks = None if said is None else mark_strokes(said, volume)
-    write_bytes(where.picture, contact_sheet(volume, drawn.mask, marks, uncertainty=drawn.uncertainty))
-    write_nifti(where.mask, volume.with_array(drawn.mask))
-    record = make_provenance(
-        drawn,
-        case=case,
-        target=target,
-        voxel_mm3=volume.voxel_mm3,
-        scan_sha256=sha256_file(scan),
-        mask_sha256=sha256_file(where.mask),
-        strokes=said,
-        strokes_sha256=None if kept is None else sha256_file(kept),
-        prior=prior,
-        prior_sha256=None if prior is None else _hash_samples(prior),
-        agatston=agatston,
-    )
-    write_provenance(where.record, record)
-    return record
-
-
-def _keep_strokes(where: AnnotationPaths, said: Strokes | Marks | None, volume: Volume) -> Path | None:
-    """Keep the strokes beside the record, as JSON or as a sparse label volume without a name of its own."""
-    for path in (where.strokes, where.label_strokes):
+def _write_annotation(
+    paths: AnnotationPaths, volume: Volume, draft: DraftMask, strokes: Strokes | Marks | None
+) -> Path | None:
+    """Write everything beside the mask, then the mask; returns the file of the strokes."""
+    write_nifti(paths.probability, volume.with_array(draft.probability))
+    write_nifti(paths.uncertainty, volume.with_array(draft.uncertainty))
+    for path in (paths.strokes, paths.label_strokes):
         path.unlink(missing_ok=True)
-    if said is None:
-        return None
-    if isinstance(said, Strokes):
-        write_strokes(where.strokes, said)
-        return where.strokes
-    labels, _ = paint_strokes(said, volume)
-    write_nifti(where.label_strokes, volume.with_array(labels.astype(np.uint8)))
-    return where.label_strokes
+    strokes_file = marks = None
+    if strokes is not None:
+        marks = mark_strokes(strokes, volume)
+        if isinstance(strokes, Strokes):
+            strokes_file = paths.strokes
+            write_strokes(strokes_file, strokes)
+        else:
+            strokes_file = paths.label_strokes
+            write_nifti(strokes_file, volume.with_array(paint_strokes(strokes, volume)[0].astype(np.uint8)))
+    save_samples(paths.samples, draft.samples)
+    write_bytes(paths.picture, contact_sheet(volume, draft.mask, marks, uncertainty=draft.uncertainty))
+    write_nifti(paths.mask, volume.with_array(draft.mask))
+    return strokes_file
 
 
-def drawn_cases(data: Path, target: Target) -> tuple[Provenance, ...]:
-    """Records of the scans that this tool has drawn, sorted by case."""
+def annotated_cases(data: Path, target: Target) -> tuple[Provenance, ...]:
+    """Records of the scans whose mask this tool has drawn, sorted by case."""
     paths = sorted((Path(data) / "annotations").glob(f"*/{target}.json"))
     return tuple(record for record in map(find_provenance, paths) if record is not None)
 
 
 def _annotated(data: Path, target: Target) -> Iterator[tuple[Provenance, Path]]:
-    """Records and tables of the scans that a person has stroked, sorted by case."""
-    for record in drawn_cases(data, target):
+    """Records and tables of the scans that carry strokes, sorted by case."""
+    for record in annotated_cases(data, target):
         if record.strokes_sha256 is not None:
             yield record, annotation_paths(data, record.case, target).samples
 
 
 def fit_library(data: Path, target: Target) -> tuple[Forest, int]:
-    """Grow the forest of all stroked scans once, and write how well it tells their rows apart.
+    """Grow the forest of all annotated scans once, and write how well it separates their rows.
 
     Returns:
         The forest, and the number of scans.
@@ -246,15 +259,14 @@ def fit_library(data: Path, target: Target) -> tuple[Forest, int]:
     Raises:
         InputError: no scan is annotated, or their rows do not fit together.
     """
-    samples = _taught_by_others(data, target, "")
+    samples = _library_samples(data, target, except_case="")
     if samples is None:
         raise InputError(
             f"No scan under {data}/annotations has {target} strokes; begin with `coronet annotate draw`."
         )
-    forest, scans = (
-        (fit_forest if target == "heart" else fit_candidate_forest)(samples),
-        len(np.unique(samples.cases)),
-    )
+    forest = (fit_forest if target == "heart" else fit_candidate_forest)(samples)
+    scans = len(np.unique(samples.cases))
+    importances = zip(forest.feature_names, forest.importances, strict=True)
     write_json(
         report_path(data, target),
         {
@@ -264,10 +276,7 @@ def fit_library(data: Path, target: Target) -> tuple[Forest, int]:
             "out_of_bag": round(forest.out_of_bag, 4),
             "forest": dataclasses.asdict(forest.settings),
             "samples_sha256": _hash_samples(samples),
-            "importances": {
-                name: round(float(value), 4)
-                for name, value in zip(forest.feature_names, forest.importances, strict=True)
-            },
+            "importances": {name: round(float(value), 4) for name, value in importances},
         },
     )
     return forest, scans

@@ -1,4 +1,4 @@
-"""What a forest sees of a block: intensity, edges, texture, and its place between the lungs.
+"""Features of a block: intensity, edges, texture, and its place between the lungs.
 
 Filters have their widths in millimetres, so they fit the scan's own anisotropic grid. All features are
 rounded to whole numbers; Gaussians are correlations with rounded taps and Hessians enter by their invariants,
@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from coronet.annotation.block_grid import BlockMeans, Body
-from coronet.imaging.filters import gaussian_taps
+from coronet.imaging.filters import blur_mm
 
 _SCALES_MM = (5.0, 10.0)
 _WIDE_MM = (12.0, 24.0)
@@ -53,22 +53,11 @@ def block_features(blocks: BlockMeans, body: Body, where: np.ndarray) -> BlockFe
     return BlockFeatures(where, np.stack(columns, axis=1), tuple(names))
 
 
-def box_blur(values: np.ndarray, width_mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """Gaussian of standard deviation ``width_mm``; float32, edges repeat."""
-    out = values.astype(np.float32, copy=False)
-    for axis, step in enumerate(spacing_mm):
-        half = gaussian_taps(width_mm / step)
-        taps = [*half[:0:-1], *half]
-        if len(taps) > 1:
-            out = ndimage.correlate1d(out, taps, axis=axis, mode="nearest")
-    return out
-
-
 def _appearance(blocks: BlockMeans, keep: Callable[[str, np.ndarray], None]) -> None:
     keep("hu", blocks.soft)
     keep("spread", blocks.spread)
     for width in _SCALES_MM:
-        smooth = box_blur(blocks.soft, width, blocks.spacing_mm)
+        smooth = blur_mm(blocks.soft, width, blocks.spacing_mm)
         keep(f"hu {width:g} mm", smooth)
         slopes = [_slope(smooth, axis, blocks.spacing_mm[axis]) for axis in range(3)]
         keep(f"gradient {width:g} mm", 10 * np.sqrt(_squares(*slopes)))
@@ -79,7 +68,7 @@ def _appearance(blocks: BlockMeans, keep: Callable[[str, np.ndarray], None]) -> 
             f"hessian {width:g} mm",
             50 * np.sqrt(_squares(second[0, 0], second[1, 1], second[2, 2]) + 2 * cross),
         )
-        rough = box_blur(np.square(blocks.soft - smooth), width, blocks.spacing_mm)
+        rough = blur_mm(np.square(blocks.soft - smooth), width, blocks.spacing_mm)
         keep(f"texture {width:g} mm", np.sqrt(np.maximum(rough, 0)))
 
 
@@ -94,8 +83,8 @@ def _squares(*parts: np.ndarray) -> np.ndarray:
 
 def _surroundings(blocks: BlockMeans, body: Body, keep: Callable[[str, np.ndarray], None]) -> None:
     for width in _WIDE_MM:
-        keep(f"lung around {width:g} mm", 1000 * box_blur(body.lungs, width, blocks.spacing_mm))
-        keep(f"hu {width:g} mm", box_blur(blocks.soft, width, blocks.spacing_mm))
+        keep(f"lung around {width:g} mm", 1000 * blur_mm(body.lungs, width, blocks.spacing_mm))
+        keep(f"hu {width:g} mm", blur_mm(blocks.soft, width, blocks.spacing_mm))
     depth = _distance(body.lungs, blocks)
     keep("from lung", 4 * depth)
     within = np.where(body.tissue, depth, 0)
@@ -108,19 +97,19 @@ def _surroundings(blocks: BlockMeans, body: Body, keep: Callable[[str, np.ndarra
         keep(f"lung towards {above}", np.flip(_run(flipped, axis, blocks.spacing_mm[axis]), axis))
 
 
-def _distance(things: np.ndarray, blocks: BlockMeans) -> np.ndarray:
-    """Distance in mm to the nearest of ``things``, float32, up to `_FAR_MM`."""
-    if not things.any():
-        return np.full(things.shape, _FAR_MM, np.float32)
-    found = ndimage.distance_transform_edt(~things, sampling=blocks.spacing_mm)
+def _distance(where: np.ndarray, blocks: BlockMeans) -> np.ndarray:
+    """Distance in mm to the nearest block of ``where``, float32, up to `_FAR_MM`."""
+    if not where.any():
+        return np.full(where.shape, _FAR_MM, np.float32)
+    found = ndimage.distance_transform_edt(~where, sampling=blocks.spacing_mm)
     return np.minimum(found, _FAR_MM).astype(np.float32)
 
 
-def _run(things: np.ndarray, axis: int, step_mm: float) -> np.ndarray:
-    """Distance in mm along an axis, towards its lower end, to the nearest of ``things``."""
+def _run(where: np.ndarray, axis: int, step_mm: float) -> np.ndarray:
+    """Distance in mm along an axis, towards its lower end, to the nearest block of ``where``."""
     shape = [-1 if i == axis else 1 for i in range(3)]
-    place = np.arange(things.shape[axis], dtype=np.int32).reshape(shape)
-    last = np.maximum.accumulate(np.where(things, place, np.int32(-10_000)), axis=axis)
+    place = np.arange(where.shape[axis], dtype=np.int32).reshape(shape)
+    last = np.maximum.accumulate(np.where(where, place, np.int32(-10_000)), axis=axis)
     return np.minimum((place - last) * np.float32(step_mm), _FAR_MM)
 
 

@@ -1,4 +1,4 @@
-"""The grid on which a heart is told from its surroundings: block means of a few millimetres.
+"""The coarse grid on which a heart is segmented: block means of a few millimetres.
 
 A block is a whole number of voxels along each axis, so that its mean is a sum of whole numbers: exact,
 quick, and the same on every processor. The scan is read slab by slab; nothing of its own size is held.
@@ -19,7 +19,7 @@ _AIR_BELOW_HU = -500
 _TISSUE_FROM_HU = -300
 _LEAST_LUNG_ML = 150
 _MARGIN_MM = 60.0
-"""Around strokes that say heart."""
+"""Around heart strokes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class BlockMeans:
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """What the places in a chest are measured from, as bool blocks.
+    """Body and lungs, from which places in a chest are measured, as bool blocks.
 
     Attributes:
         body: the patient with lungs.
@@ -150,8 +150,8 @@ def chest_box(blocks: BlockMeans, body: Body, wanted: np.ndarray) -> tuple[slice
     return tuple(box)
 
 
-def _quantiles(things: np.ndarray, axis: int) -> tuple[int, int, int]:
-    count = np.cumsum(things.sum(axis=tuple(i for i in range(3) if i != axis), dtype=np.int64))
+def _quantiles(mask: np.ndarray, axis: int) -> tuple[int, int, int]:
+    count = np.cumsum(mask.sum(axis=tuple(i for i in range(3) if i != axis), dtype=np.int64))
     if not count[-1]:
         return 0, len(count) // 2, len(count) - 1
     return tuple(int(np.searchsorted(count * 100, count[-1] * share)) for share in (2, 50, 98))

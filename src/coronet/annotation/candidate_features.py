@@ -1,4 +1,4 @@
-"""What is told of a bright piece: its size, shape, place and surroundings, in whole numbers.
+"""Features of a bright piece: its size, shape, place and surroundings, in whole numbers.
 
 Everything that reaches a forest is computed from whole numbers or from operations that IEEE 754 rounds
 exactly, and is rounded at last, so that the same scan gives the same features on every processor.
@@ -14,7 +14,7 @@ import numpy as np
 from coronet.io.volume import CALCIUM_HU
 
 _NEAR_MM = (2.5, 7.0, 20.0)
-"""How far around a piece's box its surroundings are looked at."""
+"""How far around a piece's box its surroundings are described."""
 _FAT_HU = (-150, -30)
 _LUNG_HU = -400
 _METAL_HU = 1500

@@ -1,4 +1,4 @@
-"""What may be calcium: the bright pieces in and around a heart."""
+"""Candidates of calcium: the bright pieces in and around a heart."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from coronet.annotation.candidate_features import (
     sort_components,
 )
 from coronet.errors import InputError
+from coronet.imaging.resampling import IndexBox, mask_slices
 from coronet.io.volume import CALCIUM_HU, Volume
 
 MARGIN_MM = 8.0
-"""How far from the drawn heart pieces are looked for: a drawn surface is a few millimetres off."""
+"""How far from the heart mask pieces are searched: its surface may be a few millimetres off."""
 _VIEW_MM = 16.0
-"""How far around the heart the scan is looked at for what surrounds a piece."""
+"""How far around the heart the surroundings of pieces are described."""
 LEAST_VOXELS = 3
 """Smaller pieces no reader would tell from noise."""
 _COARSE_MM = 2.0
 """Distances are measured on about this grid."""
-Box = tuple[slice, slice, slice]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Candidates:
         features: int16, shape (pieces, `FEATURES`).
         volume_mm3: of each piece.
         centre_mm: (pieces, 3), mean position, RAS+.
-        cut: bool, of each piece: it goes on where the search ended, as bones do.
+        cut: bool, of each piece: it goes on beyond the margin, as bones do.
     """
 
-    box: Box
+    box: IndexBox
     labels: np.ndarray
     features: np.ndarray
     volume_mm3: np.ndarray
@@ -62,12 +62,12 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
     """Find the pieces at or above 130 HU in and around a heart.
 
     A piece is connected by faces, edges or corners and has at least `LEAST_VOXELS` voxels; it ends where the
-    heart is further away than ``margin_mm``.
+    heart is further away than ``margin_mm``. The same scan and heart mask give the same numbers.
 
     Args:
         ct: HU, RAS+.
         heart: mask, shape of ``ct``; anything but 0 is heart.
-        margin_mm: how far outside the mask pieces are looked for.
+        margin_mm: how far outside the mask pieces are searched.
 
     Raises:
         InputError: mask and scan differ in shape, or the mask is empty.
@@ -123,16 +123,11 @@ def _cut(pieces: BrightComponents, beyond: np.ndarray) -> np.ndarray:
     return pieces.most(touching)
 
 
-def _view(heart: np.ndarray, spacing_mm: tuple[float, ...]) -> Box:
-    found = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        seen = np.flatnonzero(heart.any(axis=others))
-        if not seen.size:
-            raise InputError("The heart mask is empty; `coronet annotate heart` draws one.")
-        rim = math.ceil(_VIEW_MM / spacing_mm[axis])
-        found.append(slice(max(int(seen[0]) - rim, 0), min(int(seen[-1]) + rim + 1, heart.shape[axis])))
-    return tuple(found)
+def _view(heart: np.ndarray, spacing_mm: tuple[float, ...]) -> IndexBox:
+    view = mask_slices(heart, [math.ceil(_VIEW_MM / step) for step in spacing_mm])
+    if view is None:
+        raise InputError("The heart mask is empty; `coronet annotate draw CASE --target heart` draws one.")
+    return view
 
 
 def _outside_mm(inside: np.ndarray, steps: tuple[int, ...], spacing_mm: tuple[float, ...]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A mask as it was drawn, with what the forest thinks of it."""
+"""A mask drawn from strokes, with the forest's maps and the rows that it adds to the library."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from coronet.annotation.forest import Forest, Samples
 
 
 @dataclasses.dataclass(frozen=True)
-class AgreementCount:
+class CalciumTally:
     """What a calcium mask holds.
 
     Attributes:
         pieces: 26-connected pieces of the mask.
         mm3: volume of the mask.
-        unseen: drawn pieces that no stroke names: the forest kept them.
-        unseen_at_mm: centres (x, y, z) of the largest of those, RAS+.
-        left_out: other bright pieces in and near the heart that no stroke names.
+        unreviewed: pieces of the mask that no stroke labels: the forest kept them.
+        unreviewed_at_mm: centres (x, y, z) of the largest of those, RAS+.
+        left_out: other bright pieces in and near the heart that no stroke labels.
         missed: strokes that touch no bright piece.
     """
 
     pieces: int
     mm3: float
-    unseen: int
-    unseen_at_mm: tuple[tuple[float, ...], ...]
+    unreviewed: int
+    unreviewed_at_mm: tuple[tuple[float, ...], ...]
     left_out: int
     missed: int
 
 
 @dataclasses.dataclass(frozen=True)
 class DraftMask:
-    """A mask, the maps behind it, and what it can teach.
+    """A mask and what comes with it.
 
     Attributes:
         mask: uint8 of the scan's shape; labels as the cohort keeps them.
         maps: makes `probability` and `uncertainty`, once they are asked for.
         samples: rows of this scan's own strokes, for the library; empty where it has none.
-        forest: what answered; None where nothing had to be asked.
+        forest: the forest that was used; None where none was needed.
         tally: of a calcium mask.
     """
 
@@ -48,7 +48,11 @@ class DraftMask:
     maps: Callable[[], tuple[np.ndarray, np.ndarray]] = dataclasses.field(repr=False)
     samples: Samples
     forest: Forest | None
-    tally: AgreementCount | None = None
+    tally: CalciumTally | None = None
+
+    @functools.cached_property
+    def _made(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.maps()
 
     @property
     def probability(self) -> np.ndarray:
@@ -57,12 +61,8 @@ class DraftMask:
 
     @property
     def uncertainty(self) -> np.ndarray:
-        """Per cent; 100 where the forest cannot tell; uint8 of the scan's shape."""
+        """Per cent; 100 where the forest is undecided; uint8 of the scan's shape."""
         return self._made[1]
-
-    @functools.cached_property
-    def _made(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.maps()
 
     @property
     def out_of_bag(self) -> float | None:

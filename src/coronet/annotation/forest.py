@@ -1,8 +1,8 @@
 """A random forest over voxels or candidates, kept as the table it learns from.
 
 Features are whole numbers and probabilities are sums of whole numbers, so that the same table gives the same
-forest and the same answer on every processor and with any number of threads. A stored forest is its table: it
-is fitted again when it is loaded, in about a second, and no pickle exists.
+forest and the same probabilities on every processor and with any number of threads. A stored forest is its
+table: it is fitted again when it is loaded, in about a second, and no pickle exists.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Forest:
 
     Attributes:
         trees: one (tree, leaf table) a tree; a leaf table is int32 (nodes, classes) in 65,536ths.
-        out_of_bag: share of the training rows that the trees which did not see them get right, classes
-            weighted alike. Neighbouring voxels of one stroke are alike, so it flatters.
+        out_of_bag: share of the training rows that the trees which were not fitted to them get right,
+            classes weighted alike. Neighbouring voxels of one stroke are alike, so it is optimistic.
         settings: how it was grown.
         feature_names: of the columns.
         label_names: of the classes.
@@ -87,7 +87,7 @@ class Forest:
         """Probability of each class: float32 (n, classes); the same for any number of workers."""
         out = np.zeros((len(features), len(self.label_names)), np.float32)
 
-        def answer(start: int) -> None:
+        def predict(start: int) -> None:
             block = np.ascontiguousarray(features[start : start + _ROWS], dtype=np.float32)
             total = np.zeros((len(block), len(self.label_names)), np.int32)
             for tree, leaves in self.trees:
@@ -95,7 +95,7 @@ class Forest:
             out[start : start + _ROWS] = total.astype(np.float32) / np.float32(_ONE * len(self.trees))
 
         with ThreadPoolExecutor(workers or own_cores()) as pool:
-            list(pool.map(answer, range(0, len(features), _ROWS)))
+            list(pool.map(predict, range(0, len(features), _ROWS)))
         return out
 
 
@@ -113,7 +113,7 @@ def fit_forest(samples: Samples, *, seed: int = 0, trees: int = _TREES, leaf: in
     if len(present) < 2:
         named = ", ".join(samples.label_names[label] for label in present.tolist()) or "none"
         raise InputError(
-            f"The strokes say only «{named}»; a forest needs strokes of at least two kinds out of "
+            f"The strokes have only the label {named}; a forest needs strokes of at least two kinds out of "
             f"{', '.join(samples.label_names)}."
         )
     model = RandomForestClassifier(
@@ -128,7 +128,7 @@ def fit_forest(samples: Samples, *, seed: int = 0, trees: int = _TREES, leaf: in
     import warnings
 
     with warnings.catch_warnings():
-        # Rows that every tree has seen carry no vote; few trees on few rows have some.
+        # Rows that every tree was fitted to carry no vote; few trees on few rows have some.
         warnings.simplefilter("ignore", UserWarning)
         model.fit(samples.features.astype(np.float32), samples.labels)
     columns = model.classes_.astype(np.intp)
@@ -148,10 +148,10 @@ def fit_forest(samples: Samples, *, seed: int = 0, trees: int = _TREES, leaf: in
     )
 
 
-def _balanced_accuracy(truth: np.ndarray, answer: np.ndarray) -> float:
+def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
     from sklearn.metrics import balanced_accuracy_score
 
-    return float(balanced_accuracy_score(truth, answer))
+    return float(balanced_accuracy_score(truth, predicted))
 
 
 def check_features(samples: Samples, names: tuple[str, ...]) -> None:

@@ -1,10 +1,10 @@
-"""A heart out of a few strokes.
+"""A heart mask from a few strokes.
 
-Seen from the middle of the strokes, most of a heart's surface is where lung begins; a smooth closed surface
-is laid through it and bound by the strokes (`shape`). A forest learns from the strokes and from what lies
-deep inside and well outside that surface, and from other scans where there are any; it says of every block of
-soft tissue how likely it is heart, and the surface moves to where its answer turns. The result is one piece
-without holes, drawn on the scan's own voxels.
+Along rays from the middle of the strokes, most of a heart's surface is where lung begins; a smooth closed
+surface is fitted to it and bound by the strokes (`ray_surface`). A forest learns from the strokes and from
+what lies deep inside and well outside that surface, and from other scans where there are any; it gives every
+block of soft tissue a probability of heart, and the surface moves to where that crosses one half. The result
+is one piece without holes, on the scan's own voxels.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from coronet.annotation.block_features import BlockFeatures, block_features
 from coronet.annotation.block_grid import BlockMeans, Body, block_means, chest_box, find_body
 from coronet.annotation.draft_mask import DraftMask, uncertainty_of
 from coronet.annotation.forest import Forest, Samples
-from coronet.annotation.stroke_parts import parts_of
-from coronet.annotation.strokes import NO_HEART_STROKE, STROKE_LABELS, Marks, Strokes, mark_strokes
+from coronet.annotation.stroke_voxels import Marks, mark_strokes, parts_of
+from coronet.annotation.strokes import NO_HEART_STROKE, STROKE_LABELS, Strokes
 from coronet.errors import InputError
 from coronet.io.volume import Volume
 
@@ -30,33 +30,33 @@ logger = logging.getLogger("coronet")
 
 _HEART, _BACKGROUND = 0, 1
 _DEEP_MM = 8.0
-"""Blocks farther than this inside or outside the first surface teach the forest."""
+"""Blocks farther than this inside or outside the surface are training rows."""
 _NEAR_MM = 45.0
-"""Blocks farther outside than this teach little; a quarter of the background's rows is of them."""
-_TAUGHT = 700
+"""Blocks farther outside than this add little; a quarter of the background's rows is of them."""
+_SURFACE_ROWS = 700
 _OWN_SHARE = 0.4
 """Least share of a scan's own rows among all that its forest learns from."""
-_FOREIGN = 5000
-"""Rows of other scans at most; more teach little and make every forest slow to grow."""
+_LIBRARY_ROWS = 5000
+"""Rows of other scans at most; more add little and make every forest slow to grow."""
 _SLACK_MM = 8.0
 _TRUST = 0.8
 _SOFT_MM = 8.0
 AIRWAY_HU = -400
-_NOTHING = Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), STROKE_LABELS["heart"])
+_NO_MARKS = Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), STROKE_LABELS["heart"])
 
 
 @dataclasses.dataclass(frozen=True)
-class HeartProbability:
-    """A scan as the forest sees it: blocks, body and the features of all soft tissue in the chest."""
+class ChestFeatures:
+    """The part of a scan around the heart: blocks, body and the features of all its soft tissue."""
 
     blocks: BlockMeans
     body: Body
-    described: BlockFeatures
+    features: BlockFeatures
 
 
 @dataclasses.dataclass(frozen=True)
 class PreparedChest:
-    """A scan in blocks and the body in it; all that is read of its voxels before a heart is painted."""
+    """A scan in blocks and the body in it; all that is read of its voxels before a heart is drawn."""
 
     blocks: BlockMeans
     body: Body
@@ -67,11 +67,11 @@ class PreparedChest:
         blocks = block_means(volume)
         return cls(blocks, find_body(blocks))
 
-    def see(self, wanted: np.ndarray) -> HeartProbability:
+    def describe(self, wanted: np.ndarray) -> ChestFeatures:
         """Describe what lies between the lungs and 60 mm around ``wanted`` (n, 3 voxels)."""
         box = chest_box(self.blocks, self.body, self.blocks.blocks_of(wanted))
         blocks, body = self.blocks.within(box), self.body.within(box)
-        return HeartProbability(blocks, body, block_features(blocks, body, body.tissue))
+        return ChestFeatures(blocks, body, block_features(blocks, body, body.tissue))
 
 
 def draw_heart(
@@ -87,72 +87,70 @@ def draw_heart(
 
     Args:
         volume: the scan.
-        strokes: what a person says of it; None where ``prior`` alone must do.
-        prior: what other scans taught.
+        strokes: of this scan; None draws with ``prior`` alone.
+        prior: training rows of other scans.
         case: id under which this scan's samples are kept.
         seed: of the forest.
         chest: `PreparedChest.of` the scan, where it is drawn more than once.
 
     Raises:
-        InputError: nothing to learn from, no stroke says heart, or what is found is no heart.
+        InputError: nothing to learn from, no stroke has the label heart, or no heart is found.
     """
-    marks = _NOTHING if strokes is None else mark_strokes(strokes, volume)
-    seen = (chest or PreparedChest.of(volume)).see(marks.of("heart"))
+    marks = _NO_MARKS if strokes is None else mark_strokes(strokes, volume)
+    near = (chest or PreparedChest.of(volume)).describe(marks.of("heart"))
+    blocks, tissue = near.blocks, near.features.where
     if prior is not None:
-        forests.check_features(prior, seen.described.names)
+        forests.check_features(prior, near.features.names)
     if strokes is not None:
-        _name_missed(strokes, volume, seen)
-    said = _stroke_blocks(marks, seen.blocks)
-    blocks, tissue = seen.blocks, seen.described.where
-    heart, background = said == _HEART + 1, said == _BACKGROUND + 1
+        _warn_of_missed(strokes, volume, near)
+    labels = _label_blocks(marks, blocks)
+    heart, background = labels == _HEART + 1, labels == _BACKGROUND + 1
     if heart.any():
-        rays = ray_surface.cast_rays(blocks, seen.body, heart, background)
-        first = ray_surface.fit_depths(rays)
-        own = _taught(seen, ray_surface.depth_of(first, rays, blocks, tissue), said, case=case, seed=seed)
-        forest = _grow(own, prior, seed)
-        answer = _answer(forest, seen)
+        rays = ray_surface.cast_rays(blocks, near.body, heart, background)
+        surface = ray_surface.fit_depths(rays)
+        depth = ray_surface.depth_of(surface, rays, blocks, tissue)
+        forest = _fit(_samples(near, depth, labels, case=case, seed=seed), prior, seed)
+        probability = _probability(forest, near)
     else:
         if prior is None or background.any():
             raise InputError(NO_HEART_STROKE)
-        own, forest = _taught(seen, None, said, case=case, seed=seed), forests.fit_forest(prior, seed=seed)
-        answer = _answer(forest, seen)
-        rays = ray_surface.cast_rays(blocks, seen.body, _core(answer, blocks), background)
-        first = ray_surface.fit_depths(rays)
-    surface = first
+        forest = forests.fit_forest(prior, seed=seed)
+        probability = _probability(forest, near)
+        rays = ray_surface.cast_rays(blocks, near.body, _core(probability, blocks), background)
+        surface = ray_surface.fit_depths(rays)
     for _ in range(2):
-        found = ray_surface.best_radius(answer, rays, blocks, surface, slack_mm=_SLACK_MM)
+        found = ray_surface.best_radius(probability, rays, blocks, surface, slack_mm=_SLACK_MM)
         surface = ray_surface.fit_depths(rays, finding=found, trust=_TRUST)
     depth = ray_surface.depth_of(surface, rays, blocks, tissue)
-    if heart.any():
-        own = _taught(seen, depth, said, case=case, seed=seed)
+    own = _samples(near, depth if heart.any() else None, labels, case=case, seed=seed)
     level = np.clip(np.float32(0.5) + depth / np.float32(2 * _SOFT_MM), 0, 1)
-    box, likely = _on_voxels(level, volume, blocks)
+    box, percent = _on_voxels(level, volume, blocks)
     mask = np.zeros(volume.shape, np.uint8, order="F")
-    mask[box] = _whole((likely >= 50) & (volume.array[box] > AIRWAY_HU))
+    mask[box] = _one_piece((percent >= 50) & (volume.array[box] > AIRWAY_HU))
 
     def maps() -> tuple[np.ndarray, np.ndarray]:
-        probability, told = np.zeros((2, *volume.shape), np.uint8)
-        probability[box] = likely
-        part, answered = _on_voxels(answer, volume, blocks)
-        told[part] = answered
-        return probability, uncertainty_of(told)
+        drawn, predicted = np.zeros((2, *volume.shape), np.uint8)
+        drawn[box] = percent
+        part, forest_percent = _on_voxels(probability, volume, blocks)
+        predicted[part] = forest_percent
+        return drawn, uncertainty_of(predicted)
 
     return DraftMask(mask, maps, own, forest)
 
 
-def _name_missed(strokes: Strokes | Marks, volume: Volume, seen: HeartProbability) -> None:
-    """Warn of strokes that say nothing of what the forest looks at."""
+def _warn_of_missed(strokes: Strokes | Marks, volume: Volume, near: ChestFeatures) -> None:
+    """Warn of strokes that label nothing of what the forest learns from."""
     for part in parts_of(strokes, volume):
-        place = seen.blocks.blocks_of(part.index)
-        place = place[seen.blocks.inside(place)]
-        if part.label == "heart" and not seen.described.where[tuple(place.T)].any():
-            logger.warning("%s touches no soft tissue of the body, so it teaches nothing.", part.name)
+        place = near.blocks.blocks_of(part.index)
+        place = place[near.blocks.inside(place)]
+        if part.label == "heart" and not near.features.where[tuple(place.T)].any():
+            logger.warning("%s touches no soft tissue of the body, so it has no effect.", part.name)
         elif not len(place):
-            logger.warning("%s lies farther from the heart than is looked at.", part.name)
+            logger.warning("%s lies too far from the heart to have an effect.", part.name)
 
 
-def _stroke_blocks(marks: Marks, blocks: BlockMeans) -> np.ndarray:
-    """What strokes say of blocks: int8, 0 nothing, else 1 + index of the label most of its voxels carry."""
+def _label_blocks(marks: Marks, blocks: BlockMeans) -> np.ndarray:
+    """Labels of blocks: int8, 0 without strokes, else 1 + index of the label most of its voxels carry."""
     counts = np.zeros((len(marks.names), *blocks.hu.shape), np.int32)
     place = blocks.blocks_of(marks.index)
     kept = blocks.inside(place)
@@ -160,57 +158,58 @@ def _stroke_blocks(marks: Marks, blocks: BlockMeans) -> np.ndarray:
     return np.where(counts.any(axis=0), counts.argmax(axis=0) + 1, 0).astype(np.int8)
 
 
-def _taught(
-    seen: HeartProbability, depth: np.ndarray | None, said: np.ndarray, *, case: str, seed: int
+def _samples(
+    near: ChestFeatures, depth: np.ndarray | None, labels: np.ndarray, *, case: str, seed: int
 ) -> Samples:
-    """Rows of a scan: all stroked blocks, and a sample of those that a surface leaves in little doubt.
+    """Rows of a scan: all labelled blocks, and a sample of those far from the surface.
 
     Args:
-        seen: the scan.
+        near: the scan.
         depth: mm inside the surface, negative outside; float32 blocks.
-        said: of `_stroke_blocks`.
+        labels: of `_label_blocks`.
         case: the rows' case.
         seed: of the sample.
     """
-    labels = np.where(seen.described.where, said, 0)
+    tissue, chosen = near.features.where, np.where(near.features.where, labels, 0)
     if depth is not None:
         rng = np.random.default_rng([seed, 1])
-        near = (depth < -_DEEP_MM) & (depth >= -_NEAR_MM)
+        beside = (depth < -_DEEP_MM) & (depth >= -_NEAR_MM)
         for label, among, most in (
-            (_HEART, depth > _DEEP_MM, _TAUGHT),
-            (_BACKGROUND, near, _TAUGHT - _TAUGHT // 4),
-            (_BACKGROUND, depth < -_NEAR_MM, _TAUGHT // 4),
+            (_HEART, depth > _DEEP_MM, _SURFACE_ROWS),
+            (_BACKGROUND, beside, _SURFACE_ROWS - _SURFACE_ROWS // 4),
+            (_BACKGROUND, depth < -_NEAR_MM, _SURFACE_ROWS // 4),
         ):
-            places = np.flatnonzero(among & seen.described.where & (said == 0))
-            labels.ravel()[places[rng.permutation(len(places))[:most]]] = label + 1
-    rows = labels[seen.described.where]
-    chosen = rows > 0
+            places = np.flatnonzero(among & tissue & (labels == 0))
+            chosen.ravel()[places[rng.permutation(len(places))[:most]]] = label + 1
+    rows = chosen[tissue]
+    kept = rows > 0
     return Samples(
-        seen.described.values[chosen],
-        (rows[chosen] - 1).astype(np.uint8),
-        np.full(int(chosen.sum()), case, dtype=f"<U{max(len(case), 1)}"),
-        seen.described.names,
+        near.features.values[kept],
+        (rows[kept] - 1).astype(np.uint8),
+        np.full(int(kept.sum()), case, dtype=f"<U{max(len(case), 1)}"),
+        near.features.names,
         STROKE_LABELS["heart"],
     )
 
 
-def _grow(own: Samples, prior: Samples | None, seed: int) -> Forest:
+def _fit(own: Samples, prior: Samples | None, seed: int) -> Forest:
     if prior is None:
         return forests.fit_forest(own, seed=seed)
-    prior = forests.draw_samples(prior, _FOREIGN, seed=seed)
+    prior = forests.draw_samples(prior, _LIBRARY_ROWS, seed=seed)
     times = max(1, round(_OWN_SHARE / (1 - _OWN_SHARE) * len(prior.labels) / len(own.labels)))
     return forests.fit_forest(forests.join_samples([prior, *[own] * times]), seed=seed)
 
 
-def _answer(forest: Forest, seen: HeartProbability) -> np.ndarray:
-    answer = np.zeros(seen.described.where.shape, np.float32)
-    answer[seen.described.where] = forest.probability(seen.described.values)[:, _HEART]
-    return answer
+def _probability(forest: Forest, near: ChestFeatures) -> np.ndarray:
+    """Probability of heart in each block, 0 outside soft tissue; float32."""
+    probability = np.zeros(near.features.where.shape, np.float32)
+    probability[near.features.where] = forest.probability(near.features.values)[:, _HEART]
+    return probability
 
 
-def _core(answer: np.ndarray, blocks: BlockMeans) -> np.ndarray:
-    """What the forest holds for heart with tissue of the same kind around it; bool."""
-    likely = answer >= 0.5
+def _core(probability: np.ndarray, blocks: BlockMeans) -> np.ndarray:
+    """Blocks that are heart with heart all around them; bool."""
+    likely = probability >= 0.5
     parts, count = ndimage.label(likely)
     if not count:
         raise InputError("The forest finds no heart in it; draw it with strokes (`coronet annotate draw`).")
@@ -248,7 +247,7 @@ def _on_voxels(
     return tuple(box), np.clip(np.rint(values), 0, 100).astype(np.uint8).T
 
 
-def _whole(mask: np.ndarray) -> np.ndarray:
+def _one_piece(mask: np.ndarray) -> np.ndarray:
     """The largest piece, with holes filled slice by slice; bool.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where a drawn mask comes from, as plain JSON that names nobody."""
+"""Where a drawn mask comes from, as JSON without identifiers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import coronet
-from coronet.annotation.draft_mask import AgreementCount, DraftMask
-from coronet.annotation.forest import Samples
+from coronet.annotation.draft_mask import CalciumTally
 from coronet.annotation.strokes import FORMAT as STROKES
-from coronet.annotation.strokes import Marks, Strokes, count_strokes
 from coronet.errors import InputError
 from coronet.files import read_json, write_json
 
 _FORMAT = "coronet annotation 1"
 _LIBRARIES = ("numpy", "scipy", "scikit-learn")
+_OLD_NAMES = {
+    "taught_by": "library_scans",
+    "prior_sha256": "library_sha256",
+    "unseen": "unreviewed",
+    "unseen_at_mm": "unreviewed_at_mm",
+}
+"""Keys of records that older versions wrote."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +35,15 @@ class Provenance:
         mask_sha256: of the mask's file as this tool wrote it.
         mask_ml: volume of the mask.
         strokes_sha256: of the stroke file kept beside this record; None where none was given.
-        strokes: how many strokes (or stroked voxels of a label volume) carry each label; ``none`` where they
-            say that there is no calcium.
-        features: names of what the forest saw.
-        forest: trees, leaf and seed; None where no forest was asked.
-        out_of_bag: share of training rows that trees which did not see them got right; it flatters.
+        strokes: how many strokes (or voxels of a label volume) carry each label; ``none`` where they state
+            that there is no calcium.
+        features: names of the forest's features.
+        forest: trees, leaf and seed; None where no forest was used.
+        out_of_bag: share of training rows that trees which had not been fitted to them got right; optimistic.
         rows: of the training table that come from this scan.
-        taught_by: number of other scans in the training table.
-        prior_sha256: of the table of those scans.
-        uncertain_ml: volume in which the forest's answer lies between 25 and 75 per cent.
+        library_scans: number of other scans in the training table.
+        library_sha256: of the table of those scans.
+        uncertain_ml: volume in which the forest's probability lies between 25 and 75 per cent.
         versions: of coronet and of the libraries that compute.
         tally: what a calcium mask holds.
         agatston: Agatston score of a calcium mask.
@@ -57,51 +60,15 @@ class Provenance:
     forest: dict[str, int] | None
     out_of_bag: float | None
     rows: int
-    taught_by: int
-    prior_sha256: str | None
+    library_scans: int
+    library_sha256: str | None
     uncertain_ml: float
     versions: dict[str, str]
-    tally: AgreementCount | None = None
+    tally: CalciumTally | None = None
     agatston: float | None = None
 
 
-def make_provenance(
-    drawn: DraftMask,
-    *,
-    case: str,
-    target: str,
-    voxel_mm3: float,
-    scan_sha256: str,
-    mask_sha256: str,
-    strokes: Strokes | Marks | None,
-    strokes_sha256: str | None,
-    prior: Samples | None,
-    prior_sha256: str | None,
-    agatston: float | None,
-) -> Provenance:
-    """The record of what was drawn."""
-    return Provenance(
-        case=case,
-        target=target,
-        scan_sha256=scan_sha256,
-        mask_sha256=mask_sha256,
-        mask_ml=round(int((drawn.mask > 0).sum()) * voxel_mm3 / 1000, 2),
-        strokes_sha256=strokes_sha256,
-        strokes=count_strokes(strokes),
-        features=drawn.samples.feature_names,
-        forest=None if drawn.forest is None else dataclasses.asdict(drawn.forest.settings),
-        out_of_bag=None if drawn.out_of_bag is None else round(drawn.out_of_bag, 4),
-        rows=len(drawn.samples.labels),
-        taught_by=0 if prior is None else len(np.unique(prior.cases)),
-        prior_sha256=prior_sha256,
-        uncertain_ml=round(int((drawn.uncertainty >= 50).sum()) * voxel_mm3 / 1000, 2),
-        versions=_versions(),
-        tally=drawn.tally,
-        agatston=None if agatston is None else round(agatston, 1),
-    )
-
-
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Versions of coronet and of the libraries that compute."""
     return {"coronet": coronet.__version__, **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
 
@@ -120,26 +87,18 @@ def find_provenance(path: Path) -> Provenance | None:
     if not path.exists():
         return None
     raw = read_json(path)
-    return None if isinstance(raw, dict) and raw.get("format") == STROKES else _read_record(path)
-
-
-def _read_record(path: Path) -> Provenance:
-    """Read what `write_provenance` wrote.
-
-    Raises:
-        InputError: the file is absent or no such record.
-    """
-    raw: dict[str, Any] = read_json(path)
+    if isinstance(raw, dict) and raw.get("format") == STROKES:
+        return None
     try:
         if raw.pop("format") != _FORMAT:
             raise KeyError("format")
-        tally = raw.get("tally")
-        return Provenance(
-            **{
-                **raw,
-                "features": tuple(raw["features"]),
-                "tally": None if tally is None else AgreementCount(**tally),
-            }
-        )
+        tally = raw.pop("tally", None)
+        if tally is not None:
+            tally = CalciumTally(**_renamed(tally))
+        return Provenance(**{**_renamed(raw), "features": tuple(raw["features"]), "tally": tally})
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is no record of an annotation; draw the mask again.") from error
+
+
+def _renamed(raw: dict[str, Any]) -> dict[str, Any]:
+    return {_OLD_NAMES.get(key, key): value for key, value in raw.items()}

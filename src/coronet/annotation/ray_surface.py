@@ -1,8 +1,8 @@
-"""A closed surface seen from inside: how far it lies in each direction from a centre.
+"""A closed surface around a centre, as its distance in each of many directions.
 
 Most of a heart's surface is where lung begins, which a ray from its middle finds by itself. Where tissue goes
-on (vessels, diaphragm, chest wall) the surface is carried over from around the gap; strokes bind it: it stays
-outside what is heart and inside what is background.
+on (vessels, diaphragm, chest wall) the surface is interpolated from around the gap; strokes bind it: it stays
+outside heart strokes and inside background strokes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from coronet.annotation.block_features import box_blur
 from coronet.annotation.block_grid import BlockMeans, Body
+from coronet.imaging.filters import blur_mm
 
 _COUNT = 800
 _NEIGHBOURS = 6
@@ -104,27 +104,27 @@ def cast_rays(blocks: BlockMeans, body: Body, heart: np.ndarray, background: np.
     low, high = index.min(axis=0), index.max(axis=0)
     # The middle of the extent, since strokes do not fill the heart evenly.
     centre = tuple(float(a + b) / 2 for a, b in zip(low, high, strict=True))
-    air = _along(box_blur(blocks.hu, 1.5, blocks.spacing_mm), centre, blocks)
+    air = _along(blur_mm(blocks.hu, 1.5, blocks.spacing_mm), centre, blocks)
     front = _along(_chest_wall(blocks, body), centre, blocks) > 0.5
     wall = np.minimum(
         _first(air < _LUNG_HU),
         np.maximum(_first(air > _BONE_HU) - _BEFORE_BONE_MM, np.float32(_LEAST_MM)),
     )
     least, most = np.zeros(_COUNT, np.float32), _first(front)
-    which, far = _seen(heart, centre, blocks)
+    which, far = _stroke_depths(heart, centre, blocks)
     np.maximum.at(least, which, far + np.float32(BEHIND_HEART_MM))
-    which, far = _seen(background, centre, blocks)
+    which, far = _stroke_depths(background, centre, blocks)
     np.minimum.at(most, which, np.maximum(far - np.float32(BEFORE_BACKGROUND_MM), np.float32(_LEAST_MM)))
     return Rays(centre, wall, least, np.maximum(most, least))
 
 
 def _chest_wall(blocks: BlockMeans, body: Body) -> np.ndarray:
     """What lies in front of all lung within `_LEVEL_MM` above and below; bool."""
-    seen = body.lungs.any(axis=0)
-    rows = np.arange(seen.shape[0])[:, None]
-    tips = np.where(seen, rows, -1).max(axis=0)
+    lung = body.lungs.any(axis=0)
+    rows = np.arange(lung.shape[0])[:, None]
+    tips = np.where(lung, rows, -1).max(axis=0)
     level = ndimage.maximum_filter1d(tips, 2 * round(_LEVEL_MM / blocks.spacing_mm[2]) + 1, mode="nearest")
-    level = np.where(level < 0, seen.shape[0], level + round(_FRONT_MM / blocks.spacing_mm[1]))
+    level = np.where(level < 0, lung.shape[0], level + round(_FRONT_MM / blocks.spacing_mm[1]))
     return np.broadcast_to(rows > level[None, :], body.lungs.shape)
 
 
@@ -135,16 +135,23 @@ def _first(hit: np.ndarray) -> np.ndarray:
     return np.where(both.any(axis=1), found, np.float32(_REACH_MM))
 
 
-def _seen(
+def _polar(
     mask: np.ndarray, centre: tuple[float, float, float], blocks: BlockMeans
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Direction and distance in mm of each block of a mask."""
+    """Unit vector (n, 3) and distance (n,) in mm from the centre to each block of a mask."""
     gaps = [
         (place - middle) * step
         for place, middle, step in zip(np.nonzero(mask), centre, blocks.spacing_mm, strict=True)
     ]
     far = np.sqrt(gaps[0] * gaps[0] + gaps[1] * gaps[1] + gaps[2] * gaps[2])
-    unit = np.stack(gaps, axis=1) / np.maximum(far, 1e-3)[:, None]
+    return np.stack(gaps, axis=1) / np.maximum(far, 1e-3)[:, None], far
+
+
+def _stroke_depths(
+    mask: np.ndarray, centre: tuple[float, float, float], blocks: BlockMeans
+) -> tuple[np.ndarray, np.ndarray]:
+    """Direction and distance in mm of each block of a mask."""
+    unit, far = _polar(mask, centre, blocks)
     which = cKDTree(_directions()).query(unit)[1] if len(far) else np.zeros(0, np.intp)
     return which, far.astype(np.float32)
 
@@ -177,12 +184,7 @@ def fit_depths(rays: Rays, *, finding: np.ndarray | None = None, trust: float = 
 
 def depth_of(surface: np.ndarray, rays: Rays, blocks: BlockMeans, where: np.ndarray) -> np.ndarray:
     """How far each block of ``where`` lies inside the surface, mm, negative outside; float32 blocks."""
-    gaps = [
-        (place - middle) * step
-        for place, middle, step in zip(np.nonzero(where), rays.centre, blocks.spacing_mm, strict=True)
-    ]
-    far = np.sqrt(gaps[0] * gaps[0] + gaps[1] * gaps[1] + gaps[2] * gaps[2])
-    unit = np.stack(gaps, axis=1) / np.maximum(far, 1e-3)[:, None]
+    unit, far = _polar(where, rays.centre, blocks)
     apart, which = cKDTree(_directions()).query(unit, k=3)
     share = 1 / (apart + 0.02)
     radius = (share[:, 0] * surface[which[:, 0]] + share[:, 1] * surface[which[:, 1]]) + share[
@@ -195,18 +197,18 @@ def depth_of(surface: np.ndarray, rays: Rays, blocks: BlockMeans, where: np.ndar
 
 
 def best_radius(
-    answer: np.ndarray, rays: Rays, blocks: BlockMeans, surface: np.ndarray, *, slack_mm: float
+    probability: np.ndarray, rays: Rays, blocks: BlockMeans, surface: np.ndarray, *, slack_mm: float
 ) -> np.ndarray:
-    """Where in each direction the forest's answer turns from heart to background; float32 mm.
+    """Where in each direction the probability changes from heart to background; float32 mm.
 
     Args:
-        answer: float32 blocks, probability of heart.
-        rays: from where to look.
+        probability: of heart; float32 blocks.
+        rays: from the centre.
         blocks: the scan.
         surface: where it is expected.
         slack_mm: how far from there it may well be.
     """
-    profile = np.clip(_along(answer, rays.centre, blocks), 0.02, 0.98) - np.float32(0.5)
+    profile = np.clip(_along(probability, rays.centre, blocks), 0.02, 0.98) - np.float32(0.5)
     gain = np.cumsum(profile, axis=1)
     steps = np.arange(gain.shape[1], dtype=np.float32) * np.float32(_STEP_MM)
     away = (steps[None, :] - surface[:, None]) / np.float32(slack_mm)

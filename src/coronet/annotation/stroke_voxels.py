@@ -1,19 +1,198 @@
-"""Which voxels of a scan a stroke covers."""
+"""Which voxels of a scan strokes cover, and strokes that come as a label volume.
+
+A sparse label volume on the scan's grid (NIfTI, NRRD, MetaImage, or the ``.seg.nrrd`` of 3D Slicer with its
+segments' names) holds the same labels as a JSON file, voxel by voxel.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
+from coronet.annotation.strokes import (
+    NO_HEART_STROKE,
+    NONE_HINT,
+    STROKE_LABELS,
+    Stroke,
+    Strokes,
+    Target,
+    check_stroke_file,
+    count_labels,
+    describe_stroke,
+)
+from coronet.errors import InputError
 from coronet.io.volume import Volume
 
-if TYPE_CHECKING:
-    from coronet.annotation.strokes import Stroke
+_BACKGROUND_COVERS_ALL = "Later background strokes cover every heart stroke; the later stroke holds."
 
 
-def leaves_scan(stroke: Stroke, volume: Volume) -> bool:
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """Voxels with a label.
+
+    Attributes:
+        index: int32 (n, 3), voxel indices (x, y, z), each once, in the order of the array.
+        label: uint8 (n,), from 1; ``names[label - 1]`` is the label's name.
+        names: the labels of the target.
+    """
+
+    index: np.ndarray
+    label: np.ndarray
+    names: tuple[str, ...]
+
+    def of(self, name: str) -> np.ndarray:
+        """Indices (m, 3) of the voxels that carry ``name``."""
+        return self.index[self.label == self.names.index(name) + 1]
+
+
+def read_strokes(path: Path, volume: Volume, *, target: Target) -> Strokes | Marks:
+    """Read strokes of a scan.
+
+    Args:
+        path: JSON, or a label volume on the scan's own voxels (it may be cropped, flipped or turned).
+        volume: the scan.
+        target: the mask that the strokes are meant for.
+
+    Returns:
+        `Strokes` from JSON, `Marks` from a label volume.
+
+    Raises:
+        InputError: the file is for another target or not understood, or a stroke lies outside the scan.
+        UnreadableScan: a label volume cannot be read.
+    """
+    path = Path(path)
+    strokes = check_stroke_file(path, target=target) or _read_labels(path, volume, target)
+    marks = mark_strokes(strokes, volume)
+    if target == "heart" and not len(marks.of("heart")):
+        covered = isinstance(strokes, Strokes)
+        raise InputError(f"{path}: {_BACKGROUND_COVERS_ALL if covered else NO_HEART_STROKE}")
+    return strokes
+
+
+def mark_strokes(strokes: Strokes | Marks, volume: Volume) -> Marks:
+    """Which voxels the strokes cover.
+
+    A line or point covers the voxels whose centres lie within its radius, and those that it passes through. A
+    piece that is not placed yet (`coronet.annotation.named_pieces.place_pieces`) covers none.
+
+    Raises:
+        InputError: a stroke, or a point of a line, lies outside the scan, or a box holds no voxel.
+    """
+    if isinstance(strokes, Marks):
+        return strokes
+    names = STROKE_LABELS[strokes.target]
+    numbered = [(n, stroke) for n, stroke in enumerate(strokes.strokes, 1) if stroke.kind != "piece"]
+    if not numbered:
+        return Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), names)
+    covered: list[np.ndarray] = []
+    for number, stroke in numbered:
+        flat, outside = _covered_voxels(stroke, volume), _is_outside(stroke, volume)
+        if not flat.size or outside:
+            fault = (
+                "holds no voxel: its corners lie too near to each other"
+                if stroke.kind == "box" and not outside
+                else "lies outside the scan; strokes are in the scan's RAS+ millimetres"
+            )
+            raise InputError(f"{describe_stroke(number, stroke)} {fault}.")
+        covered.append(flat)
+    labels = np.array([names.index(stroke.label) + 1 for _, stroke in numbered], np.uint8)
+    # the later stroke holds, and of equal places the first is kept
+    label = np.repeat(labels[::-1], [len(flat) for flat in covered[::-1]])
+    flat, kept = np.unique(np.concatenate(covered[::-1]), return_index=True)
+    index = np.stack(np.unravel_index(flat, volume.shape), axis=1).astype(np.int32)
+    return Marks(index, label[kept], names)
+
+
+def paint_strokes(strokes: Strokes | Marks, volume: Volume) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The strokes as a label volume.
+
+    Returns:
+        int16 labels of the scan's shape, 0 where no stroke lies, and names: label k is ``names[k - 1]``.
+    """
+    marks = mark_strokes(strokes, volume)
+    labels = np.zeros(volume.shape, np.int16)
+    labels[tuple(marks.index.T)] = marks.label
+    return labels, marks.names
+
+
+def count_strokes(strokes: Strokes | Marks | None) -> dict[str, int]:
+    """How many strokes carry each label; voxels where they came as a label volume."""
+    if isinstance(strokes, Marks):
+        return {name: len(strokes.of(name)) for name in strokes.names if len(strokes.of(name))}
+    return {} if strokes is None else count_labels(strokes)
+
+
+@dataclasses.dataclass(frozen=True)
+class StrokePart:
+    """Voxels (n, 3) that one stroke, or one painted spot, covers, with its label and its name for messages.
+
+    A box (`is_box`) holds only the pieces that lie wholly in it.
+    """
+
+    name: str
+    label: str
+    index: np.ndarray
+    is_box: bool = False
+
+
+def parts_of(strokes: Strokes | Marks, volume: Volume) -> Iterator[StrokePart]:
+    """The strokes in their order; of a label volume its connected spots, label by label."""
+    if isinstance(strokes, Strokes):
+        for number, item in enumerate(strokes.strokes, 1):
+            index = mark_strokes(Strokes(strokes.target, (item,)), volume).index
+            yield StrokePart(describe_stroke(number, item), item.label, index, item.kind == "box")
+        return
+    for name in strokes.names:
+        for spot in _spots(strokes.of(name)):
+            x, y, z = (round(float(value), 1) for value in (volume.affine @ [*spot.mean(axis=0), 1])[:3])
+            yield StrokePart(f"the painted spot of {name} at ({x:g}, {y:g}, {z:g}) mm", name, spot)
+
+
+def _spots(index: np.ndarray) -> list[np.ndarray]:
+    """Connected voxels (n, 3), spot by spot."""
+    import cc3d
+
+    if not len(index):
+        return []
+    low = index.min(axis=0)
+    painted = np.zeros(index.max(axis=0) - low + 1, np.uint8)
+    painted[tuple((index - low).T)] = 1
+    spot = cc3d.connected_components(painted, connectivity=26)[tuple((index - low).T)]
+    order = np.argsort(spot, kind="stable")
+    return np.split(index[order], np.flatnonzero(np.diff(spot[order])) + 1)
+
+
+def _read_labels(path: Path, volume: Volume, target: Target) -> Marks:
+    from coronet.io.masks import read_layers
+
+    names = STROKE_LABELS[target]
+    labels = np.zeros(volume.shape, np.uint8)
+    for layer, segment_names in read_layers(path, volume):
+        for value in np.unique(layer[layer > 0]).tolist():
+            labels[layer == value] = _label_number(segment_names.get(value), value, names, path)
+    places = np.nonzero(labels)
+    if not places[0].size:
+        hint = f"; {NONE_HINT}" if target == "calcium" else ""
+        raise InputError(f"{path}: there is no stroke in it, every voxel is 0{hint}.")
+    return Marks(np.stack(places, axis=1).astype(np.int32), labels[places], names)
+
+
+def _label_number(name: str | None, value: int, names: tuple[str, ...], path: Path) -> int:
+    """Number from 1 of a segment's name or, where the file names none, of its value."""
+    if name is not None and name.strip().lower() in names:
+        return names.index(name.strip().lower()) + 1
+    if name is None and value <= len(names):
+        return value
+    found = f'segment "{name}"' if name is not None else f"label {value}"
+    choices = ", ".join(f"{number} {choice}" for number, choice in enumerate(names, 1))
+    raise InputError(f"{path}: {found} is none of {choices}.")
+
+
+def _is_outside(stroke: Stroke, volume: Volume) -> bool:
     """Whether a point lies farther outside the scan than its radius; for a box, whether all of it does."""
     places = _transform(np.linalg.inv(volume.affine), np.asarray(stroke.points_mm, np.float64))
     rim = 0.5 + 1e-6 + stroke.radius_mm / np.asarray(volume.spacing_mm)
@@ -23,7 +202,7 @@ def leaves_scan(stroke: Stroke, volume: Volume) -> bool:
     return bool(((places < low) | (places > high)).any())
 
 
-def covered_voxels(stroke: Stroke, volume: Volume) -> np.ndarray:
+def _covered_voxels(stroke: Stroke, volume: Volume) -> np.ndarray:
     """Flat indices of the voxels under one stroke, sorted."""
     to_index = np.linalg.inv(volume.affine)
     points = np.asarray(stroke.points_mm, np.float64)

@@ -1,4 +1,4 @@
-"""Where the next stroke would teach most."""
+"""Where the next stroke would help most."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from coronet.annotation.annotated_cases import annotation_paths
 from coronet.annotation.strokes import Target
 from coronet.errors import InputError
+from coronet.imaging.slice_names import slice_height_mm, slice_name
 from coronet.io.volume import Volume, read_nifti
 
 _APART_MM = 12.0
@@ -17,16 +18,18 @@ _APART_MM = 12.0
 
 @dataclasses.dataclass(frozen=True)
 class SuggestedPlace:
-    """A slice of a scan, and what of it cannot be told.
+    """A slice of a scan, and how uncertain it is.
 
     Attributes:
-        z: index of the axial slice, from the feet.
+        z: index of the axial slice, from the feet; the first is 0.
+        name: the slice for people, counted from 1.
         z_mm: its height in the scan's world.
         centre_mm: (x, y, z) of the middle of the largest uncertain patch.
         uncertain_mm2: area, every voxel weighted with its uncertainty.
     """
 
     z: int
+    name: str
     z_mm: float
     centre_mm: tuple[float, float, float]
     uncertain_mm2: float
@@ -42,12 +45,12 @@ class Suggestion:
 
 
 def suggest(data: Path, target: Target, *, cases: tuple[str, ...], slices: int = 3) -> tuple[Suggestion, ...]:
-    """Scans in the order of what their forest cannot tell.
+    """Scans in the order of how uncertain their forest is.
 
     Args:
         data: the cohort's folder.
         target: heart or calcium.
-        cases: those to consider; they must have been drawn.
+        cases: those to consider; their masks must have been drawn.
         slices: how many of each.
 
     Raises:
@@ -57,10 +60,12 @@ def suggest(data: Path, target: Target, *, cases: tuple[str, ...], slices: int =
     for case in cases:
         path = annotation_paths(data, case, target).uncertainty
         if not path.exists():
-            raise InputError(f"{case} has no {target} drawing yet; `coronet annotate apply {case}` first.")
+            raise InputError(
+                f"{case} has no {target} mask from strokes; `coronet annotate apply {case}` first."
+            )
         volume = read_nifti(path, np.uint8)
         total = float(volume.array.sum(dtype=np.int64)) / 100 * volume.voxel_mm3 / 1000
-        found.append(Suggestion(case, round(total, 2), uncertain_slices(volume, slices)))
+        found.append(Suggestion(case, round(total, 4), uncertain_slices(volume, slices)))
     return tuple(sorted(found, key=lambda item: (-item.uncertain_ml, item.case)))
 
 
@@ -77,16 +82,20 @@ def uncertain_slices(uncertainty: Volume, count: int) -> tuple[SuggestedPlace, .
     left, chosen = area.copy(), []
     while len(chosen) < count and left.max(initial=0) > 0:
         z = int(left.argmax())
-        centre = _patch(uncertainty.array[:, :, z], z, uncertainty.affine)
-        height = float(uncertainty.affine[2, 2] * z + uncertainty.affine[2, 3])
         chosen.append(
-            SuggestedPlace(z, round(height, 1), centre, round(float(area[z]) / 100 * step_x * step_y, 1))
+            SuggestedPlace(
+                z=z,
+                name=slice_name(uncertainty, z),
+                z_mm=slice_height_mm(uncertainty, z),
+                centre_mm=_patch_centre(uncertainty.array[:, :, z], z, uncertainty.affine),
+                uncertain_mm2=round(float(area[z]) / 100 * step_x * step_y, 1),
+            )
         )
         left[max(z - apart, 0) : z + apart + 1] = 0
     return tuple(chosen)
 
 
-def _patch(plane: np.ndarray, z: int, affine: np.ndarray) -> tuple[float, float, float]:
+def _patch_centre(plane: np.ndarray, z: int, affine: np.ndarray) -> tuple[float, float, float]:
     """The innermost point of a slice's largest patch of at least half its highest uncertainty, in mm."""
     from scipy import ndimage
 

@@ -71,3 +71,16 @@ def _along_columns(image: np.ndarray, taps: tuple[float, ...]) -> np.ndarray:
 def in_plane(image: np.ndarray, taps: tuple[float, ...]) -> np.ndarray:
     """Filter along the first two axes."""
     return _along_columns(along_rows(image, taps), taps)
+
+
+def blur_mm(values: np.ndarray, width_mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """Gaussian of standard deviation ``width_mm`` along all axes; float32, edges repeat."""
+    from scipy import ndimage
+
+    out = values.astype(np.float32, copy=False)
+    for axis, step in enumerate(spacing_mm):
+        half = gaussian_taps(width_mm / step)
+        taps = [*half[:0:-1], *half]
+        if len(taps) > 1:
+            out = ndimage.correlate1d(out, taps, axis=axis, mode="nearest")
+    return out

@@ -14,6 +14,9 @@ import numpy as np
 
 from coronet.io.volume import AIR_HU, Volume
 
+IndexBox = tuple[slice, slice, slice]
+"""A part of an array (x, y, z)."""
+
 _PLANES = 4
 """Planes of a scan that are resampled at once."""
 
@@ -87,6 +90,12 @@ def mask_box(mask: np.ndarray, margin: Sequence[int]) -> tuple[np.ndarray, np.nd
         low[axis] = max(0, hits[0] - margin[axis])
         high[axis] = min(mask.shape[axis], hits[-1] + 1 + margin[axis])
     return low, high
+
+
+def mask_slices(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> IndexBox | None:
+    """`mask_box` as slices of the array."""
+    box = mask_box(mask, margin)
+    return None if box is None else tuple(slice(int(low), int(high)) for low, high in zip(*box, strict=True))
 
 
 def margin_voxels(margin_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:

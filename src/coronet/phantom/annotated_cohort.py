@@ -1,8 +1,8 @@
-"""The demo cohort's masks: a simulated person's strokes on phantoms, and forests that fill in the rest.
+"""The demo cohort's masks: simulated annotations of phantoms, completed by random forests.
 
-Every heart is drawn from its own lines. The first scans teach a forest what calcium is, with more clicks than
-the others get; on those the person clicks on a few things that it has drawn wrongly. What comes out is as
-imperfect as masks are; the exact ones become the reference that results are compared with.
+Every heart is drawn from its own lines. The first scans train the forest of calcium, with more clicks than
+the others get; on those the reader clicks on a few pieces that are wrong. The masks are as imperfect as
+annotations are; the exact ones become the reference that results are compared with.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from coronet.phantom.reader_sessions import (
     ReaderSession,
     corrected,
     draw_heart_in_sessions,
-    grow_where_it_can,
-    read_cohort,
+    fit_if_possible,
+    training_samples,
 )
 from coronet.process import worker_pool
 
 logger = logging.getLogger("coronet")
 
-_TEACHERS = 12
-"""How many scans, from the first, teach the forest of calcium."""
+_TRAINING_SCANS = 12
+"""How many scans, from the first, train the forest of calcium."""
 _MODELS = ("heart", "calcium")
 
 
@@ -56,9 +56,9 @@ def write_annotated_cohort(
     mix: bool = False,
     pin: Path = Path("data.dvc"),
 ) -> dict[str, bool]:
-    """Make a cohort of phantoms whose masks a simulated person and forests draw.
+    """Make a cohort of phantoms with simulated annotations as masks.
 
-    ``masks/`` holds what was drawn, ``masks/reference/`` the exact masks, ``annotations/`` the strokes and
+    ``masks/`` holds the annotations, ``masks/reference/`` the exact masks, ``annotations/`` the strokes and
     what became of them. A case that is already whole and of the same seed and source is kept. The other
     arguments are those of `coronet.phantom.cohort.write_cohort`.
 
@@ -72,11 +72,11 @@ def write_annotated_cohort(
     data, workers = Path(data), workers or os.cpu_count() or 1
     cohort.write_cohort(data, cases=cases, seed=seed, workers=workers, window=window, mix=mix, exact=False)
     slots = plan(seed, cases)
-    # a cohort too small to teach and be tested on is taught by all of it
+    # a cohort too small for training and test scans trains with all of it
     key = {
         "version": [recipe_version("phantom"), recipe_version("masks")],
         "seed": seed,
-        "teachers": min(_TEACHERS, cases),
+        "teachers": min(_TRAINING_SCANS, cases),
     }
     with exclusive(data / "annotations" / ".lock"):
         for part in [*(data / "masks").rglob(".part-*"), *(data / "annotations").rglob(".part-*")]:
@@ -104,7 +104,7 @@ def make_annotated_cohort(data: Path, *, masks: str, **more: Any) -> dict[str, b
 
 
 def record_path(data: Path, case_id: str) -> Path:
-    """Where it is told how a case was drawn; written last, it says that the case's masks are whole."""
+    """Record of a case's annotation; written last, it marks the masks as whole."""
     return Path(data) / "annotations" / case_id / "record.json"
 
 
@@ -128,9 +128,9 @@ def _draw(
     seed, teachers = key["seed"], slots[: key["teachers"]]
     with worker_pool(workers) as pool, _progress(len(teachers) + len(missing)) as advance:
         try:
-            lessons = [pool.submit(_begin, data, slot, seed) for slot in teachers]
-            table = read_cohort(begun.lesson for begun in _in_order(lessons, advance))
-            begun = {slot: job.result() for slot, job in zip(teachers, lessons, strict=True)}
+            hearts = [pool.submit(_begin, data, slot, seed) for slot in teachers]
+            table = training_samples(begun.session for begun in _in_order(hearts, advance))
+            begun = {slot: job.result() for slot, job in zip(teachers, hearts, strict=True)}
             jobs = [pool.submit(_finish, data, slot, key, table, begun.get(slot)) for slot in missing]
             for job in concurrent.futures.as_completed(jobs):
                 job.result()
@@ -156,8 +156,8 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(bar)
 
 
-def _eyes(seed: int, slot: Slot) -> int:
-    """Seed of the person on one scan."""
+def _reader_seed(seed: int, slot: Slot) -> int:
+    """Seed of the reader on one scan."""
     return seed * 100_003 + slot.index
 
 
@@ -165,7 +165,7 @@ def _eyes(seed: int, slot: Slot) -> int:
 class _Begun:
     """A scan whose heart is drawn: its mask, packed; the strokes; the forest's out-of-bag score."""
 
-    lesson: ReaderSession
+    session: ReaderSession
     packed: bytes
     strokes: Strokes
     out_of_bag: float | None
@@ -173,50 +173,50 @@ class _Begun:
 
 def _begin(data: Path, slot: Slot, seed: int) -> _Begun:
     """Draw the heart of a scan and find the bright pieces in it."""
-    ct, eyes = read_nifti(scan_path(data, slot.case_id)), _eyes(seed, slot)
+    ct, reader_seed = read_nifti(scan_path(data, slot.case_id)), _reader_seed(seed, slot)
     truth = {model: _exact(data, slot, model) for model in _MODELS}
-    *_, (drawn, strokes) = draw_heart_in_sessions(ct, truth["heart"], case=slot.case_id, seed=eyes)
-    found = find_candidates(ct, drawn.mask)
-    known = _known(data, slot, truth["calcium"])
-    lesson = ReaderSession(slot.case_id, eyes, found, ct.shape, ct.affine, known)
-    packed = pack_nifti(ct.with_array(drawn.mask), level=cohort.PACKING)
-    return _Begun(lesson, packed, strokes, drawn.out_of_bag)
+    *_, (draft, strokes) = draw_heart_in_sessions(ct, truth["heart"], case=slot.case_id, seed=reader_seed)
+    found = find_candidates(ct, draft.mask)
+    component = _component_truth(data, slot, truth["calcium"])
+    session = ReaderSession(slot.case_id, reader_seed, found, ct.shape, ct.affine, component)
+    packed = pack_nifti(ct.with_array(draft.mask), level=cohort.PACKING)
+    return _Begun(session, packed, strokes, draft.out_of_bag)
 
 
 def _exact(data: Path, slot: Slot, model: str) -> np.ndarray:
     return read_nifti(cohort.exact_path(data, slot.case_id, model), np.uint8).array
 
 
-def _known(data: Path, slot: Slot, coronary: np.ndarray) -> ComponentTruth:
+def _component_truth(data: Path, slot: Slot, coronary: np.ndarray) -> ComponentTruth:
     return component_truth(read_json(cohort.truth_path(data, slot.case_id)), coronary)
 
 
 def _finish(data: Path, slot: Slot, key: dict[str, Any], table: Samples, begun: _Begun | None) -> None:
-    """Draw the calcium of one case and write all of it; its record, written last, says that it is whole."""
+    """Draw the calcium of one case and write all of it; the record comes last."""
     begun = begun or _begin(data, slot, key["seed"])
-    lesson, grown = begun.lesson, _forest_of(table)
-    judged, clicks = corrected(lesson, grown)
-    mask = lesson.grid.with_array(calcium.coronary_mask(judged, lesson.shape))
+    session, forest = begun.session, _forest_of(table)
+    classified, clicks = corrected(session, forest)
+    mask = session.grid.with_array(calcium.coronary_mask(classified, session.shape))
     _write(
         data,
         slot,
         key,
         masks={"heart": begun.packed, "calcium": pack_nifti(mask, level=cohort.PACKING)},
         strokes={"heart": begun.strokes, "calcium": clicks},
-        out_of_bag={"heart": begun.out_of_bag, "calcium": None if grown is None else grown.out_of_bag},
+        out_of_bag={"heart": begun.out_of_bag, "calcium": None if forest is None else forest.out_of_bag},
     )
 
 
-_grown_here: dict[bytes, Forest | None] = {}
+_forest_cache: dict[bytes, Forest | None] = {}
 
 
 def _forest_of(table: Samples) -> Forest | None:
-    """The forest of what was taught, grown once a process."""
+    """The forest of a table, grown once a process."""
     key = table.features.tobytes() + table.labels.tobytes()
-    if key not in _grown_here:
-        _grown_here.clear()
-        _grown_here[key] = grow_where_it_can(table)
-    return _grown_here[key]
+    if key not in _forest_cache:
+        _forest_cache.clear()
+        _forest_cache[key] = fit_if_possible(table)
+    return _forest_cache[key]
 
 
 def _write(
@@ -246,7 +246,7 @@ def _write(
         record,
         {
             "key": key,
-            "strokes": {model: len(said.strokes) if said else 0 for model, said in strokes.items()},
+            "strokes": {model: len(given.strokes) if given else 0 for model, given in strokes.items()},
             "out_of_bag": {
                 model: None if share is None else round(share, 4) for model, share in out_of_bag.items()
             },

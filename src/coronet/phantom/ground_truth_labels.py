@@ -1,4 +1,4 @@
-"""What the truth of a phantom tells of its bright pieces."""
+"""True labels of a phantom's bright pieces."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KINDS = {
     "pericardial_plate": "other",
     "speck": "other",
 }
-"""What a person calls each kind of a phantom's deposits."""
+"""Label of each kind of a phantom's deposits."""
 BONE_MM3 = 120.0
 """A larger piece that no deposit explains is bone, as is one that goes on away from the heart; else noise."""
 _BLOOMING = 4.0
@@ -33,11 +33,11 @@ _BLOOMING = 4.0
 
 @dataclasses.dataclass(frozen=True)
 class ComponentTruth:
-    """What a phantom's truth tells of one scan.
+    """Ground truth of one scan.
 
     Attributes:
         coronary: exact calcium mask, shape of the scan.
-        deposits: of the truth file, ``lesions`` and ``confounders``: each has ``kind``, ``centre_mm`` and
+        deposits: ``lesions`` and ``confounders`` of the truth file: each has ``kind``, ``centre_mm`` and
             ``volume_mm3``.
     """
 
@@ -46,20 +46,20 @@ class ComponentTruth:
 
 
 def component_truth(truth: Mapping[str, Any], coronary: np.ndarray) -> ComponentTruth:
-    """What the person may be asked about, from a truth file and the exact mask."""
+    """Ground truth from a truth file and the exact mask."""
     return ComponentTruth(coronary, (*truth["lesions"], *truth["confounders"]))
 
 
-def true_names(judged: ClassifiedCandidates, known: ComponentTruth) -> list[str]:
-    """What each piece is: coronary where most of it is, else what the nearest deposit is that explains it.
+def true_names(classified: ClassifiedCandidates, truth: ComponentTruth) -> list[str]:
+    """Name of each piece: coronary where most of it is, else that of the nearest deposit that explains it.
 
     No deposit explains bone many times its size, however near it lies.
     """
-    pieces = judged.candidates
+    pieces = classified.candidates
     own = np.bincount(pieces.labels.ravel(), minlength=pieces.count + 1)[1:]
-    inside = pieces.labels[known.coronary[pieces.box] > 0]
+    inside = pieces.labels[truth.coronary[pieces.box] > 0]
     calcified = np.bincount(inside, minlength=pieces.count + 1)[1:]
-    others = [item for item in known.deposits if item["kind"] != "coronary"]
+    others = [item for item in truth.deposits if item["kind"] != "coronary"]
     places = np.asarray([item["centre_mm"] for item in others], np.float64).reshape(-1, 3)
     most = np.maximum(BONE_MM3, [_BLOOMING * item["volume_mm3"] for item in others])
     sides = np.stack([pieces.feature(name) for name in ("width_mm", "depth_mm", "height_mm")])

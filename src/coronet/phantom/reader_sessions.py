@@ -1,4 +1,4 @@
-"""How a simulated person draws hearts on phantoms, and teaches a forest their calcium scan after scan."""
+"""Sessions of the simulated reader: hearts drawn and corrected, and a calcium forest trained scan by scan."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from coronet.io.volume import Volume
 from coronet.phantom import simulated_reader
 from coronet.phantom.ground_truth_labels import ComponentTruth
 
-_LOOKS = 3
-"""How often the person looks at a teaching scan."""
+_REVIEWS = 3
+"""How often a training scan is reviewed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ReaderSession:
-    """A scan with its heart drawn, before the person looks at its calcium.
+    """A scan whose heart is drawn, before its calcium is reviewed.
 
     Attributes:
         case: its id.
-        seed: of the person's eyes on it.
+        seed: of the reader on it.
         candidates: its bright pieces.
         shape: of the scan.
         affine: of the scan.
-        known: the truth that the person is asked about.
+        truth: the ground truth that the reader's labels come from.
     """
 
     case: str
@@ -41,12 +41,17 @@ class ReaderSession:
     candidates: Candidates
     shape: tuple[int, int, int]
     affine: np.ndarray
-    known: ComponentTruth
+    truth: ComponentTruth
 
     @property
     def grid(self) -> Volume:
         """The scan's place: clicks do not need its voxels, which are all 0."""
         return Volume(np.broadcast_to(np.int16(0), self.shape), self.affine)
+
+    def classify(self, strokes: Strokes | None, forest: Forest | None) -> ClassifiedCandidates:
+        """The pieces as a forest classifies them and strokes overrule it."""
+        labels = apply_labels(self.candidates, strokes, self.grid)
+        return calcium.classify_candidates(self.candidates, labels, forest=forest)
 
 
 def draw_heart_in_sessions(
@@ -55,71 +60,72 @@ def draw_heart_in_sessions(
     *,
     case: str,
     seed: int,
-    looks: int = simulated_reader.HEART_LOOKS,
+    reviews: int = simulated_reader.HEART_REVIEWS,
     prior: Samples | None = None,
 ) -> Iterator[tuple[DraftMask, Strokes]]:
-    """A heart as a person gets it who draws four lines, looks, and corrects, with all strokes so far.
+    """Draw a heart from four lines, then correct it; yields each mask with all strokes so far.
 
     Args:
         ct: the scan.
         truth: heart mask, shape of ``ct``.
         case: its id.
-        seed: of the person's choices and hand.
-        looks: how often the person looks; one heart more is drawn than that.
-        prior: what other scans taught.
+        seed: of the reader's choices and hand.
+        reviews: how often the heart is corrected; one mask more is drawn than that.
+        prior: training rows of other scans.
     """
     chest = PreparedChest.of(ct)
-    said = simulated_reader.simulated_heart_strokes(ct, truth, seed=seed)
-    drawn = draw_heart(ct, said, prior=prior, case=case, chest=chest)
-    yield drawn, said
-    for look in range(looks):
-        more = simulated_reader.simulated_heart_corrections(ct, truth, drawn.mask, seed=seed, look=look)
+    strokes = simulated_reader.simulated_heart_strokes(ct, truth, seed=seed)
+    draft = draw_heart(ct, strokes, prior=prior, case=case, chest=chest)
+    yield draft, strokes
+    for review in range(reviews):
+        more = simulated_reader.simulated_heart_corrections(ct, truth, draft.mask, seed=seed, review=review)
         if more:
-            said = dataclasses.replace(said, strokes=said.strokes + more)
-            drawn = draw_heart(ct, said, prior=prior, case=case, chest=chest)
-        yield drawn, said
+            strokes = dataclasses.replace(strokes, strokes=strokes.strokes + more)
+            draft = draw_heart(ct, strokes, prior=prior, case=case, chest=chest)
+        yield draft, strokes
 
 
-def read_cohort(lessons: Iterable[ReaderSession]) -> Samples:
-    """Go through the teaching scans one after the other; each is drawn by what those before it taught."""
+def training_samples(sessions: Iterable[ReaderSession]) -> Samples:
+    """Review the training scans one after the other; each is classified by the forest of those before it."""
     tables: list[Samples] = []
-    for lesson in lessons:
-        judged = _taught(lesson, join_samples(tables) if tables else None)
-        tables.append(calcium.samples_of(judged, lesson.case))
+    for session in sessions:
+        classified = _review(session, join_samples(tables) if tables else None)
+        tables.append(calcium.samples_of(classified, session.case))
     return join_samples(tables)
 
 
-def grow_where_it_can(table: Samples | None) -> Forest | None:
-    """A forest, where there are two kinds of pieces to tell apart."""
-    return (
-        calcium.fit_candidate_forest(table) if table is not None and calcium.can_fit_forest(table) else None
-    )
+def fit_if_possible(table: Samples | None) -> Forest | None:
+    """A forest, where the table holds two kinds of pieces."""
+    possible = table is not None and calcium.can_fit_forest(table)
+    return calcium.fit_candidate_forest(table) if possible else None
 
 
-def _taught(lesson: ReaderSession, prior: Samples | None) -> ClassifiedCandidates:
-    """A teaching scan: the person looks several times, and the forest learns between the looks."""
-    found, clicks = lesson.candidates, []
-    said = apply_labels(found, None, lesson.grid)
-    judged = calcium.classify_candidates(found, said, forest=grow_where_it_can(prior))
-    for look in range(_LOOKS):
-        most = simulated_reader.TEACHING_CLICKS // _LOOKS
+def _review(session: ReaderSession, prior: Samples | None) -> ClassifiedCandidates:
+    """Review a training scan several times; the forest learns between the reviews."""
+    clicks = []
+    classified = session.classify(None, fit_if_possible(prior))
+    for review in range(_REVIEWS):
         more = simulated_reader.simulated_calcium_strokes(
-            lesson.grid, judged, lesson.known, seed=lesson.seed, most=most, look=look
+            session.grid,
+            classified,
+            session.truth,
+            seed=session.seed,
+            most=simulated_reader.TRAINING_CLICKS // _REVIEWS,
+            review=review,
         )
         if more is None:
             continue
         clicks += more.strokes
-        said = apply_labels(found, Strokes("calcium", tuple(clicks)), lesson.grid)
-        learned = None if prior is None else calcium.table_of(found, said, prior)
-        judged = calcium.classify_candidates(found, said, forest=grow_where_it_can(learned))
-    return judged
+        labels = apply_labels(session.candidates, Strokes("calcium", tuple(clicks)), session.grid)
+        table = None if prior is None else calcium.training_table(session.candidates, labels, prior)
+        classified = calcium.classify_candidates(session.candidates, labels, forest=fit_if_possible(table))
+    return classified
 
 
-def corrected(lesson: ReaderSession, grown: Forest | None) -> tuple[ClassifiedCandidates, Strokes | None]:
-    """Any other scan: the person clicks on what is wrong; what is clicked is overruled and no more."""
-    found = lesson.candidates
-    judged = calcium.classify_candidates(found, apply_labels(found, None, lesson.grid), forest=grown)
-    clicks = simulated_reader.simulated_calcium_strokes(lesson.grid, judged, lesson.known, seed=lesson.seed)
-    if clicks is None:
-        return judged, None
-    return calcium.classify_candidates(found, apply_labels(found, clicks, lesson.grid), forest=grown), clicks
+def corrected(session: ReaderSession, forest: Forest | None) -> tuple[ClassifiedCandidates, Strokes | None]:
+    """Any other scan: wrong pieces are clicked, which overrules the forest and does not train it."""
+    classified = session.classify(None, forest)
+    clicks = simulated_reader.simulated_calcium_strokes(
+        session.grid, classified, session.truth, seed=session.seed
+    )
+    return (classified, None) if clicks is None else (session.classify(clicks, forest), clicks)

@@ -1,8 +1,8 @@
-"""A person who annotates a phantom, simulated: few strokes, a hand that shakes, eyes that overlook.
+"""A simulated reader who annotates phantoms: few strokes, imprecise, with pieces overlooked and mistaken.
 
-The person sees the scan and what the forest has drawn into it. The truth decides what a stroke says and never
-where each voxel belongs: a stroke is a coarse line or one click. Every draw is seeded and every coordinate
-rounded to a tenth of a millimetre, so that strokes are the same on every processor.
+The reader corrects what the forest has drawn. The truth decides the label of a stroke and never where each
+voxel belongs: a stroke is a coarse line or one click. Every choice is seeded and every coordinate rounded to
+a tenth of a millimetre, so that strokes are the same on every processor.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from coronet.annotation.calcium import NAMES, UNSAID, ClassifiedCandidates, visibility
+from coronet.annotation.calcium import ClassifiedCandidates, visibility
+from coronet.annotation.named_pieces import NAMES, UNLABELLED
 from coronet.annotation.ray_surface import BEFORE_BACKGROUND_MM, BEHIND_HEART_MM
 from coronet.annotation.strokes import Stroke, Strokes
 from coronet.io.volume import Volume
@@ -28,13 +29,13 @@ _INSIDE = 0.72
 """How far out the line inside reaches, as a share of the way from the middle to the surface."""
 _OUTSIDE_MM = (5.0, 12.0)
 """How far from the surface the first lines outside run."""
-HEART_LOOKS, LINES_A_LOOK = 2, 3
-"""How often the person looks at a drawn heart, and how many lines correct it each time."""
+HEART_REVIEWS, LINES_A_REVIEW = 2, 3
+"""How often a drawn heart is reviewed, and how many lines correct it each time."""
 _AXIAL = tuple(number / 10 + 0.05 for number in range(10))
 _CORONAL = (0.2, 0.35, 0.5, 0.65, 0.8)
-"""Slices that the person looks through, as shares of the heart's height and depth."""
+"""Slices that are reviewed, as shares of the heart's height and depth."""
 APART_MM = 25.0
-"""Between the middles of two corrections of one look."""
+"""Between the middles of two corrections of one review."""
 _HAND_MM = 1.2
 """Standard deviation of each point's error in each direction; never more than `HAND_MOST_MM`."""
 HAND_MOST_MM = 3.0
@@ -42,14 +43,14 @@ _RADIUS_MM = 1.0
 """Of the pen."""
 
 MOST_CLICKS = 5
-TEACHING_CLICKS = 12
-"""Clicks that a person spends on a scan that the forest is taught with."""
-SURELY_SEEN = 2600.0
-"""A piece of this `visibility` is never overlooked."""
+TRAINING_CLICKS = 12
+"""Clicks on a scan that the forest is trained with."""
+NEVER_OVERLOOKED = 2600.0
+"""`visibility` from which no piece is overlooked."""
 MISTAKEN = {"valve": 0.05, "metal": 0.05, "aorta": 0.02, "noise": 0.05}
-"""How often a person takes a wrongly drawn piece of this kind for coronary."""
+"""How often a wrongly drawn piece of this kind is taken for coronary."""
 _MISTAKEN_MM3 = 600.0
-"""Nobody takes a larger piece for coronary, or one that goes on away from the heart: drawing warns of it."""
+"""No larger piece is taken for coronary, nor one that goes on away from the heart: drawing warns of it."""
 
 
 def simulated_heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> Strokes:
@@ -58,7 +59,7 @@ def simulated_heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> 
     Args:
         volume: the scan.
         truth: heart mask, shape of ``volume``.
-        seed: of the person's choices and hand.
+        seed: of the reader's choices and hand.
     """
     rng = generator(seed, _HEART)
     low, high = _ends(truth, 2)
@@ -67,24 +68,24 @@ def simulated_heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> 
 
 
 def simulated_heart_corrections(
-    volume: Volume, truth: np.ndarray, drawn: np.ndarray, *, seed: int, look: int
+    volume: Volume, truth: np.ndarray, drawn: np.ndarray, *, seed: int, review: int
 ) -> tuple[Stroke, ...]:
-    """A line along each of the largest patches that the person sees drawn wrongly.
+    """A line along each of the largest patches that are drawn wrongly.
 
-    The person knows how far the surface keeps from strokes (`coronet.annotation.ray_surface`), and draws so
-    far from where they see the heart end.
+    The reader allows for how far the surface keeps from strokes (`coronet.annotation.ray_surface`), and draws
+    so far from where the heart ends.
 
     Args:
         volume: the scan.
         truth: heart mask, shape of ``volume``.
         drawn: what was drawn, same shape.
-        seed: of the person's hand.
-        look: 0 for the first look at the heart.
+        seed: of the reader's hand.
+        review: 0 for the first review of the heart.
 
     Returns:
-        At most `LINES_A_LOOK` lines.
+        At most `LINES_A_REVIEW` lines.
     """
-    rng = generator(seed, _HEART, 1 + look)
+    rng = generator(seed, _HEART, 1 + review)
     lines: list[Stroke] = []
     middles: list[np.ndarray] = []
     for patch in _wrong_patches(volume, truth, drawn):
@@ -93,7 +94,7 @@ def simulated_heart_corrections(
         if all(_length(middle - other) >= APART_MM for other in middles):
             middles.append(middle)
             lines.append(_hand(patch.label, places, volume, rng))
-        if len(lines) == LINES_A_LOOK:
+        if len(lines) == LINES_A_REVIEW:
             break
     return tuple(lines)
 
@@ -152,7 +153,7 @@ class _Patch:
 
 
 def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list[_Patch]:
-    """The two largest of each kind in each slice that is looked at, the largest of all first."""
+    """The two largest of each kind in each slice that is reviewed, the largest of all first."""
     import cc3d
 
     found = []
@@ -201,8 +202,8 @@ def _coronal(volume: Volume, truth: np.ndarray, rng: np.random.Generator) -> lis
     step_x, step_z = volume.spacing_mm[0], volume.spacing_mm[2]
 
     def ends(column: int) -> tuple[int, int]:
-        seen = np.flatnonzero(plane[min(max(column, int(columns[0])), int(columns[-1]))])
-        return (int(seen[0]), int(seen[-1])) if seen.size else ends(middle)
+        filled = np.flatnonzero(plane[min(max(column, int(columns[0])), int(columns[-1]))])
+        return (int(filled[0]), int(filled[-1])) if filled.size else ends(middle)
 
     low, high = ends(middle)
     rim = 0.15 * (high - low)
@@ -252,8 +253,8 @@ def _hand(
     *,
     flat: bool = False,
 ) -> Stroke:
-    """A line through places (voxel indices) as a hand draws it, kept inside the scan."""
-    spacing, drawn = volume.spacing_mm, []
+    """A line through places (voxel indices), imprecise as one drawn by hand, kept inside the scan."""
+    spacing, points = volume.spacing_mm, []
     for place in places:
         point = []
         for axis in range(3):
@@ -261,8 +262,8 @@ def _hand(
             still = flat and axis == 2
             moved = place[axis] + (0.0 if still else error / spacing[axis])
             point.append(min(max(moved, 1.0), volume.shape[axis] - 2.0))
-        drawn.append(_world(volume, point))
-    return Stroke(label, "line", tuple(drawn), _RADIUS_MM)
+        points.append(_world(volume, point))
+    return Stroke(label, "line", tuple(points), _RADIUS_MM)
 
 
 def _world(volume: Volume, place: Sequence[float]) -> tuple[float, float, float]:
@@ -275,85 +276,87 @@ def _world(volume: Volume, place: Sequence[float]) -> tuple[float, float, float]
 
 def simulated_calcium_strokes(
     volume: Volume,
-    judged: ClassifiedCandidates,
-    known: ComponentTruth,
+    classified: ClassifiedCandidates,
+    component_truth: ComponentTruth,
     *,
     seed: int,
     most: int = MOST_CLICKS,
-    look: int = 0,
+    review: int = 0,
 ) -> Strokes | None:
-    """Clicks on what the forest drew wrongly, the most visible first.
+    """Clicks on pieces that are drawn wrongly, the most visible first.
 
     A piece is overlooked the more often the smaller and fainter it is, and some kinds are now and then taken
-    for coronary (`MISTAKEN`). Nothing is clicked that is drawn as the person believes it to be. Who sees more
-    drawn flecks of noise than clicks are worth draws a box around them all, and clicks on the plaques in it.
+    for coronary (`MISTAKEN`). Where more flecks of noise are drawn than clicks are allowed, a box of noise
+    encloses them all, and clicks label the plaques in it.
 
     Args:
         volume: the scan.
-        judged: the pieces and what the forest holds them for.
-        known: the truth.
-        seed: of the person's eyes and hand.
+        classified: the pieces with their classes.
+        component_truth: their true labels.
+        seed: of the reader's attention and hand.
         most: clicks at most.
-        look: 0 for the first look at the scan; what is named already is not clicked again.
+        review: 0 for the first review of the scan; labelled pieces are not clicked again.
 
     Returns:
-        The strokes; None where the person has nothing to correct.
+        The strokes; None where there is nothing to correct.
     """
-    rng = generator(seed, _CALCIUM, look)
-    pieces = judged.candidates
+    rng = generator(seed, _CALCIUM, review)
+    pieces = classified.candidates
     if not pieces.count:
         return None
-    truth = true_names(judged, known)
+    truth = true_names(classified, component_truth)
     visible = visibility(pieces)
     wrong, coronary = [], []
     for at in np.argsort(-visible, kind="stable").tolist():
-        seen = chance(rng, visible[at] / SURELY_SEEN)
+        noticed = chance(rng, visible[at] / NEVER_OVERLOOKED)
         believed = truth[at]
         plausible = pieces.volume_mm3[at] <= _MISTAKEN_MM3 and not pieces.cut[at]
         if chance(rng, MISTAKEN.get(believed, 0.0)) and plausible:
             believed = "coronary"
-        if not seen or judged.said.piece[at] != UNSAID:
+        if not noticed or classified.user_labels.piece[at] != UNLABELLED:
             continue
         if believed == "coronary":
             coronary.append(at)
-        if (NAMES[judged.label[at]] == "coronary") != (believed == "coronary"):
+        if (NAMES[classified.label[at]] == "coronary") != (believed == "coronary"):
             wrong.append((at, believed))
     flecks = [at for at, believed in wrong if believed == "noise"]
     if len(flecks) > MOST_CLICKS:
-        return Strokes("calcium", _boxed(volume, judged, flecks, coronary, rng))
-    clicks = tuple(_click(volume, judged, at, believed, rng) for at, believed in wrong[:most])
+        return Strokes("calcium", _boxed(volume, classified, flecks, coronary, rng))
+    clicks = tuple(_click(volume, classified, at, believed, rng) for at, believed in wrong[:most])
     return Strokes("calcium", clicks) if clicks else None
 
 
 def _boxed(
     volume: Volume,
-    judged: ClassifiedCandidates,
+    classified: ClassifiedCandidates,
     flecks: Sequence[int],
     coronary: Sequence[int],
     rng: np.random.Generator,
 ) -> tuple[Stroke, ...]:
     """A box of noise around flecks, then a click on each coronary piece that it touches."""
-    pieces = judged.candidates
+    pieces = classified.candidates
     voxels = np.argwhere(np.isin(pieces.labels, np.asarray(flecks) + 1))
     low, high = voxels.min(axis=0), voxels.max(axis=0)
     inside = pieces.labels[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))]
-    corners = (_world_of(volume, judged, low - 0.5), _world_of(volume, judged, high + 0.5))
+    corners = (_world_of(volume, classified, low - 0.5), _world_of(volume, classified, high + 0.5))
     touched = [at for at in coronary if (inside == at + 1).any()]
-    clicks = (_click(volume, judged, at, "coronary", rng) for at in touched)
+    clicks = (_click(volume, classified, at, "coronary", rng) for at in touched)
     return (Stroke("noise", "box", corners), *clicks)
 
 
 def _click(
-    volume: Volume, judged: ClassifiedCandidates, at: int, label: str, rng: np.random.Generator
+    volume: Volume, classified: ClassifiedCandidates, at: int, label: str, rng: np.random.Generator
 ) -> Stroke:
     """A click on one of the voxels of a piece."""
-    pieces = judged.candidates
+    pieces = classified.candidates
     places = np.argwhere(pieces.labels == at + 1)
     chosen = places[int(rng.integers(len(places)))]
-    return Stroke(label, "point", (_world_of(volume, judged, chosen),), 0.0)
+    return Stroke(label, "point", (_world_of(volume, classified, chosen),), 0.0)
 
 
-def _world_of(volume: Volume, judged: ClassifiedCandidates, place: np.ndarray) -> tuple[float, float, float]:
+def _world_of(
+    volume: Volume, classified: ClassifiedCandidates, place: np.ndarray
+) -> tuple[float, float, float]:
     """Where a place in the box of the pieces lies in the world."""
-    start = [side.start for side in judged.candidates.box]
+    start = [side.start for side in classified.candidates.box]
     return _world(volume, [a + b for a, b in zip(place, start, strict=True)])
