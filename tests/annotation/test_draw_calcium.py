@@ -130,7 +130,9 @@ def test_the_result_is_printed_with_pieces_that_no_stroke_labels(data):
     assert f"{sizes}; learned from no other scan; only pieces that strokes label are drawn" in done.output
     for case in CASES[1:]:
         done = draw(data, case, ALL)
-    assert re.search(r"3 other scans; the forest was wrong on \d+ % of pieces that it had not", done.output)
+    assert re.search(
+        r"3 other scans; the forest was wrong on \d+ % of the pieces that it had not", done.output
+    )
     paths = annotation_paths(data, "c3", "calcium")
     assert f"mask: {paths.mask}\n  picture: {paths.picture}\n" in done.output
     done = draw(data, "c0", {"strokes": [CORONARY, BONES]})
