@@ -18,7 +18,7 @@ import numpy as np
 
 from coronet.io.reader import read_scan
 from coronet.io.volume import Volume, grid_affine
-from coronet.scoring.agatston import ScoreResult, score_mask
+from coronet.scoring.calcium_score import ScoreResult, score_calcium
 from coronet.scoring.lesions import Lesion
 from coronet.scoring.protocol import PROTOCOLS
 
@@ -111,7 +111,7 @@ def digital_phantom(spacing_mm: tuple[float, float, float], *, fine_mm: float = 
 def score_digital(spacing_mm: tuple[float, float, float]) -> ScoreResult:
     """All voxels of the digital phantom scored."""
     ct = digital_phantom(spacing_mm)
-    return score_mask(ct, ct.array > 0, calibration_factor=FACTOR)
+    return score_calcium(ct, ct.array > 0, calibration_factor=FACTOR)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,14 +154,14 @@ def score_real(folder: Path) -> RealScan:
     factor = _calibrate(ct, x, y, radius)
     candidates = np.zeros(ct.shape, bool)
     candidates[:, :, slice(*INSERT_SLICES)] = heart[:, :, None]
-    everything = score_mask(ct, candidates, calibration_factor=factor)
+    everything = score_calcium(ct, candidates, calibration_factor=factor)
     inserts = [lesion for lesion in everything.lesions if lesion.volume_mm3 >= LEAST_MM3]
     drawn = np.zeros(ct.shape, bool)
     for lesion in inserts:
         near = np.hypot(x - lesion.centre_voxel[0], y - lesion.centre_voxel[1]) * step < INSERT_MM
         drawn[:, :, lesion.slices[0] : lesion.slices[1] + 1] |= near[:, :, None]
     mask = drawn & (ct.array >= 130)
-    result = score_mask(ct, mask, calibration_factor=factor)
+    result = score_calcium(ct, mask, calibration_factor=factor)
     return RealScan(
         ct=ct,
         drawn=drawn,
@@ -190,7 +190,7 @@ def insert_scores(real: RealScan) -> dict[tuple[float, float], float]:
         disc = np.zeros(real.ct.shape, bool)
         near = np.hypot(x - centre[0], y - centre[1]) * step < INSERT_MM
         disc[:, :, slice(*INSERT_SLICES)] = near[:, :, None]
-        scores[size, density] = score_mask(real.ct, disc).scores.agatston
+        scores[size, density] = score_calcium(real.ct, disc).scores.agatston
     return scores
 
 
@@ -287,7 +287,7 @@ def main() -> None:
     print("\n| protocol | mask of 130 HU and more | drawn with a rim |\n|---|---|---|")
     for name, protocol in PROTOCOLS.items():
         both = [
-            score_mask(real.ct, mask, protocol=protocol, slice_thickness_mm=real.ct.spacing_mm[2])
+            score_calcium(real.ct, mask, protocol=protocol, slice_thickness_mm=real.ct.spacing_mm[2])
             for mask in (real.mask, real.drawn)
         ]
         print(f"| {name} | {both[0].scores.agatston:.1f} | {both[1].scores.agatston:.1f} |")

@@ -43,9 +43,9 @@ from coronet.io.reader import read_scan
 from coronet.io.volume import values_of, write_nifti
 from coronet.networks.factory import LoadedModel, build_network, load_model, save_model
 from coronet.networks.unet import UpBlock
-from coronet.scoring.agatston import score_mask
 from coronet.scoring.batch import LANES, Scorer, score_folder
-from coronet.scoring.score_scan import score_scan, write_scan_score
+from coronet.scoring.calcium_score import score_calcium
+from coronet.scoring.score_scan import score_scan
 
 Steps = dict[str, float]
 
@@ -115,7 +115,7 @@ def ours(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel, out: 
     steps["cpu"] = time.process_time() - cpu
     steps["networks"], steps["flop"] = networks["seconds"], networks["flop"]
     with timed(steps, "write"):
-        write_scan_score(out, scored)
+        scored.save(out)
     masks = scored.masks
     return steps, {
         "score": scored.result.scores.agatston,
@@ -144,7 +144,7 @@ def in_steps(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -
         steps[f"{name} network"] = seconds
         steps[f"resample for {'the heart' if name == 'heart' else name}"] -= seconds
     with timed(steps, "calcium mask, score"):
-        score_mask(ct, calcium_above_threshold(probability, ct, calcium_model.params.threshold))
+        score_calcium(ct, calcium_above_threshold(probability, ct, calcium_model.params.threshold))
     return steps
 
 

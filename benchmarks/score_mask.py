@@ -19,9 +19,9 @@ from scipy import ndimage
 
 from coronet.io.masks import read_mask
 from coronet.io.volume import Volume, grid_affine, write_nifti
-from coronet.scoring.agatston import score_mask
+from coronet.scoring.agatston import agatston_of_parts
+from coronet.scoring.calcium_score import score_calcium
 from coronet.scoring.counted_voxels import find_calcium
-from coronet.scoring.methods import agatston
 from coronet.scoring.protocol import PROTOCOLS
 
 SHAPE = (512, 512, 143)
@@ -82,7 +82,7 @@ def measure() -> dict[str, float]:
     """Milliseconds of each way, and the score that all agree on."""
     ct, mask = make_case()
     protocol = PROTOCOLS["coronet"]
-    ours, plain = score_mask(ct, mask).scores.agatston, plain_agatston(ct, mask)
+    ours, plain = score_calcium(ct, mask).scores.agatston, plain_agatston(ct, mask)
     if not np.isclose(ours, plain):
         raise SystemExit(f"the scores differ: {ours} and {plain}")
     with tempfile.TemporaryDirectory() as folder:
@@ -93,8 +93,8 @@ def measure() -> dict[str, float]:
         "voxels": int(np.count_nonzero(mask)),
         "agatston": ours,
         "plain_ms": fastest(lambda: plain_agatston(ct, mask), rounds=3),
-        "agatston_ms": fastest(lambda: agatston(find_calcium(ct, mask, protocol), protocol)),
-        "score_ms": fastest(lambda: score_mask(ct, mask, calibration_factor=0.0007)),
+        "agatston_ms": fastest(lambda: agatston_of_parts(find_calcium(ct, mask, protocol), protocol)),
+        "score_ms": fastest(lambda: score_calcium(ct, mask, calibration_factor=0.0007)),
         "read_ms": reading,
     }
 

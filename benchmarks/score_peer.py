@@ -12,7 +12,7 @@ import torch
 from coronet.imaging.resampling import mask_box
 from coronet.io.volume import Volume
 from coronet.networks.factory import LoadedModel
-from coronet.scoring.agatston import score_mask
+from coronet.scoring.calcium_score import score_calcium
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,4 +70,4 @@ def peer(path: Path, heart_model: LoadedModel, calcium_model: LoadedModel) -> Fo
     calcium = np.zeros(image.shape[1:], bool)
     calcium[place] = likely & (np.asarray(box[0]) >= 130) & (np.asarray(heart[0])[place] > 0)
     ct = Volume(np.asarray(image[0]), np.asarray(image.affine))
-    return Found(score_mask(ct, calcium).scores.agatston, np.asarray(heart[0]) > 0)
+    return Found(score_calcium(ct, calcium).scores.agatston, np.asarray(heart[0]) > 0)

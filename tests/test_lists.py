@@ -12,7 +12,7 @@ from coronet.cli import app
 from coronet.errors import InputError, ParamsError
 from coronet.io.volume import Volume, grid_affine, write_nifti
 from coronet.lists import check_list, split_list
-from coronet.scoring.agatston import score_mask
+from coronet.scoring.calcium_score import score_calcium
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_vessel_is_named_once(files, second):
     with pytest.raises(InputError, match="is given twice"):
         run(*SCORE, "--vessels", f"LAD,{second},RCA")
     with pytest.raises(InputError, match="vessel names: .* is given twice"):
-        score_mask(
+        score_calcium(
             Volume(np.full((4, 4, 4), 200, np.int16), np.eye(4)),
             np.ones((4, 4, 4), np.uint8),
             vessels={1: "LAD", 2: second},

@@ -17,7 +17,7 @@ from coronet.errors import InputError
 from coronet.files import write_json
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, grid_affine, read_nifti, write_nifti
-from coronet.scoring.agatston import score_mask
+from coronet.scoring.calcium_score import score_calcium
 
 CASES = ("c0", "c1", "c2", "c3")
 HEAD = {"format": "coronet strokes 1", "target": "calcium"}
@@ -124,7 +124,7 @@ def test_none_draws_an_empty_mask(data):
 
 def test_the_result_is_printed_with_pieces_that_no_stroke_labels(data):
     ct, _ = scan(seed=0)
-    score = score_mask(ct, np.isin(ct.array, (380, 400))).scores.agatston
+    score = score_calcium(ct, np.isin(ct.array, (380, 400))).scores.agatston
     done = draw(data, "c0", ALL)
     sizes = f"c0: calcium of 2 pieces (0 labelled by no stroke), 432.0 mm³, Agatston score {score:.1f}"
     assert f"{sizes}; learned from no other scan; only pieces that strokes label are drawn" in done.output

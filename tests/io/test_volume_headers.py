@@ -16,7 +16,7 @@ from coronet.errors import UnreadableScan
 from coronet.io.masks import read_mask
 from coronet.io.reader import read_scan
 from coronet.scoring.protocol import PROTOCOLS
-from coronet.scoring.score_with_mask import score_expert
+from coronet.scoring.score_with_mask import score_mask
 
 SHAPE = (5, 6, 7)
 SPACING = (0.7, 0.8, 2.5)
@@ -301,4 +301,4 @@ def test_values_above_all_hu_are_refused(tmp_path, masked):
     path = nifti(tmp_path / "a.nii", 1, -1024, stored)
     mask = nifti(tmp_path / "mask.nii", 1, 0, np.ones(SHAPE, "u1"))
     with pytest.raises(UnreadableScan, match="reach 62512, which is no HU"):
-        score_expert(path, mask, protocol=PROTOCOLS["coronet"]) if masked else read_scan(path)
+        score_mask(path, mask, protocol=PROTOCOLS["coronet"]) if masked else read_scan(path)

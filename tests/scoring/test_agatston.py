@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from coronet.errors import InputError, ParamsError
 from coronet.io.volume import Volume, grid_affine, to_ras
-from coronet.scoring.agatston import VESSELS, score_mask
+from coronet.scoring.calcium_score import VESSELS, score_calcium
 from coronet.scoring.protocol import PROTOCOLS, Protocol, find_protocol
 
 OURS = PROTOCOLS["coronet"]
@@ -24,7 +24,7 @@ def scan(spacing=(0.5, 0.5, 3.0), shape=(24, 24, 6), background=40.0) -> Volume:
 
 
 def agatston(ct: Volume, protocol: Protocol = OURS) -> float:
-    return score_mask(ct, ct.array >= 100, protocol=protocol).scores.agatston
+    return score_calcium(ct, ct.array >= 100, protocol=protocol).scores.agatston
 
 
 def block(ct: Volume, x: int, y: int, z: int, hu: float, *, size=(2, 2)) -> None:
@@ -113,7 +113,7 @@ def test_the_worked_example_of_the_documentation():
     ct.array[3, 3, 1] = 250
     block(ct, 2, 2, 2, 180, size=(3, 3))
     block(ct, 12, 12, 2, 450, size=(3, 1))
-    scores = score_mask(ct, ct.array >= 130).scores
+    scores = score_calcium(ct, ct.array >= 130).scores
     assert scores.agatston == pytest.approx(10.25)
     assert scores.volume_mm3 == pytest.approx(21.0)
     assert scores.volume_weighted == pytest.approx(46.5)
@@ -124,8 +124,8 @@ def test_the_worked_example_of_the_documentation():
 def test_overlapping_slices_count_by_spacing_and_not_by_thickness():
     ct = thin_slices()
     mask = ct.array >= 130
-    ours = score_mask(ct, mask, slice_thickness_mm=3.0)
-    theirs = score_mask(
+    ours = score_calcium(ct, mask, slice_thickness_mm=3.0)
+    theirs = score_calcium(
         ct, mask, protocol=dataclasses.replace(OURS, slice_factor="thickness"), slice_thickness_mm=3.0
     )
     assert ours.scores.agatston == pytest.approx(16)
@@ -143,12 +143,14 @@ def test_volume_mass_and_weighted_volume():
     ct = scan(spacing=(0.5, 0.5, 0.5))
     block(ct, 2, 2, 1, 400, size=(4, 2))
     block(ct, 2, 2, 2, 400, size=(4, 2))
-    result = score_mask(ct, ct.array >= 130, calibration_factor=0.00075)
+    result = score_calcium(ct, ct.array >= 130, calibration_factor=0.00075)
     assert result.scores.agatston == pytest.approx(16 * 0.5 / 3)
     assert result.scores.volume_mm3 == pytest.approx(2)
     assert result.scores.volume_weighted == pytest.approx(8)
     assert result.scores.mass_mg == pytest.approx(0.6)
-    assert score_mask(ct, ct.array >= 130, protocol=PROTOCOLS["molloi"]).scores.agatston == pytest.approx(16)
+    assert score_calcium(ct, ct.array >= 130, protocol=PROTOCOLS["molloi"]).scores.agatston == pytest.approx(
+        16
+    )
 
 
 def test_known_scores_with_and_without_a_minimum_area():
@@ -156,7 +158,7 @@ def test_known_scores_with_and_without_a_minimum_area():
     ct = scan(spacing=(0.75, 0.75, 2.0), shape=(20, 20, 20))
     ct.array[3:15, 4, 5] = 170
     ct.array[3, 4, 5] = ct.array[3, 12, 5] = ct.array[3, 12, 9] = 400
-    free = score_mask(
+    free = score_calcium(
         ct, ct.array >= 130, protocol=dataclasses.replace(OURS, least_area_mm2=0.0), calibration_factor=0.001
     )
     assert free.scores.agatston == pytest.approx(21)
@@ -168,7 +170,7 @@ def test_known_scores_with_and_without_a_minimum_area():
 def test_a_lesion_says_where_it_is_and_what_it_gives():
     ct = one_lesion()
     block(ct, 15, 15, 4, 900, size=(1, 1))
-    result = score_mask(ct, ct.array >= 130)
+    result = score_calcium(ct, ct.array >= 130)
     first, speck = result.lesions
     assert (first.number, first.voxels, first.peak_hu, first.weight, first.vessel) == (
         1,
@@ -189,18 +191,18 @@ def test_vessels_share_the_score_and_never_change_it():
     mask = (ct.array >= 130).astype(np.uint8)
     mask[5:7, :, 1] *= 2
     mask[:, :, 4] *= 4
-    result = score_mask(ct, mask, vessels=VESSELS)
-    assert result.scores.agatston == pytest.approx(score_mask(ct, mask > 0).scores.agatston)
+    result = score_calcium(ct, mask, vessels=VESSELS)
+    assert result.scores.agatston == pytest.approx(score_calcium(ct, mask > 0).scores.agatston)
     assert result.vessels == pytest.approx({"LM": 4.0, "LAD": 4.0, "LCX": 0.0, "RCA": 16.0})
     assert [lesion.vessel for lesion in result.lesions] == ["RCA", "LM"]
     assert result.groups["cac-drs"] == "A1/N3"
     with pytest.raises(InputError, match="label 4 is no vessel"):
-        score_mask(ct, mask, vessels={1: "LM", 2: "LAD"})
+        score_calcium(ct, mask, vessels={1: "LM", 2: "LAD"})
 
 
 def test_the_answer_is_one_plain_object():
     ct = three_slices()
-    answer = score_mask(ct, ct.array >= 130, calibration_factor=0.001).to_json(source={"source": "nifti"})
+    answer = score_calcium(ct, ct.array >= 130, calibration_factor=0.001).to_json(source={"source": "nifti"})
     assert set(answer) == {"scores", "groups", "lesions", "intervals", "protocol", "models", "input"}
     assert set(answer["scores"]) == {"agatston", "volume_weighted", "volume_mm3", "mass_mg"}
     assert answer["groups"] == {"paper": "1-100", "aha": "1-99", "five": "11-100", "cac-drs": "A1"}
@@ -225,7 +227,7 @@ def test_presets_reproduce_what_each_system_does():
         "molloi": (4 * 2 + 4 * 1 + 3) * area,
     }
     for name, value in expected.items():
-        found = score_mask(ct, mask, protocol=PROTOCOLS[name], slice_thickness_mm=5.0).scores.agatston
+        found = score_calcium(ct, mask, protocol=PROTOCOLS[name], slice_thickness_mm=5.0).scores.agatston
         assert found == pytest.approx(value), name
 
 
@@ -238,7 +240,7 @@ def test_the_threshold_itself_counts_here_and_not_there():
 
 
 def test_an_empty_mask_scores_nothing():
-    result = score_mask(scan(), np.zeros((24, 24, 6), np.uint8), calibration_factor=0.001)
+    result = score_calcium(scan(), np.zeros((24, 24, 6), np.uint8), calibration_factor=0.001)
     assert dataclasses.asdict(result.scores) == {
         "agatston": 0.0,
         "volume_weighted": 0.0,
@@ -252,20 +254,20 @@ def test_what_cannot_be_scored_is_refused():
     ct = one_lesion()
     mask = ct.array >= 130
     with pytest.raises(InputError, match="shape"):
-        score_mask(ct, mask[:-1])
+        score_calcium(ct, mask[:-1])
     with pytest.raises(InputError, match="labels"):
-        score_mask(ct, mask.astype(np.float32))
+        score_calcium(ct, mask.astype(np.float32))
     with pytest.raises(ParamsError, match="calibration"):
-        score_mask(ct, mask, method="mass")
+        score_calcium(ct, mask, method="mass")
     with pytest.raises(InputError, match="above 0"):
-        score_mask(ct, mask, calibration_factor=-1.0)
+        score_calcium(ct, mask, calibration_factor=-1.0)
     with pytest.raises(ParamsError, match="«coronet»"):
         find_protocol("coronett")
     with pytest.raises(ParamsError, match="connectivity"):
         dataclasses.replace(OURS, connectivity=26)
     ct.array[3, 3, 1] = np.nan
     with pytest.raises(InputError, match="no numbers"):
-        score_mask(ct, mask)
+        score_calcium(ct, mask)
 
 
 hu_volumes = arrays.arrays(
@@ -282,8 +284,8 @@ def test_flips_change_nothing(array, spacing, axes):
     ct = Volume(array, grid_affine(spacing, (0, 0, 0)))
     turned = ct.with_array(np.flip(array, axes))
     for protocol in PROTOCOLS.values():
-        one = score_mask(ct, array > 50, protocol=protocol).scores
-        other = score_mask(turned, turned.array > 50, protocol=protocol).scores
+        one = score_calcium(ct, array > 50, protocol=protocol).scores
+        other = score_calcium(turned, turned.array > 50, protocol=protocol).scores
         assert dataclasses.astuple(one)[:3] == pytest.approx(dataclasses.astuple(other)[:3])
 
 
@@ -300,7 +302,7 @@ def test_the_stored_order_of_the_axes_changes_nothing(array, spacing, order, fli
         flip[axis, axis], flip[axis, 3] = -1, stored.shape[axis] - 1
         affine = affine @ flip
     again = to_ras(stored, affine)
-    one, other = score_mask(ct, ct.array > 50), score_mask(again, again.array > 50)
+    one, other = score_calcium(ct, ct.array > 50), score_calcium(again, again.array > 50)
     assert one.scores.agatston == pytest.approx(other.scores.agatston)
     assert [lesion.centre_mm for lesion in one.lesions] == [
         pytest.approx(lesion.centre_mm) for lesion in other.lesions
@@ -319,8 +321,8 @@ def test_the_score_doubles_with_the_slice_spacing(array, spacing):
 @settings(deadline=None)
 def test_masked_voxels_under_the_threshold_change_nothing(array, spacing):
     ct = Volume(array, grid_affine(spacing, (0, 0, 0)))
-    everything = score_mask(ct, np.ones(array.shape, bool))
-    exact = score_mask(ct, array >= 130)
+    everything = score_calcium(ct, np.ones(array.shape, bool))
+    exact = score_calcium(ct, array >= 130)
     assert everything.scores == exact.scores
     assert everything.lesions == exact.lesions
 
@@ -331,8 +333,8 @@ def test_components_that_do_not_touch_add_up(array, spacing):
     ct = Volume(np.concatenate([array, np.full_like(array[:1], 40), array]), grid_affine(spacing, (0, 0, 0)))
     half = Volume(array, ct.affine)
     for protocol in PROTOCOLS.values():
-        whole = score_mask(ct, ct.array > 50, protocol=protocol).scores
-        part = score_mask(half, array > 50, protocol=protocol).scores
+        whole = score_calcium(ct, ct.array > 50, protocol=protocol).scores
+        part = score_calcium(half, array > 50, protocol=protocol).scores
         assert dataclasses.astuple(whole)[:3] == pytest.approx([2 * v for v in dataclasses.astuple(part)[:3]])
 
 
@@ -342,7 +344,7 @@ def test_lesions_add_up_to_the_score(array, spacing):
     ct = Volume(array, grid_affine(spacing, (0, 0, 0)))
     labels = np.where(array >= 130, 1 + np.arange(array.size).reshape(array.shape) % 4, 0).astype(np.uint8)
     for protocol in PROTOCOLS.values():
-        result = score_mask(ct, labels, protocol=protocol, calibration_factor=0.001, vessels=VESSELS)
+        result = score_calcium(ct, labels, protocol=protocol, calibration_factor=0.001, vessels=VESSELS)
         lesions = result.lesions
         assert sum(lesion.agatston for lesion in lesions) == pytest.approx(result.scores.agatston)
         assert sum(result.vessels.values()) == pytest.approx(result.scores.agatston)

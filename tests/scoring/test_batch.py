@@ -189,7 +189,6 @@ import os, signal, sys
 from pathlib import Path
 from coronet.networks.factory import load_model
 from coronet.scoring.batch import Scorer, score_folder
-from coronet.scoring.score_scan import write_scan_score
 
 fits, inbox, out, at = *map(Path, sys.argv[1:4]), sys.argv[4]
 models = [load_model(fits / name) for name in ("heart", "calcium")]
@@ -201,7 +200,7 @@ class Deadly(Scorer):
         return super().__call__(scan)
 
 def write(folder, scored):
-    write_scan_score(folder, scored)
+    scored.save(folder)
     if at == "writing":
         os.kill(os.getpid(), signal.SIGKILL)
 

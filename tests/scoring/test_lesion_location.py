@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coronet.scoring.lesion_location import places_in_heart
+from coronet.scoring.lesions import places_in_heart
 
 HEART = np.zeros((40, 50, 30), dtype=bool)
 HEART[10:30, 20:44, 6:24] = True

@@ -25,7 +25,7 @@ from coronet.inference.sliding_window import tile_weights, window_starts
 from coronet.io.volume import AIR_HU, Volume
 from coronet.networks.factory import LoadedModel, ModelSpec, build_network
 from coronet.preprocessing.intensity import scale_intensity
-from coronet.scoring.agatston import score_mask
+from coronet.scoring.calcium_score import score_calcium
 from coronet.scoring.predicted_masks import predict_masks
 
 LESIONS = [((20.0, 10.0, 4.0), 350), ((-24.0, 20.0, -20.0), 500), ((-10.0, -16.0, 12.0), 180)]
@@ -130,6 +130,6 @@ def test_short_cuts_change_neither_masks_nor_score(make_chest, models, seed):
     assert 0.01 < heart.mean() < 0.9
     assert dice(found.heart, heart) >= 0.999
     assert calcium.sum() > 10 and dice(found.calcium, calcium) >= 0.999
-    expected = score_mask(ct, calcium).scores.agatston
+    expected = score_calcium(ct, calcium).scores.agatston
     assert expected > 20
-    assert score_mask(ct, found.calcium).scores.agatston == pytest.approx(expected, rel=0.01)
+    assert score_calcium(ct, found.calcium).scores.agatston == pytest.approx(expected, rel=0.01)

@@ -16,8 +16,8 @@ from coronet.io.reader import Scan, read_scan
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, read_nifti, write_nifti
 from coronet.networks.factory import load_model
-from coronet.scoring.agatston import score_mask
-from coronet.scoring.score_scan import check_suitability, score_scan, write_scan_score
+from coronet.scoring.calcium_score import score_calcium
+from coronet.scoring.score_scan import check_suitability, score_scan
 
 LESIONS = [((20.0, 10.0, 4.0), 350), ((-24.0, 20.0, -20.0), 500)]
 FACTS = ScanFacts(patient="", source="nifti")
@@ -33,7 +33,7 @@ def test_the_whole_path_scores_what_an_expert_would(make_chest, models):
     chest = make_chest(LESIONS)
     found = score_scan(Scan(chest.ct, FACTS), **models)
     assert np.array_equal(found.masks.calcium, chest.calcium)
-    assert found.result.scores == score_mask(chest.ct, chest.calcium).scores
+    assert found.result.scores == score_calcium(chest.ct, chest.calcium).scores
     assert found.result.scores.agatston > 100
 
 
@@ -95,7 +95,7 @@ def test_consolidated_lungs_do_not_pass_for_a_cut_heart(make_chest, models, side
     hu[part & (hu < -600) & (hu > -950)] = 5
     found = score_scan(Scan(chest.ct.with_array(hu), FACTS), **models)
     assert found.flags == ()
-    assert found.result.scores.agatston == score_mask(chest.ct, chest.calcium).scores.agatston
+    assert found.result.scores.agatston == score_calcium(chest.ct, chest.calcium).scores.agatston
 
 
 def test_a_heart_of_no_plausible_size_has_no_score(make_chest, models):
@@ -154,7 +154,7 @@ def test_files_lie_on_the_scans_own_grid_and_others_stay(make_chest, models, tmp
     chest = make_chest(LESIONS)
     (tmp_path / "notes.txt").write_text("mine")
     found = score_scan(Scan(chest.ct, FACTS), **models)
-    write_scan_score(tmp_path, found)
+    found.save(tmp_path)
     for name in ("heart", "calcium"):
         assert read_nifti(tmp_path / f"{name}.nii.gz").same_grid(chest.ct)
     assert np.array_equal(read_nifti(tmp_path / "calcium.nii.gz").array > 0, chest.calcium)
@@ -168,7 +168,7 @@ def test_nothing_that_names_the_patient_is_written(make_chest, models, tmp_path)
     write_nifti(folder / "CANARY_scan.nii.gz", make_chest(LESIONS).ct)
     scan = dataclasses.replace(read_scan(folder / "CANARY_scan.nii.gz"), identity="CANARY^JANE")
     scan = dataclasses.replace(scan, facts=dataclasses.replace(scan.facts, patient="CANARY-MRN-4711"))
-    write_scan_score(tmp_path / "out", score_scan(scan, **models))
+    score_scan(scan, **models).save(tmp_path / "out")
     for file in (tmp_path / "out").iterdir():
         assert not re.search(rb"CANARY|4711", file.read_bytes()), file.name
         if file.suffix == ".gz":

@@ -7,7 +7,7 @@ import pytest
 
 from coronet.errors import InputError
 from coronet.io.volume import Volume, grid_affine
-from coronet.scoring.agatston import score_mask
+from coronet.scoring.calcium_score import score_calcium
 from coronet.scoring.uncertainty import score_intervals
 
 
@@ -25,7 +25,7 @@ def nested(side: int = 8) -> tuple[Volume, np.ndarray]:
 def test_the_threshold_moves_the_score_and_the_groups():
     ct, probability = nested()
     mask = probability >= 0.5
-    result = score_mask(ct, mask)
+    result = score_calcium(ct, mask)
     found = score_intervals(ct, mask, result, probability=probability)
     assert result.scores.agatston == pytest.approx(2 * 64 * 4)
     assert found.at_threshold[0] == (0.5, pytest.approx(512))
@@ -38,7 +38,7 @@ def test_the_threshold_moves_the_score_and_the_groups():
 def test_a_shift_by_one_voxel_loses_what_it_uncovers():
     ct, probability = nested()
     mask = probability >= 0.5
-    found = score_intervals(ct, mask, score_mask(ct, mask))
+    found = score_intervals(ct, mask, score_calcium(ct, mask))
     assert found.at_threshold == ()
     assert sorted(found.at_shift) == pytest.approx([256, 256, 448, 448, 448, 448])
     answer = found.to_json()
@@ -53,14 +53,14 @@ def test_a_mask_at_the_scans_edge_does_not_wrap_round():
     ct = Volume(array, grid_affine((1.0, 1.0, 3.0), (0, 0, 0)))
     mask = np.zeros(array.shape, bool)
     mask[0] = True
-    found = score_intervals(ct, mask, score_mask(ct, mask))
+    found = score_intervals(ct, mask, score_calcium(ct, mask))
     assert min(found.at_shift) == 0
 
 
 def test_no_calcium_is_surely_none_without_a_probability():
     ct, _ = nested()
     empty = np.zeros(ct.shape, bool)
-    found = score_intervals(ct, empty, score_mask(ct, empty))
+    found = score_intervals(ct, empty, score_calcium(ct, empty))
     assert (found.low, found.high) == (0, 0)
     assert all(found.sure(preset) for preset in found.groups)
 
@@ -69,4 +69,4 @@ def test_a_probability_of_another_shape_is_refused():
     ct, probability = nested()
     mask = probability > 0.5
     with pytest.raises(InputError, match="probability map"):
-        score_intervals(ct, mask, score_mask(ct, mask), probability=probability[1:])
+        score_intervals(ct, mask, score_calcium(ct, mask), probability=probability[1:])

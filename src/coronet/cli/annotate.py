@@ -32,9 +32,9 @@ def _target(name: str) -> str:
 
 
 def _score(volume, mask) -> float:
-    from coronet.scoring.agatston import score_mask
+    from coronet.scoring.calcium_score import score_calcium
 
-    return score_mask(volume, mask).scores.agatston
+    return score_calcium(volume, mask).scores.agatston
 
 
 def _count(number: int, noun: str) -> str:

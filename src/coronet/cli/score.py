@@ -73,7 +73,7 @@ def score_command(
     from coronet.files import check_writable, filling
     from coronet.lists import split_list
     from coronet.scoring import score_with_mask
-    from coronet.scoring.agatston import VESSELS
+    from coronet.scoring.calcium_score import VESSELS
     from coronet.scoring.protocol import find_protocol
     from coronet.scoring.risk_groups import find_groups
 
@@ -114,7 +114,7 @@ def score_command(
         return
     named = split_list(vessels, "--vessels")
     names = dict(enumerate(named, start=1)) if named else VESSELS if labels else None
-    found = score_with_mask.score_expert(
+    found = score_with_mask.score_mask(
         scan,
         mask,
         protocol=chosen,

@@ -13,7 +13,7 @@ from coronet.dataset.cases import EXACT, Case, find_reference, load_mask
 from coronet.errors import InputError
 from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise_metrics
 from coronet.io.volume import Volume
-from coronet.scoring.agatston import score_mask
+from coronet.scoring.calcium_score import score_calcium
 from coronet.scoring.protocol import Protocol
 from coronet.scoring.risk_groups import Groups
 
@@ -77,7 +77,7 @@ def measure_annotation_error(
     heart, calcium = (load_mask(exact[model].path, ct) for model in ("heart", "calcium"))
     drawn_heart, drawn = load_mask(case.heart, ct), load_mask(case.calcium, ct)
     voxels, lesions = overlap(calcium, drawn), match_lesions(calcium, drawn)
-    scores = [score_mask(ct, mask, protocol=protocol).scores.agatston for mask in (drawn, calcium)]
+    scores = [score_calcium(ct, mask, protocol=protocol).scores.agatston for mask in (drawn, calcium)]
     return AnnotationError(
         case=case.id,
         heart_dice=overlap(heart, drawn_heart).dice or 0.0,

@@ -30,7 +30,7 @@ from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, ov
 from coronet.inference.devices import pick_device
 from coronet.io.volume import read_nifti, write_nifti
 from coronet.networks.factory import LoadedModel, load_model
-from coronet.scoring.agatston import score_mask
+from coronet.scoring.calcium_score import score_calcium
 from coronet.scoring.predicted_masks import predict_masks
 from coronet.scoring.protocol import find_protocol
 from coronet.scoring.risk_groups import find_groups
@@ -178,10 +178,10 @@ def _score_case(
         heart = calcium = np.zeros(ct.shape, dtype=bool)
     for model, mask in (("heart", heart), ("calcium", calcium)):
         write_nifti(folder / f"{case.id}_{model}.nii.gz", ct.with_array(mask.astype(np.uint8)))
-    predicted = score_mask(ct, calcium, protocol=protocol).scores
+    predicted = score_calcium(ct, calcium, protocol=protocol).scores
     seconds = time.perf_counter() - started
     truth = load_mask(compared.path, ct)
-    reference = score_mask(ct, truth, protocol=protocol).scores
+    reference = score_calcium(ct, truth, protocol=protocol).scores
     drawn = find_reference(case, "heart")
     heart_truth = None if drawn is None else load_mask(drawn.path, ct) > 0
     voxels, lesions = overlap(truth, calcium), match_lesions(truth, calcium)

@@ -13,6 +13,7 @@ from coronet.errors import InputError, UnreadableScan
 from coronet.io import nrrd
 from coronet.io.dicom import segmentation
 from coronet.io.dicom.identifiers import Identifiers
+from coronet.io.images import Image, is_path, raw_image
 from coronet.io.mask_placement import PlacedLabels, place_labels
 from coronet.io.mask_tissue import tissue_warnings
 from coronet.io.raw_volume import RawVolume
@@ -23,6 +24,7 @@ from coronet.lists import check_list, folded
 Labels = Sequence[int | str] | None
 
 _HIGHEST_LABEL = 255
+_IN_MEMORY = Path("the mask in memory")
 ROUNDED = 1e-3
 """By this much programs that scale a mask miss the whole number that they mean."""
 
@@ -54,7 +56,7 @@ class PlacedMask:
 
 
 def read_mask(
-    path: Path,
+    source: Path | str | Image,
     grid: Volume,
     *,
     target: str | None = None,
@@ -66,7 +68,8 @@ def read_mask(
     """Read a mask onto the grid of a scan.
 
     Args:
-        path: NIfTI, NRRD, ``.seg.nrrd``, MetaImage, or a DICOM segmentation (file, or folder with one).
+        source: NIfTI, NRRD, ``.seg.nrrd``, MetaImage, or a DICOM segmentation (file, or folder with one); or
+            an image in memory, see `coronet.io.images.raw_image`.
         grid: the scan, in HU.
         target: ``heart`` or ``calcium``, whose HU the mask is checked for; by default nothing is checked.
         identifiers: of the scan, where they are known; a DICOM segmentation must agree with them.
@@ -80,8 +83,11 @@ def read_mask(
         InputError: the mask does not fit the scan, its values are no labels, or labels asked for are absent.
         UnreadableScan: the file cannot be read.
     """
-    path = Path(path)
-    layers, warnings = _read_layers(path, grid, identifiers)
+    path, warnings = Path(source) if is_path(source) else _IN_MEMORY, dict[str, str]()
+    if is_path(source):
+        layers, warnings = _read_layers(path, grid, identifiers)
+    else:
+        layers = [_layer(raw_image(source, str(path)), {}, path)]
     if labels is not None:
         layers = _choose(layers, labels, path, absent_allowed=absent_allowed)
     placed = [place_labels(layer.volume, grid, path, resample=resample) for layer in layers]

@@ -6,6 +6,7 @@ import itertools
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def load_nifti(path: Path) -> RawVolume:
         image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Image):
             raise UnreadableScan(f"{path}: this is no NIfTI file.")
-        affine = _affine(image, path)
+        affine = image_affine(image, path)
         if image.get_data_dtype().kind not in "iuf":
             raise UnreadableScan(f"{path}: values of type {image.get_data_dtype()} are no HU.")
         array = three_axes(values_of(image, path), path)
@@ -62,7 +63,16 @@ def _check_scaling(path: Path) -> None:
                 )
 
 
-def _affine(image, path: Path) -> np.ndarray:
+def image_affine(image: Any, path: Path) -> np.ndarray:
+    """The affine of a nibabel image in mm.
+
+    Raises:
+        UnreadableScan: the header states no place, or two that differ.
+    """
+    import nibabel
+
+    if not isinstance(image, nibabel.Nifti1Image):
+        return check_grid(image.affine, path)
     header = image.header
     qform, sform = image.get_qform(coded=True), image.get_sform(coded=True)
     if qform[0] is None and sform[0] is None:

@@ -19,6 +19,7 @@ from coronet.io.dicom import series as dicom
 from coronet.io.dicom.contrast import contrast_given
 from coronet.io.dicom.identifiers import Identifiers
 from coronet.io.file_listing import is_absent
+from coronet.io.images import Image, is_path, raw_image
 from coronet.io.patient_identity import UNKNOWN, Identity
 from coronet.io.raw_volume import RawVolume
 from coronet.io.scan_facts import ScanFacts
@@ -34,6 +35,7 @@ LOADERS = {
 }
 """Volume files by suffix; everything else is taken for DICOM."""
 _MASK_SUFFIX = ".seg.nrrd"
+IN_MEMORY = "the scan in memory"
 
 _MOST_LABELS = 64
 """A picture with no more values than this, none below zero, is a label map."""
@@ -68,12 +70,13 @@ def is_volume(path: Path) -> bool:
     return named and (path.is_file() or is_absent(path))
 
 
-def read_scan(path: Path, *, series: int | str | None = None) -> Scan:
-    """Read one scan.
+def read_scan(scan: Path | str | Image | Scan, *, series: int | str | None = None) -> Scan:
+    """Read one scan from files, or take over an image in memory.
 
     Args:
-        path: a volume file, a DICOM file with several frames, or a folder with the DICOM files of one series
-            (sub-folders and files of other kinds may lie in it).
+        scan: a volume file, a DICOM file with several frames, or a folder with the DICOM files of one series
+            (sub-folders and files of other kinds may lie in it); or an image in memory, which is copied: a
+            nibabel or SimpleITK image, or a tuple (array, affine) with an affine to RAS millimetres.
         series: which series, where a folder holds several: its number in the list that the error prints, or
             its SeriesInstanceUID.
 
@@ -82,8 +85,18 @@ def read_scan(path: Path, *, series: int | str | None = None) -> Scan:
 
     Raises:
         UnreadableScan: no volume can be read, with the reason.
+
+    Example:
+        >>> import coronet
+        >>> scan = coronet.read_scan("scan.nii.gz")
+        >>> scan.volume.shape, scan.volume.spacing_mm
+        ((112, 84, 56), (3.0, 3.0, 4.0))
     """
-    path = Path(path)
+    if isinstance(scan, Scan):
+        return scan
+    if not is_path(scan):
+        return Scan(_finish(raw_image(scan, IN_MEMORY), IN_MEMORY), ScanFacts(patient="", source="memory"))
+    path = Path(scan)
     if not path.exists():
         gone = "the link leads to no file" if path.is_symlink() else "there is no such file or folder"
         raise UnreadableScan(f"{path}: {gone}.")

@@ -11,7 +11,7 @@ class ScanFacts:
 
     Attributes:
         patient: pseudonym; scans of one person share it, and a split never parts them.
-        source: where the scan came from: ``phantom``, ``dicom``, ``nifti``, ``nrrd`` or ``mha``.
+        source: where the scan came from: ``phantom``, ``dicom``, ``nifti``, ``nrrd``, ``mha`` or ``memory``.
         kernel: reconstruction kernel as the scanner names it, or empty.
         slice_thickness_mm: nominal thickness, or None; slice *spacing* is in the volume's affine.
         tube_kv: tube voltage in kV, or None.

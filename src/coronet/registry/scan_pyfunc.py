@@ -27,7 +27,7 @@ class ScanModel(PythonModel):
 
         from coronet.io.reader import read_scan
         from coronet.scoring.score_scan import score_scan
-        from coronet.scoring.score_with_mask import warning_lines
+        from coronet.scoring.score_text import warning_lines
 
         rows = []
         for path in model_input["scan"]:

@@ -14,7 +14,7 @@ from coronet.report.slice_pictures import Picture
 from coronet.scoring.counted_voxels import find_calcium
 from coronet.scoring.model_statement import ModelStatement
 from coronet.scoring.risk_groups import PRESETS
-from coronet.scoring.score_scan import ScanScore, write_scan_score
+from coronet.scoring.score_scan import ScanScore
 
 _PAGE = "index.html"
 _AXIAL_SLICES = 6
@@ -92,7 +92,7 @@ class ScanReport:
 
 def write_scan_result(folder: Path, scored: ScanScore) -> None:
     """Write masks, ``score.json`` and the page into ``folder``."""
-    write_scan_score(folder, scored)
+    scored.save(folder)
     _write_scan_page(folder, scored)
 
 
@@ -178,7 +178,7 @@ def _figures(scored: ScanScore) -> tuple[ScanFigure, ...]:
         ScanFigure(
             "weighted volume", number(scores.volume_weighted), "mm³", "volume × weight of the highest HU"
         ),
-        ScanFigure("heart", number(scored.heart_ml), "ml", "as outlined below"),
+        ScanFigure("heart", number(scored.segmentation.heart_ml), "ml", "as outlined below"),
     ]
     if scores.mass_mg is not None:
         figures.append(
@@ -206,7 +206,7 @@ def _slices(ends: tuple[int, int]) -> str:
 
 def _origin(scored: ScanScore) -> tuple[tuple[str, str], ...]:
     rows = []
-    for name, origin in scored.models.items():
+    for name, origin in scored.segmentation.models.items():
         learned = (
             ", ".join(f"{count} {source}" for source, count in sorted(origin.cases.items())) or "unknown"
         )

@@ -1,25 +1,16 @@
-"""A calcium mask scored: all four methods, the lesions and the risk groups."""
+"""The Agatston score and its three relatives, from the voxels that count."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from coronet.errors import InputError, ParamsError
-from coronet.io.volume import Volume
-from coronet.lists import check_list
-from coronet.scoring import methods
-from coronet.scoring.counted_voxels import VoxelGrid, find_calcium
-from coronet.scoring.lesions import Lesion, list_lesions
-from coronet.scoring.protocol import PROTOCOLS, Protocol
-from coronet.scoring.risk_groups import PRESETS, risk_group
+from coronet.scoring.counted_voxels import CountedCalcium
+from coronet.scoring.protocol import Protocol
 
-VESSELS: Mapping[int, str] = MappingProxyType({1: "LM", 2: "LAD", 3: "LCX", 4: "RCA"})
-"""Labels of a calcium mask that tells vessels apart."""
+METHODS = ("agatston", "volume_weighted", "volume", "mass")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +18,14 @@ class Scores:
     """One mask under four methods.
 
     Attributes:
-        agatston: Agatston score.
-        volume_weighted: weighted volume in mm³.
-        volume_mm3: volume in mm³.
-        mass_mg: mass in mg; None without a calibration factor.
+        agatston: Σ over parts of area (mm²) × weight of the highest HU × slice factor.
+            Source: Agatston et al., J Am Coll Cardiol 1990;15:827. The slice factor (spacing / 3 mm) keeps the
+            score of 3 mm slices where slices lie nearer together or further apart.
+        volume_weighted: Σ over 3-D lesions of volume (mm³) × weight of the lesion's highest HU, without
+            minimum size and slice factor. Source: medRxiv 2024.09.06.24313174.
+        volume_mm3: volume of all voxels that count, in mm³.
+        mass_mg: calibration factor × mean HU × volume, in mg; None without a calibration factor.
+            Source: McCollough et al., Radiology 2007;243:527.
     """
 
     agatston: float
@@ -39,164 +34,75 @@ class Scores:
     mass_mg: float | None
 
     def of(self, method: str) -> float:
-        """The score by ``method``, one of `methods.METHODS`.
+        """The score by ``method``, one of `METHODS`.
 
         Raises:
             ParamsError: there is no such method, or no mass was measured.
         """
-        if method not in methods.METHODS:
-            raise ParamsError(f"There is no method «{method}»; there are {', '.join(methods.METHODS)}.")
-        value = getattr(self, {"volume": "volume_mm3", "mass": "mass_mg"}.get(method, method))
+        if method not in METHODS:
+            raise ParamsError(f'There is no method "{method}"; there are {", ".join(METHODS)}.')
+        value: float | None = getattr(self, {"volume": "volume_mm3", "mass": "mass_mg"}.get(method, method))
         if value is None:
             raise ParamsError("A mass score needs a calibration factor in mg/(mm³·HU).")
         return value
 
 
-@dataclasses.dataclass(frozen=True)
-class ScoreResult:
-    """Everything that a mask gives.
-
-    Attributes:
-        scores: of the whole mask.
-        lesions: highest Agatston score first.
-        protocol: by which it was scored.
-        method: which score the groups are cut on: ``volume_weighted`` where chosen, else ``agatston``.
-        vessels: Agatston score of each vessel; None where the mask has no vessel labels.
-        grid: voxel sizes of the scan.
-        shape: of the scan, (x, y, z).
-        spacing_mm: of the scan, (x, y, z).
-        slice_thickness_mm: nominal; None where it is not known.
-    """
-
-    scores: Scores
-    lesions: tuple[Lesion, ...]
-    protocol: Protocol
-    method: str
-    vessels: Mapping[str, float] | None
-    grid: VoxelGrid
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
-    slice_thickness_mm: float | None
-
-    @property
-    def value(self) -> float:
-        """The score by ``method``."""
-        return self.scores.of(self.method)
-
-    @property
-    def groups(self) -> dict[str, str]:
-        """Risk group by preset."""
-        return self.groups_of(self.scores.of(graded(self.method)))
-
-    def groups_of(self, score: float) -> dict[str, str]:
-        """Risk group by preset of another score of the same scan, such as an end of an interval."""
-        affected = None if self.vessels is None else sum(value > 0 for value in self.vessels.values())
-        return {name: risk_group(score, name, vessels=affected) for name in PRESETS}
-
-    def to_json(
-        self,
-        *,
-        intervals: Mapping[str, Any] | None = None,
-        models: Mapping[str, Any] | None = None,
-        source: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """The answer as one object of plain values.
-
-        Args:
-            intervals: what `coronet.scoring.uncertainty.Intervals.to_json` gives.
-            models: what drew the mask; empty for an expert's.
-            source: more to say of the input, beside its geometry.
-        """
-        return {
-            "scores": dataclasses.asdict(self.scores),
-            "groups": self.groups,
-            "lesions": [_plain(dataclasses.asdict(lesion)) for lesion in self.lesions],
-            "intervals": dict(intervals or {}),
-            "protocol": _plain(dataclasses.asdict(self.protocol)) | {"method": self.method},
-            "models": dict(models or {}),
-            "input": {
-                "shape": list(self.shape),
-                "spacing_mm": list(self.spacing_mm),
-                "slice_spacing_mm": self.grid.slice_spacing_mm,
-                "slice_thickness_mm": self.slice_thickness_mm,
-            }
-            | dict(source or {}),
-        }
-
-
-def score_mask(
-    ct: Volume,
-    mask: np.ndarray,
+def compute_scores(
+    calcium: CountedCalcium,
+    protocol: Protocol,
     *,
-    protocol: Protocol = PROTOCOLS["coronet"],
-    method: str = "agatston",
     calibration_factor: float | None = None,
-    vessels: Mapping[int, str] | None = None,
     slice_thickness_mm: float | None = None,
-) -> ScoreResult:
-    """Score a calcium mask.
+) -> Scores:
+    """Compute all four scores.
 
     Args:
-        ct: HU on the scan's own grid, shape (x, y, z), RAS+; axial slices are those along z.
-        mask: labels or booleans of the same shape; anything but 0 is calcium.
-        protocol: rules; see `coronet.scoring.protocol`.
-        method: which score is the answer, one of `methods.METHODS`; all four are given.
-        calibration_factor: mg/(mm³·HU); without it there is no mass.
-        vessels: names of the labels, such as `VESSELS`, where they are vessels. Connectivity ignores labels,
-            so the total never depends on them; a part that lies in two vessels is shared out by voxels.
+        calcium: voxels that count.
+        protocol: weights, smallest parts and the slice factor.
+        calibration_factor: mg of hydroxyapatite per mm³ and HU, from a scan of a known insert with the same
+            scanner settings: its density / (its mean HU − mean HU of water).
         slice_thickness_mm: nominal, for protocols that ask for it.
 
     Raises:
-        InputError: mask and scan do not fit, a label has no vessel, or two labels have one name.
-        ParamsError: unknown method, or mass without a calibration factor.
+        InputError: the calibration factor is not a number above 0.
     """
-    calcium = find_calcium(ct, mask, protocol)
-    if vessels is not None:
-        check_list(vessels.values(), "vessel names")
-        _demand_names(calcium.label, vessels)
-    scores = Scores(
-        agatston=methods.agatston(calcium, protocol, slice_thickness_mm=slice_thickness_mm),
-        volume_weighted=methods.volume_weighted(calcium, protocol),
-        volume_mm3=methods.volume(calcium),
-        mass_mg=None if calibration_factor is None else methods.mass(calcium, calibration_factor),
-    )
-    scores.of(method)
-    lesions = list_lesions(
-        calcium,
-        ct,
-        protocol,
-        calibration_factor=calibration_factor,
-        vessels=vessels,
-        slice_thickness_mm=slice_thickness_mm,
-    )
-    return ScoreResult(
-        scores=scores,
-        lesions=lesions,
-        protocol=protocol,
-        method=method,
-        vessels=None
-        if vessels is None
-        else {name: sum(lesion.vessels.get(name, 0.0) for lesion in lesions) for name in vessels.values()},
-        grid=calcium.grid,
-        shape=ct.shape,
-        spacing_mm=ct.spacing_mm,
-        slice_thickness_mm=slice_thickness_mm,
+    parts = agatston_of_parts(calcium, protocol, slice_thickness_mm=slice_thickness_mm)
+    voxels = np.bincount(calcium.lesion, minlength=calcium.lesions)
+    weights = protocol.weight(highest(calcium.hu, calcium.lesion, calcium.lesions))
+    mass = None
+    if calibration_factor is not None:
+        if not (np.isfinite(calibration_factor) and calibration_factor > 0):
+            raise InputError(
+                f"The calibration factor is {calibration_factor}; it is a number above 0, in mg/(mm³·HU)."
+            )
+        mass = float(calibration_factor * calcium.voxel_mm3 * calcium.hu.sum())
+    return Scores(
+        agatston=float(parts.sum()),
+        volume_weighted=float((voxels * weights).sum() * calcium.voxel_mm3),
+        volume_mm3=float(calcium.hu.size * calcium.voxel_mm3),
+        mass_mg=mass,
     )
 
 
-def graded(method: str) -> str:
-    """Which score risk groups are cut on; volume and mass have no published groups."""
-    return method if method == "volume_weighted" else "agatston"
+def agatston_of_parts(
+    calcium: CountedCalcium, protocol: Protocol, *, slice_thickness_mm: float | None = None
+) -> np.ndarray:
+    """Agatston score of each part, float64, shape (parts,); 0 where a part is too small."""
+    voxels = np.bincount(calcium.part, minlength=calcium.parts)
+    peak = highest(calcium.hu, calcium.part, calcium.parts)
+    voxel = calcium.pixel_mm2 * protocol.factor(calcium.slice_spacing_mm, slice_thickness_mm)
+    if protocol.voxel_decimals is not None:
+        voxel = round(voxel, protocol.voxel_decimals)
+    scores = voxels * voxel * protocol.weight(peak)
+    if protocol.part_decimals is not None:
+        scores = np.round(scores, protocol.part_decimals)
+    # An affine holds spacings as products and roots, so 4 × 0.5 mm × 0.5 mm may fall just short of 1 mm².
+    large = voxels * calcium.pixel_mm2 >= protocol.least_area_mm2 - 1e-6
+    return np.where(large & (voxels >= protocol.least_voxels), scores, 0.0)
 
 
-def _demand_names(labels: np.ndarray, vessels: Mapping[int, str]) -> None:
-    unknown = sorted(set(np.unique(labels).tolist()) - set(vessels))
-    if unknown:
-        known = ", ".join(f"{value} {name}" for value, name in vessels.items())
-        raise InputError(f"The mask's label {unknown[0]} is no vessel; the labels are {known}.")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def highest(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """Highest value of each group, shape (groups,); ``group`` numbers them from 0."""
+    peaks = np.full(groups, -np.inf)
+    np.maximum.at(peaks, group, values)
+    return peaks

@@ -41,7 +41,8 @@ from coronet.scoring.model_statement import ModelStatement, state_models
 from coronet.scoring.predicted_masks import origin_of
 from coronet.scoring.protocol import PROTOCOLS, Protocol
 from coronet.scoring.risk_groups import find_groups
-from coronet.scoring.score_scan import SCORE, ScanScore, score_scan, write_scan_score
+from coronet.scoring.score_scan import ScanScore, score_scan
+from coronet.scoring.score_with_mask import SCORE
 
 logger = logging.getLogger("coronet")
 
@@ -127,12 +128,16 @@ class BatchResult:
         }
 
 
+def _save(folder: Path, scored: ScanScore) -> None:
+    scored.save(folder)
+
+
 def score_folder(
     folder: Path,
     out: Path,
     *,
     scorer: Scorer,
-    write: Callable[[Path, ScanScore], None] = write_scan_score,
+    write: Callable[[Path, ScanScore], object] = _save,
     groups: str = "paper",
     again: bool = False,
     quiet_s: float = 0.0,
@@ -226,7 +231,7 @@ def _take(
     names: Mapping[str, str],
     claims: dict[str, threading.Lock],
     scorer: Scorer,
-    write: Callable[[Path, ScanScore], None],
+    write: Callable[[Path, ScanScore], object],
     again: bool,
 ) -> int:
     """Score the scans of an entry that are not done; returns how many were scored now."""
@@ -272,7 +277,7 @@ def _score(
     names: Mapping[str, str],
     claims: dict[str, threading.Lock],
     scorer: Scorer,
-    write: Callable[[Path, ScanScore], None],
+    write: Callable[[Path, ScanScore], object],
 ) -> tuple[str, str, bool]:
     """Name of the scan, the reason where it has no score, and whether it was scored now."""
     name = unread

@@ -16,32 +16,6 @@ from coronet.scoring.protocol import Protocol
 
 
 @dataclasses.dataclass(frozen=True)
-class VoxelGrid:
-    """Sizes of a scan's voxels, also right where the slices are sheared (gantry tilt) or turned.
-
-    Attributes:
-        pixel_mm2: area of a voxel in its axial slice.
-        slice_spacing_mm: distance of neighbouring slices, at right angles to them.
-    """
-
-    pixel_mm2: float
-    slice_spacing_mm: float
-
-    @property
-    def voxel_mm3(self) -> float:
-        """Volume of a voxel in mm³."""
-        return self.pixel_mm2 * self.slice_spacing_mm
-
-
-def _grid_of(volume: Volume) -> VoxelGrid:
-    """Voxel sizes of a volume; slices are those of constant third index."""
-    x, y, z = np.asarray(volume.affine, dtype=np.float64)[:3, :3].T
-    normal = np.cross(x, y)
-    area = float(np.linalg.norm(normal))
-    return VoxelGrid(pixel_mm2=area, slice_spacing_mm=abs(float(z @ normal)) / area)
-
-
-@dataclasses.dataclass(frozen=True)
 class CountedCalcium:
     """Voxels that count, n of them.
 
@@ -51,7 +25,8 @@ class CountedCalcium:
         label: value in the mask, shape (n,).
         part: number of the part, from 0 without gaps, shape (n,); a part shares one highest HU.
         lesion: number of the 3-D lesion, from 0 without gaps, shape (n,).
-        grid: sizes of a voxel.
+        pixel_mm2: area of a voxel in its axial slice.
+        slice_spacing_mm: distance of neighbouring slices, at right angles to them.
     """
 
     index: np.ndarray
@@ -59,7 +34,13 @@ class CountedCalcium:
     label: np.ndarray
     part: np.ndarray
     lesion: np.ndarray
-    grid: VoxelGrid
+    pixel_mm2: float
+    slice_spacing_mm: float
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel in mm³."""
+        return self.pixel_mm2 * self.slice_spacing_mm
 
     @property
     def parts(self) -> int:
@@ -102,13 +83,18 @@ def find_calcium(ct: Volume, mask: np.ndarray, protocol: Protocol) -> CountedCal
     kept = protocol.counts(hu)
     index, hu = index[kept], hu[kept]
     lesion = _lesions(index, protocol.lesion_connectivity)
+    # right also where the slices are sheared (gantry tilt) or turned
+    x, y, z = np.asarray(ct.affine, dtype=np.float64)[:3, :3].T
+    normal = np.cross(x, y)
+    area = float(np.linalg.norm(normal))
     return CountedCalcium(
         index=index,
         hu=hu,
         label=mask[tuple(index.T)],
         part=_parts(index, lesion, protocol),
         lesion=lesion,
-        grid=_grid_of(ct),
+        pixel_mm2=area,
+        slice_spacing_mm=abs(float(z @ normal)) / area,
     )
 
 

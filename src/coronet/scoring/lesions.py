@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from coronet.io.volume import Volume
+from coronet.scoring.agatston import agatston_of_parts, highest
 from coronet.scoring.counted_voxels import CountedCalcium
-from coronet.scoring.methods import agatston_of_parts, highest
 from coronet.scoring.protocol import Protocol
+
+_SIDES = ("left side", "midline", "right side")
+_DEPTHS = ("back", "mid-depth", "front")
+_LEVELS = ("lower third", "middle third", "upper third")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,12 +96,12 @@ def list_lesions(
     }
     # Rounding before sorting keeps the order from hanging on the last bit of a sum.
     keys = np.round(np.stack([*centre_mm.T, -voxels, -score]), 6)
-    mg = None if calibration_factor is None else calibration_factor * calcium.grid.voxel_mm3
+    mg = None if calibration_factor is None else calibration_factor * calcium.voxel_mm3
     return tuple(
         Lesion(
             number=number,
             voxels=int(voxels[at]),
-            volume_mm3=float(voxels[at] * calcium.grid.voxel_mm3),
+            volume_mm3=float(voxels[at] * calcium.voxel_mm3),
             peak_hu=float(peak[at]),
             mean_hu=float(total_hu[at] / voxels[at]),
             weight=float(weight[at]),
@@ -111,3 +115,20 @@ def list_lesions(
         )
         for number, at in enumerate(np.lexsort(keys), start=1)
     )
+
+
+def places_in_heart(voxels: Sequence[Sequence[float]], heart: np.ndarray) -> tuple[str, ...]:
+    """Name the thirds of the heart's box that voxels lie in, along each axis.
+
+    Args:
+        voxels: (x, y, z) each, in an RAS+ array.
+        heart: boolean mask of that array's shape, not empty.
+
+    Returns:
+        Such as ``left side, front, upper third``; sides are the patient's. Outside of the box the nearest.
+    """
+    filled = [np.flatnonzero(heart.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    low = np.array([indices[0] for indices in filled])
+    size = np.array([indices[-1] for indices in filled]) - low + 1
+    thirds = np.clip((np.reshape(voxels, (-1, 3)) - low + 0.5) / size * 3, 0, 2).astype(int)
+    return tuple(f"{_SIDES[x]}, {_DEPTHS[y]}, {_LEVELS[z]}" for x, y, z in thirds)

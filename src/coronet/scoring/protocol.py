@@ -155,12 +155,14 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 )
 
 
-def find_protocol(name: str) -> Protocol:
-    """The preset called ``name``.
+def find_protocol(name: str | Protocol) -> Protocol:
+    """The preset called ``name``; a protocol is returned as it is.
 
     Raises:
         ParamsError: there is none; the nearest name is given.
     """
+    if isinstance(name, Protocol):
+        return name
     if name in PROTOCOLS:
         return PROTOCOLS[name]
     near = difflib.get_close_matches(name, PROTOCOLS, n=1, cutoff=0.0)[0]

@@ -18,44 +18,46 @@ from coronet.io.reader import Scan
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, write_nifti
 from coronet.networks.factory import LoadedModel
-from coronet.scoring.agatston import ScoreResult, score_mask
-from coronet.scoring.lesion_location import places_in_heart
+from coronet.scoring.calcium_score import ScoreResult, score_calcium
+from coronet.scoring.lesions import places_in_heart
 from coronet.scoring.model_statement import ModelStatement, find_scores, state_models
 from coronet.scoring.predicted_masks import ModelOrigin, PredictedMasks, origin_of, predict_masks
 from coronet.scoring.protocol import PROTOCOLS, Protocol
-from coronet.scoring.score_with_mask import SCORE, score_lines, voltage_warnings, warning_lines
+from coronet.scoring.score_text import facts_json, score_lines, voltage_warnings, warning_lines
+from coronet.scoring.score_with_mask import SCORE
 from coronet.scoring.uncertainty import Intervals, score_intervals
 
-_HEART, _CALCIUM = "heart.nii.gz", "calcium.nii.gz"
+_HEART, _CALCIUM, _SEGMENTATION = "heart.nii.gz", "calcium.nii.gz", "segmentation.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class ScanScore:
-    """All that was found in one scan.
+class Segmentation:
+    """Heart and calcium of one scan, as the networks found them.
 
     Attributes:
         ct: the scan.
-        facts: what may be kept of it.
-        warnings: reasons to be careful and each in words; those that are not of
-            `coronet.dataset.quality_flags.FLAGS` forbid nothing.
-        masks: heart and calcium.
-        result: the score.
-        intervals: how the score moves with threshold and position.
-        places: where each lesion of ``result`` lies in the heart, in the same order.
+        warnings: reasons to be careful: a short key and a sentence without a full stop for each.
+        masks: heart and calcium, on the scan's grid.
         models: where the weights of ``heart`` and ``calcium`` come from.
         parts: in which part of each network's cases this scan was: ``train``, ``tune``, ``none``, or None
             where that is not recorded.
     """
 
     ct: Volume
-    facts: ScanFacts
     warnings: Mapping[str, str]
     masks: PredictedMasks
-    result: ScoreResult
-    intervals: Intervals
-    places: tuple[str, ...]
     models: Mapping[str, ModelOrigin]
     parts: Mapping[str, str | None]
+
+    @property
+    def heart(self) -> Volume:
+        """The heart mask: uint8, 1 inside."""
+        return self.ct.with_array(self.masks.heart.astype(np.uint8))
+
+    @property
+    def calcium(self) -> Volume:
+        """The calcium mask: uint8, 1 inside."""
+        return self.ct.with_array(self.masks.calcium.astype(np.uint8))
 
     @property
     def heart_ml(self) -> float:
@@ -63,41 +65,17 @@ class ScanScore:
         return float(np.count_nonzero(self.masks.heart)) * self.ct.voxel_mm3 / 1000
 
     @property
-    def statement(self) -> ModelStatement:
-        """What the score is worth, to be read before it."""
-        return state_models(self.models, self.parts)
+    def calcium_mm3(self) -> float:
+        """Volume of the calcium mask in mm³."""
+        return float(np.count_nonzero(self.masks.calcium)) * self.ct.voxel_mm3
 
     @property
-    def flags(self) -> tuple[str, ...]:
-        """Reasons to be careful, keys of `warnings`."""
-        return tuple(self.warnings)
+    def statement(self) -> ModelStatement:
+        """What the networks are worth, to be read before their result."""
+        return state_models(self.models, self.parts)
 
-    def lines(self, preset: str) -> list[str]:
-        """The answer as text, what it is worth first, with the risk group by ``preset``."""
-        scored = score_lines(self.result, self.intervals, preset)
-        return [*self.statement.lines, *scored, *warning_lines(self.warnings)]
-
-    def to_json(self) -> dict[str, Any]:
-        """What ``score.json`` holds, ``models`` first: no identifier, no file name and no path."""
-        answer = self.result.to_json(
-            intervals=self.intervals.to_json(),
-            models=self._models_json(),
-            source={
-                "source": self.facts.source,
-                "kernel": self.facts.kernel,
-                "tube_kv": self.facts.tube_kv,
-                "contrast": self.facts.contrast,
-                "flags": list(self.flags),
-                "warnings": dict(self.warnings),
-                "mask": "networks",
-                "heart_ml": round(self.heart_ml, 1),
-            },
-        )
-        for lesion, place in zip(answer["lesions"], self.places, strict=True):
-            lesion["place"] = place
-        return {"models": answer.pop("models"), **answer}
-
-    def _models_json(self) -> dict[str, Any]:
+    def models_json(self) -> dict[str, Any]:
+        """The statement and the origin of both networks as plain values."""
         scores = find_scores(self.models)
         return {
             "statement": self.statement.text,
@@ -108,6 +86,147 @@ class ScanScore:
                 for name, origin in self.models.items()
             },
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``segmentation.json`` holds: no identifier, no file name and no path."""
+        return {
+            "models": self.models_json(),
+            "heart_ml": round(self.heart_ml, 1),
+            "calcium_mm3": round(self.calcium_mm3, 1),
+            "warnings": dict(self.warnings),
+            "shape": list(self.ct.shape),
+            "spacing_mm": list(self.ct.spacing_mm),
+        }
+
+    def save_masks(self, folder: Path | str) -> None:
+        """Write ``heart.nii.gz`` and ``calcium.nii.gz`` on the scan's own grid."""
+        for name, mask in ((_HEART, self.masks.heart), (_CALCIUM, self.masks.calcium)):
+            write_nifti(Path(folder) / name, self.ct.with_array(mask))
+
+    def save(self, folder: Path | str) -> Path:
+        """Write both masks and ``segmentation.json``, and return the latter's path."""
+        self.save_masks(folder)
+        path = Path(folder) / _SEGMENTATION
+        write_json(path, self.to_json(), sort_keys=False)
+        return path
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanScore:
+    """All that was found in one scan.
+
+    Attributes:
+        segmentation: heart and calcium.
+        facts: what may be kept of the scan.
+        result: the score.
+        intervals: how the score moves with threshold and position.
+        places: where each lesion of ``result`` lies in the heart, in the same order.
+    """
+
+    segmentation: Segmentation
+    facts: ScanFacts
+    result: ScoreResult
+    intervals: Intervals
+    places: tuple[str, ...]
+
+    @property
+    def agatston(self) -> float:
+        """The Agatston score."""
+        return self.result.scores.agatston
+
+    @property
+    def ct(self) -> Volume:
+        """The scan."""
+        return self.segmentation.ct
+
+    @property
+    def masks(self) -> PredictedMasks:
+        """Heart and calcium."""
+        return self.segmentation.masks
+
+    @property
+    def statement(self) -> ModelStatement:
+        """What the score is worth, to be read before it."""
+        return self.segmentation.statement
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """Reasons to be careful; those that are not of `quality_flags.FLAGS` forbid nothing."""
+        return {**self.segmentation.warnings, **voltage_warnings(self.facts)}
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Reasons to be careful, keys of `warnings`."""
+        return tuple(self.warnings)
+
+    def lines(self, preset: str = "paper") -> list[str]:
+        """The result as text, what it is worth first, with the risk group by ``preset``."""
+        scored = score_lines(self.result, self.intervals, preset)
+        return [*self.statement.lines, *scored, *warning_lines(self.warnings)]
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``score.json`` holds, ``models`` first: no identifier, no file name and no path."""
+        answer = self.result.to_json(
+            intervals=self.intervals.to_json(),
+            models=self.segmentation.models_json(),
+            source=facts_json(self.facts)
+            | {
+                "contrast": self.facts.contrast,
+                "flags": list(self.flags),
+                "warnings": self.warnings,
+                "mask": "networks",
+                "heart_ml": round(self.segmentation.heart_ml, 1),
+            },
+        )
+        for lesion, place in zip(answer["lesions"], self.places, strict=True):
+            lesion["place"] = place
+        return {"models": answer.pop("models"), **answer}
+
+    def save(self, folder: Path | str) -> Path:
+        """Write ``heart.nii.gz``, ``calcium.nii.gz`` and ``score.json``; other files in ``folder`` stay."""
+        self.segmentation.save_masks(folder)
+        path = Path(folder) / SCORE
+        write_json(path, self.to_json(), sort_keys=False)
+        return path
+
+
+def segment_scan(
+    scan: Scan, *, heart_model: LoadedModel, calcium_model: LoadedModel, force: bool = False
+) -> Segmentation:
+    """Find heart and calcium in a scan.
+
+    Args:
+        scan: as `coronet.io.reader.read_scan` gives it.
+        heart_model: finds the heart.
+        calcium_model: finds calcium around it.
+        force: go on even where the scan's quality forbids a score; the warnings stay with the result.
+
+    Raises:
+        UnsuitableScan: the scan must not be scored, and why; or no heart was found in it.
+        InputError: a model is of the other kind.
+    """
+    ct = scan.volume
+    flags, chest = examine_scan(ct, scan.facts)
+    warnings = {flag: FLAGS[flag] for flag in flags}
+    # only the heart mask tells a scan without a heart from one that cuts it
+    check_suitability({flag: text for flag, text in warnings.items() if flag != NO_HEART}, force=force)
+
+    def check(heart: np.ndarray) -> None:
+        nonlocal warnings
+        # the network's outermost voxel is part air, so its mask may end so far before the scan does
+        near_mm = heart_model.params.input.spacing_mm
+        warnings = check_scan_heart(warnings, heart, ct, chest, near_mm)
+        check_suitability(warnings, force=force)
+
+    masks = predict_masks(ct, heart_model, calcium_model, check=check)
+    content = content_sha256(ct)
+    return Segmentation(
+        ct=ct,
+        warnings=warnings,
+        masks=masks,
+        models={"heart": origin_of(heart_model), "calcium": origin_of(calcium_model)},
+        parts={"heart": heart_model.spec.part_of(content), "calcium": calcium_model.spec.part_of(content)},
+    )
 
 
 def score_scan(
@@ -127,49 +246,30 @@ def score_scan(
         heart_model: finds the heart.
         calcium_model: finds calcium around it.
         protocol: rules of the score.
-        method: which score is the answer, one of `coronet.scoring.methods.METHODS`.
+        method: which score is the answer, one of `coronet.scoring.agatston.METHODS`.
         calibration_factor: mg/(mm³·HU); without it there is no mass.
-        force: score even where `suitability` forbids it; the flags stay with the score.
+        force: score even where the scan's quality forbids it; the warnings stay with the score.
 
     Raises:
         UnsuitableScan: the scan must not be scored, and why; or no heart was found in it.
         InputError: a model is of the other kind.
         ParamsError: unknown method, or mass without a calibration factor.
     """
-    ct, facts = scan.volume, scan.facts
-    flags, chest = examine_scan(ct, facts)
-    warnings = {flag: FLAGS[flag] for flag in flags}
-    # only the heart mask tells a scan without a heart from one that cuts it
-    check_suitability({flag: text for flag, text in warnings.items() if flag != NO_HEART}, force=force)
-
-    def check(heart: np.ndarray) -> None:
-        nonlocal warnings
-        # the network's outermost voxel is part air, so its mask may end so far before the scan does
-        near_mm = heart_model.params.input.spacing_mm
-        warnings = check_scan_heart(warnings, heart, ct, chest, near_mm)
-        check_suitability(warnings, force=force)
-
-    masks = predict_masks(ct, heart_model, calcium_model, check=check)
-    warnings |= voltage_warnings(facts)
-    result = score_mask(
-        ct,
-        masks.calcium,
+    found = segment_scan(scan, heart_model=heart_model, calcium_model=calcium_model, force=force)
+    result = score_calcium(
+        found.ct,
+        found.masks.calcium,
         protocol=protocol,
         method=method,
         calibration_factor=calibration_factor,
-        slice_thickness_mm=facts.slice_thickness_mm,
+        slice_thickness_mm=scan.facts.slice_thickness_mm,
     )
-    content = content_sha256(ct)
     return ScanScore(
-        ct=ct,
-        facts=facts,
-        warnings=warnings,
-        masks=masks,
+        segmentation=found,
+        facts=scan.facts,
         result=result,
-        intervals=score_intervals(ct, masks.calcium, result, probability=masks.certainty),
-        places=places_in_heart([lesion.centre_voxel for lesion in result.lesions], masks.heart),
-        models={"heart": origin_of(heart_model), "calcium": origin_of(calcium_model)},
-        parts={"heart": heart_model.spec.part_of(content), "calcium": calcium_model.spec.part_of(content)},
+        intervals=score_intervals(found.ct, found.masks.calcium, result, probability=found.masks.certainty),
+        places=places_in_heart([lesion.centre_voxel for lesion in result.lesions], found.masks.heart),
     )
 
 
@@ -188,13 +288,3 @@ def check_suitability(warnings: Mapping[str, str], *, force: bool = False) -> No
         raise UnsuitableScan(
             f"The scan must not be scored: {'; '.join(reasons)}. --force scores it all the same and says so."
         )
-
-
-def write_scan_score(folder: Path, scored: ScanScore) -> None:
-    """Write ``heart.nii.gz``, ``calcium.nii.gz`` and ``score.json``; other files in ``folder`` stay.
-
-    Masks lie on the scan's own grid.
-    """
-    for name, mask in ((_HEART, scored.masks.heart), (_CALCIUM, scored.masks.calcium)):
-        write_nifti(Path(folder) / name, scored.ct.with_array(mask))
-    write_json(Path(folder) / SCORE, scored.to_json(), sort_keys=False)

@@ -1,4 +1,4 @@
-"""A scan scored by a mask that somebody drew, without any model."""
+"""The score of a scan by a calcium mask that exists already, without any model."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ import numpy as np
 from coronet.dataset.quality_flags import FLAGS, quality_flags
 from coronet.errors import InputError
 from coronet.files import write_json
+from coronet.io.images import Image, is_path, raw_image
 from coronet.io.masks import ROUNDED, read_mask
-from coronet.io.reader import LOADERS, Scan, demand_possible, read_scan, suffix_of
+from coronet.io.reader import IN_MEMORY, LOADERS, Scan, demand_possible, read_scan, suffix_of
 from coronet.io.scan_facts import ScanFacts
-from coronet.io.volume import Volume, fit_dtype, read_nifti, to_ras
-from coronet.scoring.agatston import ScoreResult, score_mask
-from coronet.scoring.protocol import Protocol
+from coronet.io.volume import Volume, fit_dtype, to_ras
+from coronet.scoring.calcium_score import ScoreResult, score_calcium
+from coronet.scoring.protocol import Protocol, find_protocol
+from coronet.scoring.score_text import facts_json, score_lines, voltage_warnings, warning_lines
 from coronet.scoring.uncertainty import Intervals, score_intervals
 
 SCORE = "score.json"
-_USUAL_KV = 120.0
 
 
 @dataclasses.dataclass(frozen=True)
-class ExpertScore:
+class MaskScore:
     """A mask's score with what must be read beside it.
 
     Attributes:
         result: the score.
         intervals: how it moves when the mask does.
         facts: what may be kept of the scan.
-        flags: of the scan, see `coronet.dataset.quality_flags.FLAGS`. They warn and do not forbid: whoever
-            drew the mask has looked at the scan, and a phantom has no heart.
+        flags: of the scan, see `coronet.dataset.quality_flags.FLAGS`. They warn and do not forbid: the
+            annotator has looked at the scan, and a test object has no heart.
         mask_warnings: what speaks against the mask, see `coronet.io.masks.PlacedMask`.
     """
 
@@ -44,155 +45,133 @@ class ExpertScore:
     mask_warnings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
+    def agatston(self) -> float:
+        """The Agatston score."""
+        return self.result.scores.agatston
+
+    @property
     def warnings(self) -> dict[str, str]:
         """What speaks against the score: a short key and a sentence without a full stop for each."""
         flags = {flag: FLAGS[flag] for flag in self.flags}
         return {**self.mask_warnings, **flags, **voltage_warnings(self.facts)}
 
-    def lines(self, preset: str) -> list[str]:
-        """The answer as text, with the risk group by ``preset``."""
-        return [
-            *score_lines(self.result, self.intervals, preset),
-            *warning_lines(self.warnings),
-        ]
+    def lines(self, preset: str = "paper") -> list[str]:
+        """The result as text, with the risk group by ``preset``."""
+        return [*score_lines(self.result, self.intervals, preset), *warning_lines(self.warnings)]
 
     def to_json(self) -> dict[str, Any]:
-        """The answer as one object of plain values."""
-        return self.result.to_json(
-            intervals=self.intervals.to_json(),
-            source={
-                "source": self.facts.source,
-                "kernel": self.facts.kernel,
-                "tube_kv": self.facts.tube_kv,
-                "flags": list(self.flags),
-                "warnings": self.warnings,
-                "mask": "expert",
-            },
-        )
+        """The result as plain values; what ``score.json`` holds."""
+        facts = {"flags": list(self.flags), "warnings": self.warnings, "mask": "expert"}
+        return self.result.to_json(intervals=self.intervals.to_json(), source=facts_json(self.facts) | facts)
 
-    def write(self, folder: Path) -> Path:
-        """Write ``score.json`` and return its path."""
+    def save(self, folder: Path | str) -> Path:
+        """Write ``score.json`` into ``folder`` and return its path."""
         path = Path(folder) / SCORE
         write_json(path, self.to_json())
         return path
 
 
-def voltage_warnings(facts: ScanFacts) -> dict[str, str]:
-    """The warning of a scan at another tube voltage than 120 kV; none where the voltage is not known."""
-    if facts.tube_kv in (None, _USUAL_KV):
-        return {}
-    return {
-        "tube_voltage": f"the scan was made at {facts.tube_kv:g} kV; 130 HU and the weights hold for "
-        f"{_USUAL_KV:g} kV"
-    }
-
-
-def warning_lines(warnings: Mapping[str, str]) -> list[str]:
-    """Warnings as sentences to print below a score."""
-    return [f"Beware: {text}." for text in warnings.values()]
-
-
-def score_lines(result: ScoreResult, spread: Intervals, preset: str) -> list[str]:
-    """A score as text: the number, its group, how far it moves, and the lesions."""
-    scores, units = result.scores, {"volume_weighted": " mm³", "volume": " mm³", "mass": " mg"}
-    name = result.method.replace("_", " ")
-    found = [
-        f"{name} {result.value:.1f}{units.get(result.method, '')} by protocol {result.protocol.name}; "
-        f"group {result.groups[preset]} ({preset})"
-    ]
-    moved = f"between {spread.low:.1f} and {spread.high:.1f} when the mask's threshold or place changes"
-    if spread.sure(preset):
-        found.append(f"{spread.method.replace('_', ' ')} {moved}: the same group")
-    else:
-        found.append(
-            f"{spread.method.replace('_', ' ')} {moved}: it could be in {' or '.join(spread.groups[preset])}"
-        )
-    mass = "" if scores.mass_mg is None else f", mass {scores.mass_mg:.2f} mg"
-    found.append(
-        f"agatston {scores.agatston:.1f}, weighted volume {scores.volume_weighted:.1f} mm³, "
-        f"volume {scores.volume_mm3:.1f} mm³{mass}"
-    )
-    if result.vessels is not None:
-        found.append(", ".join(f"{vessel} {score:.1f}" for vessel, score in result.vessels.items()))
-    for lesion in result.lesions:
-        found.append(
-            f"lesion {lesion.number}: agatston {lesion.agatston:.1f}, {lesion.volume_mm3:.1f} mm³, highest "
-            f"{lesion.peak_hu:.0f} HU, slices {lesion.slices[0]}-{lesion.slices[1]}"
-            + (f", {lesion.vessel}" if lesion.vessel else "")
-        )
-    return found
-
-
-def score_expert(
-    scan: Path,
-    mask: Path,
+def score_mask(
+    scan: Path | str | Image | Scan,
+    mask: Path | str | Image | np.ndarray,
     *,
-    protocol: Protocol,
+    protocol: Protocol | str = "coronet",
     method: str = "agatston",
     calibration_factor: float | None = None,
     vessels: Mapping[int, str] | None = None,
     labels: Sequence[int | str] | None = None,
-    probability: Path | None = None,
+    probability: Path | str | Image | None = None,
     series: int | str | None = None,
     resample_mask: bool = False,
-) -> ExpertScore:
-    """Score a scan by a mask file.
+) -> MaskScore:
+    """Score a scan by a calcium mask, without any model.
 
     Args:
-        scan: DICOM folder or volume file.
-        mask: NIfTI, NRRD, MetaImage or DICOM segmentation on the scan's voxels.
-        protocol: rules of the score.
-        method: which score is the answer.
-        calibration_factor: mg/(mm³·HU) for a mass.
-        vessels: names of the mask's labels, where they are vessels.
+        scan: a volume file, a DICOM folder, or an image in memory; see `coronet.io.reader.read_scan`.
+        mask: NIfTI, NRRD, MetaImage or DICOM segmentation on the scan's voxels, an image in memory, or an
+            array in the same axis order as a scan in memory.
+        protocol: rules of the score: ``coronet``, ``deepcac``, ``ai-cac``, ``orcascore`` or ``molloi``.
+        method: which score is the answer: ``agatston``, ``volume_weighted``, ``volume`` or ``mass``.
+        calibration_factor: mg/(mm³·HU); without it there is no mass.
+        vessels: names of the mask's labels, where they are vessels, such as ``{1: "LM", 2: "LAD"}``.
         labels: which labels are calcium, by value or name; all by default. Not together with ``vessels``.
-        probability: a NIfTI file on the scan's grid, for the interval over thresholds.
+        probability: of calcium, on the scan's grid, for the interval over thresholds.
         series: which DICOM series, by number or UID.
-        resample_mask: allow a mask on another grid.
+        resample_mask: allow a mask on another grid (nearest voxel).
 
     Raises:
         InputError: a file cannot be read, or the two do not fit.
+        ParamsError: unknown protocol or method, or mass without a calibration factor.
+
+    Example:
+        >>> import coronet
+        >>> found = coronet.score_mask("scan.nii.gz", "calcium.nii.gz")
+        >>> round(found.agatston, 1), found.result.groups["paper"], len(found.result.lesions)
+        (864.0, '>300', 2)
+        >>> found.save("results").name
+        'score.json'
     """
     if vessels is not None and labels is not None:
         raise InputError("Vessel names and a choice of labels do not go together; all vessels are calcium.")
-    read = _read(Path(scan), series)
+    read = _read(scan, series)
     placed = read_mask(
-        mask,
+        _image_of(mask, scan),
         read.volume,
         target="calcium",
         identifiers=read.identifiers,
         labels=labels,
         resample=resample_mask,
     )
-    drawn = placed.labels
-    result = score_mask(
+    result = score_calcium(
         read.volume,
-        drawn,
-        protocol=protocol,
+        placed.labels,
+        protocol=find_protocol(protocol),
         method=method,
         calibration_factor=calibration_factor,
         vessels=vessels,
         slice_thickness_mm=read.facts.slice_thickness_mm,
     )
     chances = None if probability is None else _read_probability(probability, read.volume)
-    return ExpertScore(
+    return MaskScore(
         result=result,
-        intervals=score_intervals(read.volume, drawn, result, probability=chances),
+        intervals=score_intervals(read.volume, placed.labels, result, probability=chances),
         facts=read.facts,
         flags=quality_flags(read.volume, read.facts),
         mask_warnings=placed.warnings | _value_warnings(read.volume),
     )
 
 
-def _read(path: Path, series: int | str | None) -> Scan:
-    """Read a scan; a volume file need not look like a patient, so that test objects can be scored too."""
-    if path.is_file() and suffix_of(path) in LOADERS:
-        load, source = LOADERS[suffix_of(path)]
-        loaded = load(path)
-        array = fit_dtype(loaded.array)
-        demand_possible(array, str(path))
-        return Scan(to_ras(array, loaded.affine), ScanFacts(patient="", source=source))
-    return read_scan(path, series=series)
+def _read(scan: Path | str | Image | Scan, series: int | str | None) -> Scan:
+    """Read a scan; a volume need not look like a patient, so that test objects can be scored too."""
+    if isinstance(scan, Scan):
+        return scan
+    if not is_path(scan):
+        loaded, source, where = raw_image(scan, IN_MEMORY), "memory", IN_MEMORY
+    elif Path(scan).is_file() and suffix_of(Path(scan)) in LOADERS:
+        load, source = LOADERS[suffix_of(Path(scan))]
+        loaded, where = load(Path(scan)), str(scan)
+    else:
+        return read_scan(scan, series=series)
+    array = fit_dtype(loaded.array)
+    demand_possible(array, where)
+    return Scan(to_ras(array, loaded.affine), ScanFacts(patient="", source=source))
+
+
+def _image_of(mask: Path | str | Image | np.ndarray, scan: Path | str | Image | Scan) -> Path | Image:
+    """``mask`` with its place; an array alone takes that of a scan in memory."""
+    if not isinstance(mask, np.ndarray):
+        return Path(mask) if is_path(mask) else mask
+    if is_path(scan):
+        raise InputError(
+            "The mask is an array without a place, and the scan a file, whose axes may run another way. Give "
+            "the mask as a file, as an image or as a tuple (array, affine)."
+        )
+    place = scan.volume if isinstance(scan, Scan) else raw_image(scan, IN_MEMORY)
+    if mask.shape != place.array.shape:
+        raise InputError(
+            f"The mask has shape {mask.shape} and the scan {place.array.shape}; they must lie on one grid."
+        )
+    return mask, place.affine
 
 
 def _value_warnings(ct: Volume) -> dict[str, str]:
@@ -203,11 +182,18 @@ def _value_warnings(ct: Volume) -> dict[str, str]:
     return {"scan_not_finite": f"{lost} values of the scan are NaN or infinite, none of them at the mask"}
 
 
-def _read_probability(path: Path, ct: Volume) -> np.ndarray:
-    volume = read_nifti(path, dtype=np.float32)
+def _read_probability(source: Path | str | Image, ct: Volume) -> np.ndarray:
+    where = str(source) if is_path(source) else "the probability map in memory"
+    if not is_path(source):
+        loaded = raw_image(source, where)
+    elif Path(source).is_file() and suffix_of(Path(source)) in LOADERS:
+        loaded = LOADERS[suffix_of(Path(source))][0](Path(source))
+    else:
+        raise InputError(f"{where} is not a volume file of probabilities.")
+    volume = to_ras(loaded.array.astype(np.float32), loaded.affine)
     if not volume.same_grid(ct):
-        raise InputError(f"{path}: the probability map lies on another grid than the scan.")
+        raise InputError(f"{where}: the probability map lies on another grid than the scan.")
     low, high = float(volume.array.min()), float(volume.array.max())
     if not (low >= -ROUNDED and high <= 1 + ROUNDED):
-        raise InputError(f"{path}: its values run from {low:g} to {high:g}; probabilities lie from 0 to 1.")
+        raise InputError(f"{where}: its values run from {low:g} to {high:g}; probabilities lie from 0 to 1.")
     return np.clip(volume.array, 0, 1)

@@ -14,7 +14,7 @@ import numpy as np
 
 from coronet.errors import InputError
 from coronet.io.volume import Volume
-from coronet.scoring.agatston import ScoreResult, graded, score_mask
+from coronet.scoring.calcium_score import ScoreResult, graded, score_calcium
 from coronet.scoring.counted_voxels import nonzero
 from coronet.scoring.risk_groups import PRESETS
 
@@ -102,7 +102,7 @@ def score_intervals(
     method = graded(result.method)
 
     def score(box: Volume, chosen: np.ndarray) -> float:
-        again = score_mask(
+        again = score_calcium(
             box,
             chosen,
             protocol=result.protocol,

@@ -1,0 +1,181 @@
+"""The functions behind ``import coronet``; each takes a path or an image in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coronet.io.images import Image
+from coronet.io.reader import Scan, read_scan
+from coronet.networks.factory import LoadedModel
+from coronet.scoring.protocol import Protocol, find_protocol
+from coronet.scoring.score_scan import ScanScore, Segmentation, score_scan, segment_scan
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from coronet.evaluation.agreement import Agreement
+
+
+@dataclasses.dataclass(frozen=True)
+class Models:
+    """A heart and a calcium network that score scans together.
+
+    Attributes:
+        heart: finds the heart.
+        calcium: finds calcium in and beside it.
+    """
+
+    heart: LoadedModel
+    calcium: LoadedModel
+
+
+def load_models(
+    models: str | Path = "build", *, project: str | Path = ".", device: torch.device | str | None = None
+) -> Models:
+    """Load a heart and a calcium network.
+
+    Args:
+        models: ``build`` (what ``dvc repro`` trained), ``champion``, ``challenger``, ``bundled``, or
+            ``heart=URI,calcium=URI``, where a URI is a folder or ``models:/heart/3``.
+        project: the project's folder, with ``build/`` and ``mlruns/``.
+        device: such as ``cpu`` or ``cuda:0``; by default the GPU where there is one.
+
+    Raises:
+        InputError: the text is not understood, or a model is damaged.
+        StageError: nothing is trained yet.
+        LedgerError: MLflow cannot be reached.
+
+    Example:
+        >>> import coronet
+        >>> models = coronet.load_models("build")
+        >>> models.heart.spec.model, models.calcium.spec.model
+        ('heart', 'calcium')
+    """
+    import torch
+
+    from coronet.inference.devices import pick_device
+    from coronet.registry.resolve_models import resolve_models
+    from coronet.registry.version_quality import load_scoring_model
+
+    chosen, place = Path(project), pick_device() if device is None else torch.device(device)
+    found = {
+        part: load_scoring_model(str(folder), part=part, project=chosen, device=place)
+        for part, folder in resolve_models(str(models), chosen).items()
+    }
+    return Models(heart=found["heart"], calcium=found["calcium"])
+
+
+def segment(
+    scan: Path | str | Image | Scan,
+    models: Models | str = "build",
+    *,
+    series: int | str | None = None,
+    force: bool = False,
+) -> Segmentation:
+    """Find the heart and the coronary calcium in a scan.
+
+    Args:
+        scan: a volume file, a DICOM folder, or an image in memory; see `read_scan`.
+        models: what `load_models` gives or takes.
+        series: which DICOM series, by number or UID.
+        force: go on even where the scan's quality forbids a score; the warnings stay with the result.
+
+    Raises:
+        UnreadableScan: no volume can be read.
+        UnsuitableScan: a score would mislead, or no heart was found.
+
+    Example:
+        >>> import coronet
+        >>> found = coronet.segment("scan.nii.gz")
+        >>> found.calcium.shape, round(found.calcium_mm3)
+        ((112, 84, 56), 576)
+        >>> found.save("masks").name
+        'segmentation.json'
+    """
+    pair = models if isinstance(models, Models) else load_models(models)
+    return segment_scan(
+        read_scan(scan, series=series), heart_model=pair.heart, calcium_model=pair.calcium, force=force
+    )
+
+
+def score(
+    scan: Path | str | Image | Scan,
+    models: Models | str = "build",
+    *,
+    protocol: Protocol | str = "coronet",
+    method: str = "agatston",
+    calibration_factor: float | None = None,
+    series: int | str | None = None,
+    force: bool = False,
+) -> ScanScore:
+    """Score the coronary calcium of a scan: networks find heart and calcium, and the calcium is scored.
+
+    Args:
+        scan: a volume file, a DICOM folder, or an image in memory; see `read_scan`.
+        models: what `load_models` gives or takes. Load them once to score many scans.
+        protocol: rules of the score: ``coronet``, ``deepcac``, ``ai-cac``, ``orcascore`` or ``molloi``.
+        method: which score is the answer: ``agatston``, ``volume_weighted``, ``volume`` or ``mass``.
+        calibration_factor: mg/(mm³·HU); without it there is no mass.
+        series: which DICOM series, by number or UID.
+        force: score even where the scan's quality forbids it; the warnings stay with the score.
+
+    Raises:
+        UnreadableScan: no volume can be read.
+        UnsuitableScan: a score would mislead, or no heart was found.
+        ParamsError: unknown protocol or method, or mass without a calibration factor.
+
+    Example:
+        >>> import coronet
+        >>> found = coronet.score("scan.nii.gz", models="build")
+        >>> round(found.agatston, 1), found.result.groups["paper"]
+        (864.0, '>300')
+        >>> found.statement.title
+        'Learned from synthetic phantoms: this score must not be believed on patients.'
+    """
+    pair = models if isinstance(models, Models) else load_models(models)
+    return score_scan(
+        read_scan(scan, series=series),
+        heart_model=pair.heart,
+        calcium_model=pair.calcium,
+        protocol=find_protocol(protocol),
+        method=method,
+        calibration_factor=calibration_factor,
+        force=force,
+    )
+
+
+def agreement(
+    reference: Sequence[float] | np.ndarray,
+    predicted: Sequence[float] | np.ndarray,
+    *,
+    groups: str = "paper",
+    names: tuple[str, str] = ("reference", "predicted"),
+    resamples: int = 1000,
+) -> Agreement:
+    """Compare two readings of the same scans: κ of the risk groups, ICC, correlation, Bland-Altman.
+
+    Args:
+        reference: scores, shape (n,).
+        predicted: scores of the same scans in the same order, shape (n,).
+        groups: risk groups: ``paper``, ``aha``, ``five`` or ``cac-drs``.
+        names: what to call the two, (reference, predicted).
+        resamples: of the pairs, for the bootstrap intervals.
+
+    Raises:
+        InputError: lengths differ, there are fewer than three pairs, or a value is not a score.
+
+    Example:
+        >>> import coronet
+        >>> found = coronet.agreement([0, 12, 150, 420], [0, 10, 290, 400])
+        >>> found.same_group.same, found.statistics.bias
+        (4, 29.5)
+        >>> found.save("agreement").name
+        'agreement.json'
+    """
+    from coronet.evaluation.agreement import score_agreement
+
+    return score_agreement(reference, predicted, groups=groups, names=names, resamples=resamples)
