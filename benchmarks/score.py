@@ -199,10 +199,8 @@ def cold(path: Path, heart_fit: Path, calcium_fit: Path) -> Steps:
     score = [
         "score",
         str(path),
-        "--heart-model",
-        str(heart_fit),
-        "--calcium-model",
-        str(calcium_fit),
+        "--models",
+        f"heart={heart_fit},calcium={calcium_fit}",
         "--force",
     ]
     return {

@@ -117,14 +117,9 @@ def test_vessels_share_out_the_whole_score(files):
         ((*ADD, "--calcium-labels", "1"), InputError, "--calcium-labels with --calcium"),
         ((*ADD, "--calcium", "mask.nii.gz", "--heart-labels", "1"), InputError, "--heart-labels goes with"),
         (
-            ("score", "ct.nii.gz", "--model", "models:/heart/1", "--model", "models:/heart/2"),
+            ("score", "ct.nii.gz", "--models", "heart=models:/heart/1,heart=models:/heart/2"),
             InputError,
-            '--model: "heart" is given twice',
-        ),
-        (
-            ("score", "ct.nii.gz", "--model", "models:/coronet@champion", "--model", "models:/calcium/2"),
-            InputError,
-            '--model: "calcium" is given twice',
+            "heart=models:/heart/2 is not understood",
         ),
         (("annotate", "apply", "a", "a"), InputError, 'CASE: "a" is given twice'),
         (("annotate", "apply", ""), InputError, "CASE: an item of its list is empty"),

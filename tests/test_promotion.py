@@ -79,7 +79,7 @@ def test_two_champions_a_better_challenger_and_back(project, coronet, offline):
 
 def test_a_score_tells_its_champions(project, coronet, tmp_path):
     scan = sorted((project / "data" / "ct").glob("*.nii.gz"))[0]
-    models = ("--heart-model", "models:/heart@champion", "--calcium-model", "models:/calcium@champion")
+    models = ("--models", "champion")
     done = coronet(project, "score", str(scan), *models, "--out", str(tmp_path / "page"), "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(coronet(project, "models", "why", str(tmp_path / "page"), "--json").stdout)

@@ -132,7 +132,7 @@ def score(
         >>> import coronet
         >>> found = coronet.score("scan.nii.gz", models="build")
         >>> round(found.agatston, 1), found.result.groups["paper"]
-        (864.0, '>300')
+        (672.0, '>300')
         >>> found.statement.title
         'Learned from synthetic phantoms: this score must not be believed on patients.'
     """

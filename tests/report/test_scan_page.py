@@ -43,7 +43,7 @@ class Outline(HTMLParser):
 def fits(save_fit, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fits")
     paths = [str(save_fit(folder / model, model)) for model in ("heart", "calcium")]
-    return ["--heart-model", paths[0], "--calcium-model", paths[1]]
+    return ["--models", f"heart={paths[0]},calcium={paths[1]}"]
 
 
 @pytest.fixture(scope="module")

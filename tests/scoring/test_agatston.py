@@ -196,7 +196,7 @@ def test_vessels_share_the_score_and_never_change_it():
     assert result.vessels == pytest.approx({"LM": 4.0, "LAD": 4.0, "LCX": 0.0, "RCA": 16.0})
     assert [lesion.vessel for lesion in result.lesions] == ["RCA", "LM"]
     assert result.groups["cac-drs"] == "A1/N3"
-    with pytest.raises(InputError, match="label 4 is no vessel"):
+    with pytest.raises(InputError, match="label 4 is not a vessel"):
         score_calcium(ct, mask, vessels={1: "LM", 2: "LAD"})
 
 

@@ -83,7 +83,7 @@ def test_the_command_prints_scored_and_refused_scans(
     folder.mkdir()
     for name in scans:
         (inbox / f"CANARY-{name}.nii.gz").rename(folder / f"{name}.nii.gz")
-    models = ("--heart-model", "heart", "--calcium-model", "calcium")
+    models = ("--models", "heart=heart,calcium=calcium")
     options = ("--batch", "--out", "out", *models, *(["--json"] if as_json else []))
     done = coronet(tmp_path, "score", "chosen", *options)
     refused = len(scans) - scores

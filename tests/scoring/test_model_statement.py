@@ -242,7 +242,7 @@ def test_a_scan_that_was_learned_from_is_told_everywhere(
     scans = scans and {key: [names[name] for name in value] for key, value in scans.items()}
     build = make_build(figures=GOOD, scans=scans)
     write_nifti(tmp_path / "inbox" / "mine.nii", ct)
-    models = ["--heart-model", str(build / "heart/fit"), "--calcium-model", str(build / "calcium/fit")]
+    models = ["--models", f"heart={build}/heart/fit,calcium={build}/calcium/fit"]
 
     def score(*arguments: str) -> str:
         done = CliRunner().invoke(app, ["score", *arguments, *models], catch_exceptions=False)
@@ -280,7 +280,7 @@ def test_phantoms_are_told_of_a_scan_that_was_learned_from_too(make_build):
 def test_page_json_and_terminal_lead_with_what_a_poor_model_reached(make_build, make_chest, tmp_path):
     build = make_build(figures=BAD, scans={"train": [], "tune": []}, verdicts={"calcium": SPARED})
     write_nifti(tmp_path / "mine.nii", make_chest([((20.0, 10.0, 4.0), 350)]).ct)
-    models = ["--heart-model", str(build / "heart/fit"), "--calcium-model", str(build / "calcium/fit")]
+    models = ["--models", f"heart={build}/heart/fit,calcium={build}/calcium/fit"]
     command = ["score", str(tmp_path / "mine.nii"), "--out", str(tmp_path / "out"), *models]
     spoken = CliRunner().invoke(app, command, catch_exceptions=False).stdout
     assert spoken.startswith("Not to be relied on")

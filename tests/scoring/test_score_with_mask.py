@@ -76,7 +76,7 @@ def test_a_probability_map_gives_the_interval_over_thresholds(files):
     assert answer["intervals"]["threshold"]["low"] == pytest.approx(16)
     assert answer["intervals"]["threshold"]["high"] == pytest.approx(24)
     assert answer["intervals"]["sure"]["five"] is False
-    assert "it could be in 0 or 1-10 or 11-100" in run(*scan, *probability, "--groups", "five")
+    assert "the group could be 0 or 1-10 or 11-100" in run(*scan, *probability, "--groups", "five")
 
 
 def test_the_answer_is_written_where_asked(files):

@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from coronet import terminal
+from coronet.cli.agreement import agreement_command
 from coronet.cli.annotate import annotate_app
 from coronet.cli.data import data_app
 from coronet.cli.models import models_app
 from coronet.cli.options import AsJson
-from coronet.cli.score import score_command, show_agreement
+from coronet.cli.score import score_command
 from coronet.cli.search import search_app
 from coronet.cli.tracking import tracking_app
 from coronet.process import keep_window_memory
@@ -32,8 +33,8 @@ app.add_typer(annotate_app, name="annotate")
 app.add_typer(models_app, name="models")
 app.add_typer(tracking_app, name="tracking")
 app.add_typer(search_app, name="search")
-app.command("score")(score_command)
-app.command("agreement")(show_agreement)
+app.command("score", short_help="Score coronary calcium by networks or by your own mask.")(score_command)
+app.command("agreement", short_help="Compare two columns of scores.")(agreement_command)
 
 
 def main() -> None:

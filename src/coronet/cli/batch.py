@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import typer
 
-if TYPE_CHECKING:
-    from coronet.scoring.batch import Scorer
 
-
-def score_batch(folder: Path, out: Path, *, scorer: Scorer, groups: str, again: bool, as_json: bool) -> None:
+def score_batch(
+    folder: Path,
+    out: Path,
+    *,
+    models: str,
+    scoring: Mapping[str, Any],
+    groups: str,
+    force: bool,
+    again: bool,
+    as_json: bool,
+) -> None:
     """Score each scan of ``folder`` into ``out`` and print the table.
 
     Raises:
@@ -19,11 +27,15 @@ def score_batch(folder: Path, out: Path, *, scorer: Scorer, groups: str, again: 
     """
     import json
 
-    from coronet import pipeline
+    from coronet import api, pipeline
     from coronet.errors import InputError
     from coronet.report.scan_page import write_scan_result
-    from coronet.scoring.batch import TABLE, score_folder
+    from coronet.scoring.batch import TABLE, Scorer, score_folder
+    from coronet.scoring.protocol import find_protocol
 
+    pair = api.load_models(models)
+    rules = {**scoring, "protocol": find_protocol(scoring["protocol"])}
+    scorer = Scorer(heart_model=pair.heart, calcium_model=pair.calcium, force=force, **rules)
     with pipeline.progress("score") as advance:
         found = score_folder(
             folder,

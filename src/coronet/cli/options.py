@@ -1,4 +1,4 @@
-"""Options and output that several verbs share."""
+"""Options and output that several commands share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of text.")]
 DataFolder = Annotated[Path, typer.Option("--data", help="The cohort's folder.")]
+ModelsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="MODELS",
+        help="Which networks: build (trained in this project), champion, challenger, bundled, or "
+        "heart=URI,calcium=URI, where a URI is a folder or models:/heart/3.",
+    ),
+]
 
 
 def print_warnings(warnings: Iterable[str]) -> None:

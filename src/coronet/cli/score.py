@@ -1,200 +1,260 @@
-"""``coronet score`` and ``coronet agreement``."""
+"""``coronet score``: one scan by networks, one scan by an existing mask, or a folder of scans."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from coronet.cli.batch import score_batch
-from coronet.cli.options import AsJson
+from coronet.cli.options import AsJson, ModelsOption
+
+if TYPE_CHECKING:
+    from coronet.scoring.score_scan import ScanScore
+    from coronet.scoring.score_with_mask import MaskScore
+
+_ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rules:
+    """How any mask is scored: options of both ways."""
+
+    protocol: str
+    method: str
+    calibration: float | None
+    groups: str
+
+    @property
+    def scoring(self) -> dict[str, Any]:
+        """Arguments of the scoring functions."""
+        chosen = "coronet" if self.protocol == _ALL else self.protocol
+        return {"protocol": chosen, "method": self.method, "calibration_factor": self.calibration}
 
 
 def score_command(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A DICOM folder or a volume file.")],
+    scan: Annotated[
+        Path, typer.Argument(metavar="SCAN", help="A volume file, a DICOM folder, or a folder with --batch.")
+    ],
     *,
+    models: ModelsOption = "build",
     mask: Annotated[
         Path | None,
-        typer.Option(help="An expert's calcium mask: NIfTI, NRRD or DICOM SEG; no model is used."),
+        typer.Option(help="Score this calcium mask in place of networks: NIfTI, NRRD, MetaImage, DICOM SEG."),
     ] = None,
     labels: Annotated[
-        bool, typer.Option("--labels", help="The mask's labels are vessels: 1 LM, 2 LAD, 3 LCX, 4 RCA.")
+        bool, typer.Option("--labels", help="With --mask: its labels are vessels, 1 LM, 2 LAD, 3 LCX, 4 RCA.")
     ] = False,
     vessels: Annotated[
-        str | None, typer.Option(help="Names of labels 1, 2, … where they are others, such as LAD,RCA.")
+        str | None, typer.Option(help="With --mask: names of its labels 1, 2, …, such as LAD,RCA.")
     ] = None,
     calcium_labels: Annotated[
-        str | None, typer.Option(help="Labels of the mask that are calcium, such as 3 or 1,2.")
+        str | None, typer.Option(help="With --mask: which of its labels are calcium, such as 3 or 1,2.")
     ] = None,
     probability: Annotated[
-        Path | None, typer.Option(help="Calcium probability (NIfTI) beside the mask.")
+        Path | None, typer.Option(help="With --mask: a map of calcium probability, for the uncertainty.")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="coronet, deepcac, ai-cac, orcascore or molloi.")] = "coronet",
-    method: Annotated[str, typer.Option(help="agatston, volume_weighted, volume or mass.")] = "agatston",
-    calibration: Annotated[float | None, typer.Option(help="mg/(mm³·HU); gives a mass score.")] = None,
-    groups: Annotated[str, typer.Option(help="paper, aha, five or cac-drs; --json gives all.")] = "paper",
-    series: Annotated[str | None, typer.Option(help="Which DICOM series, by number or UID.")] = None,
     resample_mask: Annotated[
-        bool, typer.Option(help="Allow a mask on another grid (nearest voxel).")
+        bool, typer.Option("--resample-mask", help="With --mask: allow a mask on another grid.")
     ] = False,
-    heart_model: Annotated[
-        str, typer.Option(help="Folder of the heart network, or models:/heart@champion and the like.")
-    ] = "build/heart/fit",
-    calcium_model: Annotated[
-        str, typer.Option(help="Folder of the calcium network, or models:/calcium@champion and the like.")
-    ] = "build/calcium/fit",
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="models:/NAME@ALIAS or models:/NAME/NUMBER; heart, calcium, or coronet for both."),
+    protocol: Annotated[
+        str, typer.Option(help="Rules: coronet, deepcac, ai-cac, orcascore, molloi; all prints one table.")
+    ] = "coronet",
+    method: Annotated[
+        str, typer.Option(help="Which score comes first: agatston, volume_weighted, volume, mass.")
+    ] = "agatston",
+    calibration: Annotated[
+        float | None, typer.Option(help="Calibration factor in mg/(mm³·HU); gives a mass.")
     ] = None,
+    groups: Annotated[
+        str, typer.Option(help="Risk groups: paper, aha, five, cac-drs; --json gives all.")
+    ] = "paper",
+    series: Annotated[str | None, typer.Option(help="Which DICOM series, by number or UID.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Score a scan that does not suit, and say so.")
+        bool,
+        typer.Option("--force", help="Score even if quality checks fail; the result carries the warnings."),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for score.json; without --mask also the masks and a page.")
+        Path | None, typer.Option(help="Folder for score.json; without --mask also both masks and a page.")
     ] = None,
     batch: Annotated[
         bool, typer.Option("--batch", help="SCAN is a folder of scans; each is scored into --out.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="With --batch: try scans once more that could not be scored.")
+        bool, typer.Option("--again", help="With --batch: retry scans that could not be scored.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score the coronary calcium of one scan; see docs/scoring.md.
+    """\b
+    coronet score scan.nii.gz --out result                 # networks find the calcium
+    coronet score dicom/ --models champion
+    coronet score scan.nii.gz --mask calcium.nii.gz        # your own calcium mask
+    coronet score inbox/ --batch --out scores              # a folder of scans
 
-    Without --mask the networks draw it. With --batch a folder of scans; see docs/flows.md.
+    Score coronary calcium: Agatston, volume, weighted volume, mass, risk group.
+
+    The rules are explained in docs/scoring.md, batches in docs/flows.md.
     """
-    import json
-
     from coronet.errors import InputError
-    from coronet.files import check_writable, filling
-    from coronet.lists import split_list
-    from coronet.scoring import score_with_mask
-    from coronet.scoring.calcium_score import VESSELS
+    from coronet.files import check_writable
     from coronet.scoring.protocol import find_protocol
     from coronet.scoring.risk_groups import find_groups
 
-    chosen, preset = find_protocol(protocol), find_groups(groups).name
-    if batch and (out is None or mask is not None or series is not None):
-        raise InputError("--batch takes a folder of scans and --out, and neither --mask nor --series.")
+    rules = _Rules(protocol, method, calibration, find_groups(groups).name)
+    find_protocol(rules.scoring["protocol"])
+    if batch and (out is None or mask is not None or series is not None or protocol == _ALL):
+        raise InputError(
+            "--batch takes a folder of scans, --out and one --protocol, and neither --mask nor --series."
+        )
+    if mask is None and (labels or resample_mask or not (vessels is calcium_labels is probability is None)):
+        raise InputError(
+            "--labels, --vessels, --calcium-labels, --probability and --resample-mask go with --mask."
+        )
     if out is not None:
         check_writable(out)
-    if mask is None:
-        if labels or resample_mask or not (vessels is calcium_labels is probability is None):
-            raise InputError(
-                "--labels, --vessels, --calcium-labels, --probability and --resample-mask go with --mask."
-            )
-        from coronet.inference.devices import pick_device
-        from coronet.io.reader import read_scan
-        from coronet.registry.version_quality import load_scoring_model
-        from coronet.report.scan_page import write_scan_result
-        from coronet.scoring.batch import Scorer
+    if batch:
+        from coronet.cli.batch import score_batch
 
-        device = pick_device()
-        heart, calcium = _choose_models(model or (), heart_model, calcium_model)
-        scorer = Scorer(
-            heart_model=load_scoring_model(heart, part="heart", device=device),
-            calcium_model=load_scoring_model(calcium, part="calcium", device=device),
-            protocol=chosen,
-            method=method,
-            calibration_factor=calibration,
+        assert out is not None
+        score_batch(
+            scan,
+            out,
+            models=models,
+            scoring=rules.scoring,
+            groups=groups,
             force=force,
+            again=again,
+            as_json=as_json,
         )
-        if batch:
-            score_batch(scan, out, scorer=scorer, groups=preset, again=again, as_json=as_json)
-            return
-        scored = scorer(read_scan(scan, series=series))
-        if out is not None:
-            with filling(out) as part:
-                write_scan_result(part, scored)
-        typer.echo(json.dumps(scored.to_json()) if as_json else "\n".join(scored.lines(preset)))
-        return
+    elif mask is None:
+        _score_by_networks(scan, models, rules, series=series, force=force, out=out, as_json=as_json)
+    else:
+        _score_by_mask(
+            scan,
+            mask,
+            rules,
+            labels=labels,
+            vessels=vessels,
+            calcium_labels=calcium_labels,
+            probability=probability,
+            resample_mask=resample_mask,
+            series=series,
+            out=out,
+            as_json=as_json,
+        )
+
+
+def _score_by_networks(
+    scan: Path,
+    models: str,
+    rules: _Rules,
+    *,
+    series: str | None,
+    force: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Let networks find heart and calcium, and score the calcium."""
+    from coronet import api
+    from coronet.files import filling
+    from coronet.report.scan_page import write_scan_result
+
+    found = api.score(scan, models, series=series, force=force, **rules.scoring)
+    compared = _compare_protocols(found, rules)
+    if out is not None:
+        with filling(out) as part:
+            write_scan_result(part, found)
+            _write_table(part, compared)
+    _print_score(found, rules, compared, as_json=as_json)
+
+
+def _score_by_mask(
+    scan: Path,
+    mask: Path,
+    rules: _Rules,
+    *,
+    labels: bool,
+    vessels: str | None,
+    calcium_labels: str | None,
+    probability: Path | None,
+    resample_mask: bool,
+    series: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Score an existing calcium mask; no network is loaded."""
+    from coronet.files import filling
+    from coronet.lists import split_list
+    from coronet.scoring.calcium_score import VESSELS
+    from coronet.scoring.score_with_mask import score_mask
+
     named = split_list(vessels, "--vessels")
     names = dict(enumerate(named, start=1)) if named else VESSELS if labels else None
-    found = score_with_mask.score_mask(
+    found = score_mask(
         scan,
         mask,
-        protocol=chosen,
-        method=method,
-        calibration_factor=calibration,
         vessels=names,
         labels=split_list(calcium_labels, "--calcium-labels"),
         probability=probability,
         series=series,
         resample_mask=resample_mask,
+        **rules.scoring,
     )
+    compared = _compare_protocols(found, rules, names)
     if out is not None:
         with filling(out) as part:
-            found.write(part)
-    typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines(preset)))
+            found.save(part)
+            _write_table(part, compared)
+    _print_score(found, rules, compared, as_json=as_json)
 
 
-def _choose_models(named: Sequence[str], heart: str, calcium: str) -> tuple[str, str]:
-    """Folder or URI of both networks; what --model names comes before the others."""
-    from coronet.errors import InputError
-    from coronet.lists import check_list
+def _compare_protocols(
+    found: ScanScore | MaskScore, rules: _Rules, vessels: Mapping[int, str] | None = None
+) -> list[dict[str, Any]]:
+    """The scores of the same mask under every protocol; empty unless ``--protocol all`` asks for it."""
+    if rules.protocol != _ALL:
+        return []
+    from coronet.scoring.calcium_score import score_under_all
 
-    chosen = {"heart": heart, "calcium": calcium}
-    parts: list[str] = []
-    for uri in named:
-        name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
-        if not uri.startswith("models:/") or name not in (*chosen, "coronet"):
-            raise InputError(
-                f"--model {uri} is not understood; write models:/heart@champion, models:/calcium/1 or "
-                "models:/coronet@champion."
-            )
-        meant = dict.fromkeys(chosen, uri) if name == "coronet" else {name: uri}
-        parts += meant
-        chosen |= meant
-    if parts:
-        check_list(parts, "--model")
-    return chosen["heart"], chosen["calcium"]
+    results = score_under_all(
+        found.ct, found.mask, found.result, calibration_factor=rules.calibration, vessels=vessels
+    )
+    return [
+        {"protocol": name, **dataclasses.asdict(result.scores), "groups": result.groups}
+        for name, result in results.items()
+    ]
 
 
-def show_agreement(
-    table: Annotated[
-        Path,
-        typer.Argument(
-            metavar="TABLE.csv",
-            help="A heading, and a row a scan; commas, semicolons or tabs between fields.",
-        ),
-    ],
-    *,
-    reference: Annotated[str | None, typer.Option(help="Column with the reference scores.")] = None,
-    predicted: Annotated[str | None, typer.Option(help="Column with the scores to judge.")] = None,
-    id_column: Annotated[
-        str | None, typer.Option("--id", help="Column that names the scans; none may be there twice.")
-    ] = None,
-    groups: Annotated[str, typer.Option(help="paper, aha or five.")] = "paper",
-    resamples: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Of the bootstrap behind the intervals.")
-    ] = 1000,
-    out: Annotated[Path | None, typer.Option(help="Folder for agreement.json, .png and .svg.")] = None,
-    as_json: AsJson = False,
+def _write_table(folder: Path, compared: list[dict[str, Any]]) -> None:
+    if compared:
+        import pandas
+
+        from coronet.files import write_text
+
+        rows = [{**row, **row["groups"]} for row in compared]
+        table = pandas.DataFrame(rows).drop(columns="groups")
+        write_text(folder / "protocols.csv", table.to_csv(index=False))
+
+
+def _print_score(
+    found: ScanScore | MaskScore, rules: _Rules, compared: list[dict[str, Any]], *, as_json: bool
 ) -> None:
-    """Compare two columns of scores: κ, ICC, correlation, Bland-Altman, each with a 95 % interval."""
     import json
 
-    from coronet.evaluation import agreement as statistics
-    from coronet.evaluation import agreement_plots, paired_table
-    from coronet.files import check_writable, filling, write_json
-
-    if out is not None:
-        check_writable(out)
-    columns = paired_table.read_pairs(table, reference=reference, predicted=predicted, id_column=id_column)
-    found = statistics.score_agreement(
-        columns.reference, columns.predicted, groups=groups, names=columns.names, resamples=resamples
-    )
-    answer = {**found.to_json(), "id": list(columns.ids)}
-    if out is not None:
-        with filling(out) as part:
-            write_json(part / "agreement.json", answer)
-            agreement_plots.write_agreement(found, part)
     if as_json:
-        typer.echo(json.dumps(answer))
+        answer = found.to_json()
+        typer.echo(json.dumps(answer | {"protocols": compared} if compared else answer))
         return
-    named = f"column {', '.join(columns.ids)}" if columns.ids else "no column; every row counts as another"
-    typer.echo("\n".join([*found.lines(), f"scans are named by: {named}"]))
+    lines = found.lines(rules.groups)
+    if compared:
+        head = f"{'protocol':<10}{'agatston':>10}{'weighted mm³':>14}{'volume mm³':>12}{'mass mg':>9}  group"
+        lines += ["", f"{head} ({rules.groups})"]
+        for row in compared:
+            mass = "-" if row["mass_mg"] is None else f"{row['mass_mg']:.2f}"
+            lines.append(
+                f"{row['protocol']:<10}{row['agatston']:>10.1f}{row['volume_weighted']:>14.1f}"
+                f"{row['volume_mm3']:>12.1f}{mass:>9}  {row['groups'][rules.groups]}"
+            )
+    typer.echo("\n".join(lines))

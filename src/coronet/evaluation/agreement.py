@@ -6,12 +6,14 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from coronet.errors import InputError
 from coronet.evaluation.bootstrap import icc, resample_rows
+from coronet.files import write_json
 from coronet.scoring.risk_groups import Groups, find_groups
 
 LEAST_PAIRS = 3
@@ -143,6 +145,20 @@ class Agreement:
         rows = [[label, *map(str, row)] for label, row in zip(heads[1:], self.confusion, strict=True)]
         found += ["".join(f"{cell:>9}" for cell in row) for row in [heads, *rows]]
         return found
+
+    def save(self, folder: Path | str, *, extra: Mapping[str, Any] | None = None) -> Path:
+        """Write ``agreement.json``, ``.png`` and ``.svg``, and return the first one's path.
+
+        Args:
+            folder: made where it is absent.
+            extra: more for the JSON file.
+        """
+        from coronet.evaluation.agreement_plots import write_agreement
+
+        path = Path(folder) / "agreement.json"
+        write_json(path, {**self.to_json(), **(extra or {})})
+        write_agreement(self, Path(folder))
+        return path
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; what is not defined is None."""

@@ -25,6 +25,8 @@ _ID_WORDS = re.compile(
     r"(case|patient|subject|participant|scan|series|study|file)([\s_.-]?(no|nr|name|number|key)\.?)?",
     re.IGNORECASE,
 )
+_COHORT_COLUMNS = (("reference_agatston", "predicted_agatston"), ("exact_agatston", "drawn_agatston"))
+"""Reference and predicted scores in the tables of ``build/scores``, compared unless others are named."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,9 @@ def read_pairs(
     reference_at, predicted_at, id_at = named
     found = [index for index, name in enumerate(table.columns) if _says_id(index, name) and filled[index]]
     ids = [id_at] if id_at is not None else [index for index in found if index not in wanted]
+    if reference_at is None and predicted_at is None:
+        own = next((pair for pair in _COHORT_COLUMNS if set(pair) <= set(table.columns)), None)
+        reference_at, predicted_at = map(table.columns.index, own) if own else (None, None)
     if reference_at is None or predicted_at is None:
         left = [index for index in numeric if index not in (*wanted, *ids)]
         if any(is_number(table.columns[index]) for index in left):

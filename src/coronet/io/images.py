@@ -47,8 +47,8 @@ def raw_image(image: Image, what: str) -> RawVolume:
         array, affine = _itk_array(image, what), _itk_affine(image, what)
     else:
         raise UnreadableScan(
-            f"{what}: {type(image).__name__} is not an image. Give a path, a nibabel or SimpleITK image, or a "
-            "tuple (array, affine)."
+            f"{what}: {type(image).__name__} is not an image. Give a path, a nibabel or SimpleITK image, or "
+            "a tuple (array, affine)."
         )
     if array.dtype.kind not in "biuf":
         raise UnreadableScan(f"{what}: values of type {array.dtype} are not HU or labels.")

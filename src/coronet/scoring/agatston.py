@@ -19,8 +19,8 @@ class Scores:
 
     Attributes:
         agatston: Σ over parts of area (mm²) × weight of the highest HU × slice factor.
-            Source: Agatston et al., J Am Coll Cardiol 1990;15:827. The slice factor (spacing / 3 mm) keeps the
-            score of 3 mm slices where slices lie nearer together or further apart.
+            Source: Agatston et al., J Am Coll Cardiol 1990;15:827. The slice factor (spacing / 3 mm) keeps
+            the score of 3 mm slices where slices lie nearer together or further apart.
         volume_weighted: Σ over 3-D lesions of volume (mm³) × weight of the lesion's highest HU, without
             minimum size and slice factor. Source: medRxiv 2024.09.06.24313174.
         volume_mm3: volume of all voxels that count, in mm³.

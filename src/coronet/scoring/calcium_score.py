@@ -151,6 +151,37 @@ def score_calcium(
     )
 
 
+def score_under_all(
+    ct: Volume,
+    mask: np.ndarray,
+    result: ScoreResult,
+    *,
+    calibration_factor: float | None = None,
+    vessels: Mapping[int, str] | None = None,
+) -> dict[str, ScoreResult]:
+    """Score a mask under every protocol, by name.
+
+    Args:
+        ct: HU, shape (x, y, z).
+        mask: labels of the same shape.
+        result: of the same mask; method and slice thickness are taken from it.
+        calibration_factor: mg/(mm³·HU); without it there is no mass.
+        vessels: names of the labels, where they are vessels.
+    """
+    return {
+        name: score_calcium(
+            ct,
+            mask,
+            protocol=protocol,
+            method=result.method,
+            calibration_factor=calibration_factor,
+            vessels=vessels,
+            slice_thickness_mm=result.slice_thickness_mm,
+        )
+        for name, protocol in PROTOCOLS.items()
+    }
+
+
 def graded(method: str) -> str:
     """Which score risk groups are cut on; volume and mass have no published groups."""
     return method if method == "volume_weighted" else "agatston"

@@ -145,6 +145,11 @@ class ScanScore:
         return self.segmentation.masks
 
     @property
+    def mask(self) -> np.ndarray:
+        """The calcium mask that was scored, bool."""
+        return self.masks.calcium
+
+    @property
     def statement(self) -> ModelStatement:
         """What the score is worth, to be read before it."""
         return self.segmentation.statement

@@ -36,13 +36,17 @@ class MaskScore:
         flags: of the scan, see `coronet.dataset.quality_flags.FLAGS`. They warn and do not forbid: the
             annotator has looked at the scan, and a test object has no heart.
         mask_warnings: what speaks against the mask, see `coronet.io.masks.PlacedMask`.
+        ct: the scan.
+        mask: labels on its voxels.
     """
 
     result: ScoreResult
     intervals: Intervals
     facts: ScanFacts
     flags: tuple[str, ...]
-    mask_warnings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    mask_warnings: Mapping[str, str]
+    ct: Volume = dataclasses.field(repr=False, compare=False)
+    mask: np.ndarray = dataclasses.field(repr=False, compare=False)
 
     @property
     def agatston(self) -> float:
@@ -107,7 +111,7 @@ def score_mask(
         >>> import coronet
         >>> found = coronet.score_mask("scan.nii.gz", "calcium.nii.gz")
         >>> round(found.agatston, 1), found.result.groups["paper"], len(found.result.lesions)
-        (864.0, '>300', 2)
+        (672.0, '>300', 2)
         >>> found.save("results").name
         'score.json'
     """
@@ -138,6 +142,8 @@ def score_mask(
         facts=read.facts,
         flags=quality_flags(read.volume, read.facts),
         mask_warnings=placed.warnings | _value_warnings(read.volume),
+        ct=read.volume,
+        mask=placed.labels,
     )
 
 
