@@ -20,6 +20,8 @@ demo: .venv/.installed ## phantoms, dvc repro, a small search, verdicts, closing
 	@coronet demo
 
 repro: .venv/.installed ## dvc repro on the data that is there
+	@test -d data/ct || { echo "data/ct is absent. Make a synthetic cohort with 'coronet data phantom', import your own with" \
+	  "'coronet data import FOLDER', or fetch a shared one with 'dvc pull'."; exit 2; }
 	@dvc repro
 
 pipeline: .venv/.installed ## the same under Prefect, then ledger and registry

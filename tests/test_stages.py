@@ -63,6 +63,14 @@ def test_a_killed_dvc_leaves_neither_stage_nor_workers(
     assert not (project / "build" / "cases.csv").exists()
 
 
+def test_a_stage_without_scans_says_where_to_get_some(tmp_path, coronet):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    done = coronet(tmp_path, "stage", "describe")
+    assert done.returncode == 2
+    for command in ("coronet data phantom", "coronet data import", "dvc pull"):
+        assert command in done.stderr
+
+
 def _of_stage(process: psutil.Process) -> bool:
     try:
         return any(word in " ".join(process.cmdline()) for word in ("stage describe", "multiprocessing"))

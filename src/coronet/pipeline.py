@@ -48,10 +48,24 @@ def run_pipeline_stage(name: str, model: str = "") -> None:
             each[name](model)
 
 
+def check_data() -> None:
+    """Check that there are scans.
+
+    Raises:
+        StageError: there are none; says how to get some.
+    """
+    if not any((DATA / "ct").glob("*.nii.gz")):
+        raise StageError(
+            f"{DATA / 'ct'} holds no scans. Make a synthetic cohort with `coronet data phantom`, import your "
+            "own with `coronet data import FOLDER`, or fetch a shared one with `dvc pull`."
+        )
+
+
 def describe() -> None:
     """Write the case table."""
     from coronet.dataset import case_table
 
+    check_data()
     with progress("describe") as advance:
         case_table.write_table(_TABLE, case_table.describe_cases(DATA, workers=workers(), progress=advance))
 
@@ -221,7 +235,9 @@ def score() -> None:
 
 
 def report() -> None:
-    """Write the cohort's page."""
-    from coronet.report import cohort_page
+    """Write the cohort's page and the headline figures, and print where the page is."""
+    from coronet.report import cohort_page, headline
 
     cohort_page.write_cohort_report(BUILD, DATA, BUILD / "report", params())
+    headline.write_headline(BUILD, BUILD / "metrics.json")
+    logger.info("Report: %s", (BUILD / "report" / "index.html").resolve())

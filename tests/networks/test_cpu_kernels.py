@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from coronet.networks import cpu_kernels
 from coronet.networks.autoencoder import Autoencoder
 from coronet.networks.cpu_kernels import NARROW, accelerate, convolve, convolve_doubled
 from coronet.networks.unet import UNet
@@ -87,3 +88,11 @@ def test_an_accelerated_network_predicts_the_same():
     plain = plain.double().eval()
     image = torch.randn(1, 1, 8, 16, 12)
     torch.testing.assert_close(ours.eval()(image), plain(image.double()).float(), rtol=1e-4, atol=1e-4)
+
+
+def test_an_accelerated_network_learns_after_it_has_predicted():
+    network = accelerate(UNet((2, 4), "selu"))
+    cpu_kernels._copy_sums.cache_clear()
+    with torch.inference_mode():
+        network(torch.zeros(1, 1, 4, 4, 4))
+    network(torch.randn(2, 1, 4, 4, 4)).sum().backward()

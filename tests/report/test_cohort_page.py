@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html.parser import HTMLParser
 
@@ -14,6 +13,7 @@ from coronet.evaluation.cohort import score_cohort
 from coronet.evaluation.segmentation import evaluate_model
 from coronet.files import write_json, write_text
 from coronet.report.cohort_page import read_cohort_report, write_cohort_report
+from coronet.training.learning_curves import write_history
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def project(make_cohort, save_fit, params, tmp_path_factory):
         history = [
             {"epoch": n, "loss": 1 / n, metric: 1 - 1 / (n + 1), "learning_rate": 1e-3} for n in (1, 2, 3)
         ]
-        write_text(fit / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
+        write_history(fit / "history.csv", history)
         write_json(fit / "metrics.json", {"metric": metric, f"tune_{metric}": 0.75, "best_epoch": 3})
         evaluate_model(model, data, split, fit, build / model / "evaluation")
     score_cohort(

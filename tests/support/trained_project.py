@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from coronet import config
 from coronet.config import MODELS
 from coronet.files import write_json
 from coronet.networks.factory import ModelSpec, build_network, save_model
+from coronet.training.learning_curves import write_history
 from repositories import commit, git
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ def write_fit(project: Path, model: str, *, fingerprint: str, seed: int = 0) -> 
     fit.mkdir(parents=True, exist_ok=True)
     module = build_network(params.network, shape=params.input.shape, seed=seed)
     save_model(fit, module, ModelSpec(model, params, fingerprint, {"phantom": 4}, "d" * 64))
-    (fit / "history.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in HISTORY))
+    write_history(fit / "history.csv", HISTORY)
     write_json(fit / "metrics.json", {"metric": "dice", "tune_dice": 0.75, "best_epoch": 3, "epochs": 3})
     (fit / "curves.png").write_bytes(b"\x89PNG\r\n\x1a\n" + fingerprint.encode())
     return fit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from coronet.fingerprint import hash_tree
 from coronet.networks.factory import load_model
 from coronet.preprocessing.prepared_store import load_prepared
 from coronet.training.fit import SegmentationLearner, fit_model
+from coronet.training.learning_curves import read_history
 from coronet.training.pretrain import pretrain_model
 
 CASES = {"train_cases": ("a", "b", "c"), "tune_cases": ("d",), "seed": 1}
@@ -36,7 +36,7 @@ def run(prepared, params, tmp_path):
 def test_a_training_leaves_all_its_results(run, model, metric):
     result = run("one", model=model)
     assert result.metric == metric
-    history = [json.loads(line) for line in (result.folder / "history.jsonl").read_text().splitlines()]
+    history = read_history(result.folder / "history.csv")
     assert [entry["epoch"] for entry in history] == [1, 2, 3]
     assert result.best == max(entry[metric] for entry in history)
     assert history[result.best_epoch - 1][metric] == result.best

@@ -79,8 +79,10 @@ _FASTER: dict[type, type] = {nn.Conv3d: _FastConv3d, ConvBlock: _FastConvBlock, 
 @functools.cache
 def _copy_sums(device: torch.device) -> torch.Tensor:
     """Which weights of a 3 × 3 × 3 kernel meet the same copy, shape (27, 64)."""
-    sums = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]], device=device)
-    return torch.kron(torch.kron(sums, sums), sums)
+    # prediction may ask first, and training cannot use what was made in inference mode
+    with torch.inference_mode(False):
+        sums = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]], device=device)
+        return torch.kron(torch.kron(sums, sums), sums)
 
 
 def _activate(block: ConvBlock, features: torch.Tensor) -> torch.Tensor:

@@ -19,13 +19,13 @@ from coronet.evaluation.annotation_error import read_annotation_error
 from coronet.evaluation.cohort import CaseScore, read_case_scores, worst_first
 from coronet.files import read_json, replacing_folder, sha256_file
 from coronet.io.volume import read_nifti
-from coronet.json_lines import read_lines
 from coronet.report import charts
 from coronet.report.annotation_error_section import DrawnSection, drawn_section
 from coronet.report.case_views import case_pictures, compare_masks
 from coronet.report.html_page import number, signed, write_page
 from coronet.report.notices import describe_floors, describe_test_set
 from coronet.report.slice_pictures import Picture
+from coronet.training.learning_curves import HISTORY, read_history
 
 _MOST_PICTURED = 16
 """Cases with pictures; more would make the page too heavy to open on a phone."""
@@ -246,9 +246,9 @@ def _view(case: Case, row: CaseScore, scores: Path) -> CaseView:
 
 
 def _curves(fit: Path, model: str) -> tuple[TrainingCurve, ...]:
-    if not (fit / "history.jsonl").exists():
+    if not (fit / HISTORY).exists():
         raise StageError(f"{fit} holds no training; run `dvc repro train@{model}` first.")
-    history = read_lines(fit / "history.jsonl", keys=("epoch", "loss"), whole=True)
+    history = read_history(fit / HISTORY)
     outcome = read_json(fit / "metrics.json")
     metric, best = outcome["metric"], outcome["best_epoch"]
     epochs = [entry["epoch"] for entry in history]

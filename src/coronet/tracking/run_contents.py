@@ -13,8 +13,8 @@ from typing import Any
 
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical, dvc_md5, fingerprint
-from coronet.json_lines import read_lines
 from coronet.tracking.dvc_lock import DvcLock, data_hashes
+from coronet.training.learning_curves import HISTORY, read_history
 
 TRAINING, PRETRAINING, PAIR = "training", "pretraining", "pair"
 _BY_CASE = {"f1": "dice", "iou": "iou"}
@@ -95,7 +95,7 @@ def training_record(
         fingerprint=description["fingerprint"],
         params=text_params(description["params"]),
         tags=dict(tags),
-        history=tuple(_read_history(fit / "history.jsonl")),
+        history=tuple(_read_history(fit / HISTORY)),
         figures=figures,
         tables=tables,
         files=shown,
@@ -134,7 +134,7 @@ def pretraining_record(
         fingerprint=fingerprint(f"pretrain@{model}", params={}, inputs={"encoder": encoder}),
         params=text_params({key.rpartition(f".{model}.")[2]: value for key, value in raw.items()}),
         tags=inherited | {"weights_sha256": encoder},
-        history=tuple(_read_history(pretrained / "history.jsonl")),
+        history=tuple(_read_history(pretrained / HISTORY)),
         figures={f"fit/{key}": value for key, value in _numbers(metrics)},
         tables={},
         files={f"fit/{path.name}": path for path in _files(pretrained) if path.suffix != ".safetensors"},
@@ -214,8 +214,8 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _read_history(path: Path) -> Iterator[tuple[str, int, float]]:
-    """Metric, epoch and value out of ``history.jsonl``."""
-    for entry in read_lines(path, keys=("epoch",), whole=True):
+    """Metric, epoch and value of every epoch of a training."""
+    for entry in read_history(path):
         yield from epoch_metrics(entry)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,13 +28,13 @@ from coronet.io.volume import CALCIUM_HU
 from coronet.networks.factory import LEARNING_PARTS, SPEC, WEIGHTS, ModelSpec, build_network, save_model
 from coronet.preprocessing.prepared_store import PreparedCase, load_prepared, prepared_scans, prepared_sources
 from coronet.training import checkpoint
-from coronet.training.learning_curves import draw_curves
+from coronet.training.learning_curves import HISTORY, draw_curves, write_history
 from coronet.training.losses import segmentation_loss
 from coronet.training.sampling import BrightComponent, WindowSampler
 from coronet.training.trainer import OnEpoch, TrainingOutcome, train_epochs
 
 logger = logging.getLogger("coronet")
-HISTORY, METRICS, _CURVES = "history.jsonl", "metrics.json", "curves.png"
+METRICS, _CURVES = "metrics.json", "curves.png"
 _CERTAIN = 128
 """A target of at least this, out of 255, counts as true."""
 _FOCUSED_OF = 4
@@ -47,7 +46,7 @@ class FitResult:
     """What a training gave.
 
     Attributes:
-        folder: holds ``weights.safetensors``, ``model.json``, ``history.jsonl``, ``metrics.json`` and
+        folder: holds ``weights.safetensors``, ``model.json``, ``history.csv``, ``metrics.json`` and
             ``curves.png``.
         metric: the name of what decided: one of `coronet.imaging.mask_metrics.DECISIVE`.
         best: its best value on the tune cases.
@@ -277,8 +276,3 @@ def _write(out: Path, module: nn.Module, spec: ModelSpec, outcome: TrainingOutco
             },
         )
         draw_curves(folder / _CURVES, outcome.history, metric=metric, title=spec.model)
-
-
-def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write one JSON object a line, one line an epoch."""
-    files.write_text(path, "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in history))

@@ -1,9 +1,38 @@
-"""The picture of a training: loss and metric over the epochs."""
+"""The course of a training: a table of its epochs, and their picture."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from coronet.errors import InputError
+from coronet.files import write_text
+
+HISTORY = "history.csv"
+
+
+def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write a CSV table with one row an epoch, which `dvc plots` reads."""
+    import pandas
+
+    write_text(path, pandas.DataFrame(history).to_csv(index=False, lineterminator="\n"))
+
+
+def read_history(path: Path) -> tuple[dict[str, float], ...]:
+    """Read what `write_history` wrote: ``epoch``, ``loss``, ``learning_rate`` and what was measured.
+
+    Raises:
+        InputError: the table is absent or damaged.
+    """
+    import pandas
+
+    try:
+        table = pandas.read_csv(path, float_precision="round_trip")
+        if not {"epoch", "loss", "learning_rate"} <= set(table) or table.isna().any(axis=None):
+            raise ValueError("a column or a cell is missing")
+        return tuple(table.astype(float).astype({"epoch": int}).to_dict("records"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); `dvc repro train` writes it.") from error
 
 
 def draw_curves(path: Path, history: Sequence[Mapping[str, float]], *, metric: str, title: str) -> None:

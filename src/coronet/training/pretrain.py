@@ -16,7 +16,8 @@ from coronet.inference.devices import pick_device
 from coronet.networks.factory import build_autoencoder, save_encoder
 from coronet.preprocessing.prepared_store import PreparedCase, load_prepared, prepared_cases
 from coronet.training import checkpoint
-from coronet.training.fit import HISTORY, METRICS, write_history
+from coronet.training.fit import METRICS
+from coronet.training.learning_curves import HISTORY, write_history
 from coronet.training.sampling import WindowSampler
 from coronet.training.trainer import train_epochs
 
