@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ import pytest
 from scipy import ndimage
 
 from coronet.config import ValidateParams
-from coronet.dataset.cases import mask_path, scan_path, write_facts
+from coronet.dataset import case_table, duplicates
+from coronet.dataset.cases import Case, mask_path, scan_path, write_facts
+from coronet.files import sha256_file
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, grid_affine, write_nifti
-from coronet.validation import Report
+from coronet.validation import Report, data_docs, expectations, leakage
+from coronet.validation.report import make_report
 
 SHAPE = (60, 56, 48)
 SPACING = (5.5, 5.5, 6.0)
@@ -89,13 +93,45 @@ def drawn() -> dict[str, Scan]:
     return {f"case{index}": draw_scan(index) for index in range(PATIENTS)}
 
 
-@pytest.fixture
-def cohort(tmp_path: Path, drawn: dict[str, Scan]) -> Cohort:
-    """A sound cohort on disk."""
-    made = Cohort(tmp_path / "data", drawn)
+@pytest.fixture(scope="session")
+def sound(drawn: dict[str, Scan], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound cohort on disk, to be copied."""
+    folder = tmp_path_factory.mktemp("sound") / "data"
     for case in drawn:
-        made.write(case)
-    return made
+        Cohort(folder, drawn).write(case)
+    return folder
+
+
+@pytest.fixture
+def cohort(tmp_path: Path, drawn: dict[str, Scan], sound: Path) -> Cohort:
+    """A sound cohort that a test may spoil."""
+    return Cohort(shutil.copytree(sound, tmp_path / "data"), drawn)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def measured_once() -> Iterator[None]:
+    """Measure a case, and compare two pictures, once in all tests: most of them change one case of six."""
+    cases: dict[tuple, tuple] = {}
+    distances: dict[tuple, float] = {}
+    describe, compare = case_table._describe_case, duplicates._distance
+
+    def describe_once(case: Case) -> tuple:
+        files = tuple(path and sha256_file(path) for path in (case.ct, case.heart, case.calcium))
+        key = (case.id, case.facts, files)
+        if key not in cases:
+            cases[key] = describe(case)
+        return cases[key]
+
+    def compare_once(fixed: np.ndarray, moving: np.ndarray, poses: list) -> float:
+        key = (fixed.tobytes(), moving.tobytes(), repr(poses))
+        if key not in distances:
+            distances[key] = compare(fixed, moving, poses)
+        return distances[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(case_table, "_describe_case", describe_once)
+        patch.setattr(duplicates, "_distance", compare_once)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -117,14 +153,16 @@ def limits() -> ValidateParams:
 
 
 @pytest.fixture
-def validated(cohort: Cohort, limits: ValidateParams, tmp_path: Path) -> Callable[[], Report]:
-    """The report of the cohort as it is now."""
-    from coronet import validation
-    from coronet.dataset.case_table import describe_cases
+def validated(cohort: Cohort, limits: ValidateParams) -> Callable[[], Report]:
+    """The report of the cohort as it is now, without pages."""
 
-    return lambda: validation.run_validation(
-        describe_cases(cohort.data, workers=1), limits, out=tmp_path / "validation"
-    )
+    def report() -> Report:
+        table = case_table.describe_cases(cohort.data, workers=1)
+        rules = (*expectations.all_rules(limits), *leakage.leakage_rules(with_split=False))
+        frame = expectations.prepare_columns(table, limits).join(leakage.prepare_leakage(table, limits, None))
+        return make_report(frame, rules, data_docs.evaluate_expectations(frame, rules))
+
+    return report
 
 
 @pytest.fixture

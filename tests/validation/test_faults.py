@@ -258,13 +258,8 @@ def test_too_few_patients(cohort, faults):
 
 
 @pytest.mark.parametrize("reason", ["no mask", "contrast", "not_hu", "no_heart_in_view"])
-def test_what_cannot_train_is_left_out_and_no_fault(cohort, limits, tmp_path, reason):
-    from coronet import validation
-    from coronet.dataset.case_table import describe_cases
-
+def test_what_cannot_train_is_left_out_and_no_fault(cohort, validated, reason):
     cohort.write("case0", **({"calcium": None} if reason == "no mask" else {"flags": (reason,)}))
-    report = validation.run_validation(
-        describe_cases(cohort.data, workers=1), limits, out=tmp_path / "validation"
-    )
+    report = validated()
     assert {fault.rule for fault in report.faults} == {"enough-patients"}
     assert [case for case, _ in report.excluded] == ["case0"]

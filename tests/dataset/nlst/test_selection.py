@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,23 @@ from coronet.dataset.nlst.selection import manifest_for, select_series
 from coronet.errors import InputError
 
 SIZE = 300
+
+
+@pytest.fixture(scope="module", autouse=True)
+def index_of_nlst(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The rows of NLST in the installed index, which holds many times as many."""
+    import duckdb
+
+    whole, folder = commons_index.index_folder(), tmp_path_factory.mktemp("index")
+    shutil.copy(whole / "collections_index.parquet", folder)
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"copy (select * from read_parquet('{whole / 'idc_index.parquet'}') "
+            f"where collection_id = 'nlst') to '{folder / 'idc_index.parquet'}'"
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commons_index, "index_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +47,18 @@ def chosen() -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def whole_index() -> dict[str, dict[str, object]]:
-    """Every NLST row of the index by series UID, read apart from the code under test."""
+def whole_index(chosen: Manifest) -> dict[str, dict[str, object]]:
+    """All rows of the chosen patients by series UID, read apart from the code under test."""
     import duckdb
 
     with duckdb.connect() as connection:
         rows = connection.execute(
-            "select * from read_parquet(?) where collection_id = 'nlst' and Modality in ('CT', 'SEG')",
-            [str(commons_index.index_folder() / "idc_index.parquet")],
+            "with nlst as (select * from read_parquet(?)) select * from nlst where Modality in ('CT', 'SEG') "
+            "and PatientID in (select PatientID from nlst where SeriesInstanceUID in (select unnest(?)))",
+            [
+                str(commons_index.index_folder() / "idc_index.parquet"),
+                [entry.ct.uid for entry in chosen.entries],
+            ],
         )
         names = [column[0] for column in rows.description]
         return {
