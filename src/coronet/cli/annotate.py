@@ -135,7 +135,7 @@ def _import(scan: Path, data: Path, kind: str, strokes: Path, patient: str | Non
     from coronet.annotation.stroke_voxels import read_strokes
     from coronet.dataset.import_scans import find_imported, import_scans
     from coronet.errors import InputError
-    from coronet.io.scan_sources import find_scans
+    from coronet.io.reader import find_scans
 
     refused: list[str] = []
     sources = find_scans(scan, refused=refused)

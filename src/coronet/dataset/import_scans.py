@@ -18,9 +18,8 @@ from coronet.errors import CoronetError, InputError
 from coronet.files import exclusive, read_json, remove_abandoned, write_json
 from coronet.io.masks import Labels, read_mask
 from coronet.io.patient_identity import Identity, given_patient
-from coronet.io.reader import Scan
+from coronet.io.reader import Scan, ScanSource, find_scans
 from coronet.io.scan_facts import ScanFacts
-from coronet.io.scan_sources import ScanSource, find_scans
 from coronet.io.volume import Volume, read_nifti, write_nifti
 
 _INDEX_NAME = ".scans.json"

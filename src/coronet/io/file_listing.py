@@ -1,4 +1,4 @@
-"""Files of a folder that may hold scans."""
+"""Files of a folder that may hold scans, and which of them are DICOM files by their first bytes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from pathlib import Path
 
 from coronet.errors import UnreadableScan
 from coronet.files import is_debris
+
+_FIRST_ELEMENTS = 3
+_FIRST_GROUPS = (0x0002, 0x0008)
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_LONG_VRS = b"OB OD OF OL OV OW SQ SV UC UN UR UT UV"
+_SHORT_VRS = b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
 
 
 def files_under(path: Path, *, nested: bool = True) -> tuple[Path, ...]:
@@ -54,3 +60,45 @@ def _is_special(path: Path) -> bool:
 def is_absent(path: Path) -> bool:
     """Whether a path is a link to a file that is absent, or cannot be looked at."""
     return not os.path.exists(path)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, with or without the preamble."""
+    return has_preamble(path) or _begins_with_elements(path)
+
+
+def has_preamble(path: Path) -> bool:
+    """Whether a file begins with 128 bytes and ``DICM``."""
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _begins_with_elements(path: Path) -> bool:
+    """Whether a file begins with data elements whose tags rise and whose values end within the file.
+
+    Raw volumes and label maps begin with any bytes, those of a DICOM tag among them.
+    """
+    size = path.stat().st_size
+    before = (0, 0)
+    with path.open("rb") as stream:
+        for _ in range(_FIRST_ELEMENTS):
+            head = stream.read(12)
+            if len(head) < 8:
+                return False
+            tag = (int.from_bytes(head[:2], "little"), int.from_bytes(head[2:4], "little"))
+            if tag <= before or tag[0] not in _FIRST_GROUPS:
+                return False
+            if head[4:6] in _LONG_VRS.split():
+                start, length = 12, int.from_bytes(head[8:12], "little")
+            elif head[4:6] in _SHORT_VRS.split():
+                start, length = 8, int.from_bytes(head[6:8], "little")
+            else:
+                start, length = 8, int.from_bytes(head[4:8], "little")
+            if length == _UNDEFINED_LENGTH:
+                return True
+            end = stream.tell() - len(head) + start + length
+            if length % 2 or end > size:
+                return False
+            stream.seek(end)
+            before = tag
+    return True

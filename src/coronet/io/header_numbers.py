@@ -188,7 +188,7 @@ def _elements(dataset: Dataset) -> Iterator[_Element]:
 
     for tag in list(dataset.keys()):
         keyword = keyword_for_tag(tag)
-        raw = dataset.get_item(tag)
+        raw: Any = dataset.get_item(tag)
         if raw.VR == "SQ" or (raw.VR in (None, "UN") and keyword.endswith("Sequence")):
             for nested in dataset[tag].value or []:
                 yield from _elements(nested)

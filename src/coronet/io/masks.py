@@ -12,10 +12,9 @@ import numpy as np
 from coronet.errors import InputError, UnreadableScan
 from coronet.io import nrrd
 from coronet.io.dicom import segmentation
-from coronet.io.dicom.identifiers import Identifiers
 from coronet.io.images import Image, is_path, raw_image
-from coronet.io.mask_placement import PlacedLabels, place_labels
-from coronet.io.mask_tissue import tissue_warnings
+from coronet.io.mask_placement import PlacedLabels, place_labels, tissue_warnings
+from coronet.io.patient_identity import Identifiers
 from coronet.io.raw_volume import RawVolume
 from coronet.io.reader import LOADERS, suffix_of
 from coronet.io.volume import Volume, to_ras
@@ -137,7 +136,10 @@ def _choose(
         ]
         if number is not None and any(values - {number} for values in named):
             raise InputError(f'{path}: "{item}" is the number of one label and the name of another.')
-        found = [values | ({number} & here) for values, here in zip(named, present, strict=True)]
+        found = [
+            values | ({number} & here if number is not None else set())
+            for values, here in zip(named, present, strict=True)
+        ]
         tolerated = absent_allowed and number is not None and not any(layer.names for layer in layers)
         if not any(found) and not tolerated:
             names = sorted({name for layer in layers for name in layer.names.values() if name})
@@ -167,7 +169,7 @@ def _number(item: str, path: Path) -> int | None:
 
 
 def _check_overlap(placed: list[PlacedLabels], layers: list[Layer], path: Path) -> None:
-    overlap = sum((layer.labels > 0).astype(np.uint8) for layer in placed)
+    overlap = np.sum([layer.labels > 0 for layer in placed], axis=0, dtype=np.uint8)
     if overlap.max() > 1:
         names = ", ".join(f"«{name}»" for layer in layers for name in layer.names.values())
         raise InputError(f"{path}: its segments overlap; name those that are meant, out of {names}.")

@@ -29,7 +29,7 @@ def load_nifti(path: Path) -> RawVolume:
     silence_libraries()
     try:
         _check_scaling(path)
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Image):
             raise UnreadableScan(f"{path}: this is no NIfTI file.")
         affine = image_affine(image, path)
@@ -48,7 +48,7 @@ def _check_scaling(path: Path) -> None:
     """Refuse ``scl_slope`` and ``scl_inter`` that contradict each other; a slope of 0 means no scaling."""
     from nibabel.openers import ImageOpener
 
-    with ImageOpener(path) as stream:
+    with ImageOpener(str(path)) as stream:
         head = stream.read(192)
     for order, (size, form, place) in itertools.product("<>", ((348, "ff", 112), (540, "dd", 176))):
         if len(head) == 192 and struct.unpack_from(f"{order}i", head)[0] == size:
@@ -87,4 +87,5 @@ def image_affine(image: Any, path: Path) -> np.ndarray:
     # Leaning axes are refused as such: a qform cannot state them and differs for that reason.
     to_mm = np.diag([*[_UNIT_MM.get(header.get_xyzt_units()[0], 1.0)] * 3, 1.0])
     check_grid(to_mm @ image.affine, path)
-    return to_mm @ affine_of(image, path)
+    placed: np.ndarray = to_mm @ affine_of(image, path)
+    return placed

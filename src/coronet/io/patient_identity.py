@@ -1,4 +1,5 @@
-"""Which texts say who was scanned, and which only stand where a name was removed.
+"""Who was scanned: which texts name a patient, which only stand where a name was removed, and which objects
+belong together.
 
 Anonymisers write one text into the PatientID of everybody. To take it for a name would make one patient of
 strangers: a split would then keep all of them in one part.
@@ -9,9 +10,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from coronet.errors import InputError
 from coronet.text import without_accents
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 
 def _plain(text: str) -> str:
@@ -152,3 +158,51 @@ def given_patient(text: str) -> Identity:
             "others, or leave the option out."
         )
     return Identity(f"patient {cleaned}", known=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Identifiers:
+    """Header values that two objects of one scan share; empty where a header says nothing.
+
+    They identify a patient: they are compared in memory and never written, logged or shown.
+
+    Attributes:
+        patient: PatientID.
+        study: StudyInstanceUID.
+        frame_of_reference: FrameOfReferenceUID; objects that share it share their coordinates.
+        series: SeriesInstanceUID of the pictures; of a segmentation, those it was drawn on.
+    """
+
+    patient: str = dataclasses.field(default="", repr=False)
+    study: str = dataclasses.field(default="", repr=False)
+    frame_of_reference: str = dataclasses.field(default="", repr=False)
+    series: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)
+
+    def conflict(self, other: Identifiers) -> str:
+        """The first thing that both state and in which they differ, in words; empty where there is none."""
+        pairs = {
+            "patient (PatientID)": (self.patient, other.patient),
+            "study (StudyInstanceUID)": (self.study, other.study),
+            "frame of reference (FrameOfReferenceUID)": (self.frame_of_reference, other.frame_of_reference),
+        }
+        return next((name for name, (one, two) in pairs.items() if one and two and one != two), "")
+
+    def other_series(self, other: Identifiers) -> bool:
+        """Whether both name their series and share none."""
+        return bool(self.series and other.series) and not self.series & other.series
+
+
+def read_identifiers(dataset: Dataset, series: Iterable[Dataset]) -> Identifiers:
+    """Identifiers out of a header.
+
+    Args:
+        dataset: names patient, study and frame of reference.
+        series: each names a SeriesInstanceUID.
+    """
+    uids = (clean(item.get("SeriesInstanceUID")) for item in series)
+    return Identifiers(
+        patient=clean(dataset.get("PatientID")),
+        study=clean(dataset.get("StudyInstanceUID")),
+        frame_of_reference=clean(dataset.get("FrameOfReferenceUID")),
+        series=frozenset(filter(None, uids)),
+    )

@@ -9,6 +9,7 @@ lost slices, and the scan is refused.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,9 @@ from coronet.errors import UnreadableScan
 from coronet.io import metaimage, nifti, nrrd
 from coronet.io.dicom import series as dicom
 from coronet.io.dicom.contrast import contrast_given
-from coronet.io.dicom.identifiers import Identifiers
-from coronet.io.file_listing import is_absent
+from coronet.io.file_listing import files_under, is_absent
 from coronet.io.images import Image, is_path, raw_image
-from coronet.io.patient_identity import UNKNOWN, Identity
+from coronet.io.patient_identity import UNKNOWN, Identifiers, Identity
 from coronet.io.raw_volume import RawVolume
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import AIR_HU, HIGHEST_HU, Volume, fit_dtype, to_ras
@@ -56,6 +56,21 @@ class Scan:
     facts: ScanFacts
     identity: Identity = UNKNOWN
     identifiers: Identifiers = dataclasses.field(default=Identifiers(), repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanSource:
+    """A scan that can be read.
+
+    Attributes:
+        where: names it in errors.
+        read: reads it.
+        identity: who was scanned, as the headers say it.
+    """
+
+    where: str
+    read: Callable[[], Scan]
+    identity: Identity = UNKNOWN
 
 
 def suffix_of(path: Path) -> str:
@@ -119,6 +134,46 @@ def read_series(series: dicom.DicomSeries, where: str) -> Scan:
         contrast=contrast_given({id(item.dataset): item.dataset for item in series.pictures}.values()),
     )
     return Scan(volume, facts, dicom.identity(series), dicom.identifiers(series))
+
+
+def find_scans(path: Path, *, series: int | str | None = None, refused: list[str]) -> list[ScanSource]:
+    """Scans under a path: each volume file and each DICOM series.
+
+    Args:
+        path: a file or folder.
+        series: take this DICOM series alone.
+        refused: takes up what looks like a scan, but is damaged.
+
+    Raises:
+        UnreadableScan: there is no scan under it.
+    """
+    if not path.exists() or (path.is_file() and suffix_of(path) in LOADERS):
+        return [_volume_source(path)]
+    found = dicom.find_series(path)
+    if series is not None or not path.is_dir():
+        return [_series_source(dicom.choose_series(found, str(path), series), str(path))]
+    sources = [_volume_source(file) for file in files_under(path) if is_volume(file)]
+    several = len(found.series) > 1
+    for number, item in enumerate(found.series, 1):
+        sources.append(
+            _series_source(item, f"{path} (series {number}: {item.summary})" if several else str(path))
+        )
+    if not sources:
+        raise UnreadableScan(f"{path}: no scan in it ({dicom.describe_series(found)}).")
+    if found.stray:
+        refused.append(
+            f"{path}: {len(found.stray)} damaged files ({found.stray_faults}): "
+            f"{dicom.name_files(found.stray)}."
+        )
+    return sources
+
+
+def _volume_source(file: Path) -> ScanSource:
+    return ScanSource(str(file), lambda: read_scan(file))
+
+
+def _series_source(series: dicom.DicomSeries, where: str) -> ScanSource:
+    return ScanSource(where, lambda: read_series(series, where), dicom.identity(series))
 
 
 def _finish(loaded: RawVolume, where: str) -> Volume:

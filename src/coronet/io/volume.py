@@ -16,7 +16,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,7 +56,8 @@ class Volume:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxel centres along each index, in mm."""
-        return tuple(float(value) for value in np.sqrt((np.asarray(self.affine)[:3, :3] ** 2).sum(axis=0)))
+        x, y, z = np.sqrt((np.asarray(self.affine)[:3, :3] ** 2).sum(axis=0))
+        return float(x), float(y), float(z)
 
     @property
     def voxel_mm3(self) -> float:
@@ -98,7 +99,7 @@ def corner_indices(shape: Sequence[int]) -> np.ndarray:
     return np.array(np.meshgrid(*((0, size - 1) for size in shape), indexing="ij")).reshape(3, -1)
 
 
-def affine_of(image: nibabel.Nifti1Image, path: Path) -> np.ndarray:
+def affine_of(image: Any, path: Path) -> np.ndarray:
     """The affine of a NIfTI image, whose header may state it twice.
 
     Raises:
@@ -106,9 +107,10 @@ def affine_of(image: nibabel.Nifti1Image, path: Path) -> np.ndarray:
     """
     import nibabel
 
+    affine: np.ndarray = image.affine
     qform, sform = image.get_qform(coded=True)[0], image.get_sform(coded=True)[0]
     if qform is None or sform is None:
-        return image.affine
+        return affine
     corners = corner_indices(image.shape[:3])
     to_sform = np.linalg.pinv(sform) @ qform
     apart = np.abs(to_sform[:3, :3] @ corners + to_sform[:3, 3:] - corners).max()
@@ -120,7 +122,7 @@ def affine_of(image: nibabel.Nifti1Image, path: Path) -> np.ndarray:
             f"voxels{turned}. Find out which of the two is right, then set both alike: `fslorient "
             "-copysform2qform FILE` (FSL) keeps the sform, `fslorient -copyqform2sform FILE` the qform."
         )
-    return image.affine
+    return affine
 
 
 def read_nifti(path: Path, dtype: type | None = None) -> Volume:
@@ -156,7 +158,7 @@ def read_nifti(path: Path, dtype: type | None = None) -> Volume:
     return to_ras(fit_dtype(data, dtype), affine_of(image, Path(path)))
 
 
-def values_of(image: nibabel.spatialimages.SpatialImage, path: Path) -> np.ndarray:
+def values_of(image: Any, path: Path) -> np.ndarray:
     """The scaled values of an image that was opened from ``path``.
 
     ``.nii.gz`` is inflated in one go where it can be: its header and its gzip trailer must agree on the size
@@ -184,7 +186,8 @@ def values_of(image: nibabel.spatialimages.SpatialImage, path: Path) -> np.ndarr
             raise EOFError(f"it holds {held} bytes and its header says {size}")
         return np.array(proxy)
     stored = np.frombuffer(content, proxy.dtype, count, proxy.offset).reshape(proxy.shape, order="F")
-    return nibabel.volumeutils.apply_read_scaling(stored, proxy.slope, proxy.inter)
+    scaled: np.ndarray = nibabel.volumeutils.apply_read_scaling(stored, proxy.slope, proxy.inter)
+    return scaled
 
 
 def _inflated(path: Path, size: int) -> bytearray | None:
@@ -204,13 +207,14 @@ def _inflated(path: Path, size: int) -> bytearray | None:
 def fit_dtype(data: np.ndarray, dtype: type | None = None) -> np.ndarray:
     """Give ``data`` the asked type, or int16 where its values are whole and fit, else float32."""
     if dtype is not None:
-        return data.astype(dtype, copy=False)
+        fitted: np.ndarray = data.astype(dtype, copy=False)
+        return fitted
     if data.dtype.kind in "iu" and data.size:
         low, high = int(data.min()), int(data.max())
         if low >= np.iinfo(np.int16).min and high <= np.iinfo(np.int16).max:
             return data.astype(np.int16, copy=False)
     if data.dtype.kind == "f" and data.size:
-        whole = np.rint(data)
+        whole: np.ndarray = np.rint(data)
         if np.isfinite(data).all() and np.array_equal(whole, data) and np.abs(data).max() <= 32767:
             return whole.astype(np.int16)
     return data.astype(np.float32, copy=False)

@@ -98,8 +98,8 @@ def _clauses(text: str) -> list[list[str]]:
         return [["YES" if plain == "Y" else "NONE"]]
     plain = re.sub(r"\b(\w)\.(?:\s?(\w)\b\.?)", r"\1\2 ", plain)
     plain = re.sub(r"\bВ\s*/\s*В\b", " ВВ ", plain)
-    for pattern, words in PHRASES:
-        plain = re.sub(pattern, words, plain)
+    for pattern, replacement in PHRASES:
+        plain = re.sub(pattern, replacement, plain)
     parts = re.split(r"[,;|()\[\]\n\\]|\.(?!\d)|\s-\s|\bBUT\b", plain)
     return [words for part in parts if (words := re.findall(r"[^\W\d_]+|\d+", part))]
 

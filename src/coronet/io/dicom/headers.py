@@ -6,11 +6,11 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coronet.io.dicom.file_kind import is_dicom
+from coronet.io.file_listing import is_dicom
 from coronet.io.header_numbers import UnreadableNumber, last_digit, name_tag, read_numbers
 from coronet.io.log_redaction import silence_libraries
 
@@ -235,7 +235,7 @@ def _pictures(path: Path, dataset: Dataset) -> Iterator[SliceHeader]:
 
 
 def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) -> SliceHeader:
-    def value(keyword: str, sequence: str):
+    def value(keyword: str, sequence: str) -> Any:
         for group in groups:
             items = group.get(sequence)
             if items and keyword in items[0]:
@@ -257,7 +257,7 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
     spacing, spacing_digits = vector("PixelSpacing", "PixelMeasuresSequence", 2)
     thickness = _positive(value("SliceThickness", "PixelMeasuresSequence"))
     # Its sign, where it has one, tells the direction of the stack, which positions tell as well.
-    between = _positive(abs(_number(value("SpacingBetweenSlices", "PixelMeasuresSequence"), 0.0)))
+    between = _positive(abs(_number(value("SpacingBetweenSlices", "PixelMeasuresSequence")) or 0.0))
     along_row, along_column = orientation[:3], orientation[3:]
     lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
     skew = max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(along_row @ along_column))
@@ -265,8 +265,9 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
         raise Damaged("ImageOrientationPatient (0020,0037) that cannot be right")
     if (spacing <= 0).any():
         raise Damaged("PixelSpacing (0028,0030) that cannot be right")
-    slope = _number(value("RescaleSlope", "PixelValueTransformationSequence"), 1.0)
-    stated = _number(value("RescaleIntercept", "PixelValueTransformationSequence"), None)
+    slope = _number(value("RescaleSlope", "PixelValueTransformationSequence"))
+    slope = 1.0 if slope is None else slope
+    stated = _number(value("RescaleIntercept", "PixelValueTransformationSequence"))
     intercept = 0.0 if stated is None else stated
     if not (0 < abs(slope) < 1e3 and abs(intercept) < 1e5):
         raise Damaged("RescaleSlope (0028,1053) or RescaleIntercept (0028,1052) that cannot be right")
@@ -297,18 +298,18 @@ def _words(text: str) -> list[str]:
     return re.split(r"[\s_]+", text.upper())
 
 
-def many(value) -> list:
+def many(value: Any) -> list[Any]:
     """The values of an element that may have one, several or none."""
     if value is None or value == "":
         return []
     return [value] if isinstance(value, str | int | float) else list(value)
 
 
-def _number(value, default: float | None) -> float | None:
-    return default if value is None or value == "" else float(value)
+def _number(value: Any) -> float | None:
+    return None if value is None or value == "" else float(value)
 
 
-def _positive(value) -> float | None:
+def _positive(value: Any) -> float | None:
     """A length; None where it is absent, not above 0 or no number."""
-    number = _number(value, None)
+    number = _number(value)
     return number if number is not None and 0 < number < np.inf else None

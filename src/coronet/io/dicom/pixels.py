@@ -76,6 +76,7 @@ class SliceDecoder:
             raise UnreadableScan(
                 f"{self._where}: the slice at {picture.depth_mm:.1f} mm: {error}. Export the series again."
             ) from error
+        hu: np.ndarray
         if picture.whole:
             hu = stored.astype(np.int64 if stored.itemsize > 2 else np.int32)
             hu = hu * int(picture.slope) + int(picture.intercept)
@@ -241,8 +242,8 @@ def _whole_number(dataset: Dataset, keyword: str) -> int | None:
     """The value of a tag that is to have the pixels' own sort of number, whatever sort it is written as."""
     value = dataset.get(keyword)
     if isinstance(value, bytes):
-        order = "big" if dataset.original_encoding[1] is False else "little"
-        return int.from_bytes(value[:2], order) if len(value) >= 2 else None
+        big = dataset.original_encoding[1] is False
+        return int.from_bytes(value[:2], "big" if big else "little") if len(value) >= 2 else None
     if value is None or str(value).strip() == "":
         return None
     try:

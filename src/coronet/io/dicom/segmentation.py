@@ -6,15 +6,15 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from coronet.errors import InputError, UnreadableScan
 from coronet.io.dicom.headers import SEGMENTATIONS, Damaged, NotUsable, parse_header
-from coronet.io.dicom.identifiers import Identifiers, read_identifiers
 from coronet.io.file_listing import files_under
 from coronet.io.log_redaction import silence_libraries
+from coronet.io.patient_identity import Identifiers, read_identifiers
 from coronet.io.raw_volume import LPS_TO_RAS, RawVolume, check_grid
 from coronet.io.volume import Volume
 
@@ -111,7 +111,7 @@ def _find(path: Path) -> Path:
     )
 
 
-def _layers(segmentation, path: Path) -> Iterator[tuple[RawVolume, Mapping[int, str]]]:
+def _layers(segmentation: Any, path: Path) -> Iterator[tuple[RawVolume, Mapping[int, str]]]:
     numbers = list(segmentation.segment_numbers)
     names = {
         number: str(segmentation.get_segment_description(number).segment_label or "").strip()

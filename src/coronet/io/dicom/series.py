@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coronet.errors import UnreadableScan
-from coronet.io.dicom.file_kind import has_preamble
 from coronet.io.dicom.grouping import SeriesGroup, group_slices
 from coronet.io.dicom.headers import (
     NO_DICOM,
@@ -24,11 +23,10 @@ from coronet.io.dicom.headers import (
     many,
     slices_of,
 )
-from coronet.io.dicom.identifiers import Identifiers, read_identifiers
 from coronet.io.dicom.pixels import SliceDecoder
 from coronet.io.dicom.stacking import sort_places, stack_affine
-from coronet.io.file_listing import files_under
-from coronet.io.patient_identity import Identity, clean, identity_of
+from coronet.io.file_listing import files_under, has_preamble
+from coronet.io.patient_identity import Identifiers, Identity, clean, identity_of, read_identifiers
 from coronet.io.raw_volume import RawVolume
 from coronet.io.volume import AIR_HU
 from coronet.text import first_few
