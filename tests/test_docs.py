@@ -97,6 +97,19 @@ def test_make_targets_and_paths_exist(page):
     assert not [path for path in paths if not (ROOT / path).exists()]
 
 
+def test_pages_answer_one_question():
+    pages = [page for page in PRESENT if page.name not in ("results.md", "index.md")]
+    assert not [_page_id(page) for page in pages if len(page.read_text(encoding="utf-8").splitlines()) > 120]
+    assert not [_page_id(page) for page in PAGES if "«" in page.read_text(encoding="utf-8")]
+
+
+def test_every_figure_has_a_command_hardware_and_date():
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    heads = [line for line in text.splitlines() if line.startswith("|") and "value" in line]
+    assert heads
+    assert not [line for line in heads if not line.endswith("| command | hardware | date |")]
+
+
 @pytest.mark.slow
 def test_site_builds_strictly_and_loads_nothing_from_outside(tmp_path):
     site = tmp_path / "site"
