@@ -58,7 +58,7 @@ def test_a_case_is_shown_in_axial_slices_with_errors_first_and_in_two_projection
         ct, heart, calcium={"hit": found, "false": wrong}, count=1, numbers=wrong * 3
     )
     assert [picture.title.split(",")[0] for picture in shown] == ["axial", "coronal", "sagittal"]
-    assert shown[0].title == "axial, slice 26"
+    assert shown[0].title == "axial, slice 26 of 40 (z = 75 mm)"
     assert [mark.text for mark in shown[0].marks] == ["3"]
     assert {outline.kind for outline in shown[1].outlines} == {"heart", "hit", "false"}
 
@@ -69,3 +69,17 @@ def test_a_scan_without_heart_or_calcium_still_has_pictures():
     shown = case_views.case_pictures(ct, nothing, calcium=case_views.by_vessel(nothing))
     assert len(shown) == 5
     assert all(not picture.outlines for picture in shown)
+
+
+def test_both_hearts_are_shown_where_they_differ_most():
+    shape, spacing = (40, 40, 40), (2.0, 2.0, 3.0)
+    ct = Volume(np.zeros(shape, dtype=np.int16), grid_affine(spacing, (0, 0, 0)))
+    heart = np.zeros(shape, dtype=bool)
+    heart[10:30, 10:30, 5:35] = True
+    reference = heart.copy()
+    reference[10:14, 10:14, 29] = False
+    shown = case_views.case_pictures(ct, heart, calcium={}, count=1, reference_heart=reference)
+    assert shown[0].title.startswith("axial, slice 30 of 40")
+    assert [outline.kind for outline in shown[0].outlines] == ["heart", "heart-reference"]
+    same = case_views.case_pictures(ct, heart, calcium={}, count=1, reference_heart=heart)
+    assert {outline.kind for picture in same for outline in picture.outlines} == {"heart"}

@@ -58,15 +58,16 @@ def test_the_worst_case_is_first_and_all_have_pictures(project, params, page):
     )
 
 
-def test_lesions_are_coloured_by_their_fate(project, params):
+def test_lesions_are_coloured_by_their_fate_and_both_hearts_shown(project, params):
     report = read_cohort_report(project / "build", project / "data", params)
     kinds = {
         case.row.case: {outline.kind for picture in case.pictures for outline in picture.outlines}
         for case in report.worst
     }
-    assert kinds["right"] == {"heart", "hit", "truth"}
-    assert kinds["false"] == {"heart", "hit", "truth", "false"}
-    assert kinds["free"] == {"heart"}
+    hearts = {"heart", "heart-reference"}
+    assert kinds["right"] == hearts | {"hit", "truth"}
+    assert kinds["false"] == hearts | {"hit", "truth", "false"}
+    assert kinds["free"] == hearts
 
 
 def test_the_page_has_every_part(page):

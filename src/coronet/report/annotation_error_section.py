@@ -1,4 +1,4 @@
-"""The page's section on what the drawn masks cost, shown where exact masks are known."""
+"""The page's section on errors of the annotated masks, shown where exact masks are known."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from coronet.dataset.cases import Case, find_reference
+from coronet.dataset.cases import Case
 from coronet.evaluation.annotation_error import AnnotationError, worst_annotations
-from coronet.io.volume import read_nifti
-from coronet.report.case_views import case_pictures, compare_masks
+from coronet.report.case_views import compared_pictures
 from coronet.report.html_page import number
 from coronet.report.slice_pictures import Picture
 
 
 @dataclasses.dataclass(frozen=True)
-class DrawnSection:
-    """What the section shows.
+class AnnotationErrorSection:
+    """Contents of the section.
 
     Attributes:
         figures: (name, value, note).
@@ -31,9 +28,9 @@ class DrawnSection:
     worst: tuple[Picture, ...]
 
 
-def drawn_section(
+def annotation_error_section(
     rows: Sequence[AnnotationError], figures: Mapping[str, Any], cases: Mapping[str, Case]
-) -> DrawnSection | None:
+) -> AnnotationErrorSection | None:
     """The section, or None where no test case has exact masks.
 
     Args:
@@ -44,7 +41,10 @@ def drawn_section(
     if not rows:
         return None
     ordered = worst_annotations(rows)
-    return DrawnSection(_figures(figures), ordered, _pictures(cases[ordered[0].case]))
+    worst = cases[ordered[0].case]
+    return AnnotationErrorSection(
+        _figures(figures), ordered, compared_pictures(worst, heart=worst.heart, calcium=worst.calcium)
+    )
 
 
 def _figures(found: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
@@ -66,11 +66,3 @@ def _figures(found: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
             "by their exact masks",
         ),
     )
-
-
-def _pictures(case: Case) -> tuple[Picture, ...]:
-    ct = read_nifti(case.ct)
-    heart = read_nifti(case.heart, np.uint8).array > 0
-    drawn = read_nifti(case.calcium, np.uint8).array
-    exact = read_nifti(find_reference(case, "calcium").path, np.uint8).array
-    return case_pictures(ct, heart, calcium=compare_masks(drawn, exact))

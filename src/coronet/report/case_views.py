@@ -1,12 +1,14 @@
-"""Which pictures of a case are shown, and what is outlined in them."""
+"""Choice of a case's pictures, and the outlines in them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
-from coronet.io.volume import Volume
+from coronet.dataset.cases import Case, find_reference, load_mask
+from coronet.io.volume import Volume, read_nifti
 from coronet.report.slice_pictures import (
     CORONAL,
     SAGITTAL,
@@ -22,7 +24,7 @@ _MARGIN_MM = 22.0
 _APART_MM = 7.0
 """Least distance between two axial slices of one case."""
 _VESSELS = ("LM", "LAD", "LCX", "RCA")
-"""Names of the labels 1-4 of a calcium mask that tells vessels apart."""
+"""Names of the labels 1-4 of a calcium mask with vessels."""
 
 
 def compare_masks(predicted: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
@@ -59,11 +61,26 @@ def _touching(lesions: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def by_vessel(calcium: np.ndarray) -> dict[str, np.ndarray]:
-    """Boolean masks by vessel where labels tell them apart, else one mask ``calcium``."""
+    """Boolean masks by vessel where there are such labels, else one mask ``calcium``."""
     if calcium.max(initial=0) <= 1:
         return {"calcium": calcium > 0}
     masks = {name.lower(): calcium == label for label, name in enumerate(_VESSELS, start=1)}
     return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def compared_pictures(case: Case, *, heart: Path, calcium: Path) -> tuple[Picture, ...]:
+    """Pictures of two masks beside the references of their case.
+
+    Args:
+        case: with a reference of calcium; one of the heart is outlined where there is one.
+        heart: file of the heart mask.
+        calcium: file of the calcium mask.
+    """
+    ct = read_nifti(case.ct)
+    references = {model: find_reference(case, model) for model in ("heart", "calcium")}
+    true_heart = references["heart"] and load_mask(references["heart"].path, ct) > 0
+    fates = compare_masks(load_mask(calcium, ct), load_mask(references["calcium"].path, ct))
+    return case_pictures(ct, load_mask(heart, ct) > 0, calcium=fates, reference_heart=true_heart)
 
 
 def case_pictures(
@@ -73,8 +90,9 @@ def case_pictures(
     calcium: Mapping[str, np.ndarray],
     count: int = 3,
     numbers: np.ndarray | None = None,
+    reference_heart: np.ndarray | None = None,
 ) -> tuple[Picture, ...]:
-    """Axial slices where there is most to see, then a coronal and a sagittal maximum projection.
+    """Axial slices with most calcium, then a coronal and a sagittal maximum projection.
 
     Args:
         ct: the scan, in HU.
@@ -83,15 +101,23 @@ def case_pictures(
             draw slices before anything else does.
         count: number of axial slices.
         numbers: lesion numbers on the same grid, written beside each lesion in axial slices.
+        reference_heart: boolean mask, outlined as ``heart-reference`` where it differs from ``heart``; after
+            calcium, the slices come first in which it differs most.
     """
     weight = np.zeros(ct.shape[2])
     anything = heart.astype(bool)
     for kind, mask in calcium.items():
         weight += mask.sum(axis=(0, 1)) * (5.0 if kind in ("false", "missed") else 1.0)
         anything = anything | mask
+    masks = {"heart": heart.astype(bool), **calcium}
+    if reference_heart is not None and not np.array_equal(masks["heart"], reference_heart):
+        differing = (masks["heart"] != reference_heart).sum(axis=(0, 1))
+        # less than one voxel of calcium
+        weight += differing / (2 * differing.max())
+        masks = {"heart": masks["heart"], "heart-reference": reference_heart, **calcium}
+        anything |= reference_heart
     box = box_with_margin(anything, ct.spacing_mm, margin_mm=_MARGIN_MM)
     apart = max(1, round(_APART_MM / ct.spacing_mm[2]))
-    masks = {"heart": heart.astype(bool), **calcium}
     slices = informative_slices(weight, heart, count=count, apart=apart)
     pictures = [
         axial(ct, index, masks=masks, box=box, marks=() if numbers is None else _marks(numbers, index))

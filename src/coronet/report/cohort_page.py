@@ -1,4 +1,4 @@
-"""The cohort's page: how well the whole path from scan to score does on test patients, and where it fails."""
+"""The cohort's page: figures of the path from scan to score on test patients, and the cases that fail."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from coronet.config import MODELS, Params
-from coronet.dataset.cases import EXACT, GIVEN, Case, find_case, find_reference
+from coronet.dataset.cases import EXACT, GIVEN, Case, find_case
 from coronet.dataset.split import read_split
 from coronet.errors import StageError
 from coronet.evaluation.agreement import share_of_confusion
@@ -18,10 +16,9 @@ from coronet.evaluation.annotation_error import TABLE as DRAWN
 from coronet.evaluation.annotation_error import read_annotation_error
 from coronet.evaluation.cohort import CaseScore, read_case_scores, worst_first
 from coronet.files import read_json, replacing_folder, sha256_file
-from coronet.io.volume import read_nifti
 from coronet.report import charts
-from coronet.report.annotation_error_section import DrawnSection, drawn_section
-from coronet.report.case_views import case_pictures, compare_masks
+from coronet.report.annotation_error_section import AnnotationErrorSection, annotation_error_section
+from coronet.report.case_views import compared_pictures
 from coronet.report.html_page import number, signed, write_page
 from coronet.report.notices import describe_floors, describe_test_set
 from coronet.report.slice_pictures import Picture
@@ -73,10 +70,10 @@ class CohortReport:
     confusion: tuple[tuple[int, ...], ...]
     confusion_top: int
     worst: tuple[CaseView, ...]
-    unseen: int
+    without_pictures: int
     rows: tuple[CaseScore, ...]
     reference: str
-    drawn: DrawnSection | None
+    annotation_error: AnnotationErrorSection | None
     curves: tuple[TrainingCurve, ...]
     origin: tuple[tuple[str, str], ...]
 
@@ -126,10 +123,12 @@ def read_cohort_report(build: Path, data: Path, params: Params) -> CohortReport:
         confusion=confusion,
         confusion_top=max(1, *map(max, confusion)),
         worst=tuple(_view(cases[row.case], row, scores) for row in pictured),
-        unseen=len(rows) - len(pictured),
+        without_pictures=len(rows) - len(pictured),
         rows=rows,
         reference=_reference(metrics),
-        drawn=drawn_section(read_annotation_error(scores / DRAWN), metrics["drawn_masks"], cases),
+        annotation_error=annotation_error_section(
+            read_annotation_error(scores / DRAWN), metrics["drawn_masks"], cases
+        ),
         curves=tuple(curve for model in MODELS for curve in _curves(build / model / "fit", model)),
         origin=_origin(build, metrics, params),
     )
@@ -238,11 +237,8 @@ def _same_group(metrics: Mapping[str, Any]) -> str:
 
 
 def _view(case: Case, row: CaseScore, scores: Path) -> CaseView:
-    ct = read_nifti(case.ct)
-    heart = read_nifti(scores / "masks" / f"{case.id}_heart.nii.gz", np.uint8).array > 0
-    predicted = read_nifti(scores / "masks" / f"{case.id}_calcium.nii.gz", np.uint8).array
-    reference = read_nifti(find_reference(case, "calcium").path, np.uint8).array
-    return CaseView(row, case_pictures(ct, heart, calcium=compare_masks(predicted, reference)))
+    heart, calcium = (scores / "masks" / f"{case.id}_{model}.nii.gz" for model in MODELS)
+    return CaseView(row, compared_pictures(case, heart=heart, calcium=calcium))
 
 
 def _curves(fit: Path, model: str) -> tuple[TrainingCurve, ...]:

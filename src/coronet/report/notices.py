@@ -1,4 +1,4 @@
-"""What figures on test scans mean: by kind and number of the scans, and the gate's default floors."""
+"""What figures on test scans mean: kind and number of the scans, limits of phantoms, the gate's floors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from coronet.config.floors import FLOOR_WORDS, NETWORK_FLOORS, SCORE_FLOORS, Flo
 from coronet.files import read_json
 from coronet.networks.quality import network_figures, score_figures
 
+PHANTOM_LIMITS = (
+    "Phantoms have stents, calcified valves, pacemaker leads and plaques smeared by motion; they lack "
+    "breathing, contrast agent, scatter, true beam hardening and most diseases of the lungs, and their shapes and rates "
+    "follow the literature, not measured patients."
+)
+"""For model cards of networks that learned from phantoms."""
 _FEW = 30
 """Fewer test scans than this leave every figure a wide interval."""
 

@@ -1,4 +1,4 @@
-"""The page of one scan: its score, what moves it, where the calcium lies, and what drew the masks."""
+"""The page of one scan: score, sensitivity, pictures, lesions, and the models that made the masks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from coronet.dataset.quality_flags import UNFIT
+from coronet.imaging.slice_names import slice_span
 from coronet.report.case_views import by_vessel, case_pictures
 from coronet.report.html_page import number, readable, write_page
 from coronet.report.slice_pictures import Picture
@@ -28,7 +29,7 @@ _LADDER_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Notice:
-    """Something to read with the score; ``grave`` where it forbids believing it."""
+    """A warning beside the score; ``grave`` where the score must not be trusted."""
 
     title: str
     text: str
@@ -120,7 +121,7 @@ def _read_scan_report(scored: ScanScore) -> ScanReport:
             LesionRow(
                 number=lesion.number,
                 place=lesion.vessel or place,
-                slices=_slices(lesion.slices),
+                slices=slice_span(*lesion.slices),
                 volume_mm3=lesion.volume_mm3,
                 peak_hu=lesion.peak_hu,
                 weight=lesion.weight,
@@ -188,7 +189,7 @@ def _figures(scored: ScanScore) -> tuple[ScanFigure, ...]:
 
 
 def _numbers(scored: ScanScore) -> np.ndarray:
-    """Lesion numbers on the scan's grid; lesions are told apart as the score does."""
+    """Lesion numbers on the scan's grid; lesions are separated as the score does."""
     calcium = find_calcium(scored.ct, scored.masks.calcium, scored.result.protocol)
     centres = np.array([lesion.centre_voxel for lesion in scored.result.lesions])
     numbers = np.zeros(scored.ct.shape, dtype=np.int32)
@@ -197,11 +198,6 @@ def _numbers(scored: ScanScore) -> np.ndarray:
         nearest = np.abs(centres - index.mean(axis=0)).sum(axis=1).argmin()
         numbers[tuple(index.T)] = scored.result.lesions[nearest].number
     return numbers
-
-
-def _slices(ends: tuple[int, int]) -> str:
-    first, last = ends[0] + 1, ends[1] + 1
-    return str(first) if first == last else f"{first}–{last}"
 
 
 def _origin(scored: ScanScore) -> tuple[tuple[str, str], ...]:

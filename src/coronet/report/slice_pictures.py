@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from coronet.dataset.mask_pieces import box_around
+from coronet.imaging.resampling import IndexBox, mask_slices
+from coronet.imaging.slice_names import slice_name
 from coronet.io.volume import Volume
 
 _MEDIASTINUM = (-160.0, 240.0)
@@ -23,8 +24,6 @@ _MEDIASTINUM = (-160.0, 240.0)
 _PROJECTION = (-100.0, 700.0)
 """A wider window, so that calcium in a maximum projection is not lost in bone."""
 _PIXEL_MM = 0.55
-
-SliceBox = tuple[slice, slice, slice]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Picture:
     """A grey image and what is drawn over it.
 
     Attributes:
-        title: what is seen, such as ``axial, slice 62``.
+        title: such as ``axial, slice 62 of 120 (z = -211.5 mm)``.
         width_mm: horizontal extent.
         height_mm: vertical extent.
         image: data URI of a JPEG that fills the picture.
@@ -69,9 +68,9 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How an RAS+ array lies on the screen: the axis one looks through and the two that are seen.
+    """How an RAS+ array lies on the screen: the axis along the line of sight and the two in the picture.
 
-    In each of the three views both seen axes end at the picture's upper left corner.
+    In each of the three views both axes in the picture end at the picture's upper left corner.
     """
 
     name: str
@@ -95,14 +94,14 @@ def axial(
     index: int,
     *,
     masks: Mapping[str, np.ndarray],
-    box: SliceBox | None = None,
+    box: IndexBox | None = None,
     marks: Sequence[tuple[str, tuple[float, float, float]]] = (),
 ) -> Picture:
     """One axial slice in the mediastinal window.
 
     Args:
         ct: the scan, in HU.
-        index: slice, counted from the feet.
+        index: slice, from 0, from the feet.
         masks: boolean arrays on the scan's grid by kind; outlined in this order.
         box: the part to show; all by default.
         marks: texts with voxel coordinates (x, y, z).
@@ -110,12 +109,12 @@ def axial(
     box = box or whole_box(ct.shape)
     plane = ct.array[box[0], box[1], index]
     cuts = {kind: mask[box[0], box[1], index] for kind, mask in masks.items()}
-    title = f"axial, slice {index + 1}"
+    title = f"axial, {slice_name(ct, index)}"
     return _picture(_AXIAL, plane, cuts, ct=ct, box=box, window=_MEDIASTINUM, title=title, marks=marks)
 
 
 def projection(
-    ct: Volume, view: View, *, masks: Mapping[str, np.ndarray], slab: SliceBox, box: SliceBox
+    ct: Volume, view: View, *, masks: Mapping[str, np.ndarray], slab: IndexBox, box: IndexBox
 ) -> Picture:
     """Maximum projection of the slab along the line of sight.
 
@@ -126,35 +125,30 @@ def projection(
         slab: what is projected along the line of sight; its other two axes are ignored.
         box: the part to show across the line of sight.
     """
-    seen = tuple(slab[axis] if axis == view.through else box[axis] for axis in range(3))
-    plane = ct.array[seen].max(axis=view.through)
-    cuts = {kind: mask[seen].any(axis=view.through) for kind, mask in masks.items()}
-    depth = (seen[view.through].stop - seen[view.through].start) * ct.spacing_mm[view.through]
+    shown = tuple(slab[axis] if axis == view.through else box[axis] for axis in range(3))
+    plane = ct.array[shown].max(axis=view.through)
+    cuts = {kind: mask[shown].any(axis=view.through) for kind, mask in masks.items()}
+    depth = (shown[view.through].stop - shown[view.through].start) * ct.spacing_mm[view.through]
     title = f"{view.name}, maximum over {depth:.0f} mm"
-    return _picture(view, plane, cuts, ct=ct, box=seen, window=_PROJECTION, title=title, marks=())
+    return _picture(view, plane, cuts, ct=ct, box=shown, window=_PROJECTION, title=title, marks=())
 
 
-def whole_box(shape: Sequence[int]) -> SliceBox:
+def whole_box(shape: Sequence[int]) -> IndexBox:
     """The box of a whole array."""
     return tuple(slice(0, size) for size in shape)
 
 
-def box_with_margin(mask: np.ndarray, spacing_mm: Sequence[float], *, margin_mm: float) -> SliceBox:
+def box_with_margin(mask: np.ndarray, spacing_mm: Sequence[float], *, margin_mm: float) -> IndexBox:
     """The mask's bounding box, widened by ``margin_mm`` within the array; all of it where it is empty."""
-    if not mask.any():
-        return whole_box(mask.shape)
-    margins = [round(margin_mm / spacing) for spacing in spacing_mm]
-    return tuple(
-        slice(max(0, side.start - margin), min(size, side.stop + margin))
-        for side, margin, size in zip(box_around(mask), margins, mask.shape, strict=True)
-    )
+    margin = [round(margin_mm / spacing) for spacing in spacing_mm]
+    return mask_slices(mask, margin) or whole_box(mask.shape)
 
 
 def informative_slices(weight: np.ndarray, heart: np.ndarray, *, count: int, apart: int) -> tuple[int, ...]:
-    """Axial slices worth looking at, from the feet up.
+    """Axial slices worth showing, from the feet up.
 
     Args:
-        weight: one number per slice, zero where there is nothing to see; the heaviest come first.
+        weight: one number per slice, zero where nothing is outlined; the heaviest come first.
         heart: boolean mask; where too few slices have weight, levels spread over it fill up.
         count: how many slices at most.
         apart: least distance of two slices.
@@ -180,7 +174,7 @@ def _picture(
     cuts: Mapping[str, np.ndarray],
     *,
     ct: Volume,
-    box: SliceBox,
+    box: IndexBox,
     window: tuple[float, float],
     title: str,
     marks: Sequence[tuple[str, tuple[float, float, float]]],

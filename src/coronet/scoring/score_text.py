@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from coronet.imaging.slice_names import slice_span
 from coronet.io.scan_facts import ScanFacts
 from coronet.scoring.calcium_score import ScoreResult
 from coronet.scoring.uncertainty import Intervals
@@ -37,7 +38,7 @@ def score_lines(result: ScoreResult, spread: Intervals, preset: str) -> list[str
         vessel = f", {lesion.vessel}" if lesion.vessel else ""
         lines.append(
             f"lesion {lesion.number}: agatston {lesion.agatston:.1f}, {lesion.volume_mm3:.1f} mm³, highest "
-            f"{lesion.peak_hu:.0f} HU, slices {lesion.slices[0]}-{lesion.slices[1]}{vessel}"
+            f"{lesion.peak_hu:.0f} HU, slices {slice_span(*lesion.slices)}{vessel}"
         )
     return lines
 

@@ -1,4 +1,4 @@
-"""Pictures of the test cases a model does worst on, as files that MLflow shows."""
+"""Pictures of the test cases with a model's worst results, as files that MLflow shows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import html
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from coronet.errors import CoronetError
 from coronet.files import read_json, replacing_folder, sha256_file
@@ -22,6 +20,7 @@ _WORST = 3
 """Cases pictured of each model."""
 _STYLE = (
     "path{fill:none;stroke-width:.8;fill-rule:evenodd}.heart{stroke:#57d3e6}.hit{stroke:#4bdc82}"
+    ".heart-reference{stroke:#f2f59a;stroke-dasharray:4 2}"
     ".false{stroke:#ff5a52}.missed{stroke:#6aa2ff}.truth{stroke:#fff;stroke-width:.5;stroke-dasharray:2 2}"
     "text{fill:#fff;font:7px sans-serif}"
 )
@@ -30,12 +29,13 @@ _STYLE = (
 def draw_worst(project: Path, model: str, lock: DvcLock, out: Path, *, fit_md5: str) -> Path | None:
     """Draw the model's worst test cases, unless they are drawn already.
 
-    White dashes are the reference, cyan the heart, green found, red false and blue missed calcium.
+    Cyan is the heart, yellow dashes the heart of the reference, white dashes its calcium; green is found, red
+    false and blue missed.
 
     Args:
         project: the project's folder; scans, masks and scores are read.
         model: the heart's worst are those of lowest Dice, calcium's those with the worst score.
-        lock: tells whether the masks in ``build/scores`` are this model's.
+        lock: shows whether the masks in ``build/scores`` are this model's.
         out: folder of the pictures, one per case and view.
         fit_md5: DVC's md5 of the model.
 
@@ -49,16 +49,16 @@ def draw_worst(project: Path, model: str, lock: DvcLock, out: Path, *, fit_md5: 
     if (out / ".key").exists() and (out / ".key").read_text(encoding="utf-8") == key:
         return out
     try:
-        drawn = {name: _pictures(Path(project), model, name) for name in _worst_names(model, scores)}
+        pictured = {name: _pictures(Path(project), model, name) for name in _worst_names(model, scores)}
     except CoronetError as error:
         logger.info("no pictures of %s's worst cases: %s", model, error)
         return None
     with replacing_folder(out) as part:
-        for rank, (name, pictures) in enumerate(drawn.items(), start=1):
+        for rank, (name, pictures) in enumerate(pictured.items(), start=1):
             for picture in pictures:
-                title = picture.title.split(",")[0]
-                number = "".join(letter for letter in picture.title if letter.isdigit())
-                path = part / f"worst-{rank}_{name}_{title}{number if title == 'axial' else ''}.svg"
+                view, _, rest = picture.title.partition(", ")
+                number = rest.split()[1] if view == "axial" else ""
+                path = part / f"worst-{rank}_{name}_{view}{number}.svg"
                 path.write_text(_to_svg(picture, caption=f"{name}, {picture.title}"), encoding="utf-8")
         (part / ".key").write_text(key, encoding="utf-8")
     return out
@@ -69,27 +69,25 @@ def _worst_names(model: str, scores: Path) -> list[str]:
 
     rows = read_case_scores(scores / "scores.csv")
     if model == "heart":
-        known = [row for row in rows if row.heart_dice is not None]
-        ordered = sorted(known, key=lambda row: (row.heart_dice, row.case))
+        measured = [row for row in rows if row.heart_dice is not None]
+        ordered = sorted(measured, key=lambda row: (row.heart_dice, row.case))
     else:
         ordered = worst_first(rows, read_json(scores / "metrics.json")["groups"]["names"])
     return [row.case for row in ordered[:_WORST]]
 
 
 def _pictures(project: Path, model: str, name: str) -> tuple[Picture, ...]:
-    from coronet.dataset.cases import find_case, find_reference
+    from coronet.dataset.cases import find_case, find_reference, load_mask
     from coronet.io.volume import read_nifti
-    from coronet.report.case_views import case_pictures, compare_masks
+    from coronet.report.case_views import case_pictures, compared_pictures
 
     case = find_case(project / "data", name)
-    found = project / "build" / "scores" / "masks"
-    ct = read_nifti(case.ct)
-    heart = read_nifti(found / f"{name}_heart.nii.gz", np.uint8).array > 0
+    masks = project / "build" / "scores" / "masks"
+    heart_path, calcium_path = (masks / f"{name}_{kind}.nii.gz" for kind in ("heart", "calcium"))
     if model == "calcium":
-        predicted = read_nifti(found / f"{name}_calcium.nii.gz", np.uint8).array
-        reference = read_nifti(find_reference(case, "calcium").path, np.uint8).array
-        return case_pictures(ct, heart, calcium=compare_masks(predicted, reference))
-    truth = read_nifti(find_reference(case, "heart").path, np.uint8).array > 0
+        return compared_pictures(case, heart=heart_path, calcium=calcium_path)
+    ct = read_nifti(case.ct)
+    heart, truth = (load_mask(path, ct) > 0 for path in (heart_path, find_reference(case, "heart").path))
     differing = {"truth": truth, "false": heart & ~truth, "missed": truth & ~heart}
     return case_pictures(ct, heart, calcium=differing)
 
