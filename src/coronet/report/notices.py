@@ -12,8 +12,8 @@ from coronet.networks.quality import network_figures, score_figures
 
 PHANTOM_LIMITS = (
     "Phantoms have stents, calcified valves, pacemaker leads and plaques smeared by motion; they lack "
-    "breathing, contrast agent, scatter, true beam hardening and most diseases of the lungs, and their shapes and rates "
-    "follow the literature, not measured patients."
+    "breathing, contrast agent, scatter, true beam hardening and most diseases of the lungs, and their "
+    "shapes and rates follow the literature, not measured patients."
 )
 """For model cards of networks that learned from phantoms."""
 _FEW = 30
