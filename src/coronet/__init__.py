@@ -1,10 +1,11 @@
 """Coronet: learn heart and coronary-calcium segmentation on chest CT, and score scans.
 
->>> import coronet
->>> coronet.score("scan.nii.gz", models="build").result.groups["paper"]
-'>300'
+Nothing heavy is imported before a function is used.
 
-See docs/python.md. Nothing heavy is imported before a function is used.
+Example:
+    >>> import coronet
+    >>> coronet.score("scan.nii.gz", models="build").result.groups["paper"]
+    '>300'
 """
 
 from __future__ import annotations
