@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-HEAVY = ("torch", "numpy", "mlflow", "optuna", "prefect", "nibabel", "rich.markdown")
+import coronet
+from coronet.cli import app
+
+HEAVY = ("torch", "numpy", "mlflow", "optuna", "prefect", "nibabel", "rich.markdown", "coronet.api")
 
 
 def test_the_help_loads_nothing_that_takes_long():
@@ -28,3 +34,26 @@ def test_what_cannot_be_understood_ends_with_2_and_a_reason(arguments, tmp_path)
     assert done.returncode == 2
     assert done.stderr.strip()
     assert "Traceback" not in done.stderr
+
+
+def test_the_version_is_printed():
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"coronet {coronet.__version__}\n"
+
+
+GROUPS = ([], ["score"], ["agreement"], ["data"], ["annotate"], ["search"], ["models"], ["tracking"])
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_help_begins_with_examples_that_exist(group):
+    output = CliRunner().invoke(app, [*group, "--help"]).stdout
+    text = output.partition("\n\n")[2].partition("\n\n")[0]
+    examples = [line.partition("#")[0].strip() for line in text.splitlines()]
+    assert examples and all(line.startswith(" ".join(["coronet", *group])) for line in examples)
+    for line in examples:
+        command, (_, *words) = typer.main.get_command(app), shlex.split(line)
+        if words[0] == "COMMAND":
+            continue
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        options = {name for option in command.params for name in option.opts}
+        assert {word for word in words if word.startswith("--")} <= options, line

@@ -8,6 +8,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from coronet import files, terminal
 from coronet.errors import InputError
 
 COMMAND = [sys.executable, "-m", "coronet.cli"]
+ROOT = Path(__file__).resolve().parents[1]
 PAIRS = "reference,predicted\n" + "".join(f"{10 * item},{11 * item}\n" for item in range(12))
 
 
@@ -257,3 +259,30 @@ def test_an_interrupt_ends_with_130():
         raise KeyboardInterrupt
 
     assert terminal.run_app(interrupted) == 130
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("mlflow.tracking", "track"), ("dvc", "train"), ("sklearn.ensemble", "annotate"), ("duckdb", "nlst")],
+)
+def test_a_missing_package_is_named_with_its_extra(module, extra, capsys):
+    def command():
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    assert terminal.run_app(command) == 2
+    assert f'pip install "coronet[{extra}]"' in capsys.readouterr().err
+
+
+def test_a_missing_module_of_this_package_is_a_fault():
+    def command():
+        raise ModuleNotFoundError("No module named 'coronet.absent'", name="coronet.absent")
+
+    with pytest.raises(ModuleNotFoundError):
+        terminal.run_app(command)
+
+
+def test_the_extras_are_those_of_the_installation():
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra, packages in terminal._EXTRAS.items():
+        listed = " ".join(metadata[extra]).replace("-", "_").replace("scikit_learn", "sklearn")
+        assert [name for name in packages if name not in listed] in ([], ["sqlalchemy"]), extra

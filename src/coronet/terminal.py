@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import importlib.util
 import io
 import os
 import re
@@ -12,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 
-from coronet.errors import CoronetError
+from coronet.errors import CoronetError, InputError
 from coronet.files import NO_SPACE
 from coronet.text import without_accents
 
@@ -48,6 +49,16 @@ _ADVICE = {
     errno.EMFILE: "Raise `ulimit -n` and run the command again.",
     errno.EADDRINUSE: "Choose another with --port.",
 }
+_EXTRAS = {
+    "track": ("mlflow",),
+    "train": ("torchvision", "segmentation_models_pytorch_3d", "monai", "dvc"),
+    "search": ("optuna", "optuna_dashboard", "sqlalchemy"),
+    "flows": ("prefect", "fastapi"),
+    "validate": ("great_expectations",),
+    "nlst": ("idc_index", "duckdb", "requests"),
+    "annotate": ("sklearn",),
+}
+"""Packages that only some commands need, by the extra of this package that installs them."""
 _MEMORY = "there is not enough memory. End other programs, or use a machine with more."
 _RUST_ERROR = re.compile(r"\bOs \{ code: (\d+)")
 """How libraries in Rust, such as safetensors, name an error of the system."""
@@ -110,6 +121,11 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, CoronetError):
         return str(error)
     for cause in _causes(error):
+        if isinstance(cause, ModuleNotFoundError) and (extra := find_extra(cause.name)):
+            return (
+                f"{(cause.name or '').partition('.')[0]} is not installed, which this command needs; install "
+                f'it with: pip install "coronet[{extra}]".'
+            )
         if isinstance(cause, MemoryError):
             return _MEMORY
         if isinstance(cause, BrokenPipeError) and cause.filename is None:
@@ -124,6 +140,26 @@ def explain(error: BaseException) -> str | None:
         if found := _RUST_ERROR.search(str(cause)):
             return _explain_os(int(found[1]), None, None)
     return None
+
+
+def find_extra(module: str | None) -> str | None:
+    """The extra of this package that installs a module; None where no extra does."""
+    package = (module or "").partition(".")[0]
+    return next((extra for extra, packages in _EXTRAS.items() if package in packages), None)
+
+
+def check_installed(*modules: str, extra: str) -> None:
+    """Check that a command finds all that it needs before it begins.
+
+    Raises:
+        InputError: a module is absent; the extra that installs it is named.
+    """
+    absent = [name for name in modules if importlib.util.find_spec(name) is None]
+    if absent:
+        raise InputError(
+            f"{', '.join(absent)} is not installed, which this command needs; install it with: "
+            f'pip install "coronet[{extra}]".'
+        )
 
 
 def lacks_space(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, recall_
 from coronet.errors import InputError
 from coronet.evaluation.agreement import score_agreement
 from coronet.evaluation.agreement_plots import write_agreement
-from coronet.evaluation.bootstrap import icc, kappas
+from coronet.evaluation.agreement_statistics import icc, kappas
 from coronet.evaluation.paired_table import read_pairs
 
 NLST = [[59, 24, 0, 1], [32, 94, 11, 3], [4, 8, 37, 20], [0, 1, 7, 95]]

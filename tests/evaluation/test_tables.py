@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from coronet.cli import app
 from coronet.errors import CoronetError
 from coronet.evaluation.agreement import score_agreement
-from coronet.evaluation.bootstrap import icc, kappas, resample_rows
+from coronet.evaluation.agreement_statistics import PairedReadings, icc, kappas
 from coronet.evaluation.paired_table import read_pairs
 from coronet.scoring.risk_groups import find_groups
 
@@ -185,7 +185,7 @@ def test_resamples_by_weights_equal_resamples_by_rows():
     predicted = np.array([0, 0, 4, 5, 9, 80, 99.5, 310, 380, 1200.5])
     bins = find_groups("paper")
     classes = np.array([bins.indices(reference), bins.indices(predicted)])
-    found = resample_rows(reference, predicted, classes, groups=4, resamples=40, seed=3)
+    found = PairedReadings.of(reference, predicted, classes, 4).resampled(40, seed=3)
     for row in found:
         chosen = rng.integers(10, size=10)
         one, other = reference[chosen], predicted[chosen]

@@ -1,4 +1,4 @@
-"""From chest CT to a promoted, explained and served coronary-calcium score."""
+"""The command ``coronet``: one module a group of commands, and the small commands of a project here."""
 
 from __future__ import annotations
 
@@ -26,13 +26,46 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help=__doc__,
 )
-app.add_typer(data_app, name="data")
-app.add_typer(annotate_app, name="annotate")
-app.add_typer(models_app, name="models")
-app.add_typer(tracking_app, name="tracking")
-app.add_typer(search_app, name="search")
+_GROUPS = (
+    (
+        data_app,
+        "data",
+        "Phantoms, your own scans and NLST.",
+        ("coronet data import scans/ --patient P01", "coronet data list", "coronet data phantom"),
+    ),
+    (
+        annotate_app,
+        "annotate",
+        "Heart and calcium masks from a few strokes, by a random forest.",
+        ("coronet annotate draw CASE --strokes heart.json", "coronet annotate apply CASE --target calcium"),
+    ),
+    (
+        search_app,
+        "search",
+        "Search for better parameters, and adopt them.",
+        ("coronet search calcium --trials 20", "coronet search adopt calcium"),
+    ),
+    (
+        models_app,
+        "models",
+        "Register, promote, roll back and explain models.",
+        (
+            "coronet models register heart",
+            "coronet models promote heart",
+            "coronet models why heart@champion",
+        ),
+    ),
+    (
+        tracking_app,
+        "tracking",
+        "Runs in MLflow: write what is missing, and show them.",
+        ("coronet tracking ui", "coronet tracking sync"),
+    ),
+)
+for _group, _name, _purpose, _examples in _GROUPS:
+    _lines = "\n".join(_examples)
+    app.add_typer(_group, name=_name, short_help=_purpose, help=f"\b\n{_lines}\n\n{_purpose}")
 app.command("score", short_help="Score coronary calcium by networks or by your own mask.")(score_command)
 app.command("agreement", short_help="Compare two columns of scores.")(agreement_command)
 
@@ -48,6 +81,32 @@ def main() -> None:
         sys.exit(terminal.run_app(app))
     finally:
         gc.freeze()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from coronet import __version__
+
+        typer.echo(f"coronet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def run(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """\b
+    coronet demo                                    # learn and score synthetic patients
+    coronet score scan.nii.gz --out result          # score a scan
+    coronet COMMAND --help                          # begins with examples
+
+    Learn heart and coronary-calcium segmentation on chest CT, and score scans.
+
+    Research software; not a medical device.
+    """
 
 
 @app.command("params")
@@ -96,8 +155,13 @@ def show_summary(as_json: AsJson = False) -> None:
 
 @app.command("demo")
 def demo() -> None:
-    """Phantoms if data/ is absent, `dvc repro`, a small search, the gate's verdicts, the closing table."""
+    """Learn from synthetic patients, search a little, and print how good the models are.
+
+    Makes phantoms where data/ is absent, runs `dvc repro` and a small search, and lets the gate decide.
+    """
     from coronet import demo as whole
+
+    terminal.check_installed("dvc", "mlflow", "optuna", "great_expectations", extra="all")
 
     whole.run_demo()
     show_summary(as_json=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from coronet.errors import InputError
-from coronet.evaluation.bootstrap import icc, resample_rows
+from coronet.evaluation.agreement_statistics import PairedReadings
 from coronet.files import write_json
 from coronet.scoring.risk_groups import Groups, find_groups
 
@@ -215,17 +214,14 @@ def score_agreement(
         raise InputError(f"{resamples} resamples; the intervals need at least 1, better 1000.")
     bins = find_groups(groups)
     classes = np.array([bins.indices(scores) for scores in (reference, predicted)])
-    whole = _statistics(reference, predicted, classes, len(bins.labels))
-    drawn = resample_rows(
-        reference, predicted, classes, groups=len(bins.labels), resamples=resamples, seed=seed
-    )
-    intervals, undefined = _intervals(drawn)
+    readings = PairedReadings.of(reference, predicted, classes, len(bins.labels))
+    intervals, undefined = _intervals(readings.resampled(resamples, seed))
     same = _exact_share(int((classes[0] == classes[1]).sum()), reference.size)
     return Agreement(
         pairs=reference.size,
         groups=bins,
         confusion=_confusion(classes, len(bins.labels)),
-        statistics=whole,
+        statistics=_statistics_of(readings.statistics()),
         same_group=same,
         intervals=intervals | {"concordance": (same.low, same.high)},
         undefined=undefined,
@@ -235,47 +231,12 @@ def score_agreement(
     )
 
 
-def _statistics(reference: np.ndarray, predicted: np.ndarray, classes: np.ndarray, count: int) -> Statistics:
-    from scipy import stats
-
-    with warnings.catch_warnings():
-        # A constant reading has no correlation; NaN says so.
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
-        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        spearman = stats.spearmanr(reference, predicted).statistic
-        pearson = stats.pearsonr(reference, predicted).statistic
-    one, two = icc(reference, predicted)
-    difference = predicted - reference
-    bias, spread = float(difference.mean()), 1.96 * float(difference.std())
-    found = Statistics(
-        kappa=_kappa(classes, count, None),
-        kappa_linear=_kappa(classes, count, "linear"),
-        kappa_quadratic=_kappa(classes, count, "quadratic"),
-        concordance=float((classes[0] == classes[1]).mean()),
-        icc1=float(one),
-        icc2_1=float(two),
-        spearman=float(spearman),
-        pearson=float(pearson),
-        bias=bias,
-        limits=(bias - spread, bias + spread),
+def _statistics_of(values: np.ndarray) -> Statistics:
+    *single, low, high = map(float, values)
+    return Statistics(
+        *(0.0 if abs(value) < _ROUNDING else value for value in single),
+        limits=(low, high),
     )
-    return dataclasses.replace(
-        found,
-        **{
-            name: 0.0
-            for name, value in dataclasses.asdict(found).items()
-            if name != "limits" and abs(value) < _ROUNDING
-        },
-    )
-
-
-def _kappa(classes: np.ndarray, count: int, weights: str | None) -> float:
-    """Cohen's κ; NaN where both readings put every scan into the same one group, which leaves 0 / 0."""
-    from sklearn.metrics import cohen_kappa_score
-
-    if (classes == classes[0, 0]).all():
-        return math.nan
-    return float(cohen_kappa_score(classes[1], classes[0], labels=range(count), weights=weights))
 
 
 def _confusion(classes: np.ndarray, count: int) -> np.ndarray:

@@ -53,10 +53,10 @@ def open_client(
 
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    import mlflow.exceptions
     import requests
     import sqlalchemy
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlruns = Path(mlruns).resolve()
@@ -72,7 +72,11 @@ def open_client(
         if checked:
             artifact_locations.check_locations(uri, mlruns)
         yield MlflowClient(tracking_uri=uri)
-    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException) as error:
+    except (
+        mlflow.exceptions.MlflowException,
+        sqlalchemy.exc.SQLAlchemyError,
+        requests.RequestException,
+    ) as error:
         where = re.sub(r"//[^/@]*@", "//", tracking_uri(mlruns))
         reason = " ".join(str(error).split())[:300]
         raise LedgerError(f"MLflow ({where}) failed: {reason}. Is MLFLOW_TRACKING_URI right?") from error

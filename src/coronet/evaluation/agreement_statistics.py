@@ -1,8 +1,7 @@
-"""Agreement statistics of many samples at once, for bootstrap intervals.
+"""Agreement of two readings in numbers: of the pairs themselves, and of many bootstrap samples at once.
 
-A thousand resamples through scikit-learn take ten seconds and through these a fraction of one; the tests
-hold them equal to the libraries that give the statistics themselves. A resample is how often each pair was
-drawn; sorting once for all resamples and weighting by those counts gives each its ranks.
+A sample is how often each pair was drawn; the pairs themselves are the sample of ones. Sorting once for all
+samples and weighting by those counts gives each its ranks, so a thousand samples take a fraction of a second.
 """
 
 from __future__ import annotations
@@ -102,53 +101,61 @@ class _Ranked:
         return means, deviations, ranks[:, self.place]
 
 
-def resample_rows(
-    reference: np.ndarray,
-    predicted: np.ndarray,
-    classes: np.ndarray,
-    *,
-    groups: int,
-    resamples: int,
-    seed: int,
-) -> np.ndarray:
-    """Statistics of pairs drawn with replacement.
+@dataclasses.dataclass(frozen=True)
+class PairedReadings:
+    """Two readings of the same scans, prepared for the statistics of samples of them."""
 
-    Args:
-        reference: scores, shape (n,).
-        predicted: scores, shape (n,).
-        classes: group of each score, shape (2, n), reference first.
-        groups: how many there are.
-        resamples: how many samples to draw.
-        seed: of the draw.
+    reference: _Ranked
+    predicted: _Ranked
+    cells: _Ranked
+    groups: int
 
-    Returns:
-        Shape (resamples, 11), in the order of `coronet.evaluation.agreement.Statistics` with ``limits`` last
-        as two columns; NaN where a statistic is not defined.
-    """
-    rng = np.random.default_rng(seed)
-    size = reference.size
-    readings = _Ranked.of(reference), _Ranked.of(predicted)
-    cells = _Ranked.of(classes[1] * groups + classes[0])
-    batch = max(1, _CELLS // size)
-    rows = []
-    for start in range(0, resamples, batch):
-        count = min(batch, resamples - start)
-        chosen = rng.integers(size, size=(count, size)) + size * np.arange(count)[:, None]
-        weights = np.bincount(chosen.reshape(-1), minlength=count * size).reshape(count, size)
-        rows.append(_statistics(weights.astype(np.float64), readings, cells, groups))
-    return np.concatenate(rows)
+    @classmethod
+    def of(
+        cls, reference: np.ndarray, predicted: np.ndarray, classes: np.ndarray, groups: int
+    ) -> PairedReadings:
+        """Prepare readings.
+
+        Args:
+            reference: scores, shape (n,).
+            predicted: scores, shape (n,).
+            classes: group of each score, shape (2, n), reference first.
+            groups: how many there are.
+        """
+        cells = _Ranked.of(classes[1] * groups + classes[0])
+        return cls(_Ranked.of(reference), _Ranked.of(predicted), cells, groups)
+
+    def statistics(self) -> np.ndarray:
+        """Of the pairs themselves: shape (11,), in the order of `resampled`."""
+        return _statistics(np.ones((1, self.cells.values.size)), self)[0]
+
+    def resampled(self, resamples: int, seed: int) -> np.ndarray:
+        """Of pairs drawn with replacement.
+
+        Returns:
+            Shape (resamples, 11), in the order of `coronet.evaluation.agreement.Statistics` with ``limits``
+            last as two columns; NaN where a statistic is not defined.
+        """
+        rng, size = np.random.default_rng(seed), self.cells.values.size
+        batch = max(1, _CELLS // size)
+        rows = []
+        for start in range(0, resamples, batch):
+            count = min(batch, resamples - start)
+            chosen = rng.integers(size, size=(count, size)) + size * np.arange(count)[:, None]
+            weights = np.bincount(chosen.reshape(-1), minlength=count * size).reshape(count, size)
+            rows.append(_statistics(weights.astype(np.float64), self))
+        return np.concatenate(rows)
 
 
-def _statistics(
-    weights: np.ndarray, readings: tuple[_Ranked, _Ranked], cells: _Ranked, groups: int
-) -> np.ndarray:
-    size = weights.shape[1]
+def _statistics(weights: np.ndarray, readings: PairedReadings) -> np.ndarray:
+    size, cells, groups = weights.shape[1], readings.cells, readings.groups
     counts = np.zeros((len(weights), groups**2))
     counts[:, cells.values[cells.order[cells.starts]]] = np.add.reduceat(
         weights[:, cells.order], cells.starts, axis=1
     )
     counts = counts.reshape(-1, groups, groups)
-    (mean, one, rank), (other_mean, other, other_rank) = (item.deviations(weights) for item in readings)
+    mean, one, rank = readings.reference.deviations(weights)
+    other_mean, other, other_rank = readings.predicted.deviations(weights)
     sums, rank_sums = _products(weights, one, other), _products(weights, rank, other_rank)
     bias = other_mean - mean
     difference = other - one
