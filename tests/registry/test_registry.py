@@ -67,7 +67,7 @@ def test_what_a_version_holds(tiny, helpers, tmp_path):
     card = (folder / "model-card.md").read_text()
     for words in (
         *("Not a medical device", "synthetic phantoms", "0.500", "Apache-2.0", version.fingerprint),
-        "Below the default floors of the gate**: Dice 0.5 (wanted at least 0.9)",
+        "Below the default floors of the gate**: Dice 0.5 (gate.heart.dice wants at least 0.9)",
     ):
         assert words in card
     assert reference_output.matches(fit, folder / "golden.json")

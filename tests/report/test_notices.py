@@ -49,4 +49,7 @@ def test_the_footer_follows_the_sources_of_the_test_scans(sources, present, abse
     print_summary(read_summary(tmp_path))
     printed = " ".join(capsys.readouterr().out.split())
     assert present in printed and absent not in printed
-    assert "Below the default floors of the gate: error of the score 812 (wanted at most 150)." in printed
+    assert (
+        "Below the default floors of the gate: error of the score 812 (gate.score_error wants at most 150)."
+        in printed
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from operator import attrgetter
 
 from coronet.config import GateParams
 from coronet.errors import ParamsError
@@ -31,11 +31,13 @@ class Floor:
         name: of the figure, a key of `FLOOR_WORDS`.
         side: `_AT_LEAST` or `_AT_MOST`.
         limit: None where nothing is asked.
+        key: of ``params.yaml``, such as ``gate.heart.dice``.
     """
 
     name: str
     side: str
     limit: float | None
+    key: str
 
     @property
     def text(self) -> str:
@@ -56,17 +58,23 @@ class Floor:
 
 
 NETWORK_FLOORS: Mapping[str, tuple[Floor, ...]] = {
-    "heart": (Floor("dice", _AT_LEAST, 0.9),),
+    "heart": (Floor("dice", _AT_LEAST, 0.9, "gate.heart.dice"),),
     "calcium": (
-        Floor("f1", _AT_LEAST, 0.6),
-        Floor("lesion_sensitivity", _AT_LEAST, 0.6),
-        Floor("false_mm3", _AT_MOST, 20.0),
+        Floor("f1", _AT_LEAST, 0.6, "gate.calcium.f1"),
+        Floor("lesion_sensitivity", _AT_LEAST, 0.6, "gate.calcium.lesion_sensitivity"),
+        Floor("false_mm3", _AT_MOST, 20.0, "gate.calcium.false_mm3"),
     ),
 }
 """Default floors of a network by itself. Whatever ``params.yaml`` asks for, scores are judged by these."""
-SCORE_FLOORS = (Floor("score_error", _AT_MOST, 150.0), Floor("kappa", _AT_LEAST, 0.5))
+SCORE_FLOORS = (
+    Floor("score_error", _AT_MOST, 150.0, "gate.score_error"),
+    Floor("kappa", _AT_LEAST, 0.5, "gate.kappa"),
+)
 """Default floors of the scores that both networks give together."""
-_COST_FLOORS = (Floor("seconds", _AT_MOST, 120.0), Floor("megabytes", _AT_MOST, 500.0))
+_COST_FLOORS = (
+    Floor("seconds", _AT_MOST, 120.0, "gate.seconds"),
+    Floor("megabytes", _AT_MOST, 500.0, "gate.megabytes"),
+)
 """Default floors of what a scan costs."""
 
 
@@ -84,27 +92,19 @@ def default_floors(model: str) -> tuple[Floor, ...]:
 
 def gate_floors(gate: GateParams, model: str) -> tuple[Floor, ...]:
     """The same floors with the limits of ``params.yaml``."""
-    own: Any = gate.heart if model == "heart" else gate.calcium
-    names = {floor.name for floor in NETWORK_FLOORS[model]}
     return tuple(
-        dataclasses.replace(floor, limit=getattr(own if floor.name in names else gate, floor.name))
+        dataclasses.replace(floor, limit=attrgetter(floor.key.removeprefix("gate."))(gate))
         for floor in default_floors(model)
     )
 
 
 def floors_not_asked(gate: GateParams, model: str) -> tuple[Floor, ...]:
     """Default floors that ``params.yaml`` switches off."""
-    asked = gate_floors(gate, model)
-    return tuple(
-        default for default, floor in zip(default_floors(model), asked, strict=True) if floor.limit is None
-    )
+    pairs = zip(default_floors(model), gate_floors(gate, model), strict=True)
+    return tuple(default for default, floor in pairs if floor.limit is None)
 
 
 def floors_lowered(gate: GateParams, model: str) -> tuple[Floor, ...]:
     """Default floors of which ``params.yaml`` asks for less."""
-    asked = gate_floors(gate, model)
-    return tuple(
-        default
-        for default, floor in zip(default_floors(model), asked, strict=True)
-        if floor.is_looser_than(default)
-    )
+    pairs = zip(default_floors(model), gate_floors(gate, model), strict=True)
+    return tuple(default for default, floor in pairs if floor.is_looser_than(default))

@@ -217,7 +217,8 @@ def floor_sentences(
 
     def listed(floors: Sequence[Floor]) -> str:
         return ", ".join(
-            f"{VERDICT_WORDS[floor.name]} {_figure(figures.get(floor.name))} (default {floor.text})"
+            f"{VERDICT_WORDS[floor.name]} {_figure(figures.get(floor.name))} "
+            f"({floor.key}, default {floor.text})"
             for floor in floors
         )
 

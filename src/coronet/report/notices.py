@@ -67,7 +67,7 @@ def describe_floors(build: Path) -> str:
 def missed_floors(floors: tuple[Floor, ...], figures: Mapping[str, float | None]) -> list[str]:
     """Each figure that misses its floor, with what is wanted."""
     return [
-        f"{FLOOR_WORDS[floor.name]} {figures[floor.name]:.3g} (wanted {floor.text})"
+        f"{FLOOR_WORDS[floor.name]} {figures[floor.name]:.3g} ({floor.key} wants {floor.text})"
         for floor in floors
         if floor.holds(figures[floor.name]) is False
     ]
