@@ -29,7 +29,7 @@ from coronet.dataset.split import Member, Split
 from coronet.evaluation.segmentation import evaluate_model
 from coronet.files import read_json, write_json
 from coronet.io.volume import Volume, write_nifti
-from coronet.phantom.anatomy import REALISTIC, WILD
+from coronet.phantom.ranges import REALISTIC, WILD
 from coronet.phantom.transfer_pairs import draw_heart_pair
 from coronet.preprocessing.prepared_store import prepare_model
 from coronet.training.fit import fit_model

@@ -13,8 +13,9 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from coronet.io.volume import grid_affine
-from coronet.phantom.anatomy import REALISTIC, WILD, Anatomy, draw_anatomy
+from coronet.phantom.anatomy import Anatomy, draw_anatomy
 from coronet.phantom.random_draws import generator
+from coronet.phantom.ranges import REALISTIC, WILD
 from coronet.phantom.rasterize import Tissue, rasterize
 
 STEP = 5.0
@@ -162,8 +163,10 @@ def test_wild_phantoms_differ_more_than_realistic_ones():
 
 HASH = """
 import hashlib
-from coronet.phantom.anatomy import REALISTIC, WILD, draw_anatomy
+from coronet.phantom.anatomy import draw_anatomy
+from coronet.phantom.ranges import REALISTIC, WILD
 from coronet.phantom.random_draws import generator
+from coronet.phantom.ranges import REALISTIC, WILD
 from coronet.phantom.rasterize import rasterize
 from coronet.io.volume import grid_affine
 digest = hashlib.sha256()

@@ -17,8 +17,7 @@ from coronet.dataset.cases import find_case, find_cases
 from coronet.errors import InputError
 from coronet.fingerprint import recipe_version
 from coronet.io.volume import read_nifti
-from coronet.phantom.cohort import is_whole, truth_path, write_cohort
-from coronet.phantom.dvc_pin import compare_with_pin
+from coronet.phantom.cohort import compare_with_pin, is_whole, truth_path, write_cohort
 from coronet.phantom.patients import Window, make_case, plan
 from coronet.phantom.transfer_pairs import draw_heart_pair
 

@@ -14,8 +14,8 @@ from coronet.phantom.curves import Polyline
 from coronet.phantom.deposits import true_volume_mm3
 from coronet.phantom.lesion_sites import find_sites
 from coronet.phantom.lesions import BLOCK, VESSEL_NAMES, burden_of, draw_lesions
-from coronet.phantom.metal import is_metal
 from coronet.phantom.random_draws import generator
+from coronet.phantom.scanner_artifacts import is_metal
 
 
 @pytest.fixture(scope="module")

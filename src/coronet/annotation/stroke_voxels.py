@@ -211,7 +211,7 @@ def _covered_voxels(stroke: Stroke, volume: Volume) -> np.ndarray:
         corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
         index, centres = _voxels_around(corners, 0.0, volume, to_index)
         inside = ((centres >= low - 1e-6) & (centres <= high + 1e-6)).all(axis=1)
-        return np.unique(_flat(index[inside], volume.shape))
+        return _flat(index[inside], volume.shape)
     found = []
     for start, end in zip(points, points[1:] if len(points) > 1 else points, strict=False):
         index, centres = _voxels_around(np.stack([start, end]), stroke.radius_mm, volume, to_index)

@@ -21,18 +21,16 @@ from coronet.phantom.heart import (
     TRUNK,
     Placement,
     chambers,
+    kept_inside,
     place_heart,
 )
-from coronet.phantom.pericardium import kept_inside
 from coronet.phantom.random_draws import between
-from coronet.phantom.ranges import REALISTIC, WILD, Ranges, Traits, draw_traits
+from coronet.phantom.ranges import REALISTIC, Ranges, Traits, draw_traits
 from coronet.phantom.signed_distance import Vector, axis
 from coronet.phantom.skeleton import draw_bones
 from coronet.phantom.thorax import CAVITY_FRONT, CAVITY_Z
 from coronet.phantom.tubes import Tube
 from coronet.phantom.vessels import CARINA, HILA, airways, great_vessels, gullet, lung_tree
-
-__all__ = ["REALISTIC", "WILD", "Anatomy", "AnatomyTubes", "Coronary", "Ranges", "draw_anatomy"]
 
 TEXTURE = 24
 """Edge of the block of random values that textures repeat."""

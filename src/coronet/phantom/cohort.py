@@ -5,14 +5,16 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+import yaml
 
 from coronet.dataset.cases import binding_path, mask_path, reference_path, scan_files, scan_path, write_facts
 from coronet.errors import InputError
 from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
-from coronet.fingerprint import recipe_version
+from coronet.fingerprint import dvc_md5, recipe_version
 from coronet.io.volume import write_nifti
-from coronet.phantom.dvc_pin import compare_with_pin
 from coronet.phantom.patients import PhantomCase, Slot, Window, make_slot, plan
 from coronet.process import worker_pool
 
@@ -97,6 +99,34 @@ def check_pin(data: Path, pin: Path) -> dict[str, bool]:
                 pin,
             )
     return same
+
+
+def compare_with_pin(pin: Path, folders: Mapping[str, Path]) -> dict[str, bool]:
+    """Compare folders with the hashes that a ``.dvc`` file pins.
+
+    Args:
+        pin: the ``.dvc`` file; where it is absent nothing is compared.
+        folders: name of each folder and where it lies.
+
+    Returns:
+        For each of the folders whose hash ``pin`` holds, whether it holds the pinned bytes.
+
+    Raises:
+        InputError: the file is no DVC file.
+    """
+    pin = Path(pin)
+    if not pin.exists():
+        return {}
+    try:
+        raw = yaml.safe_load(pin.read_text(encoding="utf-8"))
+        pinned = {(pin.parent / out["path"]).resolve(): out["md5"] for out in raw["outs"] if "md5" in out}
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{pin} is no file of DVC: {error!r}") from error
+    return {
+        name: dvc_md5(folder) == pinned[Path(folder).resolve()]
+        for name, folder in folders.items()
+        if Path(folder).resolve() in pinned
+    }
 
 
 def is_whole(data: Path, slot: Slot, *, seed: int, version: int) -> bool:

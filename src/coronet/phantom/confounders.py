@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from coronet.phantom.curves import CurveVector, Polyline, frame, plus, toward, unit
+from coronet.phantom.curves import Polyline, frame, plus, toward, unit
 from coronet.phantom.deposits import Deposit
 from coronet.phantom.lesion_sites import COARSE_MM, Sites
 from coronet.phantom.random_draws import bell, between, chance, direction, pick, turn
+from coronet.phantom.signed_distance import Vector
 
 RATES = {
     "aortic_wall": (0.5, 0.85),
@@ -63,7 +64,7 @@ def draw_confounders(rng: np.random.Generator, sites: Sites, *, diseased: bool) 
 
 def _deposit(
     shape: str,
-    centres: Sequence[CurveVector],
+    centres: Sequence[Vector],
     radii: Sequence[float],
     hu: Sequence[float] | float,
     **more: float,
@@ -201,7 +202,7 @@ def _pericardial_plate(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     return [_deposit("plate", closed, radii, between(rng, 350.0, 900.0), edge_mm=0.9)] if near else []
 
 
-def _apart(a: CurveVector, b: CurveVector) -> float:
+def _apart(a: Vector, b: Vector) -> float:
     return sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) ** 0.5
 
 
@@ -221,7 +222,7 @@ def _lead(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     return [_deposit("wire", centres, [path.radii_mm[0]] * len(marks), _WIRE_HU, edge_mm=0.5, fine_mm=0.55)]
 
 
-def _eased(path: Polyline, mark: float) -> CurveVector:
+def _eased(path: Polyline, mark: float) -> Vector:
     """The path with its corners rounded: a mean over 24 mm."""
     total = (0.0, 0.0, 0.0)
     for step in range(-4, 5):

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from coronet.phantom.curves import smooth, spline, way_points
 from coronet.phantom.heart import chambers
 from coronet.phantom.random_draws import between
 from coronet.phantom.ranges import Traits
@@ -28,44 +29,19 @@ class Coronary:
 
 
 _COURSES: dict[str, tuple[tuple[Vector, ...], tuple[float, float]]] = {
-    "LM": (((-8.0, 0.0, 28.0), (-14.0, 3.0, 28.0), (-20.0, 7.0, 26.0)), (2.3, 2.1)),
+    "LM": (way_points("-8 0 28, -14 3 28, -20 7 26"), (2.3, 2.1)),
     "LAD": (
-        (
-            (-20.0, 7.0, 26.0),
-            (-28.0, 16.0, 24.0),
-            (-35.0, 28.0, 17.0),
-            (-41.0, 38.0, 6.0),
-            (-49.0, 46.0, -8.0),
-            (-58.0, 50.0, -22.0),
-            (-66.0, 48.0, -36.0),
-        ),
+        way_points("-20 7 26, -28 16 24, -35 28 17, -41 38 6, -49 46 -8, -58 50 -22, -66 48 -36"),
         (1.9, 0.8),
     ),
     "LCX": (
-        (
-            (-20.0, 7.0, 26.0),
-            (-31.0, 0.0, 22.0),
-            (-42.0, -12.0, 14.0),
-            (-46.0, -22.0, 2.0),
-            (-42.0, -28.0, -10.0),
-            (-32.0, -30.0, -20.0),
-            (-20.0, -28.0, -26.0),
-        ),
+        way_points("-20 7 26, -31 0 22, -42 -12 14, -46 -22 2, -42 -28 -10, -32 -30 -20, -20 -28 -26"),
         (1.8, 0.8),
     ),
     "RCA": (
-        (
-            (10.0, 15.0, 28.0),
-            (18.0, 28.0, 26.0),
-            (27.0, 38.0, 16.0),
-            (33.0, 42.0, 0.0),
-            (34.0, 38.0, -18.0),
-            (30.0, 26.0, -36.0),
-            (20.0, 8.0, -44.0),
-            (6.0, -10.0, -42.0),
-            (-10.0, -12.0, -42.0),
-            (-26.0, 0.0, -46.0),
-            (-40.0, 14.0, -48.0),
+        way_points(
+            "10 15 28, 18 28 26, 27 38 16, 33 42 0, 34 38 -18, 30 26 -36, 20 8 -44, "
+            "6 -10 -42, -10 -12 -42, -26 0 -46, -40 14 -48"
         ),
         (2.0, 0.8),
     ),
@@ -138,33 +114,6 @@ def _surface(line: np.ndarray, traits: Traits) -> tuple[np.ndarray, np.ndarray]:
     )
     size = np.sqrt(slope[:, 0] * slope[:, 0] + slope[:, 1] * slope[:, 1] + slope[:, 2] * slope[:, 2])
     return value, slope / np.maximum(size, 1e-3)[:, None]
-
-
-def smooth(line: np.ndarray, rounds: int) -> np.ndarray:
-    """Average each inner point with its neighbours, again and again."""
-    for _ in range(rounds):
-        inner = line[:-2] * 0.25 + line[1:-1] * 0.5 + line[2:] * 0.25
-        line = np.concatenate([line[:1], inner, line[-1:]])
-    return line
-
-
-def spline(points: np.ndarray, parts: int) -> np.ndarray:
-    """Catmull–Rom curve through points (n, 3), each span cut into ``parts``."""
-    ends = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    t = (np.arange(parts) / parts)[:, None]
-    spans = []
-    for i in range(len(points) - 1):
-        a, b, c, d = ends[i : i + 4]
-        spans.append(
-            0.5
-            * (
-                2 * b
-                + (c - a) * t
-                + (2 * a - 5 * b + 4 * c - d) * t * t
-                + (3 * b - a - 3 * c + d) * t * t * t
-            )
-        )
-    return np.concatenate([*spans, points[-1:]])
 
 
 def _evenly(line: np.ndarray, step_mm: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Polylines in space: places along them and directions across them, in plain Python numbers."""
+"""Curves in space: polylines with places along them, splines and smoothing; vectors are plain numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-CurveVector = tuple[float, float, float]
+from coronet.phantom.signed_distance import Vector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Station:
         radius_mm: radius of the tube there.
     """
 
-    point: CurveVector
-    tangent: CurveVector
-    across: CurveVector
-    up: CurveVector
+    point: Vector
+    tangent: Vector
+    across: Vector
+    up: Vector
     radius_mm: float
 
-    def wall(self, cos: float, sin: float, distance_mm: float) -> CurveVector:
+    def wall(self, cos: float, sin: float, distance_mm: float) -> Vector:
         """The point at ``distance_mm`` from the curve in the direction (cos, sin) of the cross-section."""
         return tuple(
             p + distance_mm * (cos * a + sin * u)
@@ -48,7 +48,7 @@ class Polyline:
         marks: (n) length from the start to each point, in mm.
     """
 
-    points: tuple[CurveVector, ...]
+    points: tuple[Vector, ...]
     radii_mm: tuple[float, ...]
     marks: tuple[float, ...]
 
@@ -85,28 +85,28 @@ class Polyline:
         )
 
 
-def _minus(a: CurveVector, b: CurveVector) -> CurveVector:
+def _minus(a: Vector, b: Vector) -> Vector:
     """a − b."""
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
-def plus(a: CurveVector, b: CurveVector, times: float = 1.0) -> CurveVector:
+def plus(a: Vector, b: Vector, times: float = 1.0) -> Vector:
     """a + times · b."""
     return a[0] + times * b[0], a[1] + times * b[1], a[2] + times * b[2]
 
 
-def _length(a: CurveVector) -> float:
+def _length(a: Vector) -> float:
     """Euclidean length."""
     return math.sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])
 
 
-def unit(a: CurveVector) -> CurveVector:
+def unit(a: Vector) -> Vector:
     """Direction of ``a``; the z axis where it has no length."""
     size = _length(a)
     return (a[0] / size, a[1] / size, a[2] / size) if size > 0 else (0.0, 0.0, 1.0)
 
 
-def frame(normal: CurveVector) -> tuple[CurveVector, CurveVector]:
+def frame(normal: Vector) -> tuple[Vector, Vector]:
     """Two unit vectors at right angles to a unit vector and to each other."""
     x, y, z = normal
     helper = (0.0, 0.0, 1.0) if abs(z) < 0.8 else (0.0, 1.0, 0.0)
@@ -121,6 +121,38 @@ def frame(normal: CurveVector) -> tuple[CurveVector, CurveVector]:
     return first, second
 
 
-def toward(start: CurveVector, end: CurveVector, part: float) -> CurveVector:
+def toward(start: Vector, end: Vector, part: float) -> Vector:
     """The point a share ``part`` of the way from ``start`` to ``end``."""
     return plus(start, _minus(end, start), part)
+
+
+def smooth(line: np.ndarray, rounds: int) -> np.ndarray:
+    """Average each inner point with its neighbours, again and again."""
+    for _ in range(rounds):
+        inner = line[:-2] * 0.25 + line[1:-1] * 0.5 + line[2:] * 0.25
+        line = np.concatenate([line[:1], inner, line[-1:]])
+    return line
+
+
+def spline(points: np.ndarray, parts: int) -> np.ndarray:
+    """Catmull–Rom curve through points (n, 3), each span cut into ``parts``."""
+    ends = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    t = (np.arange(parts) / parts)[:, None]
+    spans = []
+    for i in range(len(points) - 1):
+        a, b, c, d = ends[i : i + 4]
+        spans.append(
+            0.5
+            * (
+                2 * b
+                + (c - a) * t
+                + (2 * a - 5 * b + 4 * c - d) * t * t
+                + (3 * b - a - 3 * c + d) * t * t * t
+            )
+        )
+    return np.concatenate([*spans, points[-1:]])
+
+
+def way_points(text: str) -> tuple[Vector, ...]:
+    """Points out of text such as "-8 0 28, -14 3 28", in mm."""
+    return tuple(tuple(float(value) for value in point.split()) for point in text.split(","))

@@ -1,4 +1,4 @@
-"""The heart: chambers, walls, fat and the coronary tree, in the heart's own coordinates.
+"""The heart: chambers, walls and fat in its own coordinates, and the pericardial sac as it lies in the chest.
 
 The origin is the middle of the heart; axes are the body's for a heart of average pose and size: x grows to
 the patient's right, y to the front, z to the head. Lengths are those of a heart of about 700 ml.
@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 
+from coronet.phantom.curves import smooth
 from coronet.phantom.ranges import Traits
 from coronet.phantom.signed_distance import (
     Coordinates,
@@ -18,10 +19,12 @@ from coronet.phantom.signed_distance import (
     capsule,
     cross,
     ellipsoid,
+    meet,
     merge,
     product,
     rotation,
 )
+from coronet.phantom.thorax import cavity, diaphragm_height
 
 LONG = axis((-0.66, 0.54, -0.52))
 """Direction from the base to the apex."""
@@ -37,6 +40,8 @@ TRUNK = ((-8.0, 34.0, 2.0), (-14.0, 32.0, 24.0), (-18.0, 22.0, 42.0), (-21.0, 4.
 TRUNK_RADII = (20.0, 16.0, 14.0, 13.5)
 AORTIC_VALVE: Vector = (5.0, 1.0, 20.0)
 MITRAL_VALVE: Vector = (-6.0, -14.0, 2.0)
+_WALL_MM = 0.8
+"""Least distance of the blood from the pericardial sac."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,3 +152,46 @@ def _rods(at: Coordinates, points: tuple[Vector, ...], radii: tuple[float, ...])
         rod = capsule(at, (points[i], points[i + 1]), (radii[i], radii[i + 1]))
         out = rod if out is None else np.minimum(out, rod)
     return out
+
+
+def enclosed(at: Coordinates, traits: Traits, heart: Placement, floor_z: float) -> Chambers:
+    """The heart as it lies in the chest: its outline, flattened by the diaphragm and the chest wall.
+
+    Args:
+        at: body coordinates.
+        traits: the phantom's.
+        heart: where the heart lies.
+        floor_z: its lowest point if nothing flattened it.
+
+    Returns:
+        Distances in mm of the body.
+    """
+    parts = chambers(heart.to_heart(at), traits)
+    under = diaphragm_height(at[0], at[1], traits, floor_z) - at[2]
+    sac = meet(meet(parts.pericardium * heart.scale, under + 1.5, 8.0), cavity(at, traits) + 4.0, 8.0)
+    blood = np.maximum(parts.blood * heart.scale, sac + _WALL_MM)
+    return Chambers(
+        left_ventricle=np.maximum(parts.left_ventricle * heart.scale, blood),
+        left_cavity=np.maximum(parts.left_cavity * heart.scale, blood),
+        blood=blood,
+        pericardium=sac,
+    )
+
+
+def kept_inside(
+    points: np.ndarray, radius_mm: np.ndarray, traits: Traits, heart: Placement, floor_z: float
+) -> np.ndarray:
+    """Move points (n, 3) in body coordinates inwards until a vessel of that radius lies within the sac."""
+
+    def outside(places: np.ndarray) -> np.ndarray:
+        return enclosed((places[:, 0], places[:, 1], places[:, 2]), traits, heart, floor_z).pericardium
+
+    for _ in range(6):
+        excess = np.minimum(np.maximum(outside(points) + radius_mm + 1.2, 0.0), 3.0)
+        slope = np.stack(
+            [outside(points + np.eye(3)[i] * 0.5) - outside(points - np.eye(3)[i] * 0.5) for i in range(3)],
+            axis=1,
+        )
+        size = np.sqrt(slope[:, 0] * slope[:, 0] + slope[:, 1] * slope[:, 1] + slope[:, 2] * slope[:, 2])
+        points = points - slope * (excess / np.maximum(size, 0.2))[:, None]
+    return smooth(points, 3)

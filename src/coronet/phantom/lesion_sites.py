@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coronet.phantom.curves import CurveVector, Polyline
+from coronet.phantom.curves import Polyline
+from coronet.phantom.signed_distance import Vector
 
 if TYPE_CHECKING:
     from coronet.phantom.anatomy import Anatomy
@@ -36,14 +37,14 @@ class Sites:
 
     vessels: dict[str, Polyline]
     aorta: Polyline
-    aortic_valve: tuple[CurveVector, CurveVector]
-    mitral_valve: tuple[CurveVector, CurveVector]
-    hila: tuple[CurveVector, CurveVector]
-    carina: CurveVector
-    heart_centre: CurveVector
+    aortic_valve: tuple[Vector, Vector]
+    mitral_valve: tuple[Vector, Vector]
+    hila: tuple[Vector, Vector]
+    carina: Vector
+    heart_centre: Vector
     cartilages: tuple[Polyline, ...]
-    heart_surface: tuple[CurveVector, ...]
-    sternum: tuple[CurveVector, ...]
+    heart_surface: tuple[Vector, ...]
+    sternum: tuple[Vector, ...]
     heart_box_mm: tuple[np.ndarray, np.ndarray]
     body_centre_mm: tuple[float, float]
     numbers: dict[str, Any]
@@ -93,7 +94,7 @@ def find_sites(anatomy: Anatomy) -> Sites:
     )
 
 
-def _vector(point: np.ndarray) -> CurveVector:
+def _vector(point: np.ndarray) -> Vector:
     x, y, z = (float(value) for value in point)
     return x, y, z
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from coronet.phantom.curves import CurveVector, Polyline
+from coronet.phantom.curves import Polyline
 from coronet.phantom.deposits import Deposit, true_volume_mm3
 from coronet.phantom.random_draws import bell, between, between_logs, chance, pick, turn
+from coronet.phantom.signed_distance import Vector
 
 VESSEL_NAMES = ("LM", "LAD", "LCX", "RCA")
 VESSEL_LABELS = {name: label for label, name in enumerate(VESSEL_NAMES, start=1)}
@@ -140,7 +141,7 @@ def _place(
 
 def _spot(
     rng: np.random.Generator, curve: Polyline, mark: float, extent: float
-) -> tuple[list[CurveVector], list[float]]:
+) -> tuple[list[Vector], list[float]]:
     angle = between(rng, 0.0, 360.0)
     centres, radii = [], []
     for _ in range(2 + int(rng.integers(3))):
@@ -153,7 +154,7 @@ def _spot(
 
 def _arc(
     rng: np.random.Generator, curve: Polyline, mark: float, extent: float
-) -> tuple[list[CurveVector], list[float]]:
+) -> tuple[list[Vector], list[float]]:
     """Part of the vessel's wall, eccentric; tapering at both ends."""
     angle, spread = between(rng, 0.0, 360.0), between(rng, 50.0, 130.0)
     steps = max(2, round(extent / 0.8))
@@ -172,7 +173,7 @@ def _arc(
 
 def _track(
     rng: np.random.Generator, curve: Polyline, mark: float, extent: float
-) -> tuple[list[CurveVector], list[float]]:
+) -> tuple[list[Vector], list[float]]:
     """A long uneven band along one side of the vessel, with gaps."""
     angle, twist = between(rng, 0.0, 360.0), between(rng, -6.0, 6.0)
     steps = max(3, round(extent / 0.7))

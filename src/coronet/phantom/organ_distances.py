@@ -8,7 +8,7 @@ import numpy as np
 
 from coronet.phantom.anatomy import Anatomy
 from coronet.phantom.grid_field import GridField, GridShape, WorldBox
-from coronet.phantom.pericardium import enclosed
+from coronet.phantom.heart import enclosed
 from coronet.phantom.signed_distance import FAR_MM, Coordinates, ellipsoid, meet, merge
 from coronet.phantom.skeleton import spine
 from coronet.phantom.thorax import cavity, column, diaphragm_height, flesh, lungs, skin

@@ -1,165 +1,107 @@
-"""How far phantoms may differ: what patients are like, and far beyond, for networks that must transfer."""
+"""Ranges of phantoms' traits: those of patients, and far wider ones for networks that must transfer."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
-TraitRange = tuple[float, float]
+_TABLE = """
+# trait               patients'          wild
+# pose and shape of the whole
+turn_deg                  -4        4      -16       16
+tilt_deg                  -3        3      -12       12
+lean_deg                  -3        3      -10       10
+width                    0.9      1.1     0.78      1.2
+depth                   0.92     1.17     0.76     1.28
+height                  0.92     1.08      0.8      1.2
+elastic_mm                 2        6        0       15
+squareness              0.15      0.5        0     0.75
+# chest wall
+fat_mm                     6       30        2       50
+brawn_mm                  -4        7       -6       16
+breast_mm                -45       55      -60       75
+arms_down               -0.9      0.1     -0.7      0.3
+kyphosis_mm                3       16       -5       30
+scoliosis_mm              -5        5      -15       15
+vertebra                0.92      1.1      0.8     1.25
+rib_drop                0.85     1.15      0.6      1.4
+# heart and mediastinum
+heart                   0.87     1.09     0.78     1.22
+heart_x                 0.94     1.06     0.86     1.16
+heart_y                 0.94     1.06     0.86     1.16
+heart_z                 1.02     1.14      0.9     1.24
+heart_turn_deg            -6       22      -24       40
+heart_tilt_deg           -12       12      -25       25
+heart_nod_deg             -8        8      -22       22
+heart_left_mm              8       24       -6       34
+heart_gap_mm              -2       11       -6       26
+heart_rise_mm             -6        8      -20       20
+heart_sink_mm              8       22       -2       32
+heart_top_mm             -14       -3      -14       -3
+left_ventricle          0.92      1.1      0.8     1.25
+right_ventricle         0.92      1.1      0.8     1.25
+left_atrium             0.88     1.15     0.75     1.35
+right_atrium             0.9     1.12     0.75      1.3
+wall_mm                    8       13        5       20
+epicardial_fat_mm          1        4        0        8
+fat_pad_mm                 2       24        0       38
+mediastinal_fat_mm       1.5        6      0.5       12
+aorta                    0.9      1.2      0.7      1.6
+# lungs and abdomen
+dome_mm                  -10       14      -30       35
+dome_lead_mm               2       20      -20       40
+lung_vessels            0.85      1.2      0.6      1.7
+effusion_mm              -60      -30     -120       30
+lumps                      0        3        0        9
+liver_left_mm             20       75        0      110
+stomach                  0.7      1.2      0.5      1.5
+stomach_gas             -0.2      0.6     -0.4      0.9
+# intensities
+fat_hu                  -115      -92     -140      -60
+muscle_hu                 44       60       20       85
+blood_hu                  32       46       15       75
+myocardium_lead_hu         1        9      -15       22
+liver_hu                  42       64       10       85
+spleen_hu                 42       52       20       80
+lung_hu                 -885     -800     -950     -600
+marrow_hu                110      250       40      420
+cortex_hu                380      700      220     1100
+"""
+"""Lowest and highest value of every trait. Lengths are in mm, angles in degrees, intensities in HU; sizes
+without a unit are factors of an average adult's. Signs follow RAS+."""
+
+_ROWS = [line.split() for line in _TABLE.splitlines() if line and not line.startswith("#")]
+TRAITS = tuple(name for name, *_ in _ROWS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranges:
-    """Lowest and highest value of every trait of a phantom; the defaults are realistic.
+    """Lowest and highest value of every trait; ``peaked`` makes values near the middle likelier."""
 
-    Lengths are in mm, angles in degrees, intensities in HU; sizes without a unit are factors of an average
-    adult's. Signs follow RAS+.
-
-    Attributes:
-        peaked: whether values near the middle of a range are likelier than those at its ends.
-    """
-
+    limits: Mapping[str, tuple[float, float]]
     peaked: bool = True
-    # pose and shape of the whole
-    turn_deg: TraitRange = (-4.0, 4.0)
-    tilt_deg: TraitRange = (-3.0, 3.0)
-    lean_deg: TraitRange = (-3.0, 3.0)
-    width: TraitRange = (0.9, 1.1)
-    depth: TraitRange = (0.92, 1.17)
-    height: TraitRange = (0.92, 1.08)
-    elastic_mm: TraitRange = (2.0, 6.0)
-    squareness: TraitRange = (0.15, 0.5)
-    # chest wall
-    fat_mm: TraitRange = (6.0, 30.0)
-    brawn_mm: TraitRange = (-4.0, 7.0)
-    breast_mm: TraitRange = (-45.0, 55.0)
-    arms_down: TraitRange = (-0.9, 0.1)
-    kyphosis_mm: TraitRange = (3.0, 16.0)
-    scoliosis_mm: TraitRange = (-5.0, 5.0)
-    vertebra: TraitRange = (0.92, 1.1)
-    rib_drop: TraitRange = (0.85, 1.15)
-    # heart and mediastinum
-    heart: TraitRange = (0.87, 1.09)
-    heart_x: TraitRange = (0.94, 1.06)
-    heart_y: TraitRange = (0.94, 1.06)
-    heart_z: TraitRange = (1.02, 1.14)
-    heart_turn_deg: TraitRange = (-6.0, 22.0)
-    heart_tilt_deg: TraitRange = (-12.0, 12.0)
-    heart_nod_deg: TraitRange = (-8.0, 8.0)
-    heart_left_mm: TraitRange = (8.0, 24.0)
-    heart_gap_mm: TraitRange = (-2.0, 11.0)
-    heart_rise_mm: TraitRange = (-6.0, 8.0)
-    heart_sink_mm: TraitRange = (8.0, 22.0)
-    heart_top_mm: TraitRange = (-14.0, -3.0)
-    left_ventricle: TraitRange = (0.92, 1.1)
-    right_ventricle: TraitRange = (0.92, 1.1)
-    left_atrium: TraitRange = (0.88, 1.15)
-    right_atrium: TraitRange = (0.9, 1.12)
-    wall_mm: TraitRange = (8.0, 13.0)
-    epicardial_fat_mm: TraitRange = (1.0, 4.0)
-    fat_pad_mm: TraitRange = (2.0, 24.0)
-    mediastinal_fat_mm: TraitRange = (1.5, 6.0)
-    aorta: TraitRange = (0.9, 1.2)
-    # lungs and abdomen
-    dome_mm: TraitRange = (-10.0, 14.0)
-    dome_lead_mm: TraitRange = (2.0, 20.0)
-    lung_vessels: TraitRange = (0.85, 1.2)
-    effusion_mm: TraitRange = (-60.0, -30.0)
-    lumps: TraitRange = (0.0, 3.0)
-    liver_left_mm: TraitRange = (20.0, 75.0)
-    stomach: TraitRange = (0.7, 1.2)
-    stomach_gas: TraitRange = (-0.2, 0.6)
-    # intensities
-    fat_hu: TraitRange = (-115.0, -92.0)
-    muscle_hu: TraitRange = (44.0, 60.0)
-    blood_hu: TraitRange = (32.0, 46.0)
-    myocardium_lead_hu: TraitRange = (1.0, 9.0)
-    liver_hu: TraitRange = (42.0, 64.0)
-    spleen_hu: TraitRange = (42.0, 52.0)
-    lung_hu: TraitRange = (-885.0, -800.0)
-    marrow_hu: TraitRange = (110.0, 250.0)
-    cortex_hu: TraitRange = (380.0, 700.0)
 
 
-REALISTIC = Ranges()
+REALISTIC = Ranges({name: (float(low), float(high)) for name, low, high, *_ in _ROWS})
 """Adults as screening programmes see them."""
 
-WILD = Ranges(
-    peaked=False,
-    turn_deg=(-16.0, 16.0),
-    tilt_deg=(-12.0, 12.0),
-    lean_deg=(-10.0, 10.0),
-    width=(0.78, 1.2),
-    depth=(0.76, 1.28),
-    height=(0.8, 1.2),
-    elastic_mm=(0.0, 15.0),
-    squareness=(0.0, 0.75),
-    fat_mm=(2.0, 50.0),
-    brawn_mm=(-6.0, 16.0),
-    breast_mm=(-60.0, 75.0),
-    arms_down=(-0.7, 0.3),
-    kyphosis_mm=(-5.0, 30.0),
-    scoliosis_mm=(-15.0, 15.0),
-    vertebra=(0.8, 1.25),
-    rib_drop=(0.6, 1.4),
-    heart=(0.78, 1.22),
-    heart_x=(0.86, 1.16),
-    heart_y=(0.86, 1.16),
-    heart_z=(0.9, 1.24),
-    heart_turn_deg=(-24.0, 40.0),
-    heart_tilt_deg=(-25.0, 25.0),
-    heart_nod_deg=(-22.0, 22.0),
-    heart_left_mm=(-6.0, 34.0),
-    heart_gap_mm=(-6.0, 26.0),
-    heart_rise_mm=(-20.0, 20.0),
-    heart_sink_mm=(-2.0, 32.0),
-    heart_top_mm=(-14.0, -3.0),
-    left_ventricle=(0.8, 1.25),
-    right_ventricle=(0.8, 1.25),
-    left_atrium=(0.75, 1.35),
-    right_atrium=(0.75, 1.3),
-    wall_mm=(5.0, 20.0),
-    epicardial_fat_mm=(0.0, 8.0),
-    fat_pad_mm=(0.0, 38.0),
-    mediastinal_fat_mm=(0.5, 12.0),
-    aorta=(0.7, 1.6),
-    dome_mm=(-30.0, 35.0),
-    dome_lead_mm=(-20.0, 40.0),
-    lung_vessels=(0.6, 1.7),
-    effusion_mm=(-120.0, 30.0),
-    lumps=(0.0, 9.0),
-    liver_left_mm=(0.0, 110.0),
-    stomach=(0.5, 1.5),
-    stomach_gas=(-0.4, 0.9),
-    fat_hu=(-140.0, -60.0),
-    muscle_hu=(20.0, 85.0),
-    blood_hu=(15.0, 75.0),
-    myocardium_lead_hu=(-15.0, 22.0),
-    liver_hu=(10.0, 85.0),
-    spleen_hu=(20.0, 80.0),
-    lung_hu=(-950.0, -600.0),
-    marrow_hu=(40.0, 420.0),
-    cortex_hu=(220.0, 1100.0),
-)
-"""Anatomies beyond any patient's, so that a network learns what a heart is and not what ours look like."""
+WILD = Ranges({name: (float(low), float(high)) for name, *_, low, high in _ROWS}, peaked=False)
+"""Anatomies beyond any patient's, so that a network learns hearts in general and not these ones."""
 
-Traits = dataclasses.make_dataclass(
-    "Traits",
-    [(field.name, float) for field in dataclasses.fields(Ranges) if field.name != "peaked"],
-    frozen=True,
-)
-"""One phantom's value of every trait of `Ranges`."""
+Traits = dataclasses.make_dataclass("Traits", [(name, float) for name in TRAITS], frozen=True)
+"""One phantom's value of every trait."""
 
 
 def draw_traits(rng: np.random.Generator, ranges: Ranges) -> Traits:
-    """Draw every trait, in the order of the fields of `Ranges`."""
+    """Draw every trait, in the order of the table."""
     values = {}
-    for field in dataclasses.fields(Traits):
-        low, high = getattr(ranges, field.name)
+    for name in TRAITS:
+        low, high = ranges.limits[name]
         place = float(rng.random())
         other = float(rng.random())
         if ranges.peaked:
             place = (place + other) / 2
-        values[field.name] = round(low + (high - low) * place, 6)
+        values[name] = round(low + (high - low) * place, 6)
     return Traits(**values)

@@ -17,8 +17,7 @@ from coronet.io.volume import Volume
 from coronet.phantom import noise
 from coronet.phantom.acquisition_protocols import Kernel, ScanSettings
 from coronet.phantom.deposits import Deposit, VoxelShare, share_of_voxels
-from coronet.phantom.metal import add_stars, is_metal
-from coronet.phantom.table_top import draw_couch
+from coronet.phantom.scanner_artifacts import add_stars, draw_table, is_metal
 
 _LOWEST_HU, _HIGHEST_HU = -1024, 3071
 """Twelve bits with the usual offset."""
@@ -93,14 +92,14 @@ def scan(
     link = min(0.15 + 0.5 * (settings.thickness_mm / settings.spacing_mm[2] - 1), 0.6)
     fresh = float(np.sqrt(1 - link * link))
     cupping = _cupping(settings)
-    couch = draw_couch(rng, hu, settings)
+    table = draw_table(rng, hu, settings)
     outside = _outside_circle(settings.shape[:2]) if settings.padding_hu is not None else None
     out = np.empty(settings.shape[::-1], np.int16)
     before = noise.white(rng, settings.shape[1::-1])
     for k in range(settings.shape[2]):
         plane = _slab(hu, k, profile)
-        if couch is not None:
-            np.maximum(plane, couch, out=plane)
+        if table is not None:
+            np.maximum(plane, table, out=plane)
         plane = in_plane(plane, taps)
         here = [trace for trace in traces if trace.box[2].start <= k < trace.box[2].stop]
         for trace in here:

@@ -126,8 +126,3 @@ def product(a: Sequence[Vector], b: Sequence[Vector]) -> tuple[Vector, Vector, V
     return tuple(
         tuple(a[i][0] * b[0][j] + a[i][1] * b[1][j] + a[i][2] * b[2][j] for j in range(3)) for i in range(3)
     )
-
-
-def _times(matrix: Sequence[Vector], vector: Vector) -> Vector:
-    """Matrix times vector, in plain numbers."""
-    return tuple(row[0] * vector[0] + row[1] * vector[1] + row[2] * vector[2] for row in matrix)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from coronet.phantom.coronaries import spline
+from coronet.phantom.curves import spline
 from coronet.phantom.random_draws import between
 from coronet.phantom.ranges import Traits
 from coronet.phantom.signed_distance import Coordinates, disc

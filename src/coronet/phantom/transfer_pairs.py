@@ -12,7 +12,7 @@ from coronet.phantom.noise import BYTE_SD
 from coronet.phantom.random_draws import between, chance, generator, pick
 
 if TYPE_CHECKING:
-    from coronet.phantom.anatomy import Ranges
+    from coronet.phantom.ranges import Ranges
 
 _PAIRS = 10
 """Purpose of the generator; those of a cohort are lower."""
@@ -41,7 +41,8 @@ def draw_heart_pair(
     Returns:
         HU as a float32 volume (padding included) and the heart as bool, both (x, y, z).
     """
-    from coronet.phantom.anatomy import WILD, draw_anatomy
+    from coronet.phantom.anatomy import draw_anatomy
+    from coronet.phantom.ranges import WILD
     from coronet.phantom.rasterize import rasterize
 
     rng = generator(seed, index, _PAIRS)

@@ -79,7 +79,7 @@ class PlacedTubes:
         self._rods = rods
         self._lines = tuple(line.astype(np.float32) for line in lines)
         self._first, self._last = np.stack(first, axis=1), np.stack(last, axis=1)
-        self._seen = (self._first < self._last).all(axis=1)
+        self._in_view = (self._first < self._last).all(axis=1)
         self._tiles: dict[int, np.ndarray] = {}
 
     def between(self, start: int, stop: int) -> tuple[tuple[slice, slice, slice], np.ndarray] | None:
@@ -89,7 +89,7 @@ class PlacedTubes:
             Where in these slices (z, y, x) the rods' boxes lie, and there the distances, float32 (z, y, x),
             `FAR_MM` outside the boxes; None where no box is touched.
         """
-        hit = np.flatnonzero(self._seen & (self._first[:, 2] < stop) & (self._last[:, 2] > start))
+        hit = np.flatnonzero(self._in_view & (self._first[:, 2] < stop) & (self._last[:, 2] > start))
         if not hit.size:
             return None
         first, last = self._first[hit], self._last[hit]

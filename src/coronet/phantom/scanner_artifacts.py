@@ -1,4 +1,4 @@
-"""Streaks around metal: stars of bright and dark rays that fade with distance."""
+"""What a scanner adds to the patient: the table, and streaks around metal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from coronet.phantom.acquisition_protocols import ScanSettings
 from coronet.phantom.deposits import Deposit
 from coronet.phantom.random_draws import between, turn
 
+_AIR_HU = -1000.0
+_STRIDE = 8
+"""Every how many voxels the patient's back is searched."""
 _METAL_HU = 2500.0
 """Substances from here on throw streaks; calcium stays below."""
 _REACH_MM = 65.0
@@ -19,23 +22,48 @@ _APART_MM = 6.0
 """Nearer pieces of metal share one star."""
 
 
+def draw_table(rng: np.random.Generator, hu: np.ndarray, settings: ScanSettings) -> np.ndarray | None:
+    """A curved shell filled with foam: HU in any slice, (y, x) float32; None where it is out of view.
+
+    Args:
+        rng: source of randomness.
+        hu: (x, y, z) tissue; the table lies below all of it.
+        settings: the scanner's settings.
+    """
+    gap, sag = between(rng, 6.0, 30.0), between(rng, 10.0, 45.0)
+    shell, skin_hu = between(rng, 1.5, 3.0), between(rng, -250.0, 250.0)
+    foam_hu = between(rng, -960.0, -860.0)
+    thick, half = between(rng, 25.0, 60.0), between(rng, 195.0, 225.0)
+    rows = np.flatnonzero((hu[::_STRIDE, :, ::_STRIDE] > -500).any(axis=(0, 2)))
+    if rows.size == 0 or rows[0] == 0:
+        return None
+    x = np.arange(settings.shape[0]) * settings.spacing_mm[0] + settings.origin_mm[0]
+    y = np.arange(settings.shape[1]) * settings.spacing_mm[1]
+    top = float(y[rows[0]]) - gap + sag * (x * x) / (half * half) - sag
+    depth = top - y[:, None]
+    inside = (depth >= 0) & (depth <= thick) & (np.abs(x) <= half)
+    rim = inside & ((depth <= shell) | (depth >= thick - shell) | (np.abs(x) >= half - shell))
+    plane = np.where(rim, skin_hu, np.where(inside, foam_hu, _AIR_HU))
+    return plane.astype(np.float32) if inside.any() else None
+
+
 def is_metal(deposit: Deposit) -> bool:
-    """Whether the deposit throws streaks."""
+    """Whether a deposit throws streaks."""
     return float(deposit.hu[0]) >= _METAL_HU
 
 
 def add_stars(
     plane: np.ndarray, deposits: Sequence[Deposit], settings: ScanSettings, k: int, rng: np.random.Generator
 ) -> None:
-    """Add to slice ``k``, (y, x) float32, the streaks of all metal that it cuts."""
+    """Add to slice ``k``, (y, x) float32, a star of bright and dark rays around all metal that it cuts."""
     height = settings.origin_mm[2] + k * settings.spacing_mm[2]
     for deposit in deposits:
-        seen: list[tuple[float, float]] = []
+        starred: list[tuple[float, float]] = []
         for (x, y, z), radius in zip(deposit.centres_mm, deposit.radii_mm, strict=True):
             if abs(z - height) > settings.thickness_mm / 2 + radius:
                 continue
-            if all((x - a) ** 2 + (y - b) ** 2 > _APART_MM**2 for a, b in seen):
-                seen.append((float(x), float(y)))
+            if all((x - a) ** 2 + (y - b) ** 2 > _APART_MM**2 for a, b in starred):
+                starred.append((float(x), float(y)))
                 _add_star(plane, (float(x), float(y)), float(radius), settings, rng)
 
 
