@@ -96,10 +96,10 @@ def sync_ledger() -> None:
 @task(cache_policy=NO_CACHE, task_run_name="register {model}")
 def register_model(model: str, allow_dirty: bool) -> State[Any]:
     """Make a version of the training, and the alias challenger; there may be one already."""
-    from coronet.registry import versions
+    from coronet.registry.registration import register_version
 
     try:
-        done = versions.create_registered_version(model, allow_dirty=allow_dirty)
+        done = register_version(model, allow_dirty=allow_dirty)
     except CoronetError as error:
         return Failed(name=REFUSED, message=f"register {model}: {error}")
     state = "is new" if done.created else "was there already"

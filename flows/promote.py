@@ -71,9 +71,9 @@ def promote(model: str, first: bool = False, patience_hours: float = 168.0) -> S
         except Exception as error:
             return conductor.failure(error)
     if done.moved:
+        verdict = f"{done.verdict.headline}. " if done.verdict else "Finished what was killed before. "
         return Completed(
-            name=PROMOTED,
-            message=f"{done.verdict.headline}. {model}/{done.champion} is champion. Commit promotions.jsonl.",
+            name=PROMOTED, message=f"{verdict}{model}/{done.champion} is champion. Commit promotions.jsonl."
         )
     if not done.verdict.promoted:
         show(done.verdict)

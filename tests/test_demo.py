@@ -31,7 +31,7 @@ def test_demo_runs_whole_without_a_network_and_again_in_no_time(project, coronet
             line["event"]["kind"]
             for line in json.loads(coronet(project, "models", "history", model, "--json").stdout)
         ]
-        assert kinds == ["registered", "intent", "promoted"]
+        assert kinds == ["registered", "promoted"]
     lock = (project / "dvc.lock").read_bytes()
     trained = (project / "mlruns" / "timings.jsonl").read_text().count("train@heart")
 

@@ -74,10 +74,10 @@ def _search() -> None:
 
 def _register(model: str) -> Version | None:
     """A version of what was trained; None where the code is not committed."""
-    from coronet.registry import versions
+    from coronet.registry.registration import register_version
 
     try:
-        return versions.create_registered_version(model).version
+        return register_version(model).version
     except InputError as error:
         logger.warning("%s is not registered: %s", BUILD / model / "fit", error)
         return None

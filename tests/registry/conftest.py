@@ -117,7 +117,7 @@ class Small:
 def build_small(folder: Path) -> None:
     """Write the project, train both networks and register them."""
     from coronet.preprocessing.prepared_store import prepare_model
-    from coronet.registry import versions
+    from coronet.registry import registration
 
     small = Small(folder)
     rng = np.random.default_rng(3)
@@ -155,18 +155,18 @@ def build_small(folder: Path) -> None:
         prepare_model(model, find_cases(folder / "data"), split, small.params, prepared)
     for model, epochs in (("heart", 1), ("calcium", 6)):
         small.train(model, epochs=epochs)
-        versions.create_registered_version(model, folder)
+        registration.register_version(model, folder)
     small.commit("register")
 
 
 def grow_small(folder: Path) -> None:
     """Make both first champions, and a better heart the challenger."""
-    from coronet.registry import promotion, versions
+    from coronet.registry import promotion, registration
 
     for model in config.MODELS:
         assert promotion.promote(model, folder, first=True).moved
     Small(folder).train("heart", epochs=6)
-    versions.create_registered_version("heart", folder)
+    registration.register_version("heart", folder)
     Small(folder).commit("register")
 
 

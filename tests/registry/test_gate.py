@@ -14,7 +14,7 @@ from coronet.errors import PromotionError
 from coronet.evaluation.paired_tests import compare_paired
 from coronet.files import read_json, sha256_file, write_json
 from coronet.fingerprint import dvc_md5
-from coronet.registry import gate, versions
+from coronet.registry import gate, registration, versions
 from coronet.registry.candidate_evaluation import CandidateEvaluation
 from coronet.registry.verdict import PROMOTE, REJECT, UNDECIDED, Check, decide_verdict
 from coronet.tracking import mlflow_client
@@ -237,7 +237,7 @@ def resplit(small, **parts: str) -> None:
     ]
     write_split(path, dataclasses.replace(split, members=tuple(members)))
     small.train("heart", epochs=2)
-    versions.create_registered_version("heart", small.folder)
+    registration.register_version("heart", small.folder)
 
 
 def cache_split(small) -> None:
@@ -273,7 +273,7 @@ def test_a_champion_that_learned_from_a_test_patient_is_refused(grown):
     ]
     write_split(path, dataclasses.replace(split, members=tuple(renamed)))
     grown.train("heart", epochs=3)
-    versions.create_registered_version("heart", grown.folder)
+    registration.register_version("heart", grown.folder)
     with pytest.raises(
         PromotionError, match=r"heart/4 learned from patients who test \(1 scans, such as ball-14\)"
     ):

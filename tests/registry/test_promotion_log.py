@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from coronet.errors import InputError
-from coronet.registry import aliases, promotion_log
+from coronet.registry import promotion_log
 from coronet.registry.promotion_log import LOG, Event
 from repositories import git
 
@@ -133,19 +133,14 @@ def test_a_chain_written_anew_is_found_with_git(tmp_path):
     assert promotion_log.verify(tmp_path)[0].line == 1
 
 
-def test_half_a_line_is_told_and_mended(tmp_path, caplog):
+def test_half_a_line_is_found_and_replaced(tmp_path, caplog):
     content = fill(tmp_path, 3)
     (tmp_path / LOG).write_bytes(content[:-20])
     assert [fault.line for fault in promotion_log.verify(tmp_path)] == [3]
-    assert len(promotion_log.read(tmp_path)) == 2
+    assert len(promotion_log.read(tmp_path)) == len(promotion_log.read_verified(tmp_path)) == 2
     promotion_log.append(tmp_path, Event("promoted", "heart", 2))
     assert "half a line" in caplog.text
-    assert [entry.kind for entry in promotion_log.read(tmp_path)] == [
-        "registered",
-        "registered",
-        "mended",
-        "promoted",
-    ]
+    assert [entry.kind for entry in promotion_log.read(tmp_path)] == ["registered", "registered", "promoted"]
     assert promotion_log.verify(tmp_path) == ()
 
 
@@ -158,16 +153,6 @@ def test_a_last_line_that_lacks_its_break_alone_is_whole(tmp_path):
     promotion_log.append(tmp_path, Event("promoted", "heart", 2))
     assert (tmp_path / LOG).read_bytes().startswith(content)
     assert len(promotion_log.read(tmp_path)) == 4 and promotion_log.verify(tmp_path) == ()
-
-
-def test_mending_alone_leaves_a_whole_log_as_it_is(tmp_path):
-    content = fill(tmp_path, 2)
-    promotion_log.mend(tmp_path)
-    assert (tmp_path / LOG).read_bytes() == content
-    (tmp_path / LOG).write_bytes(content + b'{"details"')
-    promotion_log.mend(tmp_path)
-    assert [entry.kind for entry in promotion_log.read(tmp_path)] == ["registered", "registered", "mended"]
-    assert promotion_log.verify(tmp_path) == ()
 
 
 def test_a_damaged_log_takes_no_more_lines(tmp_path):
@@ -214,17 +199,17 @@ def test_writers_at_once_make_one_chain(tmp_path):
         assert [entry.version for entry in entries if entry.model == name] == list(range(10))
 
 
-def test_aliases_are_told_by_the_log_alone(tmp_path):
-    def say(kind: str, version: int, model: str = "heart") -> dict[str, int]:
+def test_aliases_follow_from_the_log(tmp_path):
+    def add(kind: str, version: int, model: str = "heart") -> dict[str, int]:
         promotion_log.append(tmp_path, Event(kind, model, version))
-        return aliases.logged_aliases(promotion_log.read(tmp_path), "heart")
+        return promotion_log.logged_aliases(promotion_log.read(tmp_path), "heart")
 
-    assert say("registered", 1) == {"challenger": 1}
-    assert say("registered", 7, "calcium") == {"challenger": 1}
-    assert say("intent", 1) == {"challenger": 1}
-    assert say("promoted", 1) == {"champion": 1}
-    assert say("registered", 2) == {"champion": 1, "challenger": 2}
-    assert say("rejected", 2) == {"champion": 1, "challenger": 2}
-    assert say("registered", 3) == {"champion": 1, "challenger": 3}
-    assert say("promoted", 3) == {"champion": 3, "previous": 1}
-    assert say("rolled_back", 1) == {"champion": 1, "previous": 3}
+    assert add("registered", 1) == {"challenger": 1}
+    assert add("registered", 7, "calcium") == {"challenger": 1}
+    assert add("intent", 1) == {"challenger": 1}, "a line of an older edition"
+    assert add("promoted", 1) == {"champion": 1}
+    assert add("registered", 2) == {"champion": 1, "challenger": 2}
+    assert add("rejected", 2) == {"champion": 1, "challenger": 2}
+    assert add("registered", 3) == {"champion": 1, "challenger": 3}
+    assert add("promoted", 3) == {"champion": 3, "previous": 1}
+    assert add("rolled_back", 1) == {"champion": 1, "previous": 3}

@@ -10,28 +10,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas
 import pytest
 
 from coronet.errors import InputError, LedgerError, StageError
 from coronet.files import sha256_file
 from coronet.networks.factory import load_model
-from coronet.registry import promotion_log, reference_output, versions
-from coronet.tracking import mlflow_client, runs
-
-
-def without_ledger(project: Path, name: str) -> Path:
-    """A copy without ``mlruns``; in its old place MLflow would go on with the database it still has open."""
-    copy = project.parent / name
-    shutil.copytree(project, copy, ignore=shutil.ignore_patterns("mlruns"), symlinks=True)
-    return copy
+from coronet.registry import promotion_log, reference_output, registration, versions
+from coronet.tracking import mlflow_client
 
 
 def test_register_makes_a_version_once_and_tells_the_log(tiny, helpers):
-    made = versions.create_registered_version("heart", tiny)
+    made = registration.register_version("heart", tiny)
     assert made.created and made.version.number == 1 and made.version.fingerprint == "h" + "1" * 63
     assert made.version.weights_sha256 == sha256_file(tiny / "build/heart/fit/weights.safetensors")
-    again = versions.create_registered_version("heart", tiny)
+    again = registration.register_version("heart", tiny)
     assert not again.created and again.version == made.version
     entries = promotion_log.read(tiny)
     assert [(item.kind, item.model, item.version) for item in entries] == [("registered", "heart", 1)]
@@ -44,7 +36,7 @@ def test_register_makes_a_version_once_and_tells_the_log(tiny, helpers):
 
 
 def test_what_a_version_holds(tiny, helpers, tmp_path):
-    version = versions.create_registered_version("heart", tiny).version
+    version = registration.register_version("heart", tiny).version
     with mlflow_client.open_client(tiny / "mlruns") as client:
         folder = versions.download(client, version, "", tmp_path / "all")
         fit = versions.fetch(client, version, tmp_path / "fit")
@@ -54,7 +46,7 @@ def test_what_a_version_holds(tiny, helpers, tmp_path):
         "MLmodel",
         "artifacts/fit/weights.safetensors",
         "artifacts/fit/model.json",
-        "code/coronet/networks/builder.py",
+        "code/coronet/networks/factory.py",
         "dvc.lock",
         "golden.json",
         "input_example.json",
@@ -80,7 +72,7 @@ def test_what_a_version_holds(tiny, helpers, tmp_path):
 def test_pyfunc_gives_what_the_network_gives(tiny, monkeypatch):
     import mlflow
 
-    version = versions.create_registered_version("heart", tiny).version
+    version = registration.register_version("heart", tiny).version
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_client.tracking_uri(tiny / "mlruns"))
     loaded = mlflow.pyfunc.load_model(f"models:/heart/{version.number}")
     volumes = np.stack([reference_output.golden_volume((20, 18, 16))[None]] * 2)
@@ -94,7 +86,7 @@ def test_pyfunc_gives_what_the_network_gives(tiny, monkeypatch):
 
 @pytest.mark.parametrize(("model", "other"), [("heart", "calcium"), ("calcium", "heart")])
 def test_promoting_one_model_without_the_other_names_what_is_missing(tiny, coronet, model, other):
-    versions.create_registered_version(model, tiny)
+    registration.register_version(model, tiny)
     before = (tiny / promotion_log.LOG).read_bytes()
     for arguments in ((model, "--first"), (other, "--first")):
         done = coronet(tiny, "models", "promote", *arguments, "--json")
@@ -115,21 +107,21 @@ def test_registering_and_loading_warn_of_nothing(tiny, coronet, monkeypatch):
     load = (
         "import mlflow, sys\nfor name in sys.argv[1:]: mlflow.pyfunc.load_model(f'models:/{name}@challenger')"
     )
-    command = [sys.executable, "-c", load, "heart", "coronet"]
+    command = [sys.executable, "-c", load, "heart", "calcium"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Warning" not in done.stderr
 
 
 def test_uncommitted_code_is_refused_or_kept(tiny, helpers, tmp_path):
     (tiny / "dvc.lock").write_text((tiny / "dvc.lock").read_text() + "\n")
-    assert versions.create_registered_version("heart", tiny).created, "a lock of one's own is no obstacle"
+    assert registration.register_version("heart", tiny).created, "a lock of one's own is no obstacle"
 
     (tiny / "src").mkdir()
     (tiny / "src" / "new.py").write_text("VALUE = 1\n")
     (tiny / "dvc.yaml").write_text(helpers.graph + "# changed\n")
     with pytest.raises(InputError, match=r"dvc\.yaml, src/new\.py.*--allow-dirty"):
-        versions.create_registered_version("calcium", tiny)
-    version = versions.create_registered_version("calcium", tiny, allow_dirty=True).version
+        registration.register_version("calcium", tiny)
+    version = registration.register_version("calcium", tiny, allow_dirty=True).version
     assert version.tags["dirty"] == "true"
     with mlflow_client.open_client(tiny / "mlruns") as client:
         patch = versions.download(client, version, "uncommitted.patch", tmp_path).resolve()
@@ -142,24 +134,24 @@ def test_uncommitted_code_is_refused_or_kept(tiny, helpers, tmp_path):
 
 def test_training_that_does_not_fit_is_refused(tiny, helpers):
     with pytest.raises(InputError, match="liver"):
-        versions.create_registered_version("liver", tiny)
+        registration.register_version("liver", tiny)
     text = (tiny / "params.yaml").read_text()
     (tiny / "params.yaml").write_text(text.replace("threshold: 0.5", "threshold: 0.6"))
     with pytest.raises(StageError, match="other parameters"):
-        versions.create_registered_version("heart", tiny, allow_dirty=True)
+        registration.register_version("heart", tiny, allow_dirty=True)
     (tiny / "params.yaml").write_text(text)
     helpers.write_fit(tiny, "heart", fingerprint="swapped", seed=3)
     with pytest.raises(StageError, match=r"dvc\.lock"):
-        versions.create_registered_version("heart", tiny)
+        registration.register_version("heart", tiny)
     weights = tiny / "build/calcium/fit/weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(StageError, match="model.json"):
-        versions.create_registered_version("calcium", tiny)
+        registration.register_version("calcium", tiny)
     assert not promotion_log.read(tiny)
 
 
 def test_resolve_verifies_and_names_what_is_there(tiny):
-    version = versions.create_registered_version("heart", tiny).version
+    version = registration.register_version("heart", tiny).version
     place = versions.resolve("models:/heart@challenger", tiny)
     assert load_model(place).sha256 == version.weights_sha256
     assert versions.resolve("models:/heart/1", tiny) == place
@@ -174,72 +166,8 @@ def test_resolve_verifies_and_names_what_is_there(tiny):
         versions.resolve("models:/heart/1", tiny)
 
 
-@pytest.mark.slow
-def test_registry_is_rebuilt_after_the_ledger_is_deleted(tiny, helpers, content, caplog):
-    for model in ("heart", "calcium"):
-        versions.create_registered_version(model, tiny)
-    with mlflow_client.open_client(tiny / "mlruns") as client:
-        for model in ("heart", "calcium"):
-            versions.set_alias(client, model, "champion", 1)
-            versions.drop_alias(client, model, "challenger")
-            promotion_log.append(tiny, promotion_log.Event(promotion_log.PROMOTED, model, 1))
-    runs.sync(tiny)
-    helpers.write_fit(tiny, "heart", fingerprint="h" + "2" * 63, seed=2)
-    helpers.write_evaluation(tiny, "heart", value=0.75)
-    helpers.dvc_commit(tiny)
-    versions.create_registered_version("heart", tiny)
-    before = content(tiny)
-    assert before["aliases"]["heart"] == {"champion": 1, "challenger": 2}
-    assert before["aliases"]["coronet"]["champion"] == 1
-
-    rebuilt = without_ledger(tiny, "rebuilt")
-    runs.sync(rebuilt)
-    after = content(rebuilt)
-    assert after == before
-    assert {item.created for item in runs.sync(rebuilt)} == {False}
-    assert (rebuilt / promotion_log.LOG).read_bytes() == (tiny / promotion_log.LOG).read_bytes()
-
-    forgetful = without_ledger(tiny, "forgetful")
-    lost = dict(promotion_log.read(tiny)[0].details)["fit_md5"]
-    cached = forgetful / ".dvc" / "cache" / "files" / "md5" / lost[:2]
-    cached.rename(tmp := forgetful / "elsewhere")
-    caplog.clear()
-    runs.sync(forgetful)
-    assert "heart version 1" in caplog.text and lost in caplog.text
-    after = content(forgetful)
-    assert after["aliases"]["heart"] == before["aliases"]["heart"]
-    assert {number: version[:2] for number, version in after["versions"]["heart"].items()} == {
-        number: version[:2] for number, version in before["versions"]["heart"].items()
-    }
-    with pytest.raises(LedgerError, match="lost"):
-        versions.resolve("models:/heart/1", forgetful)
-    assert versions.resolve("models:/heart/2", forgetful).exists()
-
-    tmp.rename(cached)
-    runs.sync(forgetful)
-    assert versions.resolve("models:/heart/1", forgetful).exists()
-    assert content(forgetful)["versions"] == before["versions"]
-
-
-def test_pair_scores_a_scan_by_its_path(tiny, monkeypatch):
-    import mlflow
-
-    for model in ("heart", "calcium"):
-        versions.create_registered_version(model, tiny)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_client.tracking_uri(tiny / "mlruns"))
-    loaded = mlflow.pyfunc.load_model("models:/coronet@challenger")
-    assert loaded.metadata.signature.inputs.to_dict()[0]["name"] == "scan"
-    for part in ("heart", "calcium"):
-        place = versions.resolve("models:/coronet@challenger", tiny, part=part)
-        assert sha256_file(place / "weights.safetensors") == sha256_file(
-            tiny / f"build/{part}/fit/weights.safetensors"
-        )
-    with pytest.raises(InputError, match="absent"):
-        loaded.predict(pandas.DataFrame({"scan": [str(tiny / "absent.nii.gz")]}))
-
-
 def register_in_a_process(project: Path) -> None:
-    versions.create_registered_version("heart", project)
+    registration.register_version("heart", project)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 
 from coronet.errors import InputError
 from coronet.files import sha256_file
-from coronet.registry import versions
+from coronet.registry import registration, versions
 from coronet.registry.resolve_models import resolve_models
 from coronet.tracking import mlflow_client
 
@@ -17,7 +17,7 @@ def test_models_are_named_by_alias_by_part_or_as_built(tiny, tmp_path):
     with pytest.raises(InputError, match="neither heart nor calcium has a challenger"):
         resolve_models("challenger", tiny)
     for model in built:
-        versions.create_registered_version(model, tiny)
+        registration.register_version(model, tiny)
     with mlflow_client.open_client(tiny / "mlruns") as client:
         versions.set_alias(client, "heart", "champion", 1)
         versions.drop_alias(client, "heart", "challenger")

@@ -173,7 +173,7 @@ def read_content(project: Path) -> dict:
                 "inputs": inputs,
                 "files": files,
             }
-        for model in (*MODELS, versions.PAIR):
+        for model in MODELS:
             found["versions"][model] = {
                 item.number: (item.fingerprint, item.weights_sha256, dict(item.tags))
                 for item in versions.versions(client, model)

@@ -13,20 +13,19 @@ import pytest
 
 from coronet.config import MODELS
 from coronet.files import sha256_file
-from coronet.registry import promotion_log, versions
+from coronet.registry import promotion_log, registration, versions
 from coronet.tracking import mlflow_client, runs
 
 RESOLVE = """
 import sys
 from coronet import terminal
-from coronet.registry import versions
+from coronet.registry import registration, versions
 def resolve():
     for part in ("heart", "calcium"):
-        print(versions.resolve(f"models:/{part}@champion", part=part))
-        registry.resolve("models:/coronet@champion", part=part)
+        print(versions.resolve(f"models:/{part}@champion"))
 sys.exit(terminal.run_app(resolve))
 """
-"""What `coronet score --model models:/coronet@champion` does before it reads a scan."""
+"""What `coronet score --models champion` does before it reads a scan."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def champions(templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         folder = tmp_path_factory.mktemp("moved") / "a project"
         shutil.copytree(templates / "tiny", folder, symlinks=True)
         for model in MODELS:
-            versions.create_registered_version(model, folder)
+            registration.register_version(model, folder)
         with mlflow_client.open_client(folder / "mlruns") as client:
             for model in MODELS:
                 versions.set_alias(client, model, "champion", 1)
@@ -114,18 +113,13 @@ def test_a_moved_project_keeps_its_champions(champions, coronet, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", ["artifacts", "artifacts/heart", "artifacts/coronet"])
-def test_artifacts_that_are_gone_come_back_by_the_advised_command(champions, coronet, lost, tmp_path):
+def test_artifacts_of_runs_that_are_gone_are_written_again(champions, coronet, tmp_path):
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-a", str(champions), str(copy)], check=True)
-    shutil.rmtree(copy / "mlruns" / lost)
-    if lost != "artifacts/coronet":  # the parts of a pair are those of the two other models
-        done = resolve(copy)
-        assert done.returncode == 2 and "`coronet tracking sync`" in done.stderr
+    shutil.rmtree(copy / "mlruns" / "artifacts")
+    done = resolve(copy)
+    assert done.returncode == 2 and "mlruns/artifacts from its backup" in done.stderr
     assert coronet(copy, "tracking", "sync").returncode == 0
-    check_champions(copy)
-    pair = {path.name for path in (copy / "mlruns/artifacts/coronet").glob("*/artifacts/model/artifacts/*")}
-    assert pair == set(MODELS)
     pictures = {path.name for path in (copy / "mlruns" / "artifacts" / "heart").rglob("*.png")}
     assert pictures == {path.name for path in (champions / "mlruns" / "artifacts" / "heart").rglob("*.png")}
 

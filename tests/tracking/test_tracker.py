@@ -153,7 +153,7 @@ def test_run_shows_tables_dataset_and_lineage(tiny, helpers):
     run = only_run(tiny)
     tags = run.data.tags
     assert tags["git_commit"] == helpers.git(tiny, "rev-parse", "HEAD").strip()
-    assert tags["git_dirty"] == "false"
+    assert tags["dirty"] == "false"
     assert len(tags["dvc_lock_sha256"]) == len(tags["params_sha256"]) == len(tags["weights_sha256"]) == 64
     assert json.loads(tags["mlflow.loggedArtifacts"]) == [{"path": "evaluation/cases.json", "type": "table"}]
     table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/evaluation/cases.json")
@@ -179,7 +179,7 @@ def test_run_shows_tables_dataset_and_lineage(tiny, helpers):
 
 @pytest.mark.slow
 def test_a_server_holds_the_same(tiny, helpers, content, monkeypatch, tmp_path):
-    from coronet.registry import versions
+    from coronet.registry import registration, versions
 
     port = 20000 + os.getpid() % 20000
     uri = f"http://127.0.0.1:{port}"
@@ -194,7 +194,7 @@ def test_a_server_holds_the_same(tiny, helpers, content, monkeypatch, tmp_path):
     )
     try:
         monkeypatch.setattr(tracker, "END_SECONDS", 120)
-        versions.create_registered_version("heart", tiny)
+        registration.register_version("heart", tiny)
         expected = content(tiny)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         _wait_for_server(uri)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,8 +14,10 @@ models_app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Argument(metavar="NAME", help="heart or calcium.")]
-ApprovedBy = Annotated[str | None, typer.Option("--approve-by", metavar="WHO", help="Whose word it is.")]
-COMMIT = "Commit promotions.jsonl: it is what git keeps of this."
+ApprovedBy = Annotated[
+    str | None, typer.Option("--approve-by", metavar="NAME", help="Who approves; the log keeps it.")
+]
+_COMMIT = "Commit promotions.jsonl."
 
 
 @models_app.command("register")
@@ -32,9 +33,9 @@ def models_register(
     import dataclasses
     import json
 
-    from coronet.registry import versions
+    from coronet.registry.registration import register_version
 
-    done = versions.create_registered_version(model, allow_dirty=allow_dirty)
+    done = register_version(model, allow_dirty=allow_dirty)
     version = done.version
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(done)))
@@ -55,7 +56,9 @@ def models_promote(
     approved_by: ApprovedBy = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge the challenger and make it champion if the gate says so; exit code 1 if it does not.
+    """Evaluate the challenger and make it champion if the gate allows it; exit code 1 if it does not.
+
+    A promotion that was killed is finished by running it again.
 
     See docs/promotion.md.
     """
@@ -69,13 +72,16 @@ def models_promote(
     if as_json:
         typer.echo(json.dumps(done.to_json()))
     else:
-        console = Console()
-        for table in done.verdict.tables():
-            console.print(table)
-        for reason in done.verdict.reasons:
-            console.print(reason, markup=False, highlight=False)
         champion = f"{model}/{done.champion} is champion." if done.champion else f"{model} has no champion."
-        typer.echo(f"{done.verdict.headline}. {champion} {COMMIT}")
+        headline = "Finished the promotion that was killed before"
+        if done.verdict:
+            console = Console()
+            for table in done.verdict.tables():
+                console.print(table)
+            for reason in done.verdict.reasons:
+                console.print(reason, markup=False, highlight=False)
+            headline = done.verdict.headline
+        typer.echo(f"{headline}. {champion} {_COMMIT}")
     if not done.moved:
         raise typer.Exit(1)
 
@@ -98,18 +104,15 @@ def models_rollback(
         typer.echo(json.dumps(done.to_json()))
         return
     typer.echo(
-        f"{model}/{done.champion} is champion again, {model}/{done.previous} the previous one. {COMMIT}"
+        f"{model}/{done.champion} is champion again, {model}/{done.previous} the previous one. {_COMMIT}"
     )
 
 
 @models_app.command("history")
 def models_history(model: Model, *, as_json: AsJson = False) -> None:
-    """Tell who was champion when, and by whose word."""
+    """Show the promotion history."""
     import dataclasses
     import json
-
-    from rich.console import Console
-    from rich.table import Table
 
     from coronet.config.floors import counted
     from coronet.registry import promotion
@@ -119,31 +122,20 @@ def models_history(model: Model, *, as_json: AsJson = False) -> None:
         typer.echo(json.dumps([dataclasses.asdict(entry) for entry in entries]))
         return
     if not entries:
-        typer.echo(
-            f"The log tells nothing of {model}; `coronet models register {model}` writes its first line."
-        )
-        return
-    table = Table("line", "time", "what", "version", "before", "by", "why")
-
-    def spared(details: Mapping[str, Any]) -> str:
-        count = len(details.get("verdict", {}).get("not_asked", ()))
-        return f"{counted(count)} not asked." if count else ""
-
+        typer.echo(f"The log has no line about {model}; `coronet models register {model}` writes the first.")
     for entry in entries:
-        details = entry.details
-        reasons = details.get("verdict", {}).get("reasons", [])
-        table.add_row(
-            str(entry.number),
-            entry.time,
-            entry.kind.replace("_", " "),
-            f"{model}/{entry.version}",
-            f"{model}/{details['from']}" if details.get("from") else "",
-            details.get("approved_by", ""),
-            " ".join(
-                filter(None, (details.get("reason") or (reasons[0] if reasons else ""), spared(details)))
-            ),
+        details, verdict = entry.details, entry.details.get("verdict", {})
+        before = f" after {model}/{details['from']}" if details.get("from") else ""
+        by = f", approved by {details['approved_by']}" if details.get("approved_by") else ""
+        what = entry.kind.replace("_", " ")
+        typer.echo(f"{entry.number:>3}  {entry.time}  {model}/{entry.version} {what}{before}{by}")
+        spared = len(verdict.get("not_asked", ()))
+        reasons = (
+            details.get("reason") or next(iter(verdict.get("reasons", ())), ""),
+            f"{counted(spared)} not asked." if spared else "",
         )
-    Console().print(table)
+        if why := " ".join(filter(None, reasons)):
+            typer.echo(f"     {why}")
 
 
 @models_app.command("why")
@@ -154,7 +146,7 @@ def models_why(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Tell where a version or a score comes from, and the commands that make it again."""
+    """Show where a version or a score comes from, and the commands that reproduce it."""
     import json
 
     from coronet.registry.explain import explain_version
@@ -164,26 +156,16 @@ def models_why(
 
 
 @models_app.command("check")
-def models_check(
-    *,
-    mend: Annotated[
-        bool, typer.Option("--mend", help="Set champion and previous as the log tells them.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Walk the log of promotions line by line, and compare it with git and with MLflow's aliases."""
+def models_check(as_json: AsJson = False) -> None:
+    """Check the promotion log: its chain of hashes, git's copy of it, and MLflow's aliases."""
     import json
 
     from coronet.errors import PromotionError
-    from coronet.registry import check
+    from coronet.registry.check import check_log
 
-    found = check.audit(mend=mend)
-    if as_json:
-        typer.echo(json.dumps(found.to_json()))
-    else:
-        for sentence in found.lines():
-            typer.echo(sentence)
+    found = check_log()
+    typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))
     if not found.ok:
         raise PromotionError(
-            "The log is not what it should be; `git log -p promotions.jsonl` tells of its lines."
+            "Log and aliases do not hold; `git log -p promotions.jsonl` shows the history of the lines."
         )

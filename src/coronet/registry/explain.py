@@ -14,12 +14,12 @@ from coronet.errors import InputError, LedgerError
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical
 from coronet.networks.factory import SPEC
-from coronet.registry import lineage_checks, promotion, promotion_log
+from coronet.registry import lineage_checks, promotion_log
 from coronet.registry import versions as registry
 from coronet.registry.lineage import Difference, Lineage
 from coronet.registry.packaging import PATCH
 from coronet.registry.promotion_log import PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, LogEntry
-from coronet.registry.versions import LOST, PAIR, Version
+from coronet.registry.versions import Version
 from coronet.tracking import mlflow_client
 from coronet.tracking.git_state import read_committed
 from coronet.tracking.run_contents import flatten
@@ -58,16 +58,13 @@ def explain_version(target: str, project: Path = Path()) -> Explanation:
     """Tell where a version or a score comes from.
 
     Args:
-        target: ``heart@champion``, ``heart/3``, ``coronet@champion``, any of these after ``models:/``, a
-            ``score.json``, or the folder of one.
+        target: ``heart@champion`` or ``heart/3``, also after ``models:/``, a ``score.json``, or its folder.
         project: the project's folder.
 
     Raises:
         InputError: there is no such version or file.
     """
     project = Path(project)
-    for model in MODELS:
-        promotion.finish(project, model)
     path = Path(target)
     if path.is_dir() and (path / "score.json").exists():
         path = path / "score.json"
@@ -85,19 +82,15 @@ def _named(client: MlflowClient, target: str) -> tuple[Version, ...]:
     parsed = registry.URI.fullmatch(f"models:/{target.removeprefix('models:/')}")
     if parsed is None:
         raise InputError(
-            f"«{target}» is not understood; write heart@champion, heart/3 or the path of a score.json."
+            f"{target} is not understood; write heart@champion, heart/3 or the path of a score.json."
         )
     found = registry.find(client, parsed["model"], parsed["alias"] or parsed["number"])
     if found is None:
         raise InputError(
-            f"There is no version {target}; `coronet models history {parsed['model']}` tells which "
-            "there were, and "
-            "`coronet tracking sync` brings back what MLflow lost."
+            f"There is no version {target}; `coronet models history {parsed['model']}` "
+            "shows which there were."
         )
-    if found.model != PAIR:
-        return (found,)
-    parts = ((name, found.tags.get(f"{name}_version", "")) for name in MODELS)
-    return tuple(part for name, number in parts if (part := registry.find(client, name, number)))
+    return (found,)
 
 
 def _of_score(client: MlflowClient, path: Path) -> tuple[tuple[Version, ...], tuple[str, ...]]:
@@ -131,15 +124,12 @@ def _lineage(client: MlflowClient, project: Path, version: Version, entries: Ite
         patch = _carried(client, version, PATCH, folder) if tags.get("patch_sha256") else b""
         params: Mapping[str, Any] | None = None
         split: dict[str, Any] = {}
-        if tags.get(LOST) != "true":
-            try:
-                carried = lineage_checks.unpack(client, project, version, folder / "version")
-                params = read_json(carried.fit / SPEC)["params"]
-                split = _parts(carried)
-            except LedgerError as error:
-                missing.append(str(error))
-        else:
-            missing.append("The weights are lost; what the log keeps of the lineage is all there is.")
+        try:
+            carried = lineage_checks.unpack(client, project, version, folder / "version")
+            params = read_json(carried.fit / SPEC)["params"]
+            split = _parts(carried)
+        except LedgerError as error:
+            missing.append(str(error))
         profile = _profile(_carried(client, version, "params.yaml", folder))
     if tags.get("patch_sha256") and not patch:
         missing.append("The patch of what was not committed is lost; the log keeps its hash.")

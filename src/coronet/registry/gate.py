@@ -23,7 +23,7 @@ from coronet.registry.candidate_evaluation import (
     evaluate_candidate,
 )
 from coronet.registry.lineage_checks import VersionFacts, check_origin, check_weights, unpack
-from coronet.registry.promotion_log import PROMOTED, REJECTED, UNDECIDED, LogEntry
+from coronet.registry.promotion_log import JUDGED, LogEntry
 from coronet.registry.test_patients import check_apart, pick_split
 from coronet.registry.verdict import REJECT, VERDICT_WORDS, Check, Verdict, decide_verdict, floor_sentences
 from coronet.registry.verdict_picture import draw_verdict
@@ -200,7 +200,7 @@ def _trial(entries: tuple[LogEntry, ...], candidate: Version, test_sha256: str) 
         entry.version
         for entry in entries
         if entry.model == candidate.model
-        and entry.kind in (PROMOTED, REJECTED, UNDECIDED)
+        and entry.kind in JUDGED
         and entry.details.get("verdict", {}).get("test_sha256") == test_sha256
     }
     return len(tried | {candidate.number}) if test_sha256 else 0

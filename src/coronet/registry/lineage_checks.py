@@ -13,8 +13,8 @@ from coronet.errors import CoronetError, LedgerError
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import dvc_md5
 from coronet.networks.factory import SPEC, WEIGHTS
-from coronet.registry import aliases, versions
-from coronet.registry.promotion_log import LogEntry
+from coronet.registry import versions
+from coronet.registry.promotion_log import LogEntry, find_registration
 from coronet.registry.reference_output import GOLDEN, difference
 from coronet.registry.verdict import Check
 from coronet.registry.versions import Version
@@ -78,14 +78,14 @@ def check_weights(
             judged one's, but then nothing is known.
     """
     version = carried.version
-    line = aliases.registered(entries, version.model, version.number)
-    told = line.details.get("weights_sha256", "") if line else "no line"
+    line = find_registration(entries, version.model, version.number)
+    logged = line.details.get("weights_sha256", "") if line else "no line"
     found = sha256_file(carried.fit / WEIGHTS)
     description = read_json(carried.fit / SPEC)
     trained = (description["fingerprint"], params_sha256(description["params"]))
     wanted = (version.fingerprint, version.tags.get("params_sha256", ""))
     checks = (
-        _same(f"{carried.name}: weights in the log", told, found),
+        _same(f"{carried.name}: weights in the log", logged, found),
         _same(f"{carried.name}: weights of the version", version.weights_sha256, found),
         _same(f"{carried.name}: training and its parameters", " ".join(wanted), " ".join(trained)),
         _golden(carried),
@@ -179,7 +179,7 @@ def _validation(carried: VersionFacts, project: Path) -> Check:
 
 
 def _lock(client: MlflowClient, project: Path, version: Version, to: Path) -> DvcLock:
-    """The lock that the version carries; one rebuilt from the log may only find it as the project's."""
+    """The lock that the version carries, else the project's if it is of the same training."""
     try:
         versions.download(client, version, LOCK, to)
     except LedgerError:

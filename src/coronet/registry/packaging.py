@@ -1,4 +1,4 @@
-"""A version's folder: what MLflow loads without a pickle, and everything that tells where it comes from."""
+"""A version's folder: a model that MLflow loads without a pickle, and the files of its lineage."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class VersionFiles:
     quality: ModelQuality = dataclasses.field(default_factory=ModelQuality)
 
 
-def build_network_folder(fit: Path, out: Path, *, papers: VersionFiles) -> Path:
+def build_network_folder(fit: Path, out: Path, *, files: VersionFiles) -> Path:
     """Write the folder of a ``heart`` or ``calcium`` version.
 
     Args:
         fit: holds ``weights.safetensors`` and ``model.json``.
         out: a folder that does not yet exist.
-        papers: what lies beside the weights.
+        files: what lies beside the weights.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
@@ -65,45 +65,15 @@ def build_network_folder(fit: Path, out: Path, *, papers: VersionFiles) -> Path:
     with tempfile.TemporaryDirectory() as staging:
         copy_model(fit, Path(staging) / "fit")
         weights = sha256_file(fit / WEIGHTS)
-        write_json(Path(staging) / "fit" / QUALITY, papers.quality.to_json(weights))
+        write_json(Path(staging) / "fit" / QUALITY, files.quality.to_json(weights))
         _save(out, _HERE / "network_pyfunc.py", {"fit": Path(staging) / "fit"}, signature, example)
     write_json(out / GOLDEN, golden_facts(fit))
-    _write_papers(out, papers)
-    return out
-
-
-def build_pair_folder(heart: Path, calcium: Path, out: Path, *, papers: VersionFiles, example: str) -> Path:
-    """Write the folder of a ``coronet`` version.
-
-    Args:
-        heart: holds the heart network.
-        calcium: holds the calcium network.
-        out: a folder that does not yet exist.
-        papers: what lies beside the weights.
-        example: a path that shows what an input looks like; it is not opened.
-    """
-    import pandas
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    signature = ModelSignature(
-        inputs=Schema([ColSpec("string", "scan")]),
-        outputs=Schema(
-            [ColSpec("double", "agatston"), ColSpec("string", "statement"), ColSpec("string", "score_json")]
-        ),
-    )
-    with tempfile.TemporaryDirectory() as staging:
-        folders = {"heart": Path(staging) / "heart", "calcium": Path(staging) / "calcium"}
-        copy_model(heart, folders["heart"])
-        copy_model(calcium, folders["calcium"])
-        frame = pandas.DataFrame({"scan": [example]})
-        _save(out, _HERE / "scan_pyfunc.py", folders, signature, frame)
-    _write_papers(out, papers)
+    _write_files(out, files)
     return out
 
 
 def copy_model(fit: Path, out: Path) -> None:
-    """Copy weights, specification and what is known of their quality, and nothing else."""
+    """Copy weights, specification and quality, and nothing else."""
     from coronet.networks.factory import SPEC, WEIGHTS
 
     out.mkdir(parents=True, exist_ok=True)
@@ -137,11 +107,11 @@ def _save(out: Path, script: Path, artifacts: Mapping[str, Path], signature: obj
         input_example=example,
         pip_requirements=_requirements(),
     )
-    _forget_places(out / "MLmodel", script.name)
+    _remove_local_paths(out / "MLmodel", script.name)
 
 
-def _forget_places(path: Path, script: str) -> None:
-    """Take out of ``MLmodel`` where things lay on this machine; loading reads the names alone."""
+def _remove_local_paths(path: Path, script: str) -> None:
+    """Remove the paths of this machine from ``MLmodel``; loading reads the names alone."""
     import yaml
 
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -152,10 +122,10 @@ def _forget_places(path: Path, script: str) -> None:
     write_text(path, yaml.safe_dump(content, sort_keys=True))
 
 
-def _write_papers(out: Path, papers: VersionFiles) -> None:
-    write_text(out / _CARD, papers.card)
-    for name, content in (("dvc.lock", papers.lock), ("params.yaml", papers.params)):
+def _write_files(out: Path, files: VersionFiles) -> None:
+    write_text(out / _CARD, files.card)
+    for name, content in (("dvc.lock", files.lock), ("params.yaml", files.params)):
         if content:
             write_bytes(out / name, content)
-    if papers.patch:
-        write_bytes(out / PATCH, papers.patch.encode("utf-8", "surrogateescape"))
+    if files.patch:
+        write_bytes(out / PATCH, files.patch.encode("utf-8", "surrogateescape"))

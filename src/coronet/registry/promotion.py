@@ -1,8 +1,7 @@
-"""Who is champion: the one place where the aliases of a model move, and every move is in the log.
+"""Promotion and rollback: the only place where the aliases of a model move.
 
-MLflow moves one alias at a time, so a line of intent goes to the log before the first and a closing line
-after the last. Whoever comes next finds an intent without its closing line and carries it out; every step
-sets an alias to a version that the intent names, so doing it twice is no harm.
+The line in the promotion log is the decision; MLflow's aliases follow it. A process killed between the two
+leaves aliases behind the log, and the same command, run again, sets them: each step is idempotent.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coronet import config
-from coronet.errors import Busy, InputError, ParamsError, PromotionError
+from coronet.errors import InputError, ParamsError, PromotionError
 from coronet.files import exclusive, sha256_file
-from coronet.registry import aliases, check, gate, model_pair, promotion_log, versions
-from coronet.registry.promotion_log import INTENT, PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, Event, LogEntry
+from coronet.registry import gate, promotion_log, versions
+from coronet.registry.promotion_log import PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, Event, LogEntry
 from coronet.registry.verdict import REJECT, Verdict
 from coronet.registry.version_quality import record_verdict
 from coronet.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
@@ -27,22 +26,22 @@ from coronet.tracking import mlflow_client
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_TURN_SECONDS = 3600
-"""How long a promoter waits for the one before it, which may be measuring."""
+_LOCK_SECONDS = 3600
+"""How long a promotion waits for another of the same model, which may be measuring."""
 
 Approve = Callable[[Verdict], str | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Promotion:
-    """What became of it.
+    """What a promotion or a rollback led to.
 
     Attributes:
         model: ``heart`` or ``calcium``.
         champion: number of the champion now; None where there is none.
-        previous: number of the champion before this; None where there was none.
-        entry: the line of the log that tells it.
-        verdict: of the gate; None for a rollback.
+        previous: number of the champion before; None where there was none.
+        entry: the line of the log.
+        verdict: of the gate; None for a rollback, and for a promotion that was killed before and is finished.
     """
 
     model: str
@@ -76,49 +75,57 @@ def promote(
     approved_by: str | None = None,
     approve: Approve | None = None,
 ) -> Promotion:
-    """Judge the challenger and make it champion where the gate says so.
+    """Evaluate the challenger and make it champion if the gate allows it.
 
-    Promoters of one model take turns; each sees the champion that the one before it made.
+    Promotions of one model run one after the other; each compares with the champion that the last one made.
 
     Args:
         model: ``heart`` or ``calcium``.
         project: the project's folder.
         first: there is no champion yet, and the challenger shall be the first.
-        approved_by: whose word it is.
-        approve: asked once the gate says yes and ``approved_by`` is not given; names who approves, or None
-            where nobody does.
+        approved_by: name of the person who approves.
+        approve: called once the gate allows it and ``approved_by`` is not given; returns the name of the
+            person who approves, or None.
 
     Raises:
-        PromotionError: there is nothing to promote, ``first`` does not fit, the word that
+        PromotionError: there is nothing to promote, ``first`` does not fit, the approval that
             ``gate.approval: required`` asks for is missing, or aliases and log contradict each other.
         InputError: the log is damaged.
     """
     project = Path(project)
     params = config.load_params(project / "params.yaml")
-    approved_by = _name(approved_by)
-    with _turn(project, model):
-        _prepare(project, model)
+    approved_by = _clean_name(approved_by)
+    with _opened(project, model) as entries:
+        if (finished := _finish(project, model, entries)) and finished.kind == PROMOTED:
+            return _moved(finished)
         candidate, champion = _contestants(project, model, first=first)
         if params.gate.approval == "required" and not (approved_by or approve):
             raise PromotionError(
-                f"gate.approval is «required»: `coronet models promote {model} --approve-by NAME` "
-                "records whose "
-                "word it is."
+                f"gate.approval is `required`: `coronet models promote {model} --approve-by NAME` records "
+                "who approves."
             )
         verdict = gate.evaluate_gate(project, candidate, champion, params)
-        evidence = _keep(project, candidate, verdict)
+        evidence = _keep_evidence(project, candidate, verdict)
         if verdict.promoted and approve and not approved_by:
-            approved_by = _name(approve(verdict))
+            approved_by = _clean_name(approve(verdict))
         old = champion.number if champion else None
-        details = _details(candidate, verdict, approved_by) | evidence
-        refused = verdict.promoted and params.gate.approval == "required" and not approved_by
-        if not verdict.promoted or refused or (approve and not approved_by):
+        details = {
+            **_identity(candidate),
+            "approved_by": approved_by or "",
+            "verdict": verdict.summary(),
+            **evidence,
+        }
+        unapproved = not approved_by and (approve or params.gate.approval == "required")
+        if not verdict.promoted or unapproved:
             kind = REJECTED if verdict.answer == REJECT or verdict.promoted else UNDECIDED
-            details |= {"reason": "nobody approved it"} if verdict.promoted else {}
+            details |= {"reason": "not approved"} if verdict.promoted else {}
             entry = promotion_log.append(project, Event(kind, model, candidate.number, details))
             return Promotion(model, old, old, entry, verdict)
-        entry = _move(project, model, PROMOTED, new=candidate.number, old=old, details=details)
-        return Promotion(model, candidate.number, old, entry, verdict)
+        entry = promotion_log.append(
+            project, Event(PROMOTED, model, candidate.number, {"from": old or 0, **details})
+        )
+        _follow_log(project, model)
+        return _moved(entry, verdict)
 
 
 def rollback(
@@ -128,70 +135,135 @@ def rollback(
 
     Raises:
         PromotionError: there is no previous champion, or aliases and log contradict each other.
-        InputError: the log or the previous champion's weights are damaged.
+        InputError: the log is damaged.
+        LedgerError: the previous champion's weights are damaged.
     """
     project = Path(project)
-    approved_by = _name(approved_by)
-    with _turn(project, model):
-        _prepare(project, model)
+    approved_by = _clean_name(approved_by)
+    with _opened(project, model) as entries:
+        if (finished := _finish(project, model, entries)) and finished.kind == ROLLED_BACK:
+            return _moved(finished)
         with mlflow_client.open_client(project / "mlruns") as client:
-            _check_agreement(client, project, model)
             champion, previous = (versions.find(client, model, name) for name in (CHAMPION, PREVIOUS))
             if champion is None or previous is None:
                 raise PromotionError(
-                    f"{model} has no previous champion to go back to; "
-                    f"`coronet models history {model}` shows them."
+                    f"{model} has no previous champion to go back to; `coronet models history {model}` "
+                    "shows the promotions."
                 )
             with tempfile.TemporaryDirectory(prefix="coronet-rollback-") as folder:
                 versions.fetch(client, previous, Path(folder))
-        details = {"reason": reason, "approved_by": approved_by or "", **_identity(previous)}
-        new, old = previous.number, champion.number
-        entry = _move(project, model, ROLLED_BACK, new=new, old=old, details=details)
-        return Promotion(model, new, old, entry)
+        details = {
+            "from": champion.number,
+            "reason": reason,
+            "approved_by": approved_by or "",
+            **_identity(previous),
+        }
+        entry = promotion_log.append(project, Event(ROLLED_BACK, model, previous.number, details))
+        _follow_log(project, model)
+        return _moved(entry)
 
 
 def history(model: str, project: Path = Path()) -> tuple[LogEntry, ...]:
-    """Everything that the log tells of a model, oldest first; a move that was cut off is finished before."""
-    project = Path(project)
-    if model not in config.MODELS:
-        raise ParamsError(f"There is no model «{model}»; the models are {' and '.join(config.MODELS)}.")
-    finish(project, model)
+    """All lines of the log about a model, oldest first."""
+    _check_model(model)
     return tuple(entry for entry in promotion_log.read(project) if entry.model == model)
 
 
-def finish(project: Path, model: str) -> LogEntry | None:
-    """Carry out a move that was cut off, unless a promoter is at work; the closing line, or None."""
-    if aliases.pending(promotion_log.read(project), model) is None:
-        return None
-    try:
-        with _turn(Path(project), model, seconds=0):
-            return _finish(Path(project), model)
-    except Busy:
-        return None
+def alias_drift(client: MlflowClient, entries: Iterable[LogEntry], model: str) -> tuple[str, ...]:
+    """Where MLflow's champion and previous differ from the log; a sentence each."""
+    logged, present = promotion_log.logged_aliases(entries, model), versions.aliases(client, model)
+
+    def named(number: int | None) -> str:
+        return f"{model}/{number}" if number else "absent"
+
+    return tuple(
+        f"MLflow's {alias} of {model} is {named(present.get(alias))}, the log's is "
+        f"{named(logged.get(alias))}."
+        for alias in (CHAMPION, PREVIOUS)
+        if logged.get(alias) != present.get(alias)
+    )
 
 
-def _turn(
-    project: Path, model: str, *, seconds: float = _TURN_SECONDS
-) -> contextlib.AbstractContextManager[None]:
+def unfinished_move(client: MlflowClient, entries: Iterable[LogEntry], model: str) -> LogEntry | None:
+    """The last move of a model, if MLflow's aliases stand anywhere between before and after it; or None."""
+    own = [entry for entry in entries if entry.model == model]
+    moves = [place for place, entry in enumerate(own) if entry.kind in (PROMOTED, ROLLED_BACK)]
+    if not moves:
+        return None
+    before = promotion_log.logged_aliases(own[: moves[-1]], model)
+    after, present = promotion_log.logged_aliases(own, model), versions.aliases(client, model)
+    done = all(present.get(alias) == after.get(alias) for alias in (CHAMPION, PREVIOUS))
+    possible = all(
+        present.get(alias) in (before.get(alias), after.get(alias)) for alias in (CHAMPION, PREVIOUS)
+    )
+    lost = versions.find(client, model, str(after[CHAMPION])) is None
+    if lost or not possible or (done and present.get(CHALLENGER) != after[CHAMPION]):
+        return None
+    return own[moves[-1]]
+
+
+def _check_model(model: str) -> None:
     if model not in config.MODELS:
-        raise ParamsError(f"There is no model «{model}»; the models are {' and '.join(config.MODELS)}.")
+        raise ParamsError(f'There is no model "{model}"; the models are {" and ".join(config.MODELS)}.')
+
+
+@contextlib.contextmanager
+def _opened(project: Path, model: str) -> Iterator[tuple[LogEntry, ...]]:
+    """The log, verified, while no other promotion of the model runs."""
+    _check_model(model)
     busy = f"Another promotion of {model} is under way; wait for it."
-    return exclusive(project / "mlruns" / f".promotion-{model}.lock", seconds=seconds, busy=busy)
+    lock = project / "mlruns" / f".promotion-{model}.lock"
+    with exclusive(lock, seconds=_LOCK_SECONDS, busy=busy):
+        yield promotion_log.read_verified(project)
 
 
-def _prepare(project: Path, model: str) -> None:
-    """Mend what a kill left, and refuse a log that anything else has changed."""
-    promotion_log.mend(project)
-    faults = promotion_log.verify(project)
-    if faults:
-        raise InputError(f"{promotion_log.LOG}: {faults[0].what} `coronet models check` lists all faults.")
-    _finish(project, model)
+def _finish(project: Path, model: str, entries: tuple[LogEntry, ...]) -> LogEntry | None:
+    """Set the aliases of a move that was killed after its line was written; its line, or None.
+
+    Raises:
+        PromotionError: MLflow's aliases contradict the log in another way.
+    """
+    with mlflow_client.open_client(project / "mlruns") as client:
+        drift = alias_drift(client, entries, model)
+        entry = unfinished_move(client, entries, model)
+        if not drift and entry is None:
+            return None
+        logged = promotion_log.logged_aliases(entries, model)
+        absent = [n for n in logged.values() if versions.find(client, model, str(n)) is None]
+    if absent:
+        raise PromotionError(
+            f"{' '.join(drift)} MLflow lacks {model}/{absent[0]}: bring back mlruns/ from its "
+            f"backup, or start a new log (`git mv {promotion_log.LOG} promotions-old.jsonl`) and register "
+            "anew."
+        )
+    if entry is None:
+        raise PromotionError(
+            f"{drift[0]} It was moved by hand; move it back in MLflow's pages (`coronet tracking ui`, "
+            f"Models, {model})."
+        )
+    _follow_log(project, model)
+    return entry
+
+
+def _follow_log(project: Path, model: str) -> None:
+    """Let MLflow's aliases be what the log says."""
+    logged = promotion_log.logged_aliases(promotion_log.read(project), model)
+    with mlflow_client.open_client(project / "mlruns") as client:
+        present = versions.aliases(client, model)
+        for alias in (PREVIOUS, CHAMPION):
+            if alias in logged and present.get(alias) != logged[alias]:
+                versions.set_alias(client, model, alias, logged[alias])
+        if present.get(CHALLENGER) == logged[CHAMPION]:
+            versions.drop_alias(client, model, CHALLENGER)
+
+
+def _moved(entry: LogEntry, verdict: Verdict | None = None) -> Promotion:
+    return Promotion(entry.model, entry.version, entry.details["from"] or None, entry, verdict)
 
 
 def _contestants(project: Path, model: str, *, first: bool) -> tuple[Version, Version | None]:
-    """The challenger and the champion, once it is clear that there is something to judge."""
+    """The challenger and the champion, once it is clear that there is something to compare."""
     with mlflow_client.open_client(project / "mlruns") as client:
-        _check_agreement(client, project, model)
         candidate, champion = (versions.find(client, model, name) for name in (CHALLENGER, CHAMPION))
     if candidate is None:
         now = f"; {model}/{champion.number} is champion" if champion else ""
@@ -212,17 +284,8 @@ def _contestants(project: Path, model: str, *, first: bool) -> tuple[Version, Ve
     return candidate, champion
 
 
-def _check_agreement(client: MlflowClient, project: Path, model: str) -> None:
-    found = check.drift(client, project, model)
-    if found:
-        raise PromotionError(
-            f"{found[0]} `coronet tracking sync` brings back what MLflow lost, `coronet models check --mend` "
-            "sets aliases by the log."
-        )
-
-
-def _keep(project: Path, candidate: Version, verdict: Verdict) -> dict[str, str]:
-    """Store table, picture and JSON with the version's run; what the log says of them."""
+def _keep_evidence(project: Path, candidate: Version, verdict: Verdict) -> dict[str, str]:
+    """Store table, picture and JSON with the version's run; where they lie, for the log."""
     place = f"gate/{verdict.model}-{verdict.version}-against-{verdict.champion or 'none'}"
     with tempfile.TemporaryDirectory(prefix="coronet-verdict-") as name:
         folder = Path(name)
@@ -233,48 +296,13 @@ def _keep(project: Path, candidate: Version, verdict: Verdict) -> dict[str, str]
         return {"evidence": place, "verdict_sha256": sha256_file(folder / "verdict.json")}
 
 
-def _details(candidate: Version, verdict: Verdict, approved_by: str | None) -> dict[str, Any]:
-    return {**_identity(candidate), "approved_by": approved_by or "", "verdict": verdict.summary()}
-
-
 def _identity(version: Version) -> dict[str, str]:
     return {"fingerprint": version.fingerprint, "weights_sha256": version.weights_sha256}
 
 
-def _name(text: str | None) -> str | None:
+def _clean_name(text: str | None) -> str | None:
     """One line of a person's name."""
     name = " ".join((text or "").split())
     if len(name) > 100:
-        raise InputError(f"--approve-by takes a name; «{name[:20]}…» is too long for one.")
+        raise InputError(f'--approve-by takes a name; "{name[:20]}…" is too long for one.')
     return name or None
-
-
-def _move(
-    project: Path, model: str, kind: str, *, new: int, old: int | None, details: Mapping[str, Any]
-) -> LogEntry:
-    intent = promotion_log.append(
-        project, Event(INTENT, model, new, {"move": kind, "from": old or 0, **details})
-    )
-    return _carry_out(project, intent)
-
-
-def _finish(project: Path, model: str) -> LogEntry | None:
-    intent = aliases.pending(promotion_log.read(project), model)
-    return _carry_out(project, intent, finished=True) if intent else None
-
-
-def _carry_out(project: Path, intent: LogEntry, *, finished: bool = False) -> LogEntry:
-    """Set the aliases that an intent names, then close it."""
-    model, new, old = intent.model, intent.version, intent.details["from"]
-    with mlflow_client.open_client(project / "mlruns") as client:
-        if old:
-            versions.set_alias(client, model, PREVIOUS, old)
-        versions.set_alias(client, model, CHAMPION, new)
-        challenger = versions.find(client, model, CHALLENGER)
-        if challenger is not None and challenger.number == new:
-            versions.drop_alias(client, model, CHALLENGER)
-        details = {key: value for key, value in intent.details.items() if key != "move"}
-        details |= {"intent": intent.number} | ({"finished_later": True} if finished else {})
-        entry = promotion_log.append(project, Event(intent.details["move"], model, new, details))
-        model_pair.refresh(client, project)
-        return entry

@@ -1,13 +1,12 @@
-"""``promotions.jsonl``: who was champion when, and why, as lines that git keeps.
+"""``promotions.jsonl``: the history of champions, one JSON line an event, kept in git.
 
-MLflow keeps no history of aliases. Here one line tells one event; it holds the hash of the line before it and
-its own, so that an edited, moved or missing line is found. Lines are only ever added. What the chain alone
-cannot tell, lines cut off from the end, is found by comparing with the file that git has committed.
+MLflow keeps no history of aliases. Each line holds the sha256 of the line before it and its own, so that an
+edited, moved or missing line is found. Lines cut off from the end are found by comparing with git's ``HEAD``.
+The log decides; MLflow's aliases follow it (`coronet.registry.promotion`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -15,7 +14,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,15 @@ from coronet.errors import InputError
 from coronet.files import exclusive, sync_folder
 from coronet.fingerprint import canonical
 from coronet.json_lines import append_bytes
+from coronet.registry.versions import CHALLENGER, CHAMPION, PREVIOUS
 from coronet.tracking.git_state import read_committed
 
 logger = logging.getLogger("coronet")
 
 LOG = "promotions.jsonl"
-REGISTERED, INTENT, PROMOTED, ROLLED_BACK = "registered", "intent", "promoted", "rolled_back"
-REJECTED, UNDECIDED, _MENDED = "rejected", "insufficient_evidence", "mended"
+REGISTERED, PROMOTED, ROLLED_BACK = "registered", "promoted", "rolled_back"
+REJECTED, UNDECIDED = "rejected", "insufficient_evidence"
+JUDGED = (PROMOTED, REJECTED, UNDECIDED)
 _START = "0" * 64
 _LOCK_SECONDS = 60
 _ABSOLUTE = re.compile(r"^[/~]|(^|[\s«\"'(=])(~?/[^\s/]+/|[A-Za-z]:[\\/]|\\\\|file:)")
@@ -37,13 +38,12 @@ _ABSOLUTE = re.compile(r"^[/~]|(^|[\s«\"'(=])(~?/[^\s/]+/|[A-Za-z]:[\\/]|\\\\|f
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """What happened to a model's version.
+    """What happened to a version.
 
     Attributes:
-        kind: ``registered``, ``intent``, ``promoted``, ``rolled_back``, ``rejected``,
-            ``insufficient_evidence`` or ``mended``.
-        model: ``heart`` or ``calcium``; empty where it concerns the log itself.
-        version: number of the version; 0 where there is none.
+        kind: ``registered``, ``promoted``, ``rolled_back``, ``rejected`` or ``insufficient_evidence``.
+        model: ``heart`` or ``calcium``.
+        version: its number.
         details: plain JSON data; no patient, no absolute path.
     """
 
@@ -69,7 +69,7 @@ class LogEntry:
     time: str
     event: Event
     previous: str
-    sha256: str
+    sha256: str = ""
 
     @property
     def kind(self) -> str:
@@ -101,34 +101,33 @@ class LogFault:
 
 
 def append(project: Path, event: Event) -> LogEntry:
-    """Add a line, synced to the disk before this returns.
-
-    Half a line that a kill left at the end is cut off first, which the log then tells by a line of its own.
+    """Add a line, synced to the disk before this returns; half a line left by a kill is cut off first.
 
     Args:
         project: the folder of ``promotions.jsonl``.
         event: what happened.
 
     Raises:
-        InputError: the log is damaged, or the event holds what must not be kept.
+        InputError: the log is damaged, or the event holds an absolute path.
         Busy: another process writes to it all the while.
     """
     _check_private(event.details, event.kind)
     path = Path(project) / LOG
-    with _locked(Path(project)):
-        return _write(path, _whole(path), event)
-
-
-def mend(project: Path) -> None:
-    """Cut off half a line that a kill left at the end, and say so in a line of its own.
-
-    Raises:
-        InputError: the lines before it are damaged.
-    """
-    path = Path(project) / LOG
-    if _split(path)[1]:
-        with _locked(Path(project)):
-            _whole(path)
+    busy = f"{LOG} is being written by another process since {_LOCK_SECONDS} s; wait for it or end it."
+    with exclusive(Path(project) / "mlruns" / ".promotions.lock", seconds=_LOCK_SECONDS, busy=busy):
+        lines, torn = _read_lines(path)
+        entries = _check_chain(lines)
+        if torn:
+            logger.warning("%s ended in half a line, left by a kill; %d bytes are cut off", LOG, len(torn))
+            os.truncate(path, path.stat().st_size - len(torn))
+        time = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        event = dataclasses.replace(event, details=canonical(event.details))
+        entry = LogEntry(len(entries) + 1, time, event, entries[-1].sha256 if entries else _START)
+        entry = dataclasses.replace(entry, sha256=_digest(entry))
+        append_bytes(path, _encode(entry))
+        if not entries:
+            sync_folder(path.parent)
+        return entry
 
 
 def read(project: Path) -> tuple[LogEntry, ...]:
@@ -137,107 +136,127 @@ def read(project: Path) -> tuple[LogEntry, ...]:
     Raises:
         InputError: a line is no entry.
     """
-    return tuple(_parse(line, number) for number, line in enumerate(_split(Path(project) / LOG)[0], start=1))
+    lines, _ = _read_lines(Path(project) / LOG)
+    return tuple(_parse(line, number) for number, line in enumerate(lines, start=1))
 
 
 def count_lines(project: Path) -> int:
-    """How many whole lines there are."""
-    return len(_split(Path(project) / LOG)[0])
+    """How many whole lines there are, faulty ones included."""
+    return len(_read_lines(Path(project) / LOG)[0])
+
+
+def read_verified(project: Path) -> tuple[LogEntry, ...]:
+    """All whole lines, once chain and git's ``HEAD`` confirm them; half a line at the end is left out.
+
+    Raises:
+        InputError: a line was edited, moved or removed.
+    """
+    lines, _ = _read_lines(Path(project) / LOG)
+    for fault in (*_chain_faults(lines), *_head_faults(project, lines)):
+        raise InputError(f"{LOG}: {fault.what} `coronet models check` lists all faults.")
+    return read(project)
 
 
 def verify(project: Path) -> tuple[LogFault, ...]:
-    """Find edited, missing and moved lines.
-
-    The chain is walked from its start, and where git is there, the lines that ``HEAD`` holds must be the
-    first lines of the file.
-    """
-    whole, torn = _split(Path(project) / LOG)
-    faults = _chain(whole)[1]
+    """Find edited, missing and moved lines: by the chain, and by the lines that git's ``HEAD`` holds."""
+    path = Path(project) / LOG
+    lines, torn = _read_lines(path)
+    faults = list(_chain_faults(lines))
     if torn:
-        what = f"Line {len(whole) + 1} is cut off: a kill while it was written, or a hand."
-        faults = (*faults, LogFault(len(whole) + 1, what))
-    elif _lacks_break(Path(project) / LOG):
-        what = f"Line {len(whole)} lacks its line break, which the next command that writes adds."
-        faults = (*faults, LogFault(len(whole), what))
-    known, _ = _lines(read_committed(project, LOG))
-    for number, line in enumerate(known, start=1):
-        if number > len(whole):
-            what = f"Line {number} is missing: git's HEAD holds {len(known)} lines, the file {len(whole)}."
-        elif whole[number - 1] != line:
-            what = f"Line {number} is not the line {number} that HEAD holds."
-        else:
-            continue
-        return (*faults, LogFault(number, what))
-    return faults
+        what = f"Line {len(lines) + 1} is cut off: a kill while it was written; the next line replaces it."
+        faults.append(LogFault(len(lines) + 1, what))
+    elif path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
+        what = f"Line {len(lines)} lacks its line break, which the next command that writes adds."
+        faults.append(LogFault(len(lines), what))
+    return (*faults, *_head_faults(project, lines))
 
 
-def _locked(project: Path) -> contextlib.AbstractContextManager[None]:
-    busy = f"{LOG} is being written by another process since {_LOCK_SECONDS} s; wait for it or end it."
-    return exclusive(project / "mlruns" / ".promotions.lock", seconds=_LOCK_SECONDS, busy=busy)
+def _head_faults(project: Path, lines: tuple[bytes, ...]) -> tuple[LogFault, ...]:
+    """The first line that differs from what git's ``HEAD`` holds."""
+    committed, _ = _split(read_committed(project, LOG))
+    for number, line in enumerate(committed, start=1):
+        if number > len(lines):
+            what = f"Line {number} is missing: git's HEAD holds {len(committed)} lines, not {len(lines)}."
+            return (LogFault(number, what),)
+        if lines[number - 1] != line:
+            return (LogFault(number, f"Line {number} is not the line {number} that HEAD holds."),)
+    return ()
 
 
-def _whole(path: Path) -> tuple[LogEntry, ...]:
-    """All entries, once the chain is walked and half a line is gone from its end."""
-    whole, torn = _split(path)
-    entries, faults = _chain(whole)
-    if faults:
+def _check_chain(lines: tuple[bytes, ...]) -> tuple[LogEntry, ...]:
+    """The entries of whole lines.
+
+    Raises:
+        InputError: a line was edited, moved or removed.
+    """
+    if fault := next(_chain_faults(lines), None):
         raise InputError(
-            f"{LOG}: {faults[0].what} Nothing is added to a damaged log; `coronet models check` lists all "
+            f"{LOG}: {fault.what} Nothing is added to a damaged log; `coronet models check` lists all "
             f"faults, `git restore {LOG}` brings back what was committed."
         )
-    if torn:
-        logger.warning("%s ended in half a line, left by a kill; %d bytes are cut off", LOG, len(torn))
-        os.truncate(path, path.stat().st_size - len(torn))
-        mended = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
-        entries = (*entries, _write(path, entries, Event(_MENDED, details=mended)))
-    return entries
+    return tuple(_parse(line, number) for number, line in enumerate(lines, start=1))
 
 
-def _split(path: Path) -> tuple[tuple[bytes, ...], bytes]:
-    return _lines(path.read_bytes() if path.exists() else b"")
+def logged_aliases(entries: Iterable[LogEntry], model: str) -> dict[str, int]:
+    """Version by alias, as the lines of the log make them."""
+    found: dict[str, int] = {}
+    for entry in entries:
+        if entry.model != model:
+            continue
+        if entry.kind == REGISTERED:
+            found[CHALLENGER] = entry.version
+        elif entry.kind in (PROMOTED, ROLLED_BACK):
+            if CHAMPION in found:
+                found[PREVIOUS] = found[CHAMPION]
+            found[CHAMPION] = entry.version
+            if found.get(CHALLENGER) == entry.version:
+                del found[CHALLENGER]
+    return found
 
 
-def _lines(content: bytes) -> tuple[tuple[bytes, ...], bytes]:
+def find_registration(entries: Iterable[LogEntry], model: str, number: int) -> LogEntry | None:
+    """The line of a version's registration, or None."""
+    wanted = (REGISTERED, model, number)
+    lines = [entry for entry in entries if (entry.kind, entry.model, entry.version) == wanted]
+    return lines[-1] if lines else None
+
+
+def _read_lines(path: Path) -> tuple[tuple[bytes, ...], bytes]:
+    return _split(path.read_bytes() if path.exists() else b"")
+
+
+def _split(content: bytes) -> tuple[tuple[bytes, ...], bytes]:
     """Whole lines, and half a line at the end; one that lacks nothing but its line break is whole."""
-    *whole, rest = content.split(b"\n")
-    return ((*whole, rest), b"") if _is_intact(rest, len(whole) + 1) else (tuple(whole), rest)
+    *lines, rest = content.split(b"\n")
+    if rest:
+        try:
+            entry = _parse(rest, len(lines) + 1)
+        except InputError:
+            return tuple(lines), rest
+        if not _is_intact(entry, rest):
+            return tuple(lines), rest
+        lines.append(rest)
+    return tuple(lines), b""
 
 
-def _lacks_break(path: Path) -> bool:
-    return path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
-
-
-def _is_intact(line: bytes, number: int) -> bool:
-    try:
-        entry = _parse(line, number)
-    except InputError:
-        return False
-    return _encode(entry) == line and entry.sha256 == _digest(entry)
-
-
-def _chain(lines: tuple[bytes, ...]) -> tuple[tuple[LogEntry, ...], tuple[LogFault, ...]]:
-    entries, faults = [], []
+def _chain_faults(lines: Iterable[bytes]) -> Iterator[LogFault]:
     previous = _START
     for number, line in enumerate(lines, start=1):
         try:
             entry = _parse(line, number)
         except InputError as error:
-            faults.append(LogFault(number, str(error)))
+            yield LogFault(number, str(error))
             previous = ""
             continue
-        if _encode(entry) != line or entry.sha256 != _digest(entry):
-            faults.append(
-                LogFault(number, f"Line {number} was edited: its hash is not that of what it says.")
-            )
+        if not _is_intact(entry, line):
+            yield LogFault(number, f"Line {number} was edited: its hash is not that of its content.")
         if entry.number != number:
-            what = f"Line {number} calls itself line {entry.number}: a line is missing, moved or put in."
-            faults.append(LogFault(number, what))
+            what = f"Line {number} has the number {entry.number}: a line is missing, moved or put in."
+            yield LogFault(number, what)
         elif previous and entry.previous != previous:
             what = f"Line {number} does not follow the line before it, which was edited, moved or replaced."
-            faults.append(LogFault(number, what))
+            yield LogFault(number, what)
         previous = entry.sha256
-        entries.append(entry)
-    return tuple(entries), tuple(faults)
 
 
 def _parse(line: bytes, number: int) -> LogEntry:
@@ -253,42 +272,34 @@ def _parse(line: bytes, number: int) -> LogEntry:
     return entry
 
 
-def _write(path: Path, entries: tuple[LogEntry, ...], event: Event) -> LogEntry:
-    time = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    previous = entries[-1].sha256 if entries else _START
-    event = dataclasses.replace(event, details=canonical(event.details))
-    entry = LogEntry(len(entries) + 1, time, event, previous, "")
-    entry = dataclasses.replace(entry, sha256=_digest(entry))
-    append_bytes(path, _encode(entry))
-    if not entries:
-        sync_folder(path.parent)
-    return entry
-
-
-def _content(entry: LogEntry) -> dict[str, Any]:
-    return {
-        "number": entry.number,
-        "time": entry.time,
-        "event": entry.kind,
-        "model": entry.model,
-        "version": entry.version,
-        "details": entry.details,
-        "previous": entry.previous,
-    }
+def _is_intact(entry: LogEntry, line: bytes) -> bool:
+    return _encode(entry) == line and entry.sha256 == _digest(entry)
 
 
 def _digest(entry: LogEntry) -> str:
-    return hashlib.sha256(entry.previous.encode() + _json(_content(entry))).hexdigest()
+    content = _content(entry)
+    del content["sha256"]
+    return hashlib.sha256(entry.previous.encode() + _json(content)).hexdigest()
 
 
 def _encode(entry: LogEntry) -> bytes:
-    return _json(_content(entry) | {"sha256": entry.sha256})
+    return _json(_content(entry))
+
+
+def _content(entry: LogEntry) -> dict[str, Any]:
+    own = {"number": entry.number, "time": entry.time, "previous": entry.previous, "sha256": entry.sha256}
+    event = entry.event
+    return own | {
+        "event": event.kind,
+        "model": event.model,
+        "version": event.version,
+        "details": event.details,
+    }
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
 
 
 def _check_private(value: Any, where: str) -> None:
@@ -299,4 +310,4 @@ def _check_private(value: Any, where: str) -> None:
         for item in value:
             _check_private(item, where)
     elif isinstance(value, str) and _ABSOLUTE.search(value):
-        raise InputError(f"{LOG}: {where} would keep «{value}»; the log holds no absolute paths.")
+        raise InputError(f'{LOG}: {where} would keep "{value}"; the log holds no absolute paths.')

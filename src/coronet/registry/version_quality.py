@@ -1,4 +1,4 @@
-"""How good a version is, where the registry keeps it, and how it comes to a score."""
+"""The recorded quality of a version: where the registry keeps it, and how it reaches a score."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from coronet.files import write_json
 from coronet.networks.factory import LoadedModel, load_model
 from coronet.networks.quality import QUALITY, GateVerdict, ModelQuality, gate_verdict, read_quality
 from coronet.registry import promotion_log, versions
-from coronet.registry.promotion_log import PROMOTED, REJECTED, UNDECIDED
+from coronet.registry.promotion_log import JUDGED
 from coronet.registry.verdict import Verdict
-from coronet.registry.versions import LOST, PACKAGE, PAIR, Version
+from coronet.registry.versions import PACKAGE, Version
 
 if TYPE_CHECKING:
     import torch
     from mlflow import MlflowClient
 
 logger = logging.getLogger("coronet")
+GATE, GATE_HEADLINE = "gate", "gate_headline"
+"""Tags of a version: the gate's last answer, and the answer with the floors that were not asked."""
 
 
 def load_scoring_model(
     where: str | Path, *, part: str, project: Path = Path(), device: torch.device | None = None
 ) -> LoadedModel:
-    """A network to score with, and all that is known of how good it is.
+    """Load a network to score with, and its recorded quality.
 
     Args:
         where: a folder, or the URI of a registered version; see `coronet.registry.versions.resolve`.
@@ -40,7 +42,7 @@ def load_scoring_model(
         StageError: the folder holds no model.
         LedgerError: MLflow is away, or the bytes are lost.
     """
-    folder = versions.resolve(str(where), project, part=part)
+    folder = versions.resolve(str(where), project)
     model = load_model(folder, device=device)
     if model.quality.gate is not None:
         return model
@@ -60,7 +62,7 @@ def logged_verdict(project: Path, model: str, weights_sha256: str) -> GateVerdic
     for entry in reversed(entries):
         verdict = entry.details.get("verdict")
         same = (entry.model, entry.details.get("weights_sha256")) == (model, weights_sha256)
-        if verdict and same and entry.kind in (PROMOTED, REJECTED, UNDECIDED):
+        if verdict and same and entry.kind in JUDGED:
             return gate_verdict(
                 answer=verdict["answer"],
                 reasons=verdict["reasons"],
@@ -72,7 +74,7 @@ def logged_verdict(project: Path, model: str, weights_sha256: str) -> GateVerdic
 
 
 def record_verdict(client: MlflowClient, version: Version, verdict: Verdict) -> None:
-    """Write what the gate measured and said beside a version's weights, in each package that has them.
+    """Write the gate's figures and verdict beside a version's weights, and the verdict as tags.
 
     Args:
         client: of the ledger, held.
@@ -86,6 +88,9 @@ def record_verdict(client: MlflowClient, version: Version, verdict: Verdict) -> 
         gate=verdict.gate_verdict,
     )
     _write(client, version, quality)
+    tags = {GATE: verdict.answer, GATE_HEADLINE: verdict.headline}
+    for key, value in tags.items():
+        client.set_model_version_tag(version.model, str(version.number), key, value)
 
 
 def record_evaluation(client: MlflowClient, version: Version, found: ModelQuality) -> None:
@@ -115,16 +120,7 @@ def _carried(client: MlflowClient, version: Version) -> ModelQuality:
 
 
 def _write(client: MlflowClient, version: Version, quality: ModelQuality) -> None:
-    """Write ``quality.json`` into a version's package and into those of the pairs that it is part of."""
     with tempfile.TemporaryDirectory(prefix="coronet-quality-") as name:
         path = Path(name) / QUALITY
         write_json(path, quality.to_json(version.weights_sha256))
-        _upload(client, version, "fit", path)
-        for pair in versions.versions(client, PAIR):
-            if pair.tags.get(f"{version.model}_version") == str(version.number):
-                _upload(client, pair, version.model, path)
-
-
-def _upload(client: MlflowClient, version: Version, part: str, path: Path) -> None:
-    if version.tags.get(LOST) != "true":
-        client.log_artifact(version.run_id, str(path), f"{PACKAGE}/artifacts/{part}")
+        client.log_artifact(version.run_id, str(path), f"{PACKAGE}/artifacts/fit")

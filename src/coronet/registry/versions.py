@@ -1,14 +1,15 @@
-"""Registered models: versions, aliases, and their bytes. Versions of trials do not exist."""
+"""Registered models in MLflow: versions, aliases, and their files. Search trials are never registered."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coronet.config import MODELS
 from coronet.errors import InputError, LedgerError
 from coronet.files import replacing_folder, sha256_file, write_bytes
 from coronet.networks.quality import QUALITY
@@ -19,17 +20,12 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-PAIR = "coronet"
-"""The model made of a heart and a calcium network."""
 PACKAGE = "model"
 """Where a version's folder lies among its run's artifacts."""
-LOST = "bytes_lost"
-"""Tag of a version that was rebuilt from the promotion log while its weights are nowhere."""
 URI = re.compile(r"models:/(?P<model>[\w-]+)(?:@(?P<alias>[\w-]+)|/(?P<number>\d+))")
 _ABOUT = {
     "heart": "Segments the heart on chest CT. Research only; not a medical device.",
     "calcium": "Segments coronary calcium in and beside the heart. Research only; not a medical device.",
-    PAIR: "Scores a chest CT: heart, calcium in it, Agatston score. Research only; not a medical device.",
 }
 
 
@@ -38,11 +34,11 @@ class Version:
     """A registered version.
 
     Attributes:
-        model: ``heart``, ``calcium`` or ``coronet``.
+        model: ``heart`` or ``calcium``.
         number: from 1.
-        fingerprint: of the training; of a pair, of both.
+        fingerprint: of the training.
         run_id: the training's run in MLflow.
-        weights_sha256: of the weights' bytes; of a pair, of both hashes.
+        weights_sha256: of the weights' bytes.
         tags: lineage.
     """
 
@@ -52,23 +48,6 @@ class Version:
     run_id: str
     weights_sha256: str
     tags: Mapping[str, str]
-
-
-@dataclasses.dataclass(frozen=True)
-class RegisteredVersions:
-    """``created`` is False where the training had a version already."""
-
-    version: Version
-    created: bool
-
-
-def create_registered_version(
-    model: str, project: Path = Path(), *, allow_dirty: bool = False
-) -> RegisteredVersions:
-    """Make a version of the training in ``build/``, and the alias challenger; see `registration.register`."""
-    from coronet.registry import registration
-
-    return registration.register_version(model, project, allow_dirty=allow_dirty)
 
 
 def versions(client: MlflowClient, model: str) -> tuple[Version, ...]:
@@ -146,70 +125,20 @@ def create_version(
     return _to_version(client.get_model_version(model, made.version))
 
 
-def claim_number(
-    client: MlflowClient, model: str, number: int, *, run_id: str, tags: Mapping[str, str]
-) -> Version | None:
-    """Make the version of a given number, without bytes, to be filled by `fill`.
-
-    MLflow only counts up: numbers on the way are made and deleted again. None where it is beyond ``number``.
-    """
-    _ensure_model(client, model)
-    source = f"{client.get_run(run_id).info.artifact_uri}/{PACKAGE}"
-    lost = {**tags, LOST: "true"}
-    while True:
-        made = client.create_model_version(
-            model, source, run_id=run_id, tags=lost, description="The weights are lost; the lineage is kept."
-        )
-        if int(made.version) == number:
-            return _to_version(client.get_model_version(model, made.version))
-        client.delete_model_version(model, made.version)
-        if int(made.version) > number:
-            return None
-
-
-def fill(client: MlflowClient, version: Version, folder: Path, *, about: str) -> None:
-    """Give a version that `claim_number` made its bytes."""
-    client.log_artifacts(version.run_id, str(folder), PACKAGE)
-    client.update_model_version(version.model, str(version.number), description=about)
-    client.delete_model_version_tag(version.model, str(version.number), LOST)
-
-
-def holds_bytes(client: MlflowClient, version: Version) -> bool:
-    """Whether the files that loading a version needs lie where MLflow looks for them."""
-    from coronet.networks.factory import SPEC, WEIGHTS
-    from coronet.registry.reference_output import GOLDEN
-
-    parts, whole = (MODELS, {"MLmodel"}) if version.model == PAIR else (("fit",), {"MLmodel", GOLDEN})
-    wanted = {PACKAGE: whole} | {f"{PACKAGE}/artifacts/{part}": {WEIGHTS, SPEC} for part in parts}
-    return all(
-        names <= {item.path.rpartition("/")[2] for item in client.list_artifacts(version.run_id, folder)}
-        for folder, names in wanted.items()
-    )
-
-
-def mark_lost(client: MlflowClient, version: Version) -> None:
-    """Tag a version whose bytes are gone, until `fill` brings them back."""
-    client.set_model_version_tag(version.model, str(version.number), LOST, "true")
-
-
 def download(client: MlflowClient, version: Version, part: str, to: Path) -> Path:
-    """Bring a file or folder of a version's folder.
+    """Download a file or folder of a version.
 
     Args:
-        client: of the ledger.
-        version: whose.
-        part: path inside the folder, such as ``golden.json``.
+        client: of MLflow.
+        version: which.
+        part: path inside the version's folder, such as ``golden.json``.
         to: folder that takes it.
 
     Raises:
-        LedgerError: the version's bytes are lost or cannot be read.
+        LedgerError: it is not there, or cannot be read.
     """
     import mlflow.artifacts
 
-    hint = "`coronet tracking sync` brings back what DVC still holds; `coronet models why "
-    f"{version.model}@…` tells how."
-    if version.tags.get(LOST) == "true":
-        raise LedgerError(f"{version.model} version {version.number} has lost its weights. {hint}")
     source = client.get_model_version_download_uri(version.model, str(version.number))
     try:
         place = mlflow.artifacts.download_artifacts(
@@ -218,57 +147,51 @@ def download(client: MlflowClient, version: Version, part: str, to: Path) -> Pat
     except Exception as error:  # each kind of store raises its own
         raise LedgerError(
             f"{version.model} version {version.number} has no {part} where MLflow looks for it "
-            f"({type(error).__name__}). {hint}"
+            f"({type(error).__name__}). Bring back mlruns/artifacts from its backup; "
+            f"`coronet models why {version.model}/{version.number}` shows how to train it again."
         ) from error
     return Path(place)
 
 
 def fetch(client: MlflowClient, version: Version, to: Path) -> Path:
-    """Bring the weights of a ``heart`` or ``calcium`` version.
+    """Download the weights of a version, and compare them with the hash that was registered.
 
     Args:
-        client: of the ledger.
+        client: of MLflow.
         version: which.
         to: the folder to make; replaced as a whole.
 
     Returns:
-        ``to``, with ``weights.safetensors``, ``model.json`` and, where the version has it, ``quality.json``.
+        ``to``, with ``weights.safetensors``, ``model.json`` and, if the version has it, ``quality.json``.
 
     Raises:
-        LedgerError: the bytes are lost, or are not those that were registered.
+        LedgerError: the files are gone, or are not those that were registered.
     """
-    return _fetch_part(client, version, "fit", to, version.weights_sha256)
-
-
-def _fetch_part(client: MlflowClient, version: Version, part: str, to: Path, sha256: str) -> Path:
-    import tempfile
-
     from coronet.networks.factory import WEIGHTS
     from coronet.registry.packaging import copy_model
 
     with tempfile.TemporaryDirectory() as staging:
-        found = download(client, version, f"artifacts/{part}", Path(staging))
-        if sha256_file(found / WEIGHTS) != sha256:
+        found = download(client, version, "artifacts/fit", Path(staging))
+        if sha256_file(found / WEIGHTS) != version.weights_sha256:
             raise LedgerError(
                 f"The weights of {version.model} version {version.number} are not those that were "
-                "registered; delete its folder under mlruns/artifacts and run `coronet tracking sync`."
+                "registered; bring back its folder under mlruns/artifacts from a backup."
             )
         with replacing_folder(to) as folder:
             copy_model(found, folder)
     return to
 
 
-def resolve(uri: str, project: Path = Path(), *, part: str = "") -> Path:
+def resolve(uri: str, project: Path = Path()) -> Path:
     """A local folder for `coronet.networks.factory.load_model`.
 
     Args:
         uri: ``models:/calcium@champion``, ``models:/calcium/3``, or a folder, which is given back.
         project: the folder of ``mlruns``.
-        part: ``heart`` or ``calcium``, for a URI of ``coronet``.
 
     Raises:
         InputError: the URI is not understood, or there is no such version.
-        LedgerError: MLflow is away, or the bytes are lost.
+        LedgerError: MLflow cannot be reached, or the files are gone.
     """
     from coronet.networks.factory import WEIGHTS
 
@@ -281,29 +204,16 @@ def resolve(uri: str, project: Path = Path(), *, part: str = "") -> Path:
     with mlflow_client.open_client(project / "mlruns") as client:
         version = find(client, model, parsed["alias"] or parsed["number"])
         if version is None:
-            known = ", ".join(
-                [*aliases(client, model), *(str(item.number) for item in versions(client, model))]
-            )
+            present = [*aliases(client, model), *(str(item.number) for item in versions(client, model))]
             raise InputError(
-                f"{uri}: there is no such version ({known or 'none at all'}); "
+                f"{uri}: there is no such version ({', '.join(present) or 'none at all'}); "
                 "`coronet models register` makes one."
             )
-        sha256 = version.tags[f"{part}_sha256"] if model == PAIR else version.weights_sha256
-        place = project / "mlruns" / "work" / "models" / sha256
-        if not (place / WEIGHTS).exists() or sha256_file(place / WEIGHTS) != sha256:
-            _fetch_part(client, version, part if model == PAIR else "fit", place, sha256)
-        else:
-            _renew_quality(client, version, part if model == PAIR else "fit", place)
+        place = project / "mlruns" / "work" / "models" / version.weights_sha256
+        if not (place / WEIGHTS).exists() or sha256_file(place / WEIGHTS) != version.weights_sha256:
+            return fetch(client, version, place)
+        # the gate may have evaluated the version since its weights were downloaded
+        with tempfile.TemporaryDirectory() as staging, contextlib.suppress(LedgerError):
+            found = download(client, version, f"artifacts/fit/{QUALITY}", Path(staging))
+            write_bytes(place / QUALITY, found.read_bytes())
     return place
-
-
-def _renew_quality(client: MlflowClient, version: Version, part: str, place: Path) -> None:
-    """Bring ``quality.json`` again: the gate may have judged since the weights were brought."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as staging:
-        try:
-            found = download(client, version, f"artifacts/{part}/{QUALITY}", Path(staging))
-        except LedgerError:
-            return
-        write_bytes(place / QUALITY, found.read_bytes())

@@ -54,18 +54,15 @@ class Synced:
 
 
 def sync(project: Path = Path(), *, models: Iterable[str] = MODELS) -> tuple[Synced, ...]:
-    """Write everything that the ledger lacks: runs from ``build/``, then versions from the promotion log.
+    """Write the runs that MLflow lacks of the results in ``build/``.
 
     Args:
         project: the folder of ``dvc.yaml``; results are read from ``build``, the ledger is in ``mlruns``.
         models: whose runs to write.
     """
-    from coronet.registry import rebuild
-
     project = Path(project)
     with mlflow_client.open_client(project / "mlruns") as client:
-        synced = sync_runs(client, project, models=models)
-        return (*synced, *rebuild.restore(client, project))
+        return sync_runs(client, project, models=models)
 
 
 def sync_runs(
@@ -137,7 +134,7 @@ def ensure_run(
         client: of the ledger, held.
         record: the content.
         project: the folder of ``mlruns``.
-        code: ``git_commit`` and ``git_dirty``; by default those of the working tree.
+        code: ``git_commit`` and ``dirty``; by default those of the working tree.
     """
     experiment = mlflow_client.experiment_id(client, record.model, project / "mlruns")
     runs = find_runs(client, experiment, record.fingerprint, kind=record.kind)
@@ -201,7 +198,7 @@ def code_tags(project: Path) -> dict[str, str]:
     code = read_git_state(project)
     if code.reason:
         logger.warning("the run is written without a commit: %s", code.reason)
-    return {"git_commit": code.commit, "git_dirty": str(code.dirty).lower()}
+    return {"git_commit": code.commit, "dirty": str(code.dirty).lower()}
 
 
 def _system_samples(work: Path) -> list[tuple[str, int, float, int]]:
