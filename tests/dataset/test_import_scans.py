@@ -229,6 +229,19 @@ def test_a_mask_is_replaced_as_the_remedy_of_validation_says(tmp_path, indexed):
     assert json.loads((data / "ct" / f"{case}.json").read_text()) == json.loads(facts)
 
 
+def test_a_mask_of_another_grid_is_replaced_by_the_same_voxels_on_the_scan_s(tmp_path):
+    data, masks = tmp_path / "data", masked(tmp_path, 1, 2)
+    case = import_scans([save(tmp_path / "a.nii", values())], data=data, masks=masks).added[0].case
+    path, scan = data / "masks" / f"{case}_heart.nii.gz", data / "ct" / f"{case}.nii.gz"
+    image = nibabel.load(path)
+    moved = image.affine.copy()
+    moved[0, 3] += 7
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), moved), path)
+    assert "--replace" in import_scans([scan], data=data, masks=masks).refused[0]
+    assert import_scans([scan], data=data, masks=masks, replace=True).refused == ()
+    assert read_nifti(path).same_grid(read_nifti(scan))
+
+
 def test_the_scan_of_a_case_is_replaced_and_its_masks_and_patient_stay(tmp_path):
     data, first, better = tmp_path / "data", save(tmp_path / "a.nii", values()), values(1)
     import_scans([first], data=data, case="mine", patient="Jane", masks=masked(tmp_path, 1, 2))

@@ -133,7 +133,8 @@ def annotate_draw(
 def _import(scan: Path, data: Path, kind: str, strokes: Path, patient: str | None) -> str:
     """Import a scan that is no case yet, after its strokes were checked against it."""
     from coronet.annotation.stroke_voxels import read_strokes
-    from coronet.dataset.import_scans import find_imported, import_scans
+    from coronet.dataset.import_scans import import_scans
+    from coronet.dataset.pseudonyms import find_imported
     from coronet.errors import InputError
     from coronet.io.reader import find_scans
 

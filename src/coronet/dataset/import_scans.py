@@ -10,19 +10,27 @@ from pathlib import Path
 
 import numpy as np
 
-from coronet.dataset.cases import Case, check_case_id, find_case, mask_path, scan_path, write_facts
+from coronet.dataset.cases import check_case_id, find_case, mask_path, scan_path, write_facts
 from coronet.dataset.import_messages import ImportedScan, ImportResult
-from coronet.dataset.pseudonyms import content_digest, load_key, patient_pseudonym, scan_name
+from coronet.dataset.pseudonyms import (
+    INDEX_NAME,
+    case_of,
+    content_digest,
+    load_key,
+    patient_pseudonym,
+    remember_case,
+    scan_name,
+)
 from coronet.dataset.quality_flags import quality_flags
 from coronet.errors import CoronetError, InputError
-from coronet.files import exclusive, read_json, remove_abandoned, write_json
+from coronet.files import exclusive, remove_abandoned
 from coronet.io.masks import Labels, read_mask
 from coronet.io.patient_identity import Identity, given_patient
 from coronet.io.reader import Scan, ScanSource, find_scans
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, read_nifti, write_nifti
 
-_INDEX_NAME = ".scans.json"
+_MASKS = frozenset(("heart", "calcium"))
 _ARTERIES = 4
 """Calcium labels 1 to 4 name LM, LAD, LCX and RCA; a mask with higher ones names no arteries."""
 
@@ -90,108 +98,145 @@ def import_scans(
             f"--patient names one patient, but the scans are of {len(patients)} (PatientID); add the scans "
             "of one patient at a time."
         )
+    job = _Import(data, masks, patient=given, case=case, replace=replace)
     added = []
     with exclusive(data / ".lock"):
         for folder in ("ct", "masks"):
             remove_abandoned(data / folder)
-        key = load_key(data)
         for source in sources:
             try:
-                item = _add(
-                    source, data=data, key=key, masks=masks, patient=given, case=case, replace=replace
-                )
-                added.append(dataclasses.replace(item, where=source.where))
+                added.append(dataclasses.replace(job.add(source), where=source.where))
             except CoronetError as error:
                 refused.append(str(error))
     return ImportResult(tuple(added), tuple(refused))
 
 
-def _add(
-    source: ScanSource,
-    *,
-    data: Path,
-    key: bytes,
-    masks: MaskSources,
-    patient: Identity | None,
-    case: str | None,
-    replace: bool,
-) -> ImportedScan:
-    scan = source.read()
-    digest = content_digest(scan.volume, key)
-    there = _known_case(data, digest) or _same_case(data, case, digest, key)
-    wanted, warnings = _read_masks(masks, scan)
-    if there is not None:
-        if case is not None and case != there:
+@dataclasses.dataclass(frozen=True)
+class _Import:
+    """What is asked for, whatever the scan; see `import_scans`."""
+
+    data: Path
+    masks: MaskSources
+    patient: Identity | None
+    case: str | None
+    replace: bool
+
+    def add(self, source: ScanSource) -> ImportedScan:
+        scan, key = source.read(), load_key(self.data)
+        digest = content_digest(scan.volume, key)
+        there = case_of(self.data, digest, named=self.case)
+        wanted, warnings = _read_masks(self.masks, scan)
+        if there is None:
+            case = self.case or scan_name(digest)
+            facts = self._add(source.where, case, scan, wanted, digest)
+            known = (self.patient or scan.identity).known
+        elif self.case in (None, there):
+            case = there
+            facts, known, wanted = self._complete(case, scan, wanted, digest)
+        else:
             raise InputError(f"{source.where}: this scan is in the cohort already, as {there}.")
-        return _complete(
-            data,
-            there,
-            scan,
-            wanted,
+        return ImportedScan(
+            case=case,
+            patient=facts.patient,
+            patient_known=known,
+            new=there is None,
+            masks=tuple(wanted),
             warnings=warnings,
-            patient=patient,
-            digest=digest,
-            key=key,
-            replace=replace,
+            flags=facts.flags,
+            shape=scan.volume.shape,
+            spacing_mm=tuple(round(value, 4) for value in scan.volume.spacing_mm),
         )
-    case = case or scan_name(digest)
-    old = find_case(data, case) if scan_path(data, case).exists() else None
-    if old and not replace:
-        raise InputError(
-            f"{source.where}: there is another scan named {case}; choose another id, or --replace it."
-        )
-    held = _held_masks(
-        source.where, data, case, scan.volume, lacking={"heart", "calcium"} - set(wanted), old=old
-    )
-    identity = patient or _identity(scan, digest)
-    pseudonym = patient_pseudonym(identity.text, key)
-    if old and not identity.known:
-        pseudonym = old.facts.patient
-    facts = dataclasses.replace(
-        scan.facts,
-        patient=pseudonym,
-        flags=quality_flags(scan.volume, scan.facts, _heart(held | wanted)),
-    )
-    facts_path = scan_path(data, case).with_name(f"{case}.json")
-    masks_written = [mask_path(data, case, name) for name in wanted]
-    with _all_or_none([*masks_written, facts_path, data / _INDEX_NAME, scan_path(data, case)]):
-        for name, mask in wanted.items():
-            write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
-        write_facts(data, case, facts)
-        # A scan that is replaced must not be taken for the new one if this is killed.
-        _remember(data, None if old else digest, case)
-        # The scan comes last: what has no scan is no case.
-        write_nifti(scan_path(data, case), scan.volume)
-        if old:
-            _remember(data, digest, case)
-    return _added(
-        case, facts, scan.volume, known=identity.known, new=True, masks=tuple(wanted), warnings=warnings
-    )
 
-
-def _held_masks(
-    where: str, data: Path, case: str, volume: Volume, *, lacking: set[str], old: Case | None
-) -> dict[str, np.ndarray]:
-    """Masks that are there and stay.
-
-    Raises:
-        InputError: they belong to no scan, or do not lie on the grid of the one that is added.
-    """
-    held = {}
-    for name in sorted(lacking):
-        path = mask_path(data, case, name)
-        if not path.exists():
-            continue
-        if not old:
+    def _add(
+        self, where: str, case: str, scan: Scan, wanted: dict[str, np.ndarray], digest: str
+    ) -> ScanFacts:
+        """Write a new case, or one in place of another."""
+        data, key = self.data, load_key(self.data)
+        old = find_case(data, case) if scan_path(data, case).exists() else None
+        if old and not self.replace:
             raise InputError(
-                f"{where}: {path} belongs to no scan; an addition was interrupted. Remove it, or give the "
-                "mask again."
+                f"{where}: there is another scan named {case}; choose another id, or --replace it."
             )
-        mask = read_nifti(path, np.uint8)
-        if not mask.same_grid(volume):
-            raise InputError(f"{where}: {path} does not lie on this scan's grid; give the mask again.")
-        held[name] = mask.array
-    return held
+        held = self._held_masks(where, case, scan.volume, _MASKS - set(wanted), new=old is None)
+        identity = self.patient or _identity(scan, digest)
+        keeps_patient = old is not None and not identity.known
+        facts = dataclasses.replace(
+            scan.facts,
+            patient=old.facts.patient if keeps_patient else patient_pseudonym(identity.text, key),
+            flags=quality_flags(scan.volume, scan.facts, _heart(held | wanted)),
+        )
+        facts_path, index = scan_path(data, case).with_name(f"{case}.json"), data / INDEX_NAME
+        masks = [mask_path(data, case, name) for name in wanted]
+        with _all_or_none([*masks, facts_path, index, scan_path(data, case)]):
+            for name, mask in wanted.items():
+                write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
+            write_facts(data, case, facts)
+            # A scan that is replaced must not be taken for the new one if this is killed.
+            remember_case(data, None if old else digest, case)
+            # The scan comes last: what has no scan is no case.
+            write_nifti(scan_path(data, case), scan.volume)
+            if old:
+                remember_case(data, digest, case)
+        return facts
+
+    def _held_masks(
+        self, where: str, case: str, volume: Volume, names: set[str], *, new: bool
+    ) -> dict[str, np.ndarray]:
+        """Masks that are there and stay.
+
+        Raises:
+            InputError: they belong to no scan, or do not lie on the grid of the one that is added.
+        """
+        held = {}
+        for name in sorted(names):
+            path = mask_path(self.data, case, name)
+            if path.exists() and new:
+                raise InputError(
+                    f"{where}: {path} belongs to no scan; an addition was interrupted. Remove it, or give "
+                    "the mask again."
+                )
+            if path.exists():
+                mask = read_nifti(path, np.uint8)
+                if not mask.same_grid(volume):
+                    raise InputError(
+                        f"{where}: {path} does not lie on this scan's grid; give the mask again."
+                    )
+                held[name] = mask.array
+        return held
+
+    def _complete(
+        self, case: str, scan: Scan, wanted: dict[str, np.ndarray], digest: str
+    ) -> tuple[ScanFacts, bool, dict[str, np.ndarray]]:
+        """Add or replace masks, and name the patient where it is named now; all else must be what it is.
+
+        Returns:
+            The facts, whether the patient is known, and the masks that were written.
+        """
+        data, key = self.data, load_key(self.data)
+        facts = find_case(data, case).facts
+        known = facts.patient != patient_pseudonym(_identity(scan, digest).text, key) or scan.identity.known
+        if self.patient is not None:
+            facts, known = _with_patient(case, facts, self.patient, known=known, key=key), True
+        written = {}
+        for name, mask in wanted.items():
+            path = mask_path(data, case, name)
+            if self.replace or not path.exists():
+                written[name] = mask
+                continue
+            there = read_nifti(path, np.uint8)
+            if not (there.same_grid(scan.volume) and np.array_equal(there.array, mask)):
+                raise InputError(
+                    f"{case} has another {name} mask already ({path}); give --replace if that is wrong."
+                )
+        facts_path = scan_path(data, case).with_name(f"{case}.json")
+        with _all_or_none([*(mask_path(data, case, name) for name in written), facts_path]):
+            for name, mask in written.items():
+                write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
+            if "heart" in written:
+                facts = dataclasses.replace(facts, flags=quality_flags(scan.volume, facts, _heart(written)))
+            if facts != find_case(data, case).facts:
+                write_facts(data, case, facts)
+        return facts, known, written
 
 
 def _identity(scan: Scan, digest: str) -> Identity:
@@ -235,45 +280,6 @@ def _heart(masks: dict[str, np.ndarray]) -> np.ndarray | None:
     return masks["heart"] > 0 if "heart" in masks else None
 
 
-def _complete(
-    data: Path,
-    case: str,
-    scan: Scan,
-    wanted: dict[str, np.ndarray],
-    *,
-    warnings: tuple[str, ...],
-    patient: Identity | None,
-    digest: str,
-    key: bytes,
-    replace: bool,
-) -> ImportedScan:
-    """Add or replace masks, and name the patient where it is named now; all else must be what it is."""
-    facts = find_case(data, case).facts
-    known = facts.patient != patient_pseudonym(_identity(scan, digest).text, key) or scan.identity.known
-    if patient is not None:
-        facts, known = _with_patient(case, facts, patient, known=known, key=key), True
-    lacking = {}
-    for name, mask in wanted.items():
-        path = mask_path(data, case, name)
-        if not path.exists():
-            lacking[name] = mask
-        elif not np.array_equal(read_nifti(path, np.uint8).array, mask):
-            if not replace:
-                raise InputError(
-                    f"{case} has another {name} mask already ({path}); give --replace if that is wrong."
-                )
-            lacking[name] = mask
-    with _all_or_none([mask_path(data, case, name) for name in lacking]):
-        for name, mask in lacking.items():
-            write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
-        if "heart" in lacking:
-            flags = quality_flags(scan.volume, facts, _heart(lacking))
-            facts = dataclasses.replace(facts, flags=flags)
-        if facts != find_case(data, case).facts:
-            write_facts(data, case, facts)
-    return _added(case, facts, scan.volume, known=known, new=False, masks=tuple(lacking), warnings=warnings)
-
-
 def _with_patient(case: str, facts: ScanFacts, patient: Identity, *, known: bool, key: bytes) -> ScanFacts:
     """Name the patient of a case that is there; one who is known stays."""
     pseudonym = patient_pseudonym(patient.text, key)
@@ -283,20 +289,6 @@ def _with_patient(case: str, facts: ScanFacts, patient: Identity, *, known: bool
             "masks first if that is wrong."
         )
     return dataclasses.replace(facts, patient=pseudonym)
-
-
-def _added(
-    case: str,
-    facts: ScanFacts,
-    volume: Volume,
-    *,
-    known: bool,
-    new: bool,
-    masks: tuple[str, ...],
-    warnings: tuple[str, ...],
-) -> ImportedScan:
-    spacing = tuple(round(value, 4) for value in volume.spacing_mm)
-    return ImportedScan(case, facts.patient, known, new, masks, warnings, facts.flags, volume.shape, spacing)
 
 
 @contextlib.contextmanager
@@ -315,34 +307,3 @@ def _all_or_none(paths: Sequence[Path]) -> Iterator[None]:
     finally:
         for copy in before.values():
             copy.unlink(missing_ok=True)
-
-
-def find_imported(volume: Volume, data: Path) -> str | None:
-    """The case that a scan is, where it is in the data folder already."""
-    data = Path(data)
-    return _known_case(data, content_digest(volume, load_key(data))) if (data / "ct").is_dir() else None
-
-
-def _known_case(data: Path, digest: str) -> str | None:
-    index, named = case_names(data), scan_name(digest)
-    case = index.get(digest, "" if named in index.values() else named)
-    return case if case and scan_path(data, case).exists() else None
-
-
-def _same_case(data: Path, case: str | None, digest: str, key: bytes) -> str | None:
-    """``case``, where it holds the scan but no import has noted so, as with phantoms."""
-    if case is None or not scan_path(data, case).exists():
-        return None
-    return case if content_digest(read_nifti(scan_path(data, case)), key) == digest else None
-
-
-def case_names(data: Path) -> dict[str, str]:
-    """The case that each scan is, by `content_digest` with the key of the folder."""
-    path = data / _INDEX_NAME
-    return dict(read_json(path)) if path.exists() else {}
-
-
-def _remember(data: Path, digest: str | None, case: str) -> None:
-    """Note which scan a case is; None forgets it."""
-    others = {known: name for known, name in case_names(data).items() if name != case}
-    write_json(data / _INDEX_NAME, others | ({digest: case} if digest else {}))

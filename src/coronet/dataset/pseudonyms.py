@@ -1,4 +1,4 @@
-"""Names for patients and scans that tell nothing without a secret key.
+"""Names for patients and scans that tell nothing without a secret key, and the index of scans by name.
 
 The key lies in the data folder as ``.salt``, readable by its owner alone, outside the folders that DVC stores
 and git sees. Without it nobody can test a guess («is this Jane Doe's ID?»), and with it the same patient gets
@@ -16,10 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from coronet.dataset.cases import scan_path
 from coronet.errors import InputError
-from coronet.io.volume import Volume
+from coronet.files import read_json, write_json
+from coronet.io.volume import Volume, read_nifti
 
 _KEY_NAME = ".salt"
+INDEX_NAME = ".scans.json"
 _KEY_BYTES = 32
 
 
@@ -71,3 +74,38 @@ def content_digest(volume: Volume, key: bytes) -> str:
     digest.update((np.round(volume.affine, 2) + 0.0).astype("<f8").tobytes())
     digest.update(np.ascontiguousarray(volume.array.T).data)
     return digest.hexdigest()
+
+
+def case_names(data: Path) -> dict[str, str]:
+    """The case that each scan is, by `content_digest` with the key of the folder."""
+    path = Path(data) / INDEX_NAME
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def case_of(data: Path, digest: str, *, named: str | None = None) -> str | None:
+    """The case that a scan is, where it is in the data folder already.
+
+    Args:
+        data: the data folder.
+        digest: of `content_digest`.
+        named: a case to look at as well, since no import has noted what phantoms are.
+    """
+    index, usual = case_names(data), scan_name(digest)
+    case = index.get(digest, "" if usual in index.values() else usual)
+    if case and scan_path(data, case).exists():
+        return case
+    if named is None or not scan_path(data, named).exists():
+        return None
+    return named if content_digest(read_nifti(scan_path(data, named)), load_key(data)) == digest else None
+
+
+def remember_case(data: Path, digest: str | None, case: str) -> None:
+    """Note which scan a case is; None forgets it."""
+    others = {known: name for known, name in case_names(data).items() if name != case}
+    write_json(data / INDEX_NAME, others | ({digest: case} if digest else {}))
+
+
+def find_imported(volume: Volume, data: Path) -> str | None:
+    """The case that a scan is, where it is in the data folder already."""
+    data = Path(data)
+    return case_of(data, content_digest(volume, load_key(data))) if (data / "ct").is_dir() else None

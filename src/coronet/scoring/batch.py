@@ -21,8 +21,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from coronet.dataset.import_scans import case_names
-from coronet.dataset.pseudonyms import content_digest, load_key, scan_name
+from coronet.dataset.pseudonyms import case_names, content_digest, load_key, scan_name
 from coronet.dataset.scan_folder import (
     ANONYMOUS,
     FolderEntry,
