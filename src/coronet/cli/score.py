@@ -95,7 +95,7 @@ def score_command(
 
     Score coronary calcium: Agatston, volume, weighted volume, mass, risk group.
 
-    The rules are explained in docs/scoring.md, batches in docs/flows.md.
+    The rules are explained in docs/scoring.md, batches in docs/batch.md.
     """
     from coronet.errors import InputError
     from coronet.files import check_writable

@@ -5,7 +5,7 @@ over all
 mirrorings and a grid of rotations, as matrix products: that gives each scan its few likeliest copies and how
 they would have been turned. Then finely: one picture is turned to fit the other, and every block of 36 mm
 inside the lungs seeks its best match within 12 mm. In a copy the blocks find their own vessels again, however
-bent; in another patient they find none. docs/validation.md tells what was measured.
+bent; in another patient they find none. docs/results.md has the figures.
 """
 
 from __future__ import annotations
