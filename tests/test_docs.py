@@ -34,7 +34,7 @@ def _page_id(page: Path) -> str:
 def _code_lines(page: Path) -> list[str]:
     """Lines of the page's code blocks and its code spans, without comments and results."""
     text = page.read_text(encoding="utf-8")
-    blocks = re.findall(r"^```(?:sh|bash|console|)\n(.*?)^```", text, re.S | re.M)
+    blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", text, re.S | re.M)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M))
     return [re.split(r"\s#\s|\s#$|\s{2,}#", line)[0].strip().removeprefix("$ ") for line in [*lines, *spans]]
