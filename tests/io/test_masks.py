@@ -176,7 +176,7 @@ def test_segments_of_a_real_seg_nrrd_are_chosen_by_name(real_data):
     assert np.argwhere(right)[:, 0].mean() > np.argwhere(left)[:, 0].mean() + 30
     assert np.median(grid.array[right > 0]) < -800
     overlapping = folder / "SegmentationOverlapping.seg.nrrd"
-    with pytest.raises(InputError, match=r"segments overlap.*«overlapping sphere»"):
+    with pytest.raises(InputError, match=r'segments overlap.*"overlapping sphere"'):
         read_mask(overlapping, grid)
     sphere = read_mask(overlapping, grid, labels=("overlapping sphere",))
     both = read_mask(overlapping, grid, labels=("overlapping sphere", "right lung"))

@@ -36,11 +36,11 @@ def data_phantom(
 
     pinned = make_annotated_cohort(data, masks=masks, cases=cases, seed=seed, workers=workers, mix=mix)
     if as_json:
-        told = {"data": str(data), "cases": cases, "seed": seed, "masks": masks, "as_pinned": pinned}
-        typer.echo(json.dumps(told))
+        made = {"data": str(data), "cases": cases, "seed": seed, "masks": masks, "as_pinned": pinned}
+        typer.echo(json.dumps(made))
         return
-    drawn = "exact masks" if masks == "exact" else "masks drawn by forests"
-    typer.echo(f"{cases} phantoms of seed {seed} with {drawn} lie in {data}.")
+    kind = "exact masks" if masks == "exact" else "masks drawn by forests"
+    typer.echo(f"{cases} phantoms of seed {seed} with {kind} lie in {data}.")
 
 
 @data_app.command("import")

@@ -56,7 +56,7 @@ def plan_of(manifest: Manifest, missing: Sequence[ManifestEntry]) -> DownloadPla
 
 @contextlib.contextmanager
 def bytes_progress(gigabytes: float) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, where that is a terminal, as a function that is told of bytes."""
+    """A bar on standard error, where that is a terminal, as a function to be called with bytes."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 

@@ -1,4 +1,4 @@
-"""What can be told of one scan and its masks without a model: the numbers behind a row of the case table."""
+"""What one scan and its masks hold, measured without a model: the numbers behind a row of the case table."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ImageMeasures:
 
 @dataclasses.dataclass(frozen=True)
 class HeartMeasures:
-    """A heart mask against its scan; every field but the first is None where it cannot be told.
+    """A heart mask against its scan; every field but the first is None where it is unknown.
 
     Attributes:
         has_heart: there is a mask.
@@ -85,7 +85,7 @@ class HeartMeasures:
 
 @dataclasses.dataclass(frozen=True)
 class CalciumMeasures:
-    """A calcium mask against its scan; every field but the first is None where it cannot be told.
+    """A calcium mask against its scan; every field but the first is None where it is unknown.
 
     Attributes:
         has_calcium: there is a mask; it may be empty.

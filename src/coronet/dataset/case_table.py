@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -216,12 +215,6 @@ def _frame(rows: list[dict]) -> pandas.DataFrame:
     import pandas
 
     columns = _columns()
-    content = {}
-    for name, kind in columns.items():
-        values = [row.get(name) for row in rows]
-        if kind == "str":
-            values = ["" if value is None else value for value in values]
-        elif kind == "float64":
-            values = [math.nan if value is None else value for value in values]
-        content[name] = pandas.Series(values, dtype=kind)
-    return pandas.DataFrame(content).sort_values("case", ignore_index=True)
+    texts = {name: "" for name, kind in columns.items() if kind == "str"}
+    table = pandas.DataFrame(rows, columns=list(columns), dtype=object).fillna(texts)
+    return table.astype(columns).sort_values("case", ignore_index=True)

@@ -47,7 +47,7 @@ def check_case_id(case_id: str) -> str:
     """
     if not CASE_PATTERN.fullmatch(case_id):
         raise InputError(
-            f"«{case_id}» cannot name a case; use up to 64 letters, digits, dots, underscores and hyphens."
+            f'"{case_id}" cannot name a case; use up to 64 letters, digits, dots, underscores and hyphens.'
         )
     return case_id
 

@@ -192,7 +192,7 @@ def _is_hu(hu: np.ndarray) -> bool:
 def _find_chest(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> ChestView:
     """Find lungs and the soft tissue between them.
 
-    Lung is told from air around the patient, in the trachea or in bowel by its mean: it holds blood.
+    Lung is set apart from air around the patient, in the trachea or in bowel by its mean: it holds blood.
     """
     from scipy import ndimage
 

@@ -140,7 +140,7 @@ def read_split(path: Path) -> Split:
 
 def _check_part(part: str) -> None:
     if part not in PARTS:
-        raise InputError(f"There is no part «{part}»; the parts are {', '.join(PARTS)}.")
+        raise InputError(f'There is no part "{part}"; the parts are {", ".join(PARTS)}.')
 
 
 def _assign(strata: Mapping[str, str], params: SplitParams) -> dict[str, str]:

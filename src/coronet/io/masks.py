@@ -171,7 +171,7 @@ def _number(item: str, path: Path) -> int | None:
 def _check_overlap(placed: list[PlacedLabels], layers: list[Layer], path: Path) -> None:
     overlap = np.sum([layer.labels > 0 for layer in placed], axis=0, dtype=np.uint8)
     if overlap.max() > 1:
-        names = ", ".join(f"«{name}»" for layer in layers for name in layer.names.values())
+        names = ", ".join(f'"{name}"' for layer in layers for name in layer.names.values())
         raise InputError(f"{path}: its segments overlap; name those that are meant, out of {names}.")
 
 

@@ -81,7 +81,7 @@ def _header(path: Path) -> tuple[Mapping[str, str], int]:
             raise ValueError("no ElementDataFile in its header")
         key, equals, value = (part.strip() for part in head[start:end].decode("latin-1").partition("="))
         if not equals:
-            raise ValueError("a line of its header has no «=»")
+            raise ValueError('a line of its header has no "="')
         if fields.get(key, value) != value:
             raise UnreadableScan(f"{path}: its header has two different fields {key}.")
         fields[key] = value

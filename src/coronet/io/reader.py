@@ -180,7 +180,7 @@ def _finish(loaded: RawVolume, where: str) -> Volume:
     array = loaded.array
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         lost = int(array.size - np.isfinite(array).sum())
-        raise UnreadableScan(f"{where}: {lost} voxels are not finite; mend them before the scan is used.")
+        raise UnreadableScan(f"{where}: {lost} voxels are not finite; correct them before the scan is used.")
     array = fit_dtype(array)
     _demand_hu(array, where)
     volume = to_ras(array, loaded.affine)

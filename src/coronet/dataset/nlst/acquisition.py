@@ -78,7 +78,7 @@ def acquire(
         downloads: folder for DICOM files, outside of ``data``: they hold what the cohort must not.
         endpoint: address of the object store.
         keep: leave the DICOM files there.
-        progress: told of the bytes that are there, as they come.
+        progress: called with the bytes that are there, as they come.
 
     Raises:
         Unreachable: the store does not answer; what is there is kept, and the next run goes on.

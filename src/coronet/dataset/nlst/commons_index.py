@@ -70,11 +70,11 @@ def check_condition(database: DuckDBPyConnection, condition: str) -> None:
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"--where «{condition}» is no condition ({reason}). "
+            f'--where "{condition}" is no condition ({reason}). '
             f"Columns: {', '.join(selection_rules.COLUMNS)}."
         ) from error
     if str(kind) != "BOOLEAN":
-        raise InputError(f"--where «{condition}» is a {kind}, no condition that is true or false.")
+        raise InputError(f'--where "{condition}" is a {kind}, no condition that is true or false.')
 
 
 def sources(dois: set[str]) -> tuple[CommonsIndex, ...]:

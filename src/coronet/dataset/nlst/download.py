@@ -54,7 +54,7 @@ def fetch_series(
         store: to download from.
         series: of a manifest.
         downloads: folder of all series.
-        progress: told of the bytes that are there, as they come.
+        progress: called with the bytes that are there, as they come.
 
     Returns:
         Its folder, with every file checked against the store's list (size and MD5) and parsed as DICOM.

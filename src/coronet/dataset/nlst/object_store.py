@@ -146,7 +146,7 @@ class Store:
         Args:
             file: of `files`.
             path: to be written.
-            progress: told of the bytes that are there, piece by piece; below zero where some were given up.
+            progress: called with the bytes of each piece; below zero where some were given up.
 
         Raises:
             Unreachable: the store does not answer.
@@ -237,7 +237,7 @@ class _Passing(Exception):
 
 
 class _Meter:
-    """Tells how far a file has come, by differences."""
+    """Reports how far a file has come, by differences."""
 
     def __init__(self, progress: Callable[[int], None]) -> None:
         self._progress = progress

@@ -40,9 +40,10 @@ def select_series(request: Request) -> Manifest:
         """
         found = database.execute(f"{best} select count(*) from best").fetchone()[0]
         if found < request.patients:
+            wanted = f' and "{request.where}"' if request.where else ""
             raise InputError(
                 f"{request.patients} patients are wanted, but {found} fulfil the rules"
-                f"{f' and «{request.where}»' if request.where else ''}; ask for fewer, or for less."
+                f"{wanted}; ask for fewer, or for less."
             )
         rows = database.execute(
             f"{best} select * exclude (patient) from best order by sha256(concat(?, ' ', patient)) limit ?",

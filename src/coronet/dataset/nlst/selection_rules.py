@@ -2,7 +2,7 @@
 
 The index holds no geometry. What NLST says of a series is in its SeriesDescription, eleven values with
 commas: screening year, kind of picture, manufacturer, model, kernel, field of view (mm), slice thickness
-(mm), tube voltage (kV), tube current, effective current and pitch («NLST CT Images, General Details», The
+(mm), tube voltage (kV), tube current, effective current and pitch ("NLST CT Images, General Details", The
 Cancer Imaging Archive). Slice *spacing* is in none of them; it is estimated here, and checked once a series
 is downloaded.
 """
