@@ -1,9 +1,9 @@
 """Names for patients and scans that tell nothing without a secret key, and the index of scans by name.
 
 The key lies in the data folder as ``.salt``, readable by its owner alone, outside the folders that DVC stores
-and git sees. Without it a guess ("is this Jane Doe's ID?") cannot be tested; with it the same patient gets the
-same pseudonym in later imports. Data can be used without the key, but new scans of old patients then count as
-new patients.
+and git sees. Without it a guess ("is this Jane Doe's ID?") cannot be tested; with it the same patient gets
+the same pseudonym in later imports. Data can be used without the key, but new scans of old patients then
+count as new patients.
 """
 
 from __future__ import annotations
