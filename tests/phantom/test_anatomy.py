@@ -16,7 +16,7 @@ from coronet.io.volume import grid_affine
 from coronet.phantom.anatomy import Anatomy, draw_anatomy
 from coronet.phantom.random_draws import generator
 from coronet.phantom.ranges import REALISTIC, WILD
-from coronet.phantom.rasterize import Tissue, rasterize
+from coronet.phantom.rasterize import Tissue, exact_heart_mask, rasterize
 
 STEP = 5.0
 SIZE = (76, 64, 68)
@@ -36,21 +36,27 @@ def hu_at(tissue: Tissue, affine: np.ndarray, points: np.ndarray) -> np.ndarray:
     return tissue.hu[tuple(index.T)]
 
 
-def heart_ml(tissue: Tissue) -> float:
-    return np.count_nonzero(tissue.heart) * STEP**3 / 1000
+@functools.cache
+def heart_ml(seed: int, wild: bool = False) -> float:
+    anatomy = draw_anatomy(generator(41, seed), ranges=WILD if wild else REALISTIC)
+    affine = grid_affine((STEP,) * 3, tuple(-STEP * (n - 1) / 2 for n in SIZE))
+    return np.count_nonzero(exact_heart_mask(anatomy, affine, SIZE)) * STEP**3 / 1000
+
+
+def test_a_heart_drawn_alone_is_the_one_of_the_chest():
+    anatomy, tissue, affine = painted(0)
+    assert np.array_equal(exact_heart_mask(anatomy, affine, SIZE), tissue.heart)
 
 
 @pytest.mark.slow
 def test_hearts_have_the_sizes_of_adults():
-    volumes = [heart_ml(painted(seed)[1]) for seed in SEEDS]
+    volumes = [heart_ml(seed) for seed in SEEDS]
     assert min(volumes) > 400 and max(volumes) < 1100
     assert 600 < np.median(volumes) < 820
     assert max(volumes) > 1.2 * min(volumes)
 
 
-@pytest.mark.parametrize(
-    ("seed", "wild"), [(0, False), (1, False), (2, False), (0, True), (1, True), (2, True)]
-)
+@pytest.mark.parametrize(("seed", "wild"), [(0, False), (1, False), (0, True), (1, True)])
 def test_the_heart_is_one_piece_between_the_lungs(seed, wild):
     _, tissue, _ = painted(seed, wild)
     labels, count = cc3d.connected_components(tissue.heart, connectivity=26, return_N=True)
@@ -156,7 +162,7 @@ def test_landmarks_are_complete():
 @pytest.mark.slow
 def test_wild_phantoms_differ_more_than_realistic_ones():
     def spread(wild: bool) -> float:
-        return float(np.std([heart_ml(painted(seed, wild)[1]) for seed in range(6)]))
+        return float(np.std([heart_ml(seed, wild) for seed in range(6)]))
 
     assert spread(True) > spread(False)
 
@@ -166,13 +172,12 @@ import hashlib
 from coronet.phantom.anatomy import draw_anatomy
 from coronet.phantom.ranges import REALISTIC, WILD
 from coronet.phantom.random_draws import generator
-from coronet.phantom.ranges import REALISTIC, WILD
 from coronet.phantom.rasterize import rasterize
 from coronet.io.volume import grid_affine
 digest = hashlib.sha256()
 for seed, ranges in ((1, REALISTIC), (2, WILD)):
     anatomy = draw_anatomy(generator(9, seed), ranges=ranges)
-    tissue = rasterize(anatomy, grid_affine((3.1, 2.9, 4.3), (-150.0, -120.0, -90.0)), (97, 83, 41))
+    tissue = rasterize(anatomy, grid_affine((6.1, 5.9, 8.3), (-150.0, -120.0, -90.0)), (49, 42, 21))
     digest.update(tissue.hu.tobytes() + tissue.heart.tobytes())
     for artery in anatomy.coronaries:
         digest.update(artery.points_mm.tobytes() + artery.radius_mm.tobytes())

@@ -1,4 +1,4 @@
-"""The simulated person, and cohorts whose masks forests draw."""
+"""The simulated reader, and cohorts with simulated annotations."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from coronet.io.volume import read_nifti
 from coronet.phantom import simulated_reader
 from coronet.phantom.annotated_cohort import make_annotated_cohort, record_path, write_annotated_cohort
 from coronet.phantom.ground_truth_labels import BONE_MM3, ComponentTruth, component_truth, true_names
-from coronet.phantom.patients import Window, make_case
+from coronet.phantom.patients import Window
 
-SMALL = Window(matrix=160, field_mm=170.0, below_mm=(6.0, 12.0), length_mm=(135.0, 145.0))
-CHEST = Window(matrix=144, field_mm=360.0, below_mm=(20.0, 30.0), length_mm=(180.0, 190.0))
+CHEST = Window(matrix=112, field_mm=360.0, below_mm=(20.0, 30.0), length_mm=(180.0, 190.0))
 """Coarse, but with lungs around the heart."""
 SEED = 3
 
 
 @pytest.fixture(scope="module")
-def phantom():
-    """A case with calcium and with other bright things."""
-    cases = (make_case(SEED, index, window=SMALL) for index in (1, 2, 4, 5))
+def phantom(small_case):
+    """A case with calcium and with other bright pieces."""
+    cases = map(small_case, (1, 2, 4, 5))
     return next(case for case in cases if case.calcium.array.any() and case.truth["confounders"])
 
 
@@ -39,11 +38,11 @@ def classified(phantom):
 
 
 @pytest.fixture(scope="module")
-def known(phantom):
+def truth_of(phantom):
     return component_truth(phantom.truth, phantom.calcium.array)
 
 
-def test_a_person_begins_with_four_lines_that_are_not_the_truth(phantom):
+def test_the_reader_begins_with_four_lines_that_are_not_the_truth(phantom):
     strokes = simulated_reader.simulated_heart_strokes(phantom.ct, phantom.heart.array, seed=1)
     assert len(strokes.strokes) == 4
     marks = mark_strokes(strokes, phantom.ct)
@@ -76,27 +75,27 @@ def test_a_heart_that_is_right_needs_no_correction(phantom):
     assert simulated_reader.simulated_heart_corrections(phantom.ct, truth, truth, seed=1, review=0) == ()
 
 
-def test_a_person_clicks_on_the_most_visible_that_is_wrong(phantom, classified, known):
-    clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, classified, known, seed=1, most=2)
+def test_the_reader_clicks_on_the_most_visible_wrong_piece(phantom, classified, truth_of):
+    clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, classified, truth_of, seed=1, most=2)
     assert clicks is not None and 1 <= len(clicks.strokes) <= 2
     assert {stroke.label for stroke in clicks.strokes} <= set(STROKE_LABELS["calcium"])
-    said = apply_labels(classified.candidates, clicks, phantom.ct)
-    named = np.flatnonzero(said.piece != calcium.UNLABELLED)
-    truth = true_names(classified, known)
+    labels = apply_labels(classified.candidates, clicks, phantom.ct)
+    named = np.flatnonzero(labels.piece != calcium.UNLABELLED)
+    truth = true_names(classified, truth_of)
     largest = max(
         (at for at, name in enumerate(truth) if name == "coronary"),
         key=lambda at: calcium.visibility(classified.candidates)[at],
     )
-    assert largest in named and said.piece[largest] == calcium.CORONARY
+    assert largest in named and labels.piece[largest] == calcium.CORONARY
 
 
-def test_nothing_is_clicked_where_all_is_right(phantom, classified, known):
+def test_nothing_is_clicked_where_all_is_right(phantom, classified, truth_of):
     found = classified.candidates
-    truth = true_names(classified, known)
+    truth = true_names(classified, truth_of)
     right = np.array([calcium.NAMES.index(name) for name in truth], np.uint8)
     correct = calcium.ClassifiedCandidates(found, classified.user_labels, classified.probability, right, None)
     clicked = [
-        simulated_reader.simulated_calcium_strokes(phantom.ct, correct, known, seed=seed)
+        simulated_reader.simulated_calcium_strokes(phantom.ct, correct, truth_of, seed=seed)
         for seed in range(12)
     ]
     mistakes = [stroke for clicks in clicked if clicks for stroke in clicks.strokes]
@@ -105,14 +104,16 @@ def test_nothing_is_clicked_where_all_is_right(phantom, classified, known):
     assert len(mistakes) <= 3 + 12 * 0.12 * len(kinds)
 
 
-def test_small_faint_pieces_are_overlooked(phantom, classified, known):
+def test_small_faint_pieces_are_overlooked(phantom, classified, truth_of):
     visible = calcium.visibility(classified.candidates)
-    truth = np.array(true_names(classified, known))
+    truth = np.array(true_names(classified, truth_of))
     wrong = np.flatnonzero(truth == "coronary")
     faint = wrong[visible[wrong] < simulated_reader.NEVER_OVERLOOKED / 3]
     clicked = np.zeros(classified.candidates.count, int)
     for seed in range(12):
-        clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, classified, known, seed=seed, most=99)
+        clicks = simulated_reader.simulated_calcium_strokes(
+            phantom.ct, classified, truth_of, seed=seed, most=99
+        )
         said = apply_labels(classified.candidates, clicks, phantom.ct) if clicks else classified.user_labels
         clicked += said.piece != calcium.UNLABELLED
     sure = wrong[visible[wrong] > simulated_reader.NEVER_OVERLOOKED]
@@ -120,7 +121,7 @@ def test_small_faint_pieces_are_overlooked(phantom, classified, known):
     assert (clicked[faint] < 10).all()
 
 
-def test_a_person_boxes_flecks_that_are_too_many_to_click(phantom, classified, known):
+def test_the_reader_boxes_flecks_that_are_too_many_to_click(phantom, classified, truth_of):
     hu, heart = phantom.ct.array.copy(), phantom.heart.array > 0
     rng = np.random.default_rng(0)
     dark = np.argwhere(heart & (hu < 100) & (phantom.calcium.array == 0))
@@ -132,12 +133,12 @@ def test_a_person_boxes_flecks_that_are_too_many_to_click(phantom, classified, k
     everything = np.full(found.count, calcium.CORONARY, np.uint8)
     said = apply_labels(found, None, noisy)
     drawn = calcium.ClassifiedCandidates(found, said, np.ones((found.count, 7), np.float32), everything, None)
-    strokes = simulated_reader.simulated_calcium_strokes(noisy, drawn, known, seed=1)
+    strokes = simulated_reader.simulated_calcium_strokes(noisy, drawn, truth_of, seed=1)
     box, *clicks = strokes.strokes
     assert (box.kind, box.label) == ("box", "noise")
     assert clicks and {(click.kind, click.label) for click in clicks} == {("point", "coronary")}
     after = apply_labels(found, strokes, noisy)
-    truth = np.array(true_names(drawn, known))
+    truth = np.array(true_names(drawn, truth_of))
     visible = calcium.visibility(found)
     flecks = (truth == "noise") & (visible > simulated_reader.NEVER_OVERLOOKED)
     plaques = (truth == "coronary") & (visible > simulated_reader.NEVER_OVERLOOKED)

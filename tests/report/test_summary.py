@@ -64,7 +64,7 @@ def test_what_rounding_leaves_is_zero(tmp_path):
 @pytest.mark.parametrize(
     "torn", [b'{"stage": "sc', b'{"stage": "score"}', b'{"stage": "score", "seconds": "6', b"\xc3"]
 )
-def test_a_torn_line_of_the_timings_does_not_hide_the_others(tmp_path, coronet, torn):
+def test_a_torn_line_of_the_timings_does_not_hide_the_others(tmp_path, torn, caplog):
     figures_of(tmp_path, [[4, 0], [0, 9]])
     timings = tmp_path / "mlruns" / "timings.jsonl"
     append_line(timings, {"stage": "train@heart", "seconds": 90})
@@ -72,9 +72,7 @@ def test_a_torn_line_of_the_timings_does_not_hide_the_others(tmp_path, coronet, 
     assert read_summary(tmp_path).minutes == (("train@heart", 1.5),)
     append_line(timings, {"stage": "score", "seconds": 30})
     assert read_summary(tmp_path).minutes == (("train@heart", 1.5), ("score", 0.5))
-    done = coronet(tmp_path, "summary", "--json")
-    assert done.returncode == 0 and json.loads(done.stdout)["minutes"][1] == ["score", 0.5]
-    assert "passed over: 1" in done.stderr
+    assert "passed over: 1" in caplog.text
 
 
 def test_the_tables_are_printed_in_ascii_too(tmp_path, coronet):
@@ -82,7 +80,9 @@ def test_the_tables_are_printed_in_ascii_too(tmp_path, coronet):
     done = coronet(tmp_path, "summary", PYTHONIOENCODING="ascii")
     assert done.returncode == 0 and not done.stderr
     assert "risk groups, kappa" in done.stdout and "-> 1-100" in done.stdout
+    append_line(tmp_path / "mlruns" / "timings.jsonl", {"stage": "score", "seconds": 30})
     done = coronet(tmp_path, "summary", "--json", PYTHONIOENCODING="ascii")
+    assert json.loads(done.stdout)["minutes"] == [["score", 0.5]]
     assert any("κ" in item["name"] for item in json.loads(done.stdout)["figures"])
 
 
