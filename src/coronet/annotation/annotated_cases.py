@@ -238,7 +238,7 @@ def _write_annotation(
 
 
 def annotated_cases(data: Path, target: Target) -> tuple[Provenance, ...]:
-    """Records of the scans whose mask this tool has drawn, sorted by case."""
+    """Records of the scans with a mask that this tool has drawn, sorted by case."""
     paths = sorted((Path(data) / "annotations").glob(f"*/{target}.json"))
     return tuple(record for record in map(find_provenance, paths) if record is not None)
 

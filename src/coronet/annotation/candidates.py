@@ -23,7 +23,7 @@ MARGIN_MM = 8.0
 _VIEW_MM = 16.0
 """How far around the heart the surroundings of pieces are described."""
 LEAST_VOXELS = 3
-"""Smaller pieces no reader would tell from noise."""
+"""Smaller pieces cannot be distinguished from noise."""
 _COARSE_MM = 2.0
 """Distances are measured on about this grid."""
 

@@ -92,7 +92,7 @@ def _along(values: np.ndarray, centre: tuple[float, float, float], blocks: Block
 
 
 def cast_rays(blocks: BlockMeans, body: Body, heart: np.ndarray, background: np.ndarray) -> Rays:
-    """Look around from the middle of what is surely heart.
+    """Cast rays from the middle of blocks that are surely heart.
 
     Args:
         blocks: the scan.

@@ -85,7 +85,7 @@ def write_cohort(
 
 
 def check_pin(data: Path, pin: Path) -> dict[str, bool]:
-    """Say whether ``ct`` and ``masks`` are what a DVC file pins; see `write_cohort`."""
+    """Check whether ``ct`` and ``masks`` are what a DVC file pins; see `write_cohort`."""
     same = compare_with_pin(pin, {"ct": data / "ct", "masks": data / "masks"})
     for name, equal in same.items():
         if equal:
@@ -109,7 +109,7 @@ def compare_with_pin(pin: Path, folders: Mapping[str, Path]) -> dict[str, bool]:
         folders: name of each folder and where it lies.
 
     Returns:
-        For each of the folders whose hash ``pin`` holds, whether it holds the pinned bytes.
+        For each folder that ``pin`` pins, whether it holds the pinned bytes.
 
     Raises:
         InputError: the file is no DVC file.
@@ -207,7 +207,7 @@ def _refuse_others(data: Path, slots: tuple[Slot, ...], *, mix: bool) -> None:
 
 
 def _sweep(data: Path) -> None:
-    """Remove what a killed run left half-written; the lock is held, so nobody writes them now."""
+    """Remove what a killed run left half-written; the lock is held, so no process writes them now."""
     for folder in ("ct", "masks", "truth"):
         for part in (data / folder).glob(".part-*"):
             part.unlink()

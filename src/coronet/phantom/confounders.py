@@ -1,4 +1,4 @@
-"""What fools calcium scoring: calcium outside the coronaries, specks, and metal."""
+"""Confounders of calcium scoring: calcium outside the coronaries, specks, and metal."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _WIRE_HU = 6000.0
 
 
 def draw_confounders(rng: np.random.Generator, sites: Sites, *, diseased: bool) -> tuple[Deposit, ...]:
-    """Draw everything bright that is no coronary calcium.
+    """Draw all that is bright and no coronary calcium.
 
     Args:
         rng: source of randomness.
-        sites: where things can lie.
+        sites: possible places.
         diseased: whether the patient has coronary calcium; calcium elsewhere is then more frequent.
     """
     drawers = {
@@ -192,7 +192,7 @@ def _pericardial_plate(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     """A calcified sheet on the pericardium, with holes."""
     middle, reach = pick(rng, sites.heart_surface), between(rng, 8.0, 24.0)
     near = [point for point in sites.heart_surface if _apart(point, middle) < reach and chance(rng, 0.85)]
-    # the surface is known on a grid too coarse for a sheet: what lies between its points closes it
+    # the surface is sampled on a grid too coarse for a sheet: what lies between its points closes it
     closed = near + [
         plus(a, plus(b, a, -1.0), 0.5)
         for a, b in itertools.combinations(near, 2)

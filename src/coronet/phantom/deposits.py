@@ -1,4 +1,4 @@
-"""Deposits: things of calcium or metal, as chains of soft-edged balls, and what a scan sees of them.
+"""Deposits of calcium or metal, as chains of soft-edged balls, and their share of a scan's voxels.
 
 Every array operation here is one whose result IEEE 754 fixes to the last bit, so that a seed gives the same
 bytes on every processor.

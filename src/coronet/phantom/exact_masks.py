@@ -13,10 +13,10 @@ _THRESHOLD_HU = 130
 _SUBSTANTIAL_HU = 40.0
 """A voxel belongs to a plaque where the plaque itself, blurred, adds at least this much."""
 _EVIDENT_HU = 80.0
-"""A plaque is seen where it adds at least this much and would pass the threshold without noise."""
+"""A plaque is visible where it adds at least this much and would pass the threshold without noise."""
 
 _LEAST_VOXELS = 3
-"""Smaller pieces no reader would tell from noise."""
+"""Smaller pieces cannot be distinguished from noise."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where an anatomy can hold deposits, and which part of it a scan must cover."""
+"""Places of an anatomy that can hold deposits, and the part of it that a scan must cover."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _CARTILAGE_MM = 6.0
 """Radius of a costal cartilage."""
 COARSE_MM = 4.0
 _COARSE_REACH_MM = 120.0
-"""The heart is looked for in a cube of this half edge around its centre."""
+"""The heart is searched in a cube of this half edge around its centre."""
 
 
 def find_sites(anatomy: Anatomy) -> Sites:

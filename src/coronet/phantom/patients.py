@@ -76,7 +76,7 @@ class PhantomCase:
 
     Attributes:
         slot: which case of the cohort.
-        facts: what a scanner would have told.
+        facts: of the scan, as a scanner states them.
         ct: HU, int16.
         heart: heart mask, uint8.
         calcium: coronary calcium, uint8, labels by vessel.

@@ -85,7 +85,7 @@ class Ranges:
 
 
 REALISTIC = Ranges({name: (float(low), float(high)) for name, low, high, *_ in _ROWS})
-"""Adults as screening programmes see them."""
+"""Adults of screening programmes."""
 
 WILD = Ranges({name: (float(low), float(high)) for name, *_, low, high in _ROWS}, peaked=False)
 """Anatomies beyond any patient's, so that a network learns hearts in general and not these ones."""

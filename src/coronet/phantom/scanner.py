@@ -1,4 +1,4 @@
-"""The scanner: tissue and deposits in, HU as a low-dose CT would show them out.
+"""The scanner: from tissue and deposits to the HU of a low-dose CT.
 
 Order of events: slice profile, blur in plane, deposits with their partial volume, cupping and
 calibration, metal streaks, noise, twelve bits, padding outside the reconstruction circle. Arrays of a slice
@@ -27,7 +27,7 @@ _WIDE_BLUR_MM = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """What a scan shows of one deposit.
+    """The trace of one deposit in a scan.
 
     Attributes:
         deposit: the deposit.

@@ -65,13 +65,8 @@ def scatter_chart(reference: Sequence[float], predicted: Sequence[float], *, cut
             axes.axhline(cut, color=_INKS["line"], linewidth=0.8)
         axes.plot([0, top], [0, top], color=_INKS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
         axes.scatter(reference, predicted, s=26, color=_INKS["accent"], alpha=0.75, linewidths=0)
-        for set_scale, set_limit in ((axes.set_xscale, axes.set_xlim), (axes.set_yscale, axes.set_ylim)):
-            set_scale("symlog", linthresh=10, linscale=0.8)
-            set_limit(-2.5, top)
-        ticks = [tick for tick in (0, 10, 100, 1000, 10000) if tick <= top]
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_ticks(ticks, labels=[f"{tick:,}" for tick in ticks])
-            axis.set_ticks([], minor=True)
+        _scale_scores(axes, "x", top)
+        _scale_scores(axes, "y", top)
         axes.set_xlabel("reference Agatston score")
         axes.set_ylabel("predicted")
 
@@ -103,17 +98,22 @@ def bland_altman_chart(
                 fontsize=8,
                 color=_INKS["muted"],
             )
-        axes.set_xscale("symlog", linthresh=10, linscale=0.8)
-        top = max(100.0, float(means.max(initial=0)) * 1.6)
-        axes.set_xlim(-2.5, top)
-        ticks = [tick for tick in (0, 10, 100, 1000, 10000) if tick <= top]
-        axes.xaxis.set_ticks(ticks, labels=[f"{tick:,}" for tick in ticks])
-        axes.xaxis.set_ticks([], minor=True)
+        _scale_scores(axes, "x", max(100.0, float(means.max(initial=0)) * 1.6))
         axes.margins(y=0.18)
         axes.set_xlabel("mean of both scores")
         axes.set_ylabel("predicted − reference")
 
     return _svg(draw, size=(4.2, 3.6), title="difference of scores over their mean")
+
+
+def _scale_scores(axes: Axes, name: str, top: float) -> None:
+    """Make an axis of scores linear to 10 and logarithmic beyond, up to ``top``."""
+    axis = getattr(axes, f"{name}axis")
+    getattr(axes, f"set_{name}scale")("symlog", linthresh=10, linscale=0.8)
+    getattr(axes, f"set_{name}lim")(-2.5, top)
+    ticks = [tick for tick in (0, 10, 100, 1000, 10000) if tick <= top]
+    axis.set_ticks(ticks, labels=[f"{tick:,}" for tick in ticks])
+    axis.set_ticks([], minor=True)
 
 
 def _svg(draw: Callable[[Axes], None], *, size: tuple[float, float], title: str) -> str:

@@ -19,23 +19,13 @@ from coronet.files import read_json, replacing_folder, sha256_file
 from coronet.report import charts
 from coronet.report.annotation_error_section import AnnotationErrorSection, annotation_error_section
 from coronet.report.case_views import compared_pictures
-from coronet.report.html_page import number, signed, write_page
+from coronet.report.html_page import Figure, number, signed, write_page
 from coronet.report.notices import describe_floors, describe_test_set
 from coronet.report.slice_pictures import Picture
 from coronet.training.learning_curves import HISTORY, read_history
 
 _MOST_PICTURED = 16
 """Cases with pictures; more would make the page too heavy to open on a phone."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CohortFigure:
-    """One number with its unit, name and what it was taken over, as text."""
-
-    name: str
-    value: str
-    note: str
-    unit: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +51,9 @@ class CohortReport:
 
     compared: int
     notices: tuple[tuple[str, str], ...]
-    headline: tuple[CohortFigure, ...]
-    networks: tuple[CohortFigure, ...]
-    path: tuple[CohortFigure, ...]
+    headline: tuple[Figure, ...]
+    networks: tuple[Figure, ...]
+    path: tuple[Figure, ...]
     scatter: str
     bland_altman: str
     groups: tuple[str, ...]
@@ -156,20 +146,18 @@ def _evaluation(build: Path, model: str) -> Mapping[str, Any]:
     return read_json(path)
 
 
-def _headline(metrics: Mapping[str, Any]) -> tuple[CohortFigure, ...]:
+def _headline(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
     free, lesions = metrics["calcium_free"], metrics["lesions"]
     return (
-        CohortFigure("heart Dice", number(metrics["heart_dice"]["mean"], 3), _over(metrics["heart_dice"])),
-        CohortFigure(
-            "calcium voxel F1", number(metrics["calcium_voxels"]["f1"], 3), "pooled over all test scans"
-        ),
-        CohortFigure(
+        Figure("heart Dice", number(metrics["heart_dice"]["mean"], 3), _over(metrics["heart_dice"])),
+        Figure("calcium voxel F1", number(metrics["calcium_voxels"]["f1"], 3), "pooled over all test scans"),
+        Figure(
             "lesions found",
             f"{lesions['found']} of {lesions['true']}",
             f"{number(lesions['false_per_scan'], 2)} false ones a scan",
         ),
-        CohortFigure("linear κ of risk groups", *_kappa(metrics, "kappa_linear")),
-        CohortFigure(
+        Figure("linear κ of risk groups", *_kappa(metrics, "kappa_linear")),
+        Figure(
             "calcium-free scans scored 0",
             f"{free['scored_zero']} of {free['cases']}",
             "no calcium in the reference",
@@ -177,38 +165,34 @@ def _headline(metrics: Mapping[str, Any]) -> tuple[CohortFigure, ...]:
     )
 
 
-def _networks(heart: Mapping[str, Any], calcium: Mapping[str, Any]) -> tuple[CohortFigure, ...]:
+def _networks(heart: Mapping[str, Any], calcium: Mapping[str, Any]) -> tuple[Figure, ...]:
     """Each network by itself, against the masks."""
     pooled, lesions, free = calcium["pooled"], calcium["lesions"], calcium["calcium_free"]
     return (
-        CohortFigure("Heart Dice", number(heart["dice"]["mean"], 3), _over(heart["dice"])),
-        CohortFigure("Heart Dice, lowest", number(heart["dice"]["lowest"], 3), "the worst test scan"),
-        CohortFigure("Heart IoU", number(heart["iou"]["mean"], 3), _over(heart["iou"])),
-        CohortFigure("Calcium F1, voxels", number(pooled["f1"], 3), "pooled over all test scans"),
-        CohortFigure("Calcium IoU, voxels", number(pooled["iou"], 3), "pooled over all test scans"),
-        CohortFigure("Calcium Dice, by case", number(calcium["f1"]["mean"], 3), _over(calcium["f1"])),
-        CohortFigure("Lesion F1", number(lesions["f1"], 3), "26-connected lesions, matched by touch"),
-        CohortFigure(
-            "False calcium", number(free["false_mm3"]["mean"], 1), "mean of calcium-free scans", "mm³"
-        ),
+        Figure("Heart Dice", number(heart["dice"]["mean"], 3), _over(heart["dice"])),
+        Figure("Heart Dice, lowest", number(heart["dice"]["lowest"], 3), "the worst test scan"),
+        Figure("Heart IoU", number(heart["iou"]["mean"], 3), _over(heart["iou"])),
+        Figure("Calcium F1, voxels", number(pooled["f1"], 3), "pooled over all test scans"),
+        Figure("Calcium IoU, voxels", number(pooled["iou"], 3), "pooled over all test scans"),
+        Figure("Calcium Dice, by case", number(calcium["f1"]["mean"], 3), _over(calcium["f1"])),
+        Figure("Lesion F1", number(lesions["f1"], 3), "26-connected lesions, matched by touch"),
+        Figure("False calcium", number(free["false_mm3"]["mean"], 1), "mean of calcium-free scans", "mm³"),
     )
 
 
-def _path(metrics: Mapping[str, Any]) -> tuple[CohortFigure, ...]:
+def _path(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
     """The path from scan to score."""
     agreement, lesions = metrics["agreement"], metrics["lesions"]
     low, high = (signed(limit) for limit in agreement["limits"])
     return (
-        CohortFigure("Lesion sensitivity", number(lesions["sensitivity"], 3), f"{lesions['true']} lesions"),
-        CohortFigure("Score, Spearman", *_with_interval(agreement, "spearman")),
-        CohortFigure("Score, ICC(2,1)", *_with_interval(agreement, "icc2_1")),
-        CohortFigure(
-            "Score, bias", signed(agreement["bias"], 1), f"95 % limits of agreement {low} to {high}"
-        ),
-        CohortFigure("Groups, concordance", number(agreement["concordance"], 3), _same_group(metrics)),
-        CohortFigure("Groups, κ", *_kappa(metrics, "kappa")),
-        CohortFigure("Groups, linear κ", *_kappa(metrics, "kappa_linear")),
-        CohortFigure("Groups, quadratic κ", *_kappa(metrics, "kappa_quadratic")),
+        Figure("Lesion sensitivity", number(lesions["sensitivity"], 3), f"{lesions['true']} lesions"),
+        Figure("Score, Spearman", *_with_interval(agreement, "spearman")),
+        Figure("Score, ICC(2,1)", *_with_interval(agreement, "icc2_1")),
+        Figure("Score, bias", signed(agreement["bias"], 1), f"95 % limits of agreement {low} to {high}"),
+        Figure("Groups, concordance", number(agreement["concordance"], 3), _same_group(metrics)),
+        Figure("Groups, κ", *_kappa(metrics, "kappa")),
+        Figure("Groups, linear κ", *_kappa(metrics, "kappa_linear")),
+        Figure("Groups, quadratic κ", *_kappa(metrics, "kappa_quadratic")),
     )
 
 

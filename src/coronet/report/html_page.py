@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from pathlib import Path
@@ -11,6 +12,17 @@ from coronet.files import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One number with its name, a note and its unit, as text."""
+
+    name: str
+    value: str
+    note: str = ""
+    unit: str = ""
+
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -10,7 +10,7 @@ import numpy as np
 from coronet.dataset.quality_flags import UNFIT
 from coronet.imaging.slice_names import slice_span
 from coronet.report.case_views import by_vessel, case_pictures
-from coronet.report.html_page import number, readable, write_page
+from coronet.report.html_page import Figure, number, readable, write_page
 from coronet.report.slice_pictures import Picture
 from coronet.scoring.counted_voxels import find_calcium
 from coronet.scoring.model_statement import ModelStatement
@@ -53,16 +53,6 @@ class Ladder:
 
 
 @dataclasses.dataclass(frozen=True)
-class ScanFigure:
-    """One number with its unit, name and a note, as text."""
-
-    name: str
-    value: str
-    unit: str = ""
-    note: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
 class LesionRow:
     """A line of the table of lesions."""
 
@@ -84,7 +74,7 @@ class ScanReport:
     worth: ModelStatement
     notices: tuple[Notice, ...]
     ladders: tuple[Ladder, ...]
-    figures: tuple[ScanFigure, ...]
+    figures: tuple[Figure, ...]
     legend: tuple[tuple[str, str], ...]
     pictures: tuple[Picture, ...]
     lesions: tuple[LesionRow, ...]
@@ -166,7 +156,7 @@ def _ladders(scored: ScanScore) -> tuple[Ladder, ...]:
     return tuple(ladders)
 
 
-def _figures(scored: ScanScore) -> tuple[ScanFigure, ...]:
+def _figures(scored: ScanScore) -> tuple[Figure, ...]:
     scores, protocol = scored.result.scores, scored.result.protocol
     counted = sum(lesion.agatston > 0 for lesion in scored.result.lesions)
     small = len(scored.result.lesions) - counted
@@ -174,17 +164,13 @@ def _figures(scored: ScanScore) -> tuple[ScanFigure, ...]:
         f"and {small} too small to count" if small else f"of at least {protocol.least_area_mm2:g} mm² a slice"
     )
     figures = [
-        ScanFigure("lesions", str(counted), note=note),
-        ScanFigure("volume", number(scores.volume_mm3), "mm³", "at or above 130 HU"),
-        ScanFigure(
-            "weighted volume", number(scores.volume_weighted), "mm³", "volume × weight of the highest HU"
-        ),
-        ScanFigure("heart", number(scored.segmentation.heart_ml), "ml", "as outlined below"),
+        Figure("lesions", str(counted), note),
+        Figure("volume", number(scores.volume_mm3), "at or above 130 HU", "mm³"),
+        Figure("weighted volume", number(scores.volume_weighted), "volume × weight of the highest HU", "mm³"),
+        Figure("heart", number(scored.segmentation.heart_ml), "as outlined below", "ml"),
     ]
     if scores.mass_mg is not None:
-        figures.append(
-            ScanFigure("mass", number(scores.mass_mg, 1), "mg", "with the calibration factor given")
-        )
+        figures.append(Figure("mass", number(scores.mass_mg, 1), "with the calibration factor given", "mg"))
     return tuple(figures)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a scan as a radiologist looks at it, with outlines drawn over them.
+"""Pictures of a scan in radiological orientation, with outlines drawn over them.
 
 Axial slices are viewed from the feet and coronal projections from the front, so the patient's right is on
 the picture's left; sagittal projections are viewed from the patient's left, so the front is on the picture's
