@@ -176,6 +176,9 @@ def agreement(
         >>> found.save("agreement").name
         'agreement.json'
     """
+    import numpy as np
+
     from coronet.evaluation.agreement import score_agreement
 
-    return score_agreement(reference, predicted, groups=groups, names=names, resamples=resamples)
+    one, other = (np.asarray(values, dtype=np.float64) for values in (reference, predicted))
+    return score_agreement(one, other, groups=groups, names=names, resamples=resamples)

@@ -192,7 +192,7 @@ def test_columns_can_be_named(tmp_path):
     assert pairs.predicted.tolist() == [1, 1, 1]
     with pytest.raises(InputError, match="--reference"):
         read_pairs(path)
-    with pytest.raises(InputError, match="no column «four»"):
+    with pytest.raises(InputError, match='no column "four"'):
         read_pairs(path, reference="four", predicted="one")
 
 

@@ -98,10 +98,10 @@ REFUSED = {
     "three, one named": (NUMBERS, {"reference": "manual"}, "numbers are: ai, age"),
     "a column with itself": (NUMBERS, {"reference": "ai", "predicted": "ai"}, "different columns"),
     "a column as id and score": (NUMBERS, {"reference": "ai", "id_column": "ai"}, "different columns"),
-    "an unknown column": (NUMBERS, {"reference": "AI"}, "no column «AI».*--reference"),
-    "an empty name": (NUMBERS, {"predicted": ""}, "no column «».*--predicted"),
-    "two headings alike": (table_of(ROWS, "id,score,score"), {}, "several columns «score»"),
-    "two headings alike but for blanks": (table_of(ROWS, "id,score, score "), {}, "several columns «score»"),
+    "an unknown column": (NUMBERS, {"reference": "AI"}, 'no column "AI".*--reference'),
+    "an empty name": (NUMBERS, {"predicted": ""}, 'no column "".*--predicted'),
+    "two headings alike": (table_of(ROWS, "id,score,score"), {}, 'several columns "score"'),
+    "two headings alike but for blanks": (table_of(ROWS, "id,score, score "), {}, 'several columns "score"'),
     "a scan twice": (table_of([*ROWS, ROWS[1]]), {}, "lines 3 and 6 have the same id"),
     "a scan twice, named": (
         table_of([["s", *row[1:]] for row in ROWS], "lesion,manual,ai"),
@@ -121,7 +121,7 @@ REFUSED = {
     "nothing": ("", {}, "is empty"),
     "a heading only": ("id,manual,ai\n", {}, "numbers are: none"),
     **{
-        f"«{value}» as score": (table_of([*ROWS, ["s9", value, "3"]]), {}, "line 6.*no score")
+        f"{value!r} as score": (table_of([*ROWS, ["s9", value, "3"]]), {}, "line 6.*no score")
         for value in ("", "x", "nan", "NaN", "inf", "-1", "-1e-3", "12 mg", "1_234", "0x10", "True", "1e300")
     },
 }

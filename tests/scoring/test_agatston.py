@@ -261,7 +261,7 @@ def test_what_cannot_be_scored_is_refused():
         score_calcium(ct, mask, method="mass")
     with pytest.raises(InputError, match="above 0"):
         score_calcium(ct, mask, calibration_factor=-1.0)
-    with pytest.raises(ParamsError, match="«coronet»"):
+    with pytest.raises(ParamsError, match='"coronet"'):
         find_protocol("coronett")
     with pytest.raises(ParamsError, match="connectivity"):
         dataclasses.replace(OURS, connectivity=26)

@@ -52,7 +52,7 @@ def test_cac_drs_counts_vessels(score, vessels, expected):
 
 
 def test_an_unknown_preset_names_the_nearest():
-    with pytest.raises(ParamsError, match="«paper»"):
+    with pytest.raises(ParamsError, match='"paper"'):
         risk_group(3, "papers")
 
 

@@ -101,7 +101,7 @@ def test_a_scan_stored_the_other_way_round_scores_the_same(files):
 
 def test_wrong_choices_are_refused(files):
     scan = ("score", files / "ct.nii.gz", "--mask", files / "mask.nii.gz")
-    with pytest.raises(ParamsError, match="«deepcac»"):
+    with pytest.raises(ParamsError, match='"deepcac"'):
         run(*scan, "--protocol", "deepcacs")
     with pytest.raises(ParamsError, match="calibration factor"):
         run(*scan, "--method", "mass")

@@ -123,7 +123,7 @@ def show_params(
     value = dataclasses.asdict(load_params())
     for name in key.split(".") if key else ():
         if not isinstance(value, dict) or name not in value:
-            raise ParamsError(f"There is no key «{key}»; `coronet params` prints all.")
+            raise ParamsError(f'There is no key "{key}"; `coronet params` prints all.')
         value = value[name]
     typer.echo(value if isinstance(value, str) else json.dumps(value, indent=2))
 

@@ -83,6 +83,9 @@ class Statistics:
     limits: tuple[float, float]
 
 
+_SINGLE = tuple(field.name for field in dataclasses.fields(Statistics) if field.name != "limits")
+
+
 @dataclasses.dataclass(frozen=True)
 class Agreement:
     """Two readings compared.
@@ -106,7 +109,7 @@ class Agreement:
     confusion: np.ndarray
     statistics: Statistics
     same_group: ExactShare
-    intervals: Mapping[str, tuple[float, float] | tuple[tuple[float, float], tuple[float, float]]]
+    intervals: Mapping[str, Any]
     undefined: Mapping[str, float]
     reference: np.ndarray
     predicted: np.ndarray
@@ -233,10 +236,8 @@ def score_agreement(
 
 def _statistics_of(values: np.ndarray) -> Statistics:
     *single, low, high = map(float, values)
-    return Statistics(
-        *(0.0 if abs(value) < _ROUNDING else value for value in single),
-        limits=(low, high),
-    )
+    rounded = (0.0 if abs(value) < _ROUNDING else value for value in single)
+    return Statistics(**dict(zip(_SINGLE, rounded, strict=True)), limits=(low, high))
 
 
 def _confusion(classes: np.ndarray, count: int) -> np.ndarray:
@@ -244,16 +245,16 @@ def _confusion(classes: np.ndarray, count: int) -> np.ndarray:
     return np.bincount(predicted * count + reference, minlength=count * count).reshape(count, count)
 
 
-def _intervals(drawn: np.ndarray) -> tuple[dict[str, Any], dict[str, float]]:
-    """95 % percentile intervals over resamples, ``drawn`` of shape (resamples, values)."""
+def _intervals(resamples: np.ndarray) -> tuple[dict[str, Any], dict[str, float]]:
+    """95 % percentile intervals over resamples, of shape (resamples, values)."""
     pairs = []
-    for values in np.where(np.abs(drawn) < _ROUNDING, 0.0, drawn).T:
+    for values in np.where(np.abs(resamples) < _ROUNDING, 0.0, resamples).T:
         defined = values[np.isfinite(values)]
         low, high = np.percentile(defined, [2.5, 97.5]) if defined.size else (math.nan, math.nan)
         pairs.append((float(low), float(high)))
-    names = [field.name for field in dataclasses.fields(Statistics)]
+    names = (*_SINGLE, "limits")
     intervals = dict(zip(names, [*pairs[:-2], (pairs[-2], pairs[-1])], strict=True))
-    missing = (~np.isfinite(drawn)).mean(axis=0)
+    missing = (~np.isfinite(resamples)).mean(axis=0)
     undefined = {name: float(share) for name, share in zip(names, missing, strict=False) if share}
     return intervals, undefined
 

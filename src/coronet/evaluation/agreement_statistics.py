@@ -127,7 +127,8 @@ class PairedReadings:
 
     def statistics(self) -> np.ndarray:
         """Of the pairs themselves: shape (11,), in the order of `resampled`."""
-        return _statistics(np.ones((1, self.cells.values.size)), self)[0]
+        values: np.ndarray = _statistics(np.ones((1, self.cells.values.size)), self)[0]
+        return values
 
     def resampled(self, resamples: int, seed: int) -> np.ndarray:
         """Of pairs drawn with replacement.
@@ -153,7 +154,7 @@ def _statistics(weights: np.ndarray, readings: PairedReadings) -> np.ndarray:
     counts[:, cells.values[cells.order[cells.starts]]] = np.add.reduceat(
         weights[:, cells.order], cells.starts, axis=1
     )
-    counts = counts.reshape(-1, groups, groups)
+    confusion = counts.reshape(-1, groups, groups)
     mean, one, rank = readings.reference.deviations(weights)
     other_mean, other, other_rank = readings.predicted.deviations(weights)
     sums, rank_sums = _products(weights, one, other), _products(weights, rank, other_rank)
@@ -162,8 +163,8 @@ def _statistics(weights: np.ndarray, readings: PairedReadings) -> np.ndarray:
     spread = 1.96 * np.sqrt(np.einsum("bn,bn,bn->b", weights, difference, difference) / size)
     return np.stack(
         [
-            *kappas(counts),
-            np.einsum("bii->b", counts) / size,
+            *kappas(confusion),
+            np.einsum("bii->b", confusion) / size,
             *_icc(size, (mean, other_mean), sums),
             _correlation(rank_sums),
             _correlation(sums),
@@ -190,4 +191,4 @@ def _products(
 def _correlation(sums: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     """A resample may hold one value only; its NaN is left out of the interval and counted."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.clip(sums[2] / np.sqrt(sums[0] * sums[1]), -1, 1)
+        return np.asarray(np.clip(sums[2] / np.sqrt(sums[0] * sums[1]), -1, 1))

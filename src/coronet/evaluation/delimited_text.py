@@ -83,7 +83,7 @@ def read_delimited(path: Path) -> DelimitedTable:
         delimiter, text = head[4], line_end + rest
         if delimiter not in _DELIMITERS:
             raise InputError(
-                f"{path}: its fields are divided by «{delimiter}»; use commas, semicolons or tabs."
+                f'{path}: its fields are divided by "{delimiter}"; use commas, semicolons or tabs.'
             )
     delimiter = delimiter or _find_delimiter(text, path)
     _, heading = next(_records(text, delimiter, path), (0, []))
@@ -95,7 +95,7 @@ def read_delimited(path: Path) -> DelimitedTable:
         )
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
-        raise InputError(f"{path} has several columns «{twice[0]}»; give each a name of its own.")
+        raise InputError(f'{path} has several columns "{twice[0]}"; give each a name of its own.')
     return DelimitedTable(path, delimiter, columns, text)
 
 

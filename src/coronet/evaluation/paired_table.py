@@ -93,7 +93,7 @@ def _find(table: DelimitedTable, option: str, name: str | None) -> int | None:
     wanted = unicodedata.normalize("NFC", name).strip()
     if not wanted or wanted not in table.columns:
         known = ", ".join(column or "(without a name)" for column in table.columns)
-        raise InputError(f"{table.path} has no column «{name}», which {option} names; it has {known}.")
+        raise InputError(f'{table.path} has no column "{name}", which {option} names; it has {known}.')
     return table.columns.index(wanted)
 
 
@@ -134,7 +134,9 @@ def _choose(
 
 
 def _read(table: DelimitedTable, reference: int, predicted: int, ids: Sequence[int]) -> ScorePairs:
-    lines, texts, seen = [], ([], []), {}
+    lines: list[int] = []
+    texts: tuple[list[str], list[str]] = ([], [])
+    seen: dict[tuple[str, ...], int] = {}
     for line, fields in table.rows():
         lines.append(line)
         texts[0].append(fields[reference])
@@ -143,10 +145,12 @@ def _read(table: DelimitedTable, reference: int, predicted: int, ids: Sequence[i
             key = tuple(unicodedata.normalize("NFC", fields[index]) for index in ids)
             _check_id(key, line, seen, table.path)
     names = table.columns[reference], table.columns[predicted]
-    arrays = parse_scores(
+    first, second = parse_scores(
         list(zip(names, texts, strict=True)), lines, delimiter=table.delimiter, where=str(table.path)
     )
-    return ScorePairs(*arrays, names=names, ids=tuple(table.columns[index] or "row name" for index in ids))
+    return ScorePairs(
+        first, second, names=names, ids=tuple(table.columns[index] or "row name" for index in ids)
+    )
 
 
 def _check_id(key: tuple[str, ...], line: int, seen: dict[tuple[str, ...], int], path: Path) -> None:

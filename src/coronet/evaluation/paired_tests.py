@@ -137,7 +137,7 @@ def compare_paired(
 
 
 def _differences(old: tuple[float, ...], new: tuple[float, ...], up: bool) -> np.ndarray:
-    return np.round((np.asarray(new) - np.asarray(old)) * (1 if up else -1), _DIGITS)
+    return np.asarray(np.round((np.asarray(new) - np.asarray(old)) * (1 if up else -1), _DIGITS))
 
 
 def _finding(
@@ -242,5 +242,5 @@ def _wanted(gains: np.ndarray, level: float) -> int | None:
     if len(gains) < 2 or gains.mean() <= 0 or np.ptp(gains) == 0:
         return None
     effect = gains.mean() / gains.std(ddof=1)
-    pairs = ((norm.isf(level / 2) + norm.isf(1 - _POWER)) / effect) ** 2 * math.pi / 3
+    pairs: float = ((norm.isf(level / 2) + norm.isf(1 - _POWER)) / effect) ** 2 * math.pi / 3
     return max(least_patients(level), math.ceil(pairs))

@@ -43,7 +43,7 @@ def parse_scores(
         for text, line in zip(texts, lines, strict=True):
             if not is_number(text):
                 raise InputError(
-                    f"{where}, line {line}: «{text[:40]}» in column {name} is no score; a score is a number "
+                    f'{where}, line {line}: "{text[:40]}" in column {name} is no score; a score is a number '
                     "of 0 or more, without unit or thousands separator. Leave out the scans that lack one."
                 )
             mark = "," if "," in text else "." if "." in text else ""
@@ -53,13 +53,13 @@ def parse_scores(
     if len(marks) > 1:
         (point, first, _), (comma, second, _) = marks["."], marks[","]
         raise InputError(
-            f"{where}: «{point}» in line {first} has a decimal point and «{comma}» in line {second} a "
+            f'{where}: "{point}" in line {first} has a decimal point and "{comma}" in line {second} a '
             "decimal comma; use one of them."
         )
     for mark, (text, line, name) in doubtful.items():
         if mark not in marks:
             raise InputError(
-                f"{where}, line {line}: «{text}» in column {name} can be {text.replace(mark, '.')} or "
+                f'{where}, line {line}: "{text}" in column {name} can be {text.replace(mark, ".")} or '
                 f"{text.replace(mark, '')}; write scores with a decimal point and without thousands "
                 "separators."
             )
@@ -71,7 +71,7 @@ def _to_array(name: str, texts: Sequence[str], lines: Sequence[int], where: str)
     wrong = np.flatnonzero(~are_scores(values))
     if wrong.size:
         raise InputError(
-            f"{where}, line {lines[wrong[0]]}: «{texts[wrong[0]][:40]}» in column {name} is no score; a "
+            f'{where}, line {lines[wrong[0]]}: "{texts[wrong[0]][:40]}" in column {name} is no score; a '
             f"score is a number from 0 to {HIGHEST:.0e}."
         )
     return np.maximum(values, 0.0)

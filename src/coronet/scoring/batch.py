@@ -314,7 +314,7 @@ def _digest(text: str, key: bytes) -> str:
 def _rows(
     out: Path, entries: Sequence[FolderEntry], journal: OutcomeJournal, preset: str
 ) -> tuple[BatchRow, ...]:
-    found = {}
+    found: dict[str, BatchRow] = {}
     for entry in entries:
         for known in journal.records(entry).values():
             if known.reason:

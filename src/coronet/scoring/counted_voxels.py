@@ -7,6 +7,7 @@ scan. HU are the scan's own.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -113,14 +114,12 @@ def nonzero(mask: np.ndarray) -> np.ndarray:
 
 
 def _lesions(index: np.ndarray, connectivity: int) -> np.ndarray:
-    import cc3d
-
     if not index.size:
         return np.zeros(0, dtype=np.int64)
     place = tuple((index - index.min(axis=0)).T)
     box = np.zeros([int(axis.max()) + 1 for axis in place], dtype=np.uint8)
     box[place] = 1
-    return cc3d.connected_components(box, connectivity=connectivity)[place].astype(np.int64) - 1
+    return np.asarray(_components(box, connectivity)[place] - 1)
 
 
 def _parts(index: np.ndarray, lesion: np.ndarray, protocol: Protocol) -> np.ndarray:
@@ -129,8 +128,6 @@ def _parts(index: np.ndarray, lesion: np.ndarray, protocol: Protocol) -> np.ndar
     if protocol.part == "lesion slice":
         pairs = lesion * (index[:, 2].max() + 1) + index[:, 2]
         return np.unique(pairs, return_inverse=True)[1]
-    import cc3d
-
     # All slices in one picture, one above the other with an empty row between, so that one call labels them
     # and nothing connects across slices.
     x, y, z = (index - index.min(axis=0)).T
@@ -138,5 +135,11 @@ def _parts(index: np.ndarray, lesion: np.ndarray, protocol: Protocol) -> np.ndar
     picture = np.zeros((depth * width, height), dtype=np.uint8)
     row = z * width + x
     picture[row, y] = 1
-    labels = cc3d.connected_components(picture, connectivity=protocol.connectivity)
-    return labels[row, y].astype(np.int64) - 1
+    return np.asarray(_components(picture, protocol.connectivity)[row, y] - 1)
+
+
+def _components(mask: np.ndarray, connectivity: Any) -> np.ndarray:
+    """Number of the connected component of each voxel, int64, 0 outside."""
+    import cc3d
+
+    return np.asarray(cc3d.connected_components(mask, connectivity=connectivity)).astype(np.int64)

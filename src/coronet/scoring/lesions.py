@@ -107,14 +107,19 @@ def list_lesions(
             weight=float(weight[at]),
             agatston=float(score[at]),
             mass_mg=None if mg is None else float(mg * total_hu[at]),
-            centre_mm=tuple(float(value) for value in centre_mm[at]),
-            centre_voxel=tuple(float(value) for value in centre[at]),
+            centre_mm=_point(centre_mm[at]),
+            centre_voxel=_point(centre[at]),
             slices=(int(first[at]), int(last[at])),
             vessel=max(shares, key=lambda name: shares[name][0][at]) if shares else None,
             vessels={name: float(values[at]) for name, (size, values) in shares.items() if size[at]},
         )
         for number, at in enumerate(np.lexsort(keys), start=1)
     )
+
+
+def _point(values: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = map(float, values)
+    return x, y, z
 
 
 def places_in_heart(voxels: Sequence[Sequence[float]], heart: np.ndarray) -> tuple[str, ...]:

@@ -65,21 +65,21 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.part not in _PARTS or self.slice_factor not in _SLICE_FACTORS:
             raise ParamsError(
-                f"Protocol «{self.name}»: part is one of {_PARTS} and slice_factor one of {_SLICE_FACTORS}, "
-                f"not «{self.part}» and «{self.slice_factor}»."
+                f'Protocol "{self.name}": part is one of {_PARTS} and slice_factor one of {_SLICE_FACTORS}, '
+                f'not "{self.part}" and "{self.slice_factor}".'
             )
         if self.connectivity not in _CONNECTIVITY[self.part]:
             raise ParamsError(
-                f"Protocol «{self.name}»: parts of kind «{self.part}» have a connectivity of "
+                f'Protocol "{self.name}": parts of kind "{self.part}" have a connectivity of '
                 f"{_CONNECTIVITY[self.part]}, not {self.connectivity}."
             )
         bounds = [bound for bound, _ in self.weights]
         if not bounds or bounds != sorted(set(bounds)):
             raise ParamsError(
-                f"Protocol «{self.name}»: weights must be listed with rising HU, each bound once."
+                f'Protocol "{self.name}": weights must be listed with rising HU, each bound once.'
             )
         if not (self.reference_mm > 0 and math.isfinite(self.reference_mm)):
-            raise ParamsError(f"Protocol «{self.name}»: reference_mm must be above 0.")
+            raise ParamsError(f'Protocol "{self.name}": reference_mm must be above 0.')
 
     @property
     def lesion_connectivity(self) -> int:
@@ -167,5 +167,5 @@ def find_protocol(name: str | Protocol) -> Protocol:
         return PROTOCOLS[name]
     near = difflib.get_close_matches(name, PROTOCOLS, n=1, cutoff=0.0)[0]
     raise ParamsError(
-        f"There is no scoring protocol «{name}»; the nearest is «{near}» ({', '.join(PROTOCOLS)} are known)."
+        f'There is no scoring protocol "{name}"; the nearest is "{near}" ({", ".join(PROTOCOLS)} are known).'
     )

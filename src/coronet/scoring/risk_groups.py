@@ -114,7 +114,7 @@ def find_groups(preset: str) -> Groups:
         return PRESETS[preset]
     near = difflib.get_close_matches(preset, PRESETS, n=1, cutoff=0.0)[0]
     raise ParamsError(
-        f"There are no risk groups «{preset}»; the nearest are «{near}» ({', '.join(PRESETS)})."
+        f'There are no risk groups "{preset}"; the nearest are "{near}" ({", ".join(PRESETS)}).'
     )
 
 

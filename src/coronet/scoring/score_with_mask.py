@@ -141,7 +141,7 @@ def score_mask(
         intervals=score_intervals(read.volume, placed.labels, result, probability=chances),
         facts=read.facts,
         flags=quality_flags(read.volume, read.facts),
-        mask_warnings=placed.warnings | _value_warnings(read.volume),
+        mask_warnings={**placed.warnings, **_value_warnings(read.volume)},
         ct=read.volume,
         mask=placed.labels,
     )
@@ -202,4 +202,4 @@ def _read_probability(source: Path | str | Image, ct: Volume) -> np.ndarray:
     low, high = float(volume.array.min()), float(volume.array.max())
     if not (low >= -ROUNDED and high <= 1 + ROUNDED):
         raise InputError(f"{where}: its values run from {low:g} to {high:g}; probabilities lie from 0 to 1.")
-    return np.clip(volume.array, 0, 1)
+    return np.asarray(np.clip(volume.array, 0, 1))

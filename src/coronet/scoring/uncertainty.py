@@ -117,7 +117,7 @@ def score_intervals(
     highest = place.max(axis=0) + 2 if place.size else np.ones(3, dtype=int)
     box = tuple(slice(int(a), int(b)) for a, b in zip(lowest, highest, strict=True))
     small, cut = ct.with_array(ct.array[box]), mask[box] != 0
-    at_threshold = ()
+    at_threshold: tuple[tuple[float, float], ...] = ()
     if probability is not None:
         at_threshold = tuple((float(at), score(small, probability[box] >= at)) for at in thresholds)
     _check_neighbours(small, cut)
