@@ -134,6 +134,16 @@ def test_a_table_that_is_not_clear_is_refused(tmp_path, case):
         read_pairs(written(tmp_path, content), **options)
 
 
+def test_the_cohorts_own_tables_need_no_options(tmp_path):
+    rows = ["c1,phantom,12,10,8.5,9,1-100", "c2,phantom,0,0,0,0,0", "c3,nifti,320,280,90,88,>300"]
+    heading = (
+        "case,source,predicted_agatston,reference_agatston,predicted_volume_mm3,reference_volume_mm3,group"
+    )
+    pairs = read_pairs(written(tmp_path, "\n".join([heading, *rows])))
+    assert (pairs.names, pairs.ids) == (("reference_agatston", "predicted_agatston"), ("case",))
+    assert pairs.predicted.tolist() == [12, 0, 320]
+
+
 def test_a_folder_and_a_pipe_are_refused(tmp_path):
     import os
 

@@ -102,7 +102,8 @@ def state(build: Path):
                 "Not to be relied on: the networks are below the default floors of the gate.",
                 "Calcium network: learned from 8 scans; on 3 test scans: F1 0.063, 2 of 17 lesions found, "
                 "3.0 mm³ found in calcium-free scans; below the default floors of the gate "
-                "(F1 of all voxels at least 0.6, lesions found at least 0.6)",
+                "(gate.calcium.f1: F1 of all voxels at least 0.6, gate.calcium.lesion_sensitivity: "
+                "lesions found at least 0.6)",
                 "mean error of the score 811.6",
             ],
         ),
@@ -126,9 +127,9 @@ def state(build: Path):
         (
             {"figures": GOOD | {"false_mm3": None}},
             ["measured_in_part"],
-            ["not measured: mm³ found in calcium"],
+            ["not measured: gate.calcium.false_mm3, mm³ found in calcium"],
         ),
-        ({"figures": GOOD | {"kappa": None}}, ["measured_in_part"], ["not measured: linear κ"]),
+        ({"figures": GOOD | {"kappa": None}}, ["measured_in_part"], ["not measured: gate.kappa, linear κ"]),
         (
             {"figures": GOOD, "sources": {"phantom": 3}},
             ["measured_on_phantoms"],

@@ -115,6 +115,26 @@ def test_wrong_choices_are_refused(files):
         run(*scan, "--probability", files / "small.nii.gz")
 
 
+def test_all_protocols_make_one_table(files):
+    scan = ("score", files / "ct.nii.gz", "--mask", files / "mask.nii.gz", "--labels", "--protocol", "all")
+    answer = json.loads(run(*scan, "--out", files / "all", "--json"))
+    one = {
+        name: json.loads(run(*scan[:-1], name, "--json"))
+        for name in ("coronet", "deepcac", "ai-cac", "molloi")
+    }
+    found = {row["protocol"]: row for row in answer.pop("protocols")}
+    assert set(found) == {*one, "orcascore"}
+    for name, alone in one.items():
+        assert found[name]["agatston"] == alone["scores"]["agatston"]
+        assert found[name]["groups"] == alone["groups"]
+    assert answer == one["coronet"]
+    lines = run(*scan).splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("protocol"))
+    assert [line.split()[0] for line in lines[head + 1 :]] == list(found)
+    table = (files / "all" / "protocols.csv").read_text().splitlines()
+    assert table[0].startswith("protocol,agatston,") and len(table) == 6
+
+
 def test_two_columns_are_compared_from_the_command_line(tmp_path):
     rows = "".join(f"{row},{row * 11},{row * 12}\n" for row in range(40))
     (tmp_path / "table.csv").write_text(f"id,reference,predicted\n{rows}")

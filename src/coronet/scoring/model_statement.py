@@ -144,10 +144,12 @@ def _measured(item: Evaluation, floors: Sequence[Floor]) -> str:
     tested = f"on {_counts(item.sources, kind='test ') or f'{item.scans} test scans'}: {', '.join(words)}"
     facts = [tested.removesuffix(": ")]
     if below := item.below(floors):
-        asked = ", ".join(f"{FLOOR_WORDS[floor.name]} {floor.text}" for floor in below)
+        asked = ", ".join(f"{floor.key}: {FLOOR_WORDS[floor.name]} {floor.text}" for floor in below)
         facts.append(f"below the default floors of the gate ({asked})")
     if unknown := item.unknown(floors):
-        facts.append(f"not measured: {', '.join(FLOOR_WORDS[floor.name] for floor in unknown)}")
+        facts.append(
+            f"not measured: {', '.join(f'{floor.key}, {FLOOR_WORDS[floor.name]}' for floor in unknown)}"
+        )
     if not below and not unknown:
         facts.append("the default floors of the gate hold")
     return "; ".join(facts)
