@@ -27,7 +27,7 @@ def cohort_of(volumes: list[float]) -> pandas.DataFrame:
 volumes = st.lists(st.sampled_from([0.0, 20.0, 150.0, 900.0]), min_size=3, max_size=60)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(volumes=volumes, seed=st.integers(0, 99))
 def test_parts_are_a_partition_with_something_in_each(volumes, seed):
     split = make_split(cohort_of(volumes), SplitParams(tune=0.15, test=0.25, seed=seed))
@@ -36,7 +36,7 @@ def test_parts_are_a_partition_with_something_in_each(volumes, seed):
     assert all(split.cases(part) for part in PARTS)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     owners=st.lists(st.integers(0, 8), min_size=12, max_size=30).filter(lambda owners: len(set(owners)) > 2)
 )
@@ -47,7 +47,7 @@ def test_no_patient_is_in_two_parts(owners):
     assert sum(map(len, patients)) == len(set.union(*patients)) == len(set(owners))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(volumes=volumes, data=st.data())
 def test_the_order_of_rows_does_not_matter(volumes, data):
     table = cohort_of(volumes)

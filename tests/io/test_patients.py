@@ -14,7 +14,8 @@ from coronet import cli
 from coronet.dataset.import_scans import import_scans
 from coronet.dataset.scan_folder import find_entries, find_sources
 from coronet.errors import InputError, UnreadableScan
-from coronet.io.reader import read_scan
+from coronet.io.patient_identity import UNKNOWN, given_patient
+from coronet.io.reader import find_scans, read_scan
 
 STUDY, OTHER_STUDY, SERIES, FRAME, OTHER_FRAME = (generate_uid() for _ in range(5))
 BLANK = ("", "REMOVED", "0", "0.0.0")
@@ -202,7 +203,29 @@ NAMES = [
 ]
 
 
+def identity(folder, write_dicom, picture, name, study=STUDY):
+    values = patient(name, study, SpecificCharacterSet="ISO_IR 192")
+    write_dicom(folder, picture((2, 8, 8)), change=headers(**values))
+    (source,) = find_scans(folder, refused=[])
+    return source.identity
+
+
 @pytest.mark.parametrize("name", NAMELESS)
+def test_placeholders_name_no_patient(tmp_path, write_dicom, picture, name):
+    found = identity(tmp_path / "ct", write_dicom, picture, name)
+    assert (found.text, found.known) == (f"study {STUDY} Doe^Jane", False)
+    assert identity(tmp_path / "none", write_dicom, picture, name, study="") == UNKNOWN
+    with pytest.raises(InputError, match="--patient is blank or a placeholder"):
+        given_patient(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_and_names_are_known(tmp_path, write_dicom, picture, name):
+    found = [identity(tmp_path / study, write_dicom, picture, name, study) for study in (STUDY, OTHER_STUDY)]
+    assert found[0] == found[1] == given_patient(name) and found[0].known
+
+
+@pytest.mark.parametrize("name", ["REMOVED", "00000000", "ＡＮＯＮ"])
 def test_placeholders_make_no_patient_of_strangers(tmp_path, write_dicom, picture, name):
     for number, study in enumerate((STUDY, OTHER_STUDY, "1.2.3", "1.2.3", "")):
         values = patient(name, study, SpecificCharacterSet="ISO_IR 192")
@@ -214,7 +237,7 @@ def test_placeholders_make_no_patient_of_strangers(tmp_path, write_dicom, pictur
         import_scans([tmp_path / "in" / "0"], data=tmp_path / "data", patient=name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["1", "Müller", "ANON0017"])
 def test_numbers_and_names_are_patients(tmp_path, write_dicom, picture, name):
     for number in range(2):
         values = patient(name, generate_uid(), SpecificCharacterSet="ISO_IR 192")
