@@ -8,11 +8,10 @@ annotations are; the exact ones become the reference that results are compared w
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -114,46 +113,27 @@ def _is_drawn(data: Path, case_id: str, key: dict[str, Any]) -> bool:
     if not path.exists():
         return False
     record = read_json(path)
-    if record["key"] != key:
-        return False
-    return all(
-        (data / name).exists() and sha256_file(data / name) == digest
-        for name, digest in record["files"].items()
-    )
+    return record["key"] == key and cohort.files_match(data, record["files"])
 
 
 def _draw(
     data: Path, slots: tuple[Slot, ...], missing: list[Slot], key: dict[str, Any], workers: int
 ) -> None:
-    seed, teachers = key["seed"], slots[: key["teachers"]]
-    with worker_pool(workers) as pool, _progress(len(teachers) + len(missing)) as advance:
-        try:
-            hearts = [pool.submit(_begin, data, slot, seed) for slot in teachers]
-            table = training_samples(begun.session for begun in _in_order(hearts, advance))
-            begun = {slot: job.result() for slot, job in zip(teachers, hearts, strict=True)}
-            jobs = [pool.submit(_finish, data, slot, key, table, begun.get(slot)) for slot in missing]
-            for job in concurrent.futures.as_completed(jobs):
-                job.result()
-                advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    seed, training = key["seed"], slots[: key["teachers"]]
+    with worker_pool(workers) as pool, cohort.progress("masks", len(training) + len(missing)) as advance:
+        hearts = [pool.submit(_begin, data, slot, seed) for slot in training]
+        table = training_samples(begun.session for begun in _in_order(hearts, advance))
+        begun = {slot: job.result() for slot, job in zip(training, hearts, strict=True)}
+        jobs = [pool.submit(_finish, data, slot, key, table, begun.get(slot)) for slot in missing]
+        for job in concurrent.futures.as_completed(jobs):
+            job.result()
+            advance()
 
 
 def _in_order(jobs: list[concurrent.futures.Future], advance: Callable[[], None]) -> Iterable[_Begun]:
     for job in jobs:
         yield job.result()
         advance()
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("masks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as progress:
-        bar = progress.add_task("masks", total=total)
-        yield lambda: progress.advance(bar)
 
 
 def _reader_seed(seed: int, slot: Slot) -> int:

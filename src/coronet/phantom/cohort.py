@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -20,6 +22,7 @@ from coronet.process import worker_pool
 
 log = logging.getLogger("coronet")
 
+_LINE_EVERY_S = 30.0
 PACKING = 1
 """Level of compression: noise hardly packs better at a higher one."""
 
@@ -137,9 +140,13 @@ def is_whole(data: Path, slot: Slot, *, seed: int, version: int) -> bool:
     truth = read_json(path)
     if (truth.get("seed"), truth.get("index"), truth.get("generator")) != (seed, slot.index, version):
         return False
+    return files_match(data, truth["files"])
+
+
+def files_match(data: Path, digests: Mapping[str, str]) -> bool:
+    """Whether files, by their paths in ``data``, are there with these sha256."""
     return all(
-        (data / name).exists() and sha256_file(data / name) == digest
-        for name, digest in truth["files"].items()
+        (data / name).exists() and sha256_file(data / name) == digest for name, digest in digests.items()
     )
 
 
@@ -171,27 +178,43 @@ def _lay_exact(data: Path, slots: tuple[Slot, ...]) -> None:
                 write_bytes(target, source.read_bytes())
 
 
-def _make_and_write(data: Path, slot: Slot, seed: int, version: int, window: Window) -> str:
+def _make_and_write(data: Path, slot: Slot, seed: int, version: int, window: Window) -> None:
     _write_case(data, make_slot(seed, slot, window=window), version=version)
-    return slot.case_id
 
 
 def _make(data: Path, slots: list[Slot], *, seed: int, version: int, workers: int, window: Window) -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     if not slots:
         return
-    columns = (TextColumn("phantoms"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as progress, worker_pool(min(workers, len(slots))) as pool:
-        bar = progress.add_task("phantoms", total=len(slots))
+    with worker_pool(min(workers, len(slots))) as pool, progress("phantoms", len(slots)) as advance:
         jobs = [pool.submit(_make_and_write, data, slot, seed, version, window) for slot in slots]
-        try:
-            for job in concurrent.futures.as_completed(jobs):
-                job.result()
-                progress.advance(bar)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for job in concurrent.futures.as_completed(jobs):
+            job.result()
+            advance()
+
+
+@contextlib.contextmanager
+def progress(text: str, total: int) -> Iterator[Callable[[], None]]:
+    """Count finished jobs: a bar on a terminal, elsewhere a line in the log every half minute."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bars:
+            bar = bars.add_task(text, total=total)
+            yield lambda: bars.advance(bar)
+        return
+    done, last = 0, time.monotonic()
+
+    def advance() -> None:
+        nonlocal done, last
+        done += 1
+        if time.monotonic() - last > _LINE_EVERY_S and done < total:
+            last = time.monotonic()
+            log.info("%s: %d of %d", text, done, total)
+
+    yield advance
 
 
 def _refuse_others(data: Path, slots: tuple[Slot, ...], *, mix: bool) -> None:

@@ -48,7 +48,6 @@ _COURSES: dict[str, tuple[tuple[Vector, ...], tuple[float, float]]] = {
 }
 """Way points in heart coordinates and the radius at both ends; the surface decides the exact place."""
 
-_SETTLED = ("LM",)
 _BED_MM = 1.6
 """Gap between a vessel's wall and the muscle below it."""
 
@@ -57,24 +56,28 @@ def draw_coronaries(rng: np.random.Generator, traits: Traits) -> dict[str, tuple
     """Draw the tree on a heart: points (n, 3) in heart coordinates and radii (n,) in mm, by name."""
     tree = {}
     size = between(rng, 0.85, 1.15)
-    for name, (course, (first, last)) in _COURSES.items():
-        loose = 0.5 if name == "LM" else 2.5
+    for name, (course, ends) in _COURSES.items():
+        main = name == "LM"
         points = np.asarray(course)
-        shift = (rng.random(points.shape) * 2 - 1) * loose
+        shift = (rng.random(points.shape) * 2 - 1) * (0.5 if main else 2.5)
         shift[0] = 0.0
-        if name == "LM":
+        if main:
             shift[-1] = 0.0
-        reach = 1.0 if name == "LM" else between(rng, 0.8, 1.0)
+        reach = 1.0 if main else between(rng, 0.8, 1.0)
         line = spline(points + shift, 24)
         line = line[: max(round(len(line) * reach), 4)]
-        share = np.arange(len(line)) / (len(line) - 1)
-        radius = (first + (last - first) * share) * size
-        if name not in _SETTLED:
-            line = _settle(line, radius, traits, tree["LM"][0][-1] if name in ("LAD", "LCX") else None)
-        tree[name] = (_evenly(line, 1.0), None)
-        share = np.arange(len(tree[name][0])) / (len(tree[name][0]) - 1)
-        tree[name] = (tree[name][0], (first + (last - first) * share) * size)
+        if not main:
+            start = tree["LM"][0][-1] if name in ("LAD", "LCX") else None
+            line = _settle(line, _radii(len(line), ends, size), traits, start)
+        line = _evenly(line, 1.0)
+        tree[name] = (line, _radii(len(line), ends, size))
     return tree
+
+
+def _radii(count: int, ends: tuple[float, float], size: float) -> np.ndarray:
+    """Radii that fall evenly from one end to the other."""
+    first, last = ends
+    return (first + (last - first) * (np.arange(count) / (count - 1))) * size
 
 
 def _settle(line: np.ndarray, radius: np.ndarray, traits: Traits, start: Vector | None) -> np.ndarray:
