@@ -16,6 +16,7 @@ PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / ".github").rglob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "mlruns/README.md",
 ]
 PRESENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
 COMMAND = typer.main.get_command(app)
