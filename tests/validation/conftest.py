@@ -17,8 +17,7 @@ from coronet.dataset.cases import Case, mask_path, scan_path, write_facts
 from coronet.files import sha256_file
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, grid_affine, write_nifti
-from coronet.validation import Report, data_docs, expectations, leakage
-from coronet.validation.report import make_report
+from coronet.validation import Report, evaluate
 
 SHAPE = (60, 56, 48)
 SPACING = (5.5, 5.5, 6.0)
@@ -155,14 +154,7 @@ def limits() -> ValidateParams:
 @pytest.fixture
 def validated(cohort: Cohort, limits: ValidateParams) -> Callable[[], Report]:
     """The report of the cohort as it is now, without pages."""
-
-    def report() -> Report:
-        table = case_table.describe_cases(cohort.data, workers=1)
-        rules = (*expectations.all_rules(limits), *leakage.leakage_rules(with_split=False))
-        frame = expectations.prepare_columns(table, limits).join(leakage.prepare_leakage(table, limits, None))
-        return make_report(frame, rules, data_docs.evaluate_expectations(frame, rules))
-
-    return report
+    return lambda: evaluate(case_table.describe_cases(cohort.data, workers=1), limits)
 
 
 @pytest.fixture

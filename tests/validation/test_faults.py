@@ -192,12 +192,15 @@ def test_implausible_heart(cohort, drawn, faults):
     assert ("case0", "heart-volume") in faults()
 
 
-def test_faint_calcium(cohort, drawn, faults):
+def test_faint_calcium_is_named_with_its_place(cohort, drawn, validated):
     scan = drawn["case0"]
     faint = scan.calcium.array.copy()
     faint[tuple(np.argwhere(scan.heart.array)[0])] = 1
     cohort.write("case0", calcium=scan.calcium.with_array(faint))
-    assert ("case0", "calcium-dense") in faults()
+    found = {fault.rule: fault.what for fault in validated().faults if fault.case == "case0"}
+    x, y, z = (scan.ct.affine @ [*np.argwhere(scan.heart.array)[0], 1])[:3]
+    place = f"1 of 2 calcium lesions have no voxel of at least 130 HU: 181.5 mm³ at ({x:g}, {y:g}, {z:g}) mm"
+    assert found["calcium-dense"] == place
 
 
 def test_calcium_far_from_the_heart(cohort, drawn, faults):

@@ -97,8 +97,8 @@ class CalciumMeasures:
         faint_lesions: pieces without a voxel of at least 130 HU.
         calcium_dense_share: share of its voxels of at least 130 HU; None where it is empty.
         calcium_far_mm: largest distance of a piece from the heart mask; 0 where all touch it.
-        doubtful_pieces: those that do not touch the heart mask or are part of a large bright body, as
-            `coronet.dataset.mask_pieces.read_pieces` reads them.
+        doubtful_pieces: those that do not touch the heart mask, are part of a large bright body or hold
+            nothing bright, as `coronet.dataset.mask_pieces.read_pieces` reads them.
     """
 
     has_calcium: bool

@@ -11,7 +11,7 @@ _BODY_MM3 = 500.0
 _BODY_MARGIN_MM = 25.0
 """How far around a calcium mask the bright body that a piece is part of is measured."""
 _MOST_LISTED = 100
-"""Of the farthest pieces, and of those in the largest bodies."""
+"""Of the farthest pieces, of those in the largest bodies, and of those without a bright voxel."""
 
 IndexBox = tuple[slice, slice, slice]
 
@@ -22,7 +22,7 @@ class MaskPiece:
 
     Attributes:
         far_mm: how far from the heart mask it begins.
-        body_mm3: volume of the bright body that it is part of.
+        body_mm3: volume of the bright body that it is part of; 0 where no voxel of it is bright.
         mm3: its volume.
         centre_mm: mean position (x, y, z), RAS+.
     """
@@ -66,7 +66,7 @@ class MaskPieces:
 
 
 def list_doubtful(pieces: MaskPieces, away: np.ndarray, bodies: np.ndarray) -> str:
-    """Pieces that do not touch the heart or are part of a large body, as `read_pieces` reads them.
+    """Pieces that do not touch the heart, are part of a large body or hold nothing bright, for `read_pieces`.
 
     Args:
         pieces: of a mask.
@@ -77,8 +77,10 @@ def list_doubtful(pieces: MaskPieces, away: np.ndarray, bodies: np.ndarray) -> s
     sizes = np.bincount(pieces.owner, minlength=pieces.count + 1)[1:]
     places = _to_world(pieces.index, pieces.affine)
     sums = [np.bincount(pieces.owner, places[:, axis], pieces.count + 1)[1:] for axis in range(3)]
-    rows = [away, bodies, sizes * voxel_mm3, *(total / np.maximum(sizes, 1) for total in sums)]
-    chosen = set()
+    # what is bright at all must not be rounded to 0
+    shown = np.where(bodies > 0, np.maximum(bodies, 0.1), 0)
+    rows = [away, shown, sizes * voxel_mm3, *(total / np.maximum(sizes, 1) for total in sums)]
+    chosen = set(np.flatnonzero(bodies == 0)[:_MOST_LISTED].tolist())
     for measure, least in ((away, 0.0), (bodies, _BODY_MM3)):
         largest = np.argsort(-measure, kind="stable")[:_MOST_LISTED]
         chosen |= set(largest[measure[largest] > least].tolist())

@@ -14,37 +14,51 @@ from coronet.validation.report import CaseFault, Report, check, make_report, wri
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["CaseFault", "Report", "check", "check_leakage", "check_parts", "run_validation"]
+__all__ = ["CaseFault", "Report", "check", "check_leakage", "check_parts", "evaluate", "run_validation"]
 
 
-def run_validation(
-    table: pandas.DataFrame, params: ValidateParams, *, split: Split | None = None, out: Path
+def evaluate(
+    table: pandas.DataFrame,
+    params: ValidateParams,
+    *,
+    split: Split | None = None,
+    leakage_only: bool = False,
+    folder: Path | None = None,
 ) -> Report:
-    """Validate a case table and write ``report.json``, ``index.html`` and ``docs/`` into ``out``.
-
-    Whether the gate is passed is the report's to say; `check` turns it into an error.
+    """What of the rules a case table and its split hold.
 
     Args:
         table: from `coronet.dataset.case_table.read_table`.
         params: the limits.
         split: asks also what must hold between its parts.
-        out: folder for the pages.
+        leakage_only: asks nothing about single scans.
+        folder: where the Data Docs go, as ``docs/``; None writes none.
     """
-    rules = (*expectations.all_rules(params), *leakage.leakage_rules(with_split=split is not None))
+    rules = leakage.leakage_rules(with_split=split is not None)
+    if not leakage_only:
+        rules = (*expectations.all_rules(params), *rules)
     frame = expectations.prepare_columns(table, params).join(leakage.prepare_leakage(table, params, split))
+    failing = data_docs.evaluate_expectations(frame, rules, docs=folder / "docs" if folder else None)
+    return make_report(frame, rules, failing, split=split, folder=folder)
+
+
+def run_validation(
+    table: pandas.DataFrame, params: ValidateParams, *, split: Split | None = None, out: Path
+) -> Report:
+    """`evaluate`, with ``report.json``, ``index.html`` and ``docs/`` in ``out``.
+
+    Whether the gate is passed is the report's to say; `check` turns it into an error.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    failing = data_docs.evaluate_expectations(frame, rules, docs=out / "docs")
-    report = make_report(frame, rules, failing, split=split, folder=out)
+    report = evaluate(table, params, split=split, folder=out)
     write_validation_report(report, out)
     return report
 
 
 def check_leakage(table: pandas.DataFrame, split: Split, params: ValidateParams) -> None:
-    """Refuse a split that lets a part know another.
+    """Refuse a split in which one part holds what another part learns from.
 
     Raises:
         GateFailed: with one line for each fault.
     """
-    rules = leakage.leakage_rules(with_split=True)
-    frame = expectations.prepare_columns(table, params).join(leakage.prepare_leakage(table, params, split))
-    check(make_report(frame, rules, data_docs.evaluate_expectations(frame, rules), split=split))
+    check(evaluate(table, params, split=split, leakage_only=True))

@@ -9,6 +9,7 @@ from coronet.config import ValidateParams
 from coronet.dataset.case_measures import CALCIUM_LABELS, HEART_LABELS
 from coronet.dataset.case_table import left_out
 from coronet.dataset.mask_pieces import MaskPiece, read_pieces
+from coronet.text import first_few
 from coronet.validation.image_rules import geometry_rules, intensity_rules
 from coronet.validation.mask_rules import calcium_rules, heart_rules
 from coronet.validation.rule import Rule
@@ -62,6 +63,7 @@ def prepare_columns(table: pandas.DataFrame, params: ValidateParams) -> pandas.D
     bony = [[piece for piece in some if piece.far_mm <= near and piece.body_mm3 > largest] for some in pieces]
     frame["far_pieces"] = [_pieces(some, "far from the heart", "far_mm", "mm") for some in far]
     frame["bone_pieces"] = [_pieces(some, "in bone-like bodies", "body_mm3", "mm³") for some in bony]
+    frame["faint_places"] = [_places([piece for piece in some if not piece.body_mm3]) for some in pieces]
     frame["bony"] = pandas.Series(map(len, bony), frame.index, "Int64").mask(
         ~frame["has_calcium"] | contrast | not_hu
     )
@@ -78,13 +80,20 @@ def _strange(labels: str, allowed: tuple[int, ...]) -> str:
 def _pieces(pieces: Sequence[MaskPiece], where: str, measure: str, unit: str) -> str:
     """Number, volume and places of pieces, those with the largest measure first."""
     ordered = sorted(pieces, key=lambda piece: -getattr(piece, measure))
-    shown = []
-    for piece in ordered[:_MOST_NAMED]:
-        place = ", ".join(f"{value:g}" for value in piece.centre_mm)
-        shown.append(f"{getattr(piece, measure):.10g} {unit} at ({place}) mm")
-    more = [f"{len(ordered) - len(shown)} more"] if len(ordered) > len(shown) else []
+    shown = [f"{getattr(piece, measure):.10g} {unit} at {_place(piece)}" for piece in ordered]
     lesions = "1 calcium lesion" if len(ordered) == 1 else f"{len(ordered)} calcium lesions"
-    return f"{lesions} ({sum(piece.mm3 for piece in ordered):.1f} mm³) {where}: {', '.join([*shown, *more])}"
+    volume = sum(piece.mm3 for piece in ordered)
+    return f"{lesions} ({volume:.1f} mm³) {where}: {first_few(shown, _MOST_NAMED)}"
+
+
+def _places(pieces: Sequence[MaskPiece]) -> str:
+    """Places of pieces, the largest first."""
+    ordered = sorted(pieces, key=lambda piece: -piece.mm3)
+    return first_few([f"{piece.mm3:.1f} mm³ at {_place(piece)}" for piece in ordered], _MOST_NAMED)
+
+
+def _place(piece: MaskPiece) -> str:
+    return f"({', '.join(f'{value:g}' for value in piece.centre_mm)}) mm"
 
 
 def _enough_patients(params: ValidateParams) -> Rule:

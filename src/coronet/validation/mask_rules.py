@@ -109,7 +109,7 @@ def calcium_rules(params: ValidateParams) -> tuple[Rule, ...]:
             "calcium-dense",
             "faint",
             "Each calcium lesion has a voxel of at least 130 HU.",
-            "{faint_lesions} of {lesions} calcium lesions have no voxel of at least 130 HU",
+            "{faint_lesions} of {lesions} calcium lesions have no voxel of at least 130 HU: {faint_places}",
             "erase what is no calcium; if all of it is off, mask and scan do not belong together: "
             f"{redraw('calcium')}",
             high=0,
