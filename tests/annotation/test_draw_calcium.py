@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from coronet.annotation.annotated_cases import annotation_paths
@@ -248,3 +249,13 @@ def test_a_scan_that_is_no_case_is_not_added_in_vain(data, tmp_path, content, wo
     done = CliRunner().invoke(app, [*words_given.split(), "--strokes", str(tmp_path / "strokes.json")])
     assert isinstance(done.exception, InputError) and words in str(done.exception), done
     assert {path for path in data.rglob("*") if path.name != ".salt"} == before
+
+
+def test_the_picture_has_room_for_titles_a_scale_and_a_legend(data):
+    draw(data, "c0", ALL)
+    with Image.open(annotation_paths(data, "c0", "calcium").picture) as picture:
+        width, height = picture.size
+        legend = np.asarray(picture)[-18:]
+    assert width >= 4 * 240 and height > width / 4
+    colours = {tuple(colour) for colour in np.unique(legend.reshape(-1, 3), axis=0).tolist()}
+    assert {(255, 210, 0), (60, 230, 90), (255, 140, 255)} <= colours, "mask, coronary, bone"

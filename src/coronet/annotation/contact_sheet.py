@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _WINDOW_HU = (-160.0, 240.0)
 _PIXEL_MM = 0.7
+_MIN_WIDTH = 240
+"""Of a slice, in pixels: room for its title."""
 _MARGIN_MM = 35.0
 _COLUMNS, _ROWS = 4, 3
 _SCALE_MM = 20
@@ -56,8 +58,10 @@ def contact_sheet(volume: Volume, mask: np.ndarray, marks: Marks | None, *, unce
     box = sides or tuple(slice(0, size) for size in volume.shape)
     edge = max(1, round(6 / steps[2]))
     low, high = max(box[2].start - edge, 0), min(box[2].stop - 1 + edge, volume.shape[2] - 1)
-    chosen = np.linspace(low, high, _COLUMNS * _ROWS)
-    tiles = [_tile(volume, mask, marks, uncertainty, box=box[:2], z=round(float(z))) for z in chosen]
+    chosen = sorted({round(float(z)) for z in np.linspace(low, high, _COLUMNS * _ROWS)})
+    width_mm = (box[0].stop - box[0].start) * float(steps[0])
+    pixel_mm = min(_PIXEL_MM, width_mm / _MIN_WIDTH)
+    tiles = [_tile(volume, mask, marks, uncertainty, box=box[:2], z=z, pixel_mm=pixel_mm) for z in chosen]
     width, height = tiles[0].size
     page = Images.new("RGB", (width * _COLUMNS, height * _ROWS + _FOOTER))
     for number, tile in enumerate(tiles):
@@ -95,12 +99,13 @@ def _tile(
     *,
     box: tuple[slice, slice],
     z: int,
+    pixel_mm: float,
 ) -> Image:
     from PIL import Image as Images
     from PIL import ImageDraw
 
     size = tuple(
-        max(1, round((side.stop - side.start) * step / _PIXEL_MM))
+        max(1, round((side.stop - side.start) * step / pixel_mm))
         for side, step in zip(box, volume.spacing_mm, strict=False)
     )
 
@@ -129,5 +134,5 @@ def _tile(
     pen, bottom = ImageDraw.Draw(tile), size[1] - 6
     pen.text((4, 2), slice_name(volume, z), fill=_INK)
     pen.text((4, size[1] // 2), "R", fill=_INK)
-    pen.line((4, bottom, 4 + round(_SCALE_MM / _PIXEL_MM), bottom), fill=_INK, width=2)
+    pen.line((4, bottom, 4 + round(_SCALE_MM / pixel_mm), bottom), fill=_INK, width=2)
     return tile

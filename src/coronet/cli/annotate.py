@@ -299,7 +299,7 @@ def annotate_suggest(
     for item in found:
         ml = item.uncertain_ml
         volume = f"{ml:.1f} ml" if kind == "heart" else f"{1000 * ml:.0f} mm³"
-        typer.echo(f"{item.case}: {volume} uncertain")
+        typer.echo(f"{item.case}: {volume} uncertain, each voxel weighted with its uncertainty")
         for place in item.slices:
             x, y, z = place.centre_mm
             typer.echo(f"  {place.name}: {place.uncertain_mm2:.0f} mm², around ({x:g}, {y:g}, {z:g}) mm")
