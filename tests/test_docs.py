@@ -111,6 +111,16 @@ def test_every_figure_has_a_command_hardware_and_date():
     assert not [line for line in heads if not line.endswith("| command | hardware | date |")]
 
 
+def test_the_readme_quotes_at_most_five_results():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.split("| figure | value | target |")[1].split("\n\n")[0].splitlines()[2:]
+    results = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    assert 1 <= len(table) <= 5
+    for row in table:
+        for value in row.split("|")[2].split("·"):
+            assert value.strip() in results, row
+
+
 @pytest.mark.slow
 def test_site_builds_strictly_and_loads_nothing_from_outside(tmp_path):
     site = tmp_path / "site"
