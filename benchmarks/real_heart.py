@@ -24,7 +24,8 @@ import yaml
 from coronet.config import ModelParams, Params, load_params
 from coronet.config.schema import build
 from coronet.dataset import cases
-from coronet.dataset.import_scans import MaskSources, import_scans
+from coronet.dataset.import_masks import MaskSources
+from coronet.dataset.import_scans import import_scans
 from coronet.dataset.split import Member, Split
 from coronet.evaluation.segmentation import evaluate_model
 from coronet.files import read_json, write_json

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from coronet import cli
 from coronet.dataset import import_scans as add_module
 from coronet.dataset.cases import find_cases
-from coronet.dataset.import_scans import MaskSources, import_scans
+from coronet.dataset.import_masks import MaskSources
+from coronet.dataset.import_scans import import_scans
 from coronet.errors import CoronetError, InputError
 from coronet.io.volume import grid_affine, read_nifti
 

@@ -13,7 +13,8 @@ import pytest
 
 from coronet.dataset.case_table import describe_cases
 from coronet.dataset.cases import find_cases, mask_path, scan_path, write_facts
-from coronet.dataset.import_scans import MaskSources, import_scans
+from coronet.dataset.import_masks import MaskSources
+from coronet.dataset.import_scans import import_scans
 from coronet.dataset.scan_folder import find_entries, find_sources
 from coronet.errors import InputError
 from coronet.files import ABANDONED_S

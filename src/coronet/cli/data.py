@@ -68,7 +68,8 @@ def data_import(
     """Bring your own scans into the cohort; see docs/own-scans.md. Example: `coronet data import SCAN`."""
     import json
 
-    from coronet.dataset.import_scans import MaskSources, import_scans
+    from coronet.dataset.import_masks import MaskSources
+    from coronet.dataset.import_scans import import_scans
     from coronet.lists import split_list
 
     if (heart_labels is not None and heart is None) or (calcium_labels is not None and calcium is None):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from coronet.dataset.cases import check_case_id, find_case, mask_path, scan_path, write_facts
+from coronet.dataset.import_masks import MaskSources, read_masks
 from coronet.dataset.import_messages import ImportedScan, ImportResult
 from coronet.dataset.pseudonyms import (
     INDEX_NAME,
@@ -24,26 +25,12 @@ from coronet.dataset.pseudonyms import (
 from coronet.dataset.quality_flags import quality_flags
 from coronet.errors import CoronetError, InputError
 from coronet.files import exclusive, remove_abandoned
-from coronet.io.masks import Labels, read_mask
 from coronet.io.patient_identity import Identity, given_patient
 from coronet.io.reader import Scan, ScanSource, find_scans
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, read_nifti, write_nifti
 
 _MASKS = frozenset(("heart", "calcium"))
-_ARTERIES = 4
-"""Calcium labels 1 to 4 name LM, LAD, LCX and RCA; a mask with higher ones names no arteries."""
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskSources:
-    """Mask files that belong to one scan, and which of their labels are meant (all above zero by default)."""
-
-    heart: Path | None = None
-    calcium: Path | None = None
-    heart_labels: Labels = None
-    calcium_labels: Labels = None
-    resample: bool = False
 
 
 def import_scans(
@@ -125,7 +112,7 @@ class _Import:
         scan, key = source.read(), load_key(self.data)
         digest = content_digest(scan.volume, key)
         there = case_of(self.data, digest, named=self.case)
-        wanted, warnings = _read_masks(self.masks, scan)
+        wanted, warnings = read_masks(self.masks, scan)
         if there is None:
             case = self.case or scan_name(digest)
             facts = self._add(source.where, case, scan, wanted, digest)
@@ -242,38 +229,6 @@ class _Import:
 def _identity(scan: Scan, digest: str) -> Identity:
     """Who was scanned as the header says it; else a name that no other scan has."""
     return scan.identity if scan.identity.text else Identity(f"scan {digest}")
-
-
-def _read_masks(masks: MaskSources, scan: Scan) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The masks by name, and what speaks against them."""
-    warnings: list[str] = []
-
-    def read(path: Path, target: str, labels: Labels) -> np.ndarray:
-        found = read_mask(
-            path,
-            scan.volume,
-            target=target,
-            identifiers=scan.identifiers,
-            labels=labels,
-            # A series of masks is added with the same labels; one of them may be empty in some.
-            absent_allowed=True,
-            resample=masks.resample,
-        )
-        warnings.extend(f"{target}: {text}" for text in found.warnings.values())
-        return found.labels
-
-    wanted = {}
-    if masks.heart is not None:
-        heart = read(masks.heart, "heart", masks.heart_labels) > 0
-        if not heart.any():
-            raise InputError(f"{masks.heart}: the heart's mask is empty.")
-        wanted["heart"] = heart.astype(np.uint8)
-    if masks.calcium is not None:
-        calcium = read(masks.calcium, "calcium", masks.calcium_labels)
-        if calcium.max(initial=0) > _ARTERIES:
-            calcium = (calcium > 0).astype(np.uint8)
-        wanted["calcium"] = calcium
-    return wanted, tuple(warnings)
 
 
 def _heart(masks: dict[str, np.ndarray]) -> np.ndarray | None:

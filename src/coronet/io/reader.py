@@ -231,7 +231,8 @@ def _clear_blank_planes(planes: np.ndarray, where: str) -> None:
     lost = np.flatnonzero(blank[full[0] : full[-1]]) + full[0]
     if lost.size:
         raise UnreadableScan(
-            f"{where}: {lost.size} slices inside the volume hold no data (first: {lost[0]}); export it whole."
+            f"{where}: {lost.size} slices inside the volume hold no data (first: {lost[0] + 1}); export it "
+            "whole."
         )
     planes[: full[0]] = AIR_HU
     planes[full[-1] + 1 :] = AIR_HU

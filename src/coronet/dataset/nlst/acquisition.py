@@ -13,8 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from coronet.dataset.cases import scan_path
+from coronet.dataset.import_masks import MaskSources
 from coronet.dataset.import_messages import ImportedScan, ImportResult
-from coronet.dataset.import_scans import MaskSources, import_scans
+from coronet.dataset.import_scans import import_scans
 from coronet.dataset.nlst.download import check_series, fetch_series, series_folder
 from coronet.dataset.nlst.heart_masks import write_heart
 from coronet.dataset.nlst.manifest import Manifest, ManifestEntry
