@@ -51,3 +51,32 @@ def test_loading_a_model_leaves_the_allocator_alone(save_fit, tmp_path, monkeypa
     assert asked == []
     process.keep_window_memory()
     assert len(asked) == 1
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from multiprocessing.popen_spawn_posix import Popen
+from coronet.process import worker_pool
+
+launch, launched = Popen._launch, []
+
+def launch_and_interrupt(self, process):
+    launch(self, process)
+    launched.append(process)
+    if len(launched) == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+
+Popen._launch = launch_and_interrupt
+# a thread that takes signals, as progress bars and libraries start them
+threading.Thread(target=time.sleep, args=(9,), daemon=True).start()
+try:
+    with worker_pool(2) as pool:
+        list(pool.map(time.sleep, [1.5] * 4))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_an_interrupt_while_a_worker_starts_ends_the_pool() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], timeout=30, check=False)
+    assert done.returncode == 130

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import platform
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing.context import SpawnContext, SpawnProcess
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
 
 from coronet.errors import Busy, InputError
 
@@ -107,30 +109,43 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
     """A pool of processes that share the cores and end with this one.
 
     They are fresh interpreters, since a copy of a process that already runs threads may hang. An interrupt
-    from the keyboard reaches this process alone; a pool whose workers it ends while they start may hang.
+    from the keyboard reaches this process alone.
     """
     threads = max(1, (os.cpu_count() or 1) // workers)
-    return _Pool(workers, mp_context=_Context(), initializer=_begin, initargs=(os.getpid(), threads))
+    context = multiprocessing.get_context("spawn")
+    return _Pool(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(), threads))
 
 
 class _Pool(ProcessPoolExecutor):
+    def submit(self, *call: Any, **options: Any) -> Future[Any]:
+        """Submit a job; an interrupt waits until a worker that is started for it is in the pool's list.
+
+        Otherwise the worker would never be told to end, and the program would wait for it. Workers inherit
+        that interrupts are blocked.
+        """
+        with _interrupts_deferred():
+            return super().submit(*call, **options)
+
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Wait for all jobs, or, after an error or an interrupt, for those alone that are being done."""
         self.shutdown(wait=True, cancel_futures=kind is not None)
 
 
-class _Worker(SpawnProcess):
-    def start(self) -> None:
-        """Start with interrupts blocked, which the new process inherits."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            super().start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _Context(SpawnContext):
-    Process = _Worker
+@contextlib.contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Block interrupts in this thread, and let one that another thread takes wait for the end of the block."""
+    taken: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: taken.append(number)) if main else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if main:
+            signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+        if taken:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _begin(parent: int, threads: int) -> None:
