@@ -133,7 +133,7 @@ class _Pool(ProcessPoolExecutor):
 
 @contextlib.contextmanager
 def _interrupts_deferred() -> Iterator[None]:
-    """Block interrupts in this thread, and let one that another thread takes wait for the end of the block."""
+    """Block interrupts in this thread; one that another thread takes waits for the end of the block."""
     taken: list[int] = []
     main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, lambda number, _: taken.append(number)) if main else None
