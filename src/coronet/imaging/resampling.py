@@ -198,7 +198,7 @@ def regrid(volume: Volume, target: Grid, *, fill: float = 0.0) -> np.ndarray:
     """
     axes = relative_axes(grid_of(volume), target)
     if axes is None:
-        return _regrid_oblique(volume, target, order=1, fill=fill)
+        return _regrid_oblique(volume, target, fill=fill)
     matrices, spans = [], []
     for axis in range(3):
         weights = axis_weights(
@@ -234,22 +234,7 @@ def _contract(array: np.ndarray, matrices: Sequence[np.ndarray], *, fill: float)
     return result.numpy().transpose(np.argsort(order))
 
 
-def _nearest(volume: Volume, target: Grid, *, fill: float = 0.0) -> np.ndarray:
-    """Values of the nearest voxel of ``volume``, in its own type; for labels."""
-    axes = relative_axes(grid_of(volume), target)
-    if axes is None:
-        return _regrid_oblique(volume, target, order=0, fill=fill).astype(volume.array.dtype)
-    result = volume.array
-    outside = np.zeros(target.shape, bool)
-    for axis in range(3):
-        index = np.floor(axes[0][axis] + axes[1][axis] * np.arange(target.shape[axis]) + 0.5).astype(int)
-        beyond = (index < 0) | (index >= volume.shape[axis])
-        result = np.take(result, np.clip(index, 0, volume.shape[axis] - 1), axis=axis)
-        outside |= beyond.reshape([-1 if other == axis else 1 for other in range(3)])
-    return np.where(outside, np.asarray(fill, volume.array.dtype), result)
-
-
-def _regrid_oblique(volume: Volume, target: Grid, *, order: int, fill: float) -> np.ndarray:
+def _regrid_oblique(volume: Volume, target: Grid, *, fill: float) -> np.ndarray:
     from scipy.ndimage import affine_transform
 
     relative = np.linalg.inv(volume.affine) @ target.affine
@@ -258,28 +243,9 @@ def _regrid_oblique(volume: Volume, target: Grid, *, order: int, fill: float) ->
         relative[:3, :3],
         offset=relative[:3, 3],
         output_shape=target.shape,
-        order=order,
+        order=1,
         cval=fill,
     )
-
-
-def resample(volume: Volume, spacing_mm: Sequence[float], *, order: int = 1, fill: float = AIR_HU) -> Volume:
-    """The same field of view at another spacing.
-
-    Args:
-        volume: image or mask.
-        spacing_mm: (x, y, z) in mm.
-        order: 0 keeps the nearest voxel's value (labels), 1 interpolates with anti-aliasing.
-        fill: value outside of the volume.
-    """
-    target = centred_grid(grid_of(volume), spacing_mm)
-    return Volume(resample_to(volume, target, order=order, fill=fill), target.affine)
-
-
-def resample_to(volume: Volume, like: Volume | Grid, *, order: int = 1, fill: float = 0.0) -> np.ndarray:
-    """Values of ``volume`` on the grid of ``like``; see `resample` for ``order`` and ``fill``."""
-    target = like if isinstance(like, Grid) else grid_of(like)
-    return _nearest(volume, target, fill=fill) if order == 0 else regrid(volume, target, fill=fill)
 
 
 def clean_hu(volume: Volume) -> Volume:
