@@ -1,4 +1,4 @@
-"""A few small phantoms of whole chests, drawn once, and the few lines that a person would draw into them."""
+"""A few small phantoms of whole chests, drawn once, and a few lines as a reader would draw them."""
 
 from __future__ import annotations
 

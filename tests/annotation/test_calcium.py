@@ -50,7 +50,7 @@ def click(label: str, place: tuple[int, int, int]) -> Stroke:
     return Stroke(label, "point", (world(place),), 0.0)
 
 
-def said(*strokes: Stroke) -> Strokes:
+def strokes_of(*strokes: Stroke) -> Strokes:
     return Strokes("calcium", strokes)
 
 
@@ -59,13 +59,13 @@ def mask_of(drawn, place: tuple[int, int, int]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def taught() -> Samples:
+def library() -> Samples:
     """Plaques on the one side, walls on the other, of six scans."""
     tables = []
     for seed in range(6):
         ct, heart = scan(seed=seed + 1)
         found = find_candidates(ct, heart)
-        strokes = said(click("coronary", PLAQUE), click("aorta", WALL), click("bone", BONE))
+        strokes = strokes_of(click("coronary", PLAQUE), click("aorta", WALL), click("bone", BONE))
         classified = calcium.classify_candidates(found, apply_labels(found, strokes, ct), forest=None)
         tables.append(calcium.samples_of(classified, f"case-{seed}"))
     return join_samples(tables)
@@ -80,12 +80,12 @@ def test_pieces_are_found_near_the_heart_and_only_there():
     assert labels[PLAQUE] and labels[WALL] and labels[BONE]
     assert len({labels[PLAQUE], labels[WALL], labels[BONE]}) == 3
     assert not labels[30, 30, 18], "two voxels are noise"
-    assert not labels[40, 10, 36], "far from the heart nothing is looked for"
+    assert not labels[40, 10, 36], "far from the heart nothing is searched"
     assert (ct.array[labels > 0] >= 130).all()
     assert find_candidates(ct, heart, margin_mm=60.0).volume_mm3.max() == pytest.approx(120.0)
 
 
-def test_features_tell_size_peak_and_place():
+def test_features_describe_size_peak_and_place():
     ct, heart = scan()
     found = find_candidates(ct, heart)
     at = int(found.labels[tuple(p - side.start for p, side in zip(PLAQUE, found.box, strict=True))]) - 1
@@ -98,41 +98,42 @@ def test_features_tell_size_peak_and_place():
     assert 170 <= found.feature("under_surface_mm")[at] <= 225
     assert found.feature("fat_2.5")[at] == 0 and found.feature("mean_hu_2.5")[at] == pytest.approx(40, abs=3)
     far = find_candidates(Volume(ct.array, grid_affine(STEP, (500.0, 0.0, 0.0))), heart)
-    assert np.array_equal(far.features, found.features), "where the scan lies in the world tells nothing"
+    assert np.array_equal(far.features, found.features), "where the scan lies in the world does not matter"
 
 
-def test_a_forest_tells_new_scans_and_a_click_overrules_it(taught):
+def test_a_forest_classifies_new_scans_and_a_click_overrules_it(library):
     ct, heart = scan(seed=77)
-    drawn = calcium.draw_calcium(ct, heart, None, prior=taught)
+    drawn = calcium.draw_calcium(ct, heart, None, prior=library)
     assert mask_of(drawn, PLAQUE) and not mask_of(drawn, WALL) and not mask_of(drawn, BONE)
     assert drawn.mask.sum() == 27
-    strokes = said(click("valve", PLAQUE), click("coronary", WALL))
-    corrected = calcium.draw_calcium(ct, heart, strokes, prior=taught)
+    strokes = strokes_of(click("valve", PLAQUE), click("coronary", WALL))
+    corrected = calcium.draw_calcium(ct, heart, strokes, prior=library)
     assert not mask_of(corrected, PLAQUE) and mask_of(corrected, WALL)
     assert corrected.probability[WALL] == 100 and corrected.uncertainty[WALL] == 0
     named = dict(zip(*np.unique(corrected.samples.labels, return_counts=True), strict=True))
     assert named[NAMES.index("valve")] == 1 and named[CORONARY] == 1
 
 
-def test_the_later_stroke_holds_and_marks_say_the_same(taught):
+def test_the_later_stroke_holds_and_marks_label_alike(library):
     ct, heart = scan()
     found = find_candidates(ct, heart)
-    both = said(click("coronary", WALL), click("aorta", WALL))
+    both = strokes_of(click("coronary", WALL), click("aorta", WALL))
     assert NAMES.index("aorta") in apply_labels(found, both, ct).piece
     assert CORONARY not in apply_labels(found, both, ct).piece
     marks = Marks(np.array([PLAQUE], np.int32), np.array([CORONARY + 1], np.uint8), NAMES)
     assert np.array_equal(
-        apply_labels(found, marks, ct).piece, apply_labels(found, said(click("coronary", PLAQUE)), ct).piece
+        apply_labels(found, marks, ct).piece,
+        apply_labels(found, strokes_of(click("coronary", PLAQUE)), ct).piece,
     )
 
 
-def test_a_box_cuts_a_piece(taught):
+def test_a_box_cuts_a_piece(library):
     ct, heart = scan(seed=9)
     low, high = world((30, 30, 10)), world((34, 50, 30))
-    drawn = calcium.draw_calcium(ct, heart, said(Stroke("bone", "box", (low, high))), prior=taught)
+    drawn = calcium.draw_calcium(ct, heart, strokes_of(Stroke("bone", "box", (low, high))), prior=library)
     assert not drawn.mask[34].any() and drawn.mask[35:37].sum() == 18
-    whole = said(Stroke("bone", "box", (world((30, 30, 10)), world((40, 50, 30)))))
-    assert not calcium.draw_calcium(ct, heart, whole, prior=taught).mask[30:40].any()
+    whole = strokes_of(Stroke("bone", "box", (world((30, 30, 10)), world((40, 50, 30)))))
+    assert not calcium.draw_calcium(ct, heart, whole, prior=library).mask[30:40].any()
 
 
 EMPTY = (40, 40, 12)
@@ -140,40 +141,40 @@ EMPTY = (40, 40, 12)
 
 
 @pytest.mark.parametrize("label", NAMES)
-def test_a_stroke_of_any_label_that_touches_nothing_is_named(taught, caplog, label):
+def test_a_stroke_of_any_label_that_touches_nothing_is_named(library, caplog, label):
     ct, heart = scan()
-    strokes = said(click("bone", BONE), click(label, EMPTY))
-    drawn = calcium.draw_calcium(ct, heart, strokes, prior=taught)
+    strokes = strokes_of(click("bone", BONE), click(label, EMPTY))
+    drawn = calcium.draw_calcium(ct, heart, strokes, prior=library)
     assert f"stroke 2 ({label}, point at {list(world(EMPTY))} mm) touches no bright piece" in caplog.text
     assert "130 HU" in caplog.text and "stroke 1" not in caplog.text
     assert drawn.tally.missed == 1
 
 
-def test_a_painted_spot_that_touches_nothing_is_named(taught, caplog):
+def test_a_painted_spot_that_touches_nothing_is_named(library, caplog):
     ct, heart = scan()
     places, labels = [PLAQUE, EMPTY, WALL], [CORONARY + 1, CORONARY + 1, NAMES.index("aorta") + 1]
     marks = Marks(np.array(places, np.int32), np.array(labels, np.uint8), NAMES)
-    drawn = calcium.draw_calcium(ct, heart, marks, prior=taught)
+    drawn = calcium.draw_calcium(ct, heart, marks, prior=library)
     x, y, z = world(EMPTY)
     assert f"the painted spot of coronary at ({x:g}, {y:g}, {z:g}) mm touches no bright piece" in caplog.text
     assert drawn.tally.missed == 1
 
 
-def test_a_stroke_that_later_ones_overrule_is_named(taught, caplog):
+def test_a_stroke_that_later_ones_overrule_is_named(library, caplog):
     ct, heart = scan()
     box = Stroke("noise", "box", (world((20, 20, 4)), world((60, 60, 34))))
-    calcium.draw_calcium(ct, heart, said(click("coronary", WALL), click("aorta", WALL)), prior=taught)
+    calcium.draw_calcium(ct, heart, strokes_of(click("coronary", WALL), click("aorta", WALL)), prior=library)
     assert "stroke 1 (coronary" in caplog.text and "does not hold" in caplog.text
     caplog.clear()
-    calcium.draw_calcium(ct, heart, said(box, click("coronary", PLAQUE)), prior=taught)
+    calcium.draw_calcium(ct, heart, strokes_of(box, click("coronary", PLAQUE)), prior=library)
     assert "does not hold" not in caplog.text
     with pytest.raises(InputError, match=r"stroke 1 \(coronary.* does not hold.*\"none\": true"):
-        calcium.draw_calcium(ct, heart, said(click("coronary", PLAQUE), box), prior=taught)
+        calcium.draw_calcium(ct, heart, strokes_of(click("coronary", PLAQUE), box), prior=library)
 
 
-def test_without_other_scans_what_no_stroke_names_is_not_drawn():
+def test_without_other_scans_unlabelled_pieces_are_not_drawn():
     ct, heart = scan()
-    drawn = calcium.draw_calcium(ct, heart, said(click("coronary", PLAQUE)))
+    drawn = calcium.draw_calcium(ct, heart, strokes_of(click("coronary", PLAQUE)))
     assert mask_of(drawn, PLAQUE) and drawn.mask.sum() == 27
     assert drawn.forest is None
     assert drawn.tally == CalciumTally(
@@ -184,9 +185,9 @@ def test_without_other_scans_what_no_stroke_names_is_not_drawn():
 @pytest.mark.parametrize(
     ("strokes", "words"),
     [
-        (said(click("bone", BONE)), "labels: bone.*other scans' strokes label nothing"),
-        (said(click("bone", BONE), click("aorta", WALL)), "labels: aorta, bone"),
-        (said(click("coronary", EMPTY)), r"stroke 1 \(coronary.*touches no bright piece"),
+        (strokes_of(click("bone", BONE)), "labels: bone.*other scans' strokes label nothing"),
+        (strokes_of(click("bone", BONE), click("aorta", WALL)), "labels: aorta, bone"),
+        (strokes_of(click("coronary", EMPTY)), r"stroke 1 \(coronary.*touches no bright piece"),
         (None, "strokes label nothing"),
     ],
     ids=["one kind", "two kinds that are rare", "nothing but a miss", "no strokes"],
@@ -197,12 +198,12 @@ def test_too_few_labels_are_refused_with_what_there_is(strokes, words):
         calcium.draw_calcium(ct, heart, strokes)
 
 
-def test_a_library_without_coronary_calcium_names_its_kinds(taught):
-    bones = np.flatnonzero(taught.labels != CORONARY)[:4]
-    few = Samples(taught.features[bones], taught.labels[bones], taught.cases[bones], FEATURES, NAMES)
+def test_a_library_without_coronary_calcium_names_its_kinds(library):
+    bones = np.flatnonzero(library.labels != CORONARY)[:4]
+    few = Samples(library.features[bones], library.labels[bones], library.cases[bones], FEATURES, NAMES)
     ct, heart = scan()
     with pytest.raises(InputError, match="strokes label 2 aorta, 2 bone in 2 scans; at least 5 coronary"):
-        calcium.draw_calcium(ct, heart, said(click("bone", BONE)), prior=few)
+        calcium.draw_calcium(ct, heart, strokes_of(click("bone", BONE)), prior=few)
     with pytest.raises(InputError, match="The strokes label only 2 aorta, 2 bone in 2 scans"):
         calcium.fit_candidate_forest(few)
 
@@ -210,62 +211,62 @@ def test_a_library_without_coronary_calcium_names_its_kinds(taught):
 def test_a_heart_mask_that_does_not_fit_is_refused():
     ct, heart = scan()
     with pytest.raises(InputError, match="shape"):
-        calcium.draw_calcium(ct, heart[1:], said(click("coronary", PLAQUE)))
+        calcium.draw_calcium(ct, heart[1:], strokes_of(click("coronary", PLAQUE)))
     with pytest.raises(InputError, match="empty"):
-        calcium.draw_calcium(ct, np.zeros_like(heart), said(click("coronary", PLAQUE)))
+        calcium.draw_calcium(ct, np.zeros_like(heart), strokes_of(click("coronary", PLAQUE)))
 
 
-def test_no_calcium_overrules_the_forest_and_teaches(taught):
+def test_no_calcium_overrules_the_forest_and_is_learned(library):
     ct, heart = scan(seed=77)
-    assert calcium.draw_calcium(ct, heart, None, prior=taught).mask.any()
+    assert calcium.draw_calcium(ct, heart, None, prior=library).mask.any()
     for strokes in (Strokes("calcium", (), none=True), Strokes("calcium", (click("bone", BONE),), none=True)):
-        drawn = calcium.draw_calcium(ct, heart, strokes, prior=taught)
+        drawn = calcium.draw_calcium(ct, heart, strokes, prior=library)
         assert not drawn.mask.any() and not drawn.probability.any() and not drawn.uncertainty.any()
         assert len(drawn.samples.labels) == 3 and CORONARY not in drawn.samples.labels
         assert calcium.draw_calcium(ct, heart, strokes).mask.sum() == 0
 
 
 @pytest.mark.parametrize("away", [0, 3, 7], ids=["in the heart", "beside it", "away from it"])
-def test_what_no_stroke_names_is_drawn_near_the_heart_only(taught, caplog, away):
+def test_unlabelled_pieces_are_drawn_near_the_heart_only(library, caplog, away):
     """By a forest that takes everything for coronary: a plaque, and one that goes on outwards as bones do."""
     ct, heart = scan()
     dark = np.minimum(ct.array, 100)
     y = int(np.flatnonzero(heart[40, :, 20])[-1]) + away
     dark[39:42, y - 1 : y + 1, 19:22] = 500
-    all_coronary = dataclasses.replace(taught, labels=np.full_like(taught.labels, CORONARY))
-    unlike = dataclasses.replace(taught, features=np.full_like(taught.features, -32_000))
+    all_coronary = dataclasses.replace(library, labels=np.full_like(library.labels, CORONARY))
+    unlike = dataclasses.replace(library, features=np.full_like(library.features, -32_000))
     every = join_samples([all_coronary, unlike])
     drawn = calcium.draw_calcium(Volume(dark, ct.affine), heart, None, prior=every)
     assert mask_of(drawn, (40, y, 20)) == (away < 7)
     dark[40, y : y + 20, 20] = 500
     bone = Volume(dark, ct.affine)
     assert not calcium.draw_calcium(bone, heart, None, prior=every).mask.any(), "it goes on outside"
-    clicked = calcium.draw_calcium(bone, heart, said(click("coronary", (40, y, 20))), prior=every)
+    clicked = calcium.draw_calcium(bone, heart, strokes_of(click("coronary", (40, y, 20))), prior=every)
     assert mask_of(clicked, (40, y, 20)), "what is named is drawn"
     assert "stroke 1 (coronary" in caplog.text and "as bones do" in caplog.text
 
 
-def test_what_was_never_looked_at_is_counted(taught):
+def test_unreviewed_pieces_are_counted(library):
     ct, heart = scan(seed=77)
-    tally = calcium.draw_calcium(ct, heart, said(click("coronary", WALL)), prior=taught).tally
+    tally = calcium.draw_calcium(ct, heart, strokes_of(click("coronary", WALL)), prior=library).tally
     assert (tally.pieces, tally.mm3, tally.unreviewed, tally.left_out, tally.missed) == (2, 90.0, 1, 1, 0)
     assert tally.unreviewed_at_mm == (world(PLAQUE),)
 
 
-def test_a_scan_without_bright_pieces_has_an_empty_mask(taught):
+def test_a_scan_without_bright_pieces_has_an_empty_mask(library):
     ct, heart = scan()
     dark = Volume(np.minimum(ct.array, 100), ct.affine)
-    drawn = calcium.draw_calcium(dark, heart, None, prior=taught)
+    drawn = calcium.draw_calcium(dark, heart, None, prior=library)
     assert not drawn.mask.any() and drawn.mask.shape == ct.shape and not len(drawn.samples.labels)
 
 
-def test_specks_that_nobody_checked_do_not_teach_that_they_are_coronary(taught):
+def test_unchecked_specks_are_not_learned_as_coronary(library):
     ct, heart = scan()
     hu = ct.array.copy()
     hu[55, 45:48, 20] = 140
     found = find_candidates(Volume(hu, ct.affine), heart)
     classified = calcium.classify_candidates(
-        found, apply_labels(found, None, ct), forest=calcium.fit_candidate_forest(taught)
+        found, apply_labels(found, None, ct), forest=calcium.fit_candidate_forest(library)
     )
     every = np.full(found.count, CORONARY, np.uint8)
     table = calcium.samples_of(
@@ -274,7 +275,7 @@ def test_specks_that_nobody_checked_do_not_teach_that_they_are_coronary(taught):
     assert found.count == 4 and len(table.labels) == 3
 
 
-def test_a_box_around_a_thousand_flecks_does_not_drown_what_else_is_taught(taught):
+def test_a_box_around_a_thousand_flecks_does_not_drown_other_samples(library):
     ct, heart = scan()
     hu = ct.array.copy()
     for level in range(12, 28, 4):
@@ -283,17 +284,17 @@ def test_a_box_around_a_thousand_flecks_does_not_drown_what_else_is_taught(taugh
             np.maximum(flecks, 170, out=flecks)
     found = find_candidates(Volume(hu, ct.affine), heart)
     box = Stroke("noise", "box", (world((10, 10, 4)), world((70, 70, 35))))
-    heard = apply_labels(found, said(box, click("coronary", PLAQUE)), ct)
+    labels = apply_labels(found, strokes_of(box, click("coronary", PLAQUE)), ct)
     table = calcium.samples_of(
-        calcium.classify_candidates(found, heard, forest=calcium.fit_candidate_forest(taught)), "x"
+        calcium.classify_candidates(found, labels, forest=calcium.fit_candidate_forest(library)), "x"
     )
-    assert (heard.piece == NAMES.index("noise")).sum() > 400
+    assert (labels.piece == NAMES.index("noise")).sum() > 400
     assert len(table.labels) <= 2 * calcium.TRAINING_PIECES + calcium.THINNED_PIECES
     assert CORONARY in table.labels
 
 
-def test_rare_kinds_are_learned_as_other(taught):
-    few = Samples(taught.features, taught.labels.copy(), taught.cases, FEATURES, NAMES)
+def test_rare_kinds_are_learned_as_other(library):
+    few = Samples(library.features, library.labels.copy(), library.cases, FEATURES, NAMES)
     bones = np.flatnonzero(few.labels == NAMES.index("bone"))
     few.labels[bones[2:]] = OTHER
     chances = calcium.fit_candidate_forest(few).probability(few.features)
@@ -318,7 +319,7 @@ def test_features_are_the_same_at_every_level_of_dispatch():
         "NPY_DISABLE_CPU_FEATURES": " ".join(levels),
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA",
     }
-    told = [
+    outputs = [
         subprocess.run(
             [sys.executable, "-c", DRAW, os.path.dirname(__file__)],
             env=os.environ | settings,
@@ -331,4 +332,4 @@ def test_features_are_the_same_at_every_level_of_dispatch():
     ct, heart = scan(noise=98, seed=5)
     found = find_candidates(ct, heart)
     digest = hashlib.sha256(found.features.tobytes() + found.labels.tobytes()).hexdigest()
-    assert told == [f"{found.count} {digest}\n"] * 2 and found.count > 20
+    assert outputs == [f"{found.count} {digest}\n"] * 2 and found.count > 20

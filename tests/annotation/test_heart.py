@@ -78,14 +78,14 @@ def test_a_mask_is_one_piece_of_tissue_without_holes(chests, drawn):
         assert np.median(chest.ct.array[item.mask > 0]) > 0
 
 
-def test_maps_say_where_the_answer_is_sure(chests, drawn):
+def test_uncertainty_is_higher_where_the_mask_is_wrong(chests, drawn):
     for chest, item in zip(chests, drawn, strict=True):
         assert item.probability.max() <= 100 and item.uncertainty.max() <= 100
         wrong = (item.mask > 0) != chest.heart
         assert item.uncertainty[wrong].mean() > 2 * item.uncertainty[(item.mask > 0) & chest.heart].mean()
 
 
-def test_what_other_scans_teach_draws_a_heart_without_strokes(chests, drawn):
+def test_a_library_of_other_scans_draws_a_heart_without_strokes(chests, drawn):
     alone = draw_heart(chests[2].ct, None, prior=join_samples([drawn[0].samples, drawn[1].samples]))
     assert dice(alone.mask, chests[2].heart) >= 0.8
     assert not len(alone.samples.labels)
@@ -110,14 +110,14 @@ def test_features_are_in_millimetres_whatever_the_voxels():
     smooth = np.clip(np.cumsum(rng.normal(0, 20, (24, 24, 24)), axis=0), -150, 150).astype(np.int16)
     fine = Volume(np.repeat(np.repeat(smooth, 2, 0), 4, 2), grid_affine((2.0, 4.0, 1.0), (1.0, 0.0, 0.0)))
     rough = Volume(smooth, grid_affine((4.0, 4.0, 4.0), (2.0, 0.0, 1.5)))
-    seen = []
+    features = []
     for volume in (fine, rough):
         blocks = block_means(volume)
-        seen.append(block_features(blocks, find_body(blocks), np.ones(blocks.hu.shape, bool)))
-    assert seen[0].names == seen[1].names
-    assert len(set(seen[0].names)) == len(seen[0].names)
-    assert seen[0].values.dtype == np.int16
-    np.testing.assert_array_equal(seen[0].values, seen[1].values)
+        features.append(block_features(blocks, find_body(blocks), np.ones(blocks.hu.shape, bool)))
+    assert features[0].names == features[1].names
+    assert len(set(features[0].names)) == len(features[0].names)
+    assert features[0].values.dtype == np.int16
+    np.testing.assert_array_equal(features[0].values, features[1].values)
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_every_processor_draws_the_same_bytes():
     features = list(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
     if not features:
         pytest.skip("numpy dispatches nothing on this processor")
-    answers = set()
+    outputs = set()
     for disabled in ("", " ".join(features)):
         environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": disabled}
         if not disabled:
@@ -145,6 +145,6 @@ def test_every_processor_draws_the_same_bytes():
         run = subprocess.run(
             [sys.executable, "-c", HASH], env=environment, capture_output=True, text=True, check=True
         )
-        answers.add(run.stdout.strip())
-    assert len(answers) == 1
-    assert int(answers.pop().split()[0]) > 1000
+        outputs.add(run.stdout.strip())
+    assert len(outputs) == 1
+    assert int(outputs.pop().split()[0]) > 1000

@@ -114,8 +114,8 @@ def test_small_faint_pieces_are_overlooked(phantom, classified, truth_of):
         clicks = simulated_reader.simulated_calcium_strokes(
             phantom.ct, classified, truth_of, seed=seed, most=99
         )
-        said = apply_labels(classified.candidates, clicks, phantom.ct) if clicks else classified.user_labels
-        clicked += said.piece != calcium.UNLABELLED
+        labels = apply_labels(classified.candidates, clicks, phantom.ct) if clicks else classified.user_labels
+        clicked += labels.piece != calcium.UNLABELLED
     sure = wrong[visible[wrong] > simulated_reader.NEVER_OVERLOOKED]
     assert (clicked[sure] == 12).all() and len(sure)
     assert (clicked[faint] < 10).all()
@@ -131,8 +131,10 @@ def test_the_reader_boxes_flecks_that_are_too_many_to_click(phantom, classified,
     noisy = phantom.ct.with_array(hu)
     found = find_candidates(noisy, phantom.heart.array)
     everything = np.full(found.count, calcium.CORONARY, np.uint8)
-    said = apply_labels(found, None, noisy)
-    drawn = calcium.ClassifiedCandidates(found, said, np.ones((found.count, 7), np.float32), everything, None)
+    labels = apply_labels(found, None, noisy)
+    drawn = calcium.ClassifiedCandidates(
+        found, labels, np.ones((found.count, 7), np.float32), everything, None
+    )
     strokes = simulated_reader.simulated_calcium_strokes(noisy, drawn, truth_of, seed=1)
     box, *clicks = strokes.strokes
     assert (box.kind, box.label) == ("box", "noise")
