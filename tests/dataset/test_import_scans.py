@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import gzip
 import json
 import logging
@@ -299,6 +301,36 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, stop_at):
     monkeypatch.setattr(add_module, "write_nifti", write)
     outcome = import_scans([scan], data=tmp_path / "data", masks=MaskSources(heart=mask, calcium=mask))
     assert outcome.added[0].new
+
+
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_a_killed_replacement_pairs_no_mask_with_another_scan(tmp_path, monkeypatch, stop_at):
+    """Nothing is put back, as after kill -9; the same command goes on."""
+    data, scan = tmp_path / "data", save(tmp_path / "a.nii", values())
+    both = dataclasses.replace(masked(tmp_path, 1, 2), calcium=masked(tmp_path, 1, 1).heart)
+    import_scans([scan], data=data, case="mine", patient="Jane", masks=both)
+    (before,) = find_cases(data)
+    write, calls = add_module.write_nifti, []
+
+    def failing(path, volume):
+        calls.append(path)
+        if len(calls) == stop_at:
+            raise KeyboardInterrupt
+        write(path, volume)
+
+    monkeypatch.setattr(add_module, "write_nifti", failing)
+    monkeypatch.setattr(add_module, "_all_or_none", lambda paths: contextlib.nullcontext())
+    asked = {"data": data, "case": "mine", "masks": masked(tmp_path, 2, 3), "replace": True}
+    new = save(tmp_path / "b.nii", values(1))
+    with pytest.raises(KeyboardInterrupt):
+        import_scans([new], **asked)
+    with pytest.raises(InputError, match="holds no scan"):
+        find_cases(data)
+    monkeypatch.undo()
+    assert import_scans([new], **asked).refused == ()
+    (case,) = find_cases(data)
+    assert case.facts.patient == before.facts.patient
+    assert (read_nifti(case.heart).array.sum(), read_nifti(case.calcium).array.sum()) == (270, 90)
 
 
 # Canaries: a word in every place where a format has room for one.

@@ -139,7 +139,10 @@ class _Import:
     ) -> ScanFacts:
         """Write a new case, or one in place of another."""
         data, key = self.data, load_key(self.data)
-        old = find_case(data, case) if scan_path(data, case).exists() else None
+        facts_path, index = scan_path(data, case).with_name(f"{case}.json"), data / INDEX_NAME
+        there = scan_path(data, case).exists()
+        # facts without a scan are what a replacement leaves that was killed
+        old = find_case(data, case) if there or (self.replace and facts_path.exists()) else None
         if old and not self.replace:
             raise InputError(
                 f"{where}: there is another scan named {case}; choose another id, or --replace it."
@@ -152,9 +155,11 @@ class _Import:
             patient=old.facts.patient if keeps_patient else patient_pseudonym(identity.text, key),
             flags=quality_flags(scan.volume, scan.facts, _heart(held | wanted)),
         )
-        facts_path, index = scan_path(data, case).with_name(f"{case}.json"), data / INDEX_NAME
         masks = [mask_path(data, case, name) for name in wanted]
         with _all_or_none([*masks, facts_path, index, scan_path(data, case)]):
+            if old and wanted:
+                # New masks must not lie beside the old scan if this is killed.
+                scan_path(data, case).unlink(missing_ok=True)
             for name, mask in wanted.items():
                 write_nifti(mask_path(data, case, name), scan.volume.with_array(mask))
             write_facts(data, case, facts)
