@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from coronet import files, terminal
+from coronet.cli import app
 from coronet.errors import InputError
 
 COMMAND = [sys.executable, "-m", "coronet.cli"]
@@ -55,6 +56,19 @@ def run(folder: Path, *arguments: str, **options) -> subprocess.CompletedProcess
     )
 
 
+@pytest.fixture
+def run_here(work, monkeypatch, capfd):
+    """The same without a process of its own."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(work)
+        monkeypatch.setattr(sys, "argv", ["coronet", *arguments])
+        code = terminal.run_app(app)
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    return call
+
+
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
     """The one line on standard error of a command that failed as it must."""
     assert done.returncode == 2, done.stderr
@@ -66,7 +80,6 @@ EXPERT = ("score", "scan.nii.gz", "--mask", "mask.nii.gz", "--out")
 AGREEMENT = ("agreement", "pairs.csv", "--resamples", "20", "--out")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", [EXPERT, AGREEMENT])
 @pytest.mark.parametrize(
     ("out", "words"),
@@ -79,15 +92,15 @@ AGREEMENT = ("agreement", "pairs.csv", "--resamples", "20", "--out")
         ("x" * 300, "name too long"),
     ],
 )
-def test_out_that_takes_no_results(work, command, out, words):
+def test_out_that_takes_no_results(work, run_here, command, out, words):
     before = sorted(work.iterdir())
-    assert words.lower() in one_line(run(work, *command, out)).lower()
+    assert words.lower() in one_line(run_here(*command, out)).lower()
     assert sorted(work.iterdir()) == before and (work / "file").read_text() == "kept"
 
 
 @pytest.mark.parametrize("options", [(), ("--batch",)])
-def test_out_is_checked_before_networks_are_loaded(work, options):
-    assert "file is a file" in one_line(run(work, "score", "scan.nii.gz", "--out", "file", *options))
+def test_out_is_checked_before_networks_are_loaded(run_here, options):
+    assert "file is a file" in one_line(run_here("score", "scan.nii.gz", "--out", "file", *options))
 
 
 @pytest.mark.slow

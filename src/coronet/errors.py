@@ -20,7 +20,7 @@ message without a traceback and ends with exit code 2; so it does where a file, 
 
 
 class CoronetError(Exception):
-    """Anything a user can mend."""
+    """What a user can correct."""
 
 
 class ParamsError(CoronetError):

@@ -163,7 +163,7 @@ def check_installed(*modules: str, extra: str) -> None:
 
 
 def lacks_space(error: BaseException) -> bool:
-    """Whether a disk or a quota is full, as far as the error and what it came from tell."""
+    """Whether a disk or a quota is full, as far as the error and its causes show."""
     for cause in _causes(error):
         found = _RUST_ERROR.search(str(cause))
         if (int(found[1]) if found else getattr(cause, "errno", None)) in NO_SPACE:
@@ -213,12 +213,12 @@ def _plain(character: str) -> str:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error, and what libraries say it came from."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     waiting: list[object] = [error]
     while waiting:
         found = waiting.pop(0)
-        if isinstance(found, BaseException) and id(found) not in seen:
-            seen.add(id(found))
+        if isinstance(found, BaseException) and id(found) not in visited:
+            visited.add(id(found))
             yield found
             waiting += [found.__cause__, getattr(found, "orig", None)]
 

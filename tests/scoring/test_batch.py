@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from coronet import terminal
+from coronet.cli import app
 from coronet.dataset import scan_folder as files
 from coronet.errors import Busy, InputError
 from coronet.files import exclusive
@@ -75,7 +77,7 @@ def test_one_bad_scan_stops_no_other_and_has_its_reason(inbox, scorer, tmp_path)
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize(("scans", "scores"), [(("with", "bad"), 1), (("bad",), 0), (("with",), 1)])
 def test_the_command_prints_scored_and_refused_scans(
-    scans, scores, as_json, *, inbox, save_fit, coronet, tmp_path
+    scans, scores, as_json, *, inbox, save_fit, tmp_path, monkeypatch, capfd
 ):
     for model in ("heart", "calcium"):
         save_fit(tmp_path / model, model)
@@ -85,7 +87,9 @@ def test_the_command_prints_scored_and_refused_scans(
         (inbox / f"CANARY-{name}.nii.gz").rename(folder / f"{name}.nii.gz")
     models = ("--models", "heart=heart,calcium=calcium")
     options = ("--batch", "--out", "out", *models, *(["--json"] if as_json else []))
-    done = coronet(tmp_path, "score", "chosen", *options)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["coronet", "score", "chosen", *options])
+    done = subprocess.CompletedProcess(options, terminal.run_app(app), *capfd.readouterr())
     refused = len(scans) - scores
     assert done.returncode == (2 if refused else 0), done.stderr
     assert "Traceback" not in done.stderr

@@ -94,7 +94,7 @@ def state(build: Path):
 @pytest.mark.parametrize(
     ("given", "cautions", "words"),
     [
-        ({}, ["never_measured"], ["how good it is was never measured", "Gate: not judged."]),
+        ({}, ["never_measured"], ["how good it is was never measured", "Gate: not evaluated."]),
         (
             {"figures": BAD},
             ["below_default_floors"],

@@ -136,14 +136,14 @@ def _choose(
 def _read(table: DelimitedTable, reference: int, predicted: int, ids: Sequence[int]) -> ScorePairs:
     lines: list[int] = []
     texts: tuple[list[str], list[str]] = ([], [])
-    seen: dict[tuple[str, ...], int] = {}
+    lines_by_id: dict[tuple[str, ...], int] = {}
     for line, fields in table.rows():
         lines.append(line)
         texts[0].append(fields[reference])
         texts[1].append(fields[predicted])
         if ids:
             key = tuple(unicodedata.normalize("NFC", fields[index]) for index in ids)
-            _check_id(key, line, seen, table.path)
+            _check_id(key, line, lines_by_id, table.path)
     names = table.columns[reference], table.columns[predicted]
     first, second = parse_scores(
         list(zip(names, texts, strict=True)), lines, delimiter=table.delimiter, where=str(table.path)
@@ -153,15 +153,15 @@ def _read(table: DelimitedTable, reference: int, predicted: int, ids: Sequence[i
     )
 
 
-def _check_id(key: tuple[str, ...], line: int, seen: dict[tuple[str, ...], int], path: Path) -> None:
+def _check_id(key: tuple[str, ...], line: int, lines_by_id: dict[tuple[str, ...], int], path: Path) -> None:
     """Ids may name patients, so that errors give lines in place of them."""
     if not any(key):
         raise InputError(f"{path}, line {line}: the row has no id.")
     if any("\n" in part or "\r" in part for part in key):
         raise InputError(f"{path}, line {line}: the id holds a line break; a quote is open.")
-    if key in seen:
+    if key in lines_by_id:
         raise InputError(
-            f"{path}: lines {seen[key]} and {line} have the same id; a scan counts once. Remove one of them, "
-            "or name the column that tells scans apart with --id."
+            f"{path}: lines {lines_by_id[key]} and {line} have the same id; a scan counts once. Remove "
+            "one of them, or name the column that tells scans apart with --id."
         )
-    seen[key] = line
+    lines_by_id[key] = line

@@ -211,7 +211,9 @@ def _in_lanes(
 
     Entries that an earlier run was killed over come last and one by one, so that none is blamed for another.
     """
-    suspects = [entry for entry in entries if any(known.starts for known in journal.records(entry).values())]
+    suspects = [
+        entry for entry in entries if any(record.starts for record in journal.records(entry).values())
+    ]
     with sharing_cores(lanes), ThreadPoolExecutor(lanes) as pool:
         try:
             others = [pool.submit(take, entry) for entry in entries if entry not in suspects]
@@ -236,8 +238,8 @@ def _take(
     """Score the scans of an entry that are not done; returns how many were scored now."""
 
     def done(label: str) -> bool:
-        known = journal.record(entry, label)
-        return bool(known.scan) and (not again if known.reason else (out / known.scan / SCORE).exists())
+        record = journal.record(entry, label)
+        return bool(record.scan) and (not again if record.reason else (out / record.scan / SCORE).exists())
 
     if journal.is_whole(entry) and all(map(done, journal.records(entry))):
         return 0
@@ -316,9 +318,9 @@ def _rows(
 ) -> tuple[BatchRow, ...]:
     found: dict[str, BatchRow] = {}
     for entry in entries:
-        for known in journal.records(entry).values():
-            if known.reason:
-                found.setdefault(known.scan, BatchRow(known.scan, reason=known.reason))
-            elif (out / known.scan / SCORE).exists():
-                found[known.scan] = row_of(known.scan, read_json(out / known.scan / SCORE), preset)
+        for record in journal.records(entry).values():
+            if record.reason:
+                found.setdefault(record.scan, BatchRow(record.scan, reason=record.reason))
+            elif (out / record.scan / SCORE).exists():
+                found[record.scan] = row_of(record.scan, read_json(out / record.scan / SCORE), preset)
     return tuple(found[name] for name in sorted(found))

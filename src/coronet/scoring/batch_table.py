@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -79,14 +77,9 @@ def _learned_from(models: Mapping[str, Any]) -> Iterator[str]:
 
 
 def to_csv(rows: Sequence[BatchRow]) -> str:
-    """A line of names and one a row."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in dataclasses.fields(BatchRow)])
-    writer.writerows(_cells(rows))
-    return text.getvalue()
+    """The table as text: a heading, and a line a row."""
+    import pandas
 
-
-def _cells(rows: Sequence[BatchRow]) -> Iterator[list[Any]]:
-    for row in rows:
-        yield ["" if value is None else value for value in dataclasses.astuple(row)]
+    names = [field.name for field in dataclasses.fields(BatchRow)]
+    table = pandas.DataFrame([dataclasses.astuple(row) for row in rows], columns=names, dtype=object)
+    return table.to_csv(index=False, lineterminator="\n")

@@ -190,8 +190,8 @@ def graded(method: str) -> str:
 def _check_labels(labels: np.ndarray, vessels: Mapping[int, str]) -> None:
     unknown = sorted(set(np.unique(labels).tolist()) - set(vessels))
     if unknown:
-        known = ", ".join(f"{value} {name}" for value, name in vessels.items())
-        raise InputError(f"The mask's label {unknown[0]} is not a vessel; the labels are {known}.")
+        names = ", ".join(f"{value} {name}" for value, name in vessels.items())
+        raise InputError(f"The mask's label {unknown[0]} is not a vessel; the labels are {names}.")
 
 
 def _plain(value: Any) -> Any:

@@ -171,7 +171,7 @@ def _figure(item: Evaluation, floor: Floor) -> str:
 
 def _about_gate(gate: GateVerdict | None) -> str:
     if gate is None:
-        return "Gate: not judged."
+        return "Gate: not evaluated."
     facts = [f"Gate: {gate.answer}"]
     if gate.not_asked is None:
         facts.append("which floors were asked is not recorded")

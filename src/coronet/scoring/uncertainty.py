@@ -1,4 +1,4 @@
-"""How far a score moves with choices that nobody can make exactly: an interval, and the groups it touches.
+"""How far a score moves with choices that cannot be made exactly: an interval, and the groups it touches.
 
 This is a sensitivity, no confidence interval: it says what the same scan would score had the mask been cut
 at another probability or lain one voxel off, not how often the truth lies between.
@@ -26,7 +26,7 @@ class Intervals:
     """Where the score lies when the mask changes.
 
     Attributes:
-        method: whose score this is.
+        method: by which the score is computed.
         value: the score itself.
         at_threshold: (probability, score) for each threshold; empty without a probability map.
         at_shift: scores of the mask moved by one voxel each way along x, y and z.
@@ -57,7 +57,7 @@ class Intervals:
         return len(self.groups[preset]) == 1
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; ``sure`` tells for each preset whether only one group is possible."""
+        """As plain values; ``sure`` says for each preset whether only one group is possible."""
         thresholds = [score for _, score in self.at_threshold]
         return {
             "method": self.method,
