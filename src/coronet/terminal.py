@@ -62,7 +62,13 @@ _EXTRAS = {
 _MEMORY = "there is not enough memory. End other programs, or use a machine with more."
 _RUST_ERROR = re.compile(r"\bOs \{ code: (\d+)")
 """How libraries in Rust, such as safetensors, name an error of the system."""
-_SQLITE_ERRORS = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
+_SQLITE_ERRORS: tuple[str, ...] = (
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+    "SQLITE_CANTOPEN",
+    "SQLITE_READONLY",
+    "SQLITE_PERM",
+)
 _SQLITE_ERRORS += ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CORRUPT", "SQLITE_NOTADB")
 """Beginnings of SQLite's names for errors that the place of the file causes, and not a statement."""
 
