@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
+import coronet
 from coronet.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -109,6 +111,12 @@ def test_every_figure_has_a_command_hardware_and_date():
     heads = [line for line in text.splitlines() if line.startswith("|") and "value" in line]
     assert heads
     assert not [line for line in heads if not line.endswith("| command | hardware | date |")]
+
+
+def test_the_citation_names_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == coronet.__version__
+    assert "2024.09.06.24313174" in citation["references"][0]["doi"]
 
 
 def test_the_readme_quotes_at_most_five_results():
