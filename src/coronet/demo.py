@@ -62,7 +62,7 @@ def _reproduce() -> None:
     if done.returncode != 0:
         raise StageError("`dvc repro` stopped; its last lines say why. What was finished is kept.")
     with timed("ledger"):
-        tracker.catch_up(project=Path(), mlruns=MLRUNS)
+        tracker.catch_up(Path())
 
 
 def _search() -> None:

@@ -187,7 +187,7 @@ def train(model: str) -> None:
     folder = BUILD / model
     key = learning_key("train", model, chosen, inputs=("prepared", "pretrained"))
     work = MLRUNS / "work" / key
-    with tracking(model, fingerprint=key, params=chosen.model(model), project=Path(), work=work) as on_epoch:
+    with tracking(model, fingerprint=key, params=chosen.model(model), project=Path()) as on_epoch:
         fit.fit_model(
             model,
             folder / "prepared",
@@ -214,7 +214,7 @@ def evaluate(model: str) -> None:
         measure.evaluate_model(
             model, DATA, read_split(_SPLIT), folder / "fit", folder / "evaluation", progress=advance
         )
-    tracker.tell_evaluation(model, project=Path(), mlruns=MLRUNS)
+    tracker.track_evaluation(model, project=Path())
 
 
 def score() -> None:

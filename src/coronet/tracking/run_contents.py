@@ -13,7 +13,7 @@ from typing import Any
 
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical, dvc_md5, fingerprint
-from coronet.tracking.dvc_lock import DvcLock, data_hashes
+from coronet.tracking.dvc_lock import DvcLock, data_hashes, read_lock
 from coronet.training.learning_curves import HISTORY, read_history
 
 TRAINING, PRETRAINING, PAIR = "training", "pretraining", "pair"
@@ -100,6 +100,16 @@ def training_record(
         tables=tables,
         files=shown,
         dataset=_dataset(tags, description["cases"]),
+    )
+
+
+def streamed_record(project: Path, model: str, fingerprint: str, params: Any) -> RunContents:
+    """What is known of a training before its results: parameters and lineage."""
+    tags = lineage(project, model, read_lock(project)) | {"params_sha256": params_sha256(params)}
+    for late in ("dvc_lock_sha256", "weights_sha256", "fit_md5"):
+        tags.pop(late, None)
+    return RunContents(
+        *(model, TRAINING, fingerprint, text_params(params), tags), (), {}, {}, {}, {"hashes": {}}
     )
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from coronet.config import MODELS
 from coronet.files import read_json
 from coronet.fingerprint import dvc_md5
-from coronet.json_lines import read_lines
 from coronet.tracking import mlflow_client
 from coronet.tracking.dvc_lock import DvcLock, read_lock
 from coronet.tracking.git_state import read_git_state
@@ -38,8 +37,6 @@ CONTENT, KIND = "coronet.content", "coronet.kind"
 _BATCH = 900
 """Metrics a request; MLflow takes 1000 at most."""
 _TAG_BATCH = 90
-SYSTEM = "system.jsonl"
-"""In the work folder of a training: what the machine did meanwhile, a line a sample."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +120,7 @@ def _is_scored(project: Path, lock: DvcLock) -> bool:
     )
 
 
-def ensure_run(
-    client: MlflowClient, record: RunContents, project: Path, *, code: Mapping[str, str] | None = None
-) -> Synced:
+def ensure_run(client: MlflowClient, record: RunContents, project: Path) -> Synced:
     """Make sure that one whole run of this record exists.
 
     A run that was streamed is completed; one whose curve is another is removed and written anew.
@@ -134,7 +129,6 @@ def ensure_run(
         client: of the ledger, held.
         record: the content.
         project: the folder of ``mlruns``.
-        code: ``git_commit`` and ``dirty``; by default those of the working tree.
     """
     experiment = mlflow_client.experiment_id(client, record.model, project / "mlruns")
     runs = find_runs(client, experiment, record.fingerprint, kind=record.kind)
@@ -152,8 +146,8 @@ def ensure_run(
         if lacks:
             _write_artifacts(client, kept.info.run_id, record)
         return Synced(record.model, record.fingerprint, kept.info.run_id, created=lacks, kind=record.kind)
-    begun = kept or create_run(client, experiment, record, code or code_tags(project))
-    _complete(client, begun, record, project)
+    begun = kept or create_run(client, experiment, record, code_tags(project))
+    _complete(client, begun, record)
     return Synced(record.model, record.fingerprint, begun.info.run_id, created=True, kind=record.kind)
 
 
@@ -201,15 +195,6 @@ def code_tags(project: Path) -> dict[str, str]:
     return {"git_commit": code.commit, "dirty": str(code.dirty).lower()}
 
 
-def _system_samples(work: Path) -> list[tuple[str, int, float, int]]:
-    """What the machine did during a training, out of its work folder; nothing where that is gone."""
-    samples = []
-    for entry in read_lines(work / SYSTEM, keys=("time", "step", "metrics")):
-        for key, value in entry["metrics"].items():
-            samples.append((key, entry["step"], value, entry["time"]))
-    return samples
-
-
 def _streamed(client: MlflowClient, run: Run, record: RunContents) -> set[tuple[str, int, float]]:
     keys = {key for key, _, _ in record.history} & set(run.data.metrics)
     return {
@@ -219,7 +204,7 @@ def _streamed(client: MlflowClient, run: Run, record: RunContents) -> set[tuple[
     }
 
 
-def _complete(client: MlflowClient, run: Run, record: RunContents, project: Path) -> None:
+def _complete(client: MlflowClient, run: Run, record: RunContents) -> None:
     """Write what the run lacks, its mark of wholeness last."""
     from mlflow.entities import RunTag
 
@@ -231,8 +216,6 @@ def _complete(client: MlflowClient, run: Run, record: RunContents, project: Path
     lacking = [(*item, item[1]) for item in record.history if item not in present]
     known = run.data.metrics
     lacking += [(key, 0, value, now) for key, value in record.figures.items() if known.get(key) != value]
-    if not any(key.startswith("system/") for key in known):
-        lacking += _system_samples(project / "mlruns" / "work" / record.fingerprint)
     write_metrics(client, run_id, lacking)
     if not run.inputs.dataset_inputs and record.dataset["hashes"]:
         client.log_inputs(run_id, datasets=[dataset_input(record.dataset)])
