@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coronet.dataset.mask_pieces import IndexBox, box_around
+from coronet.dataset.mask_pieces import box_around
+from coronet.imaging.resampling import IndexBox
 from coronet.io.volume import AIR_HU, LUNG_HU, Volume
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ import dataclasses
 
 import numpy as np
 
+from coronet.imaging.resampling import IndexBox, mask_slices
+
 _BODY_MM3 = 500.0
 """Bright bodies smaller than this are not listed; the bones around a heart are far larger."""
 _BODY_MARGIN_MM = 25.0
 """How far around a calcium mask the bright body that a piece is part of is measured."""
 _MOST_LISTED = 100
 """Of the farthest pieces, of those in the largest bodies, and of those without a bright voxel."""
-
-IndexBox = tuple[slice, slice, slice]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,12 +147,7 @@ def body_mm3(pieces: MaskPieces, hu: np.ndarray, *, least_hu: float) -> np.ndarr
 
 def box_around(inside: np.ndarray) -> IndexBox:
     """Smallest box around what is True; empty slices where nothing is."""
-    slices = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        found = np.flatnonzero(inside.any(axis=others))
-        slices.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
-    return tuple(slices)
+    return mask_slices(inside) or (slice(0, 0),) * 3
 
 
 def _to_world(indices: np.ndarray, affine: np.ndarray) -> np.ndarray:
