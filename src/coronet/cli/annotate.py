@@ -104,7 +104,7 @@ def annotate_draw(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a mask from strokes: coronet annotate draw CASE --strokes heart.json. See docs/annotate.md."""
+    """Draw a mask from strokes; docs/annotate.md has their format."""
     import json
 
     from coronet.annotation.annotated_cases import annotate_case
@@ -169,7 +169,7 @@ def annotate_pieces(
     most: Annotated[int, typer.Option(min=1, help="Lines at most; --json lists all.")] = 40,
     as_json: AsJson = False,
 ) -> None:
-    """List the bright pieces of a scan, which strokes may name by number: coronet annotate pieces CASE."""
+    """List bright pieces with number, place, mm³ and HU."""
     import json
 
     from coronet.annotation.annotated_cases import list_pieces
