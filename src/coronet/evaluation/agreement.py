@@ -148,6 +148,10 @@ class Agreement:
         found += ["".join(f"{cell:>9}" for cell in row) for row in [heads, *rows]]
         return found
 
+    def __str__(self) -> str:
+        """What `coronet agreement` prints."""
+        return "\n".join(self.lines())
+
     def save(self, folder: Path | str, *, extra: Mapping[str, Any] | None = None) -> Path:
         """Write ``agreement.json``, ``.png`` and ``.svg``, and return the first one's path.
 

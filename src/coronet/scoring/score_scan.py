@@ -123,7 +123,7 @@ class ScanScore:
         places: where each lesion of ``result`` lies in the heart, in the same order.
     """
 
-    segmentation: Segmentation
+    segmentation: Segmentation = dataclasses.field(repr=False)
     facts: ScanFacts
     result: ScoreResult
     intervals: Intervals
@@ -168,6 +168,10 @@ class ScanScore:
         """The result as text, what it is worth first, with the risk group by ``preset``."""
         scored = score_lines(self.result, self.intervals, preset)
         return [*self.statement.lines, *scored, *warning_lines(self.warnings)]
+
+    def __str__(self) -> str:
+        """What `coronet score` prints."""
+        return "\n".join(self.lines())
 
     def to_json(self) -> dict[str, Any]:
         """What ``score.json`` holds, ``models`` first: no identifier, no file name and no path."""

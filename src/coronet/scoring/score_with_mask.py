@@ -63,6 +63,10 @@ class MaskScore:
         """The result as text, with the risk group by ``preset``."""
         return [*score_lines(self.result, self.intervals, preset), *warning_lines(self.warnings)]
 
+    def __str__(self) -> str:
+        """What `coronet score --mask` prints."""
+        return "\n".join(self.lines())
+
     def to_json(self) -> dict[str, Any]:
         """The result as plain values; what ``score.json`` holds."""
         facts = {"flags": list(self.flags), "warnings": self.warnings, "mask": "expert"}
