@@ -230,6 +230,7 @@ def score() -> None:
             calcium_fit=BUILD / "calcium" / "fit",
             out=BUILD / "scores",
             params=params(),
+            earlier=BUILD / "heart" / "evaluation",
             progress=advance,
         )
 

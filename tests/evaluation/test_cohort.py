@@ -10,6 +10,7 @@ import pytest
 from coronet.dataset.split import Member, Split
 from coronet.errors import InputError
 from coronet.evaluation.cohort import CaseScore, read_case_scores, score_cohort, worst_first
+from coronet.evaluation.segmentation import evaluate_model
 from coronet.io.volume import read_nifti
 from coronet.scoring.risk_groups import PRESETS
 
@@ -179,3 +180,20 @@ def test_worst_cases_come_first():
         "near",
         "exact",
     ]
+
+
+def test_hearts_of_the_evaluation_are_used_again_for_the_same_weights_alone(
+    scored, save_fit, params, tmp_path, monkeypatch
+):
+    folder, rows, _ = scored
+    split = Split(seed=0, members=(Member("right", "p", "test", "none"),))
+    evaluate_model("heart", folder / "data", split, folder / "heart", tmp_path / "evaluation")
+
+    def score(heart, out):
+        more = {"calcium_fit": folder / "calcium", "params": params, "earlier": tmp_path / "evaluation"}
+        return score_cohort(folder / "data", split, heart_fit=heart, out=tmp_path / out, **more)
+
+    other = save_fit(tmp_path / "heart", "heart", logit=-9.0)
+    assert score(other, "other")[0].heart_dice == 0
+    monkeypatch.setattr("coronet.scoring.predicted_masks.predict_heart", None)
+    assert score(folder / "heart", "same") == (row_of(rows, "right"),)

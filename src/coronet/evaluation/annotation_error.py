@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from coronet.dataset.cases import EXACT, Case, find_reference, load_mask
-from coronet.errors import InputError
+from coronet.evaluation.tables import read_rows
 from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise_metrics
 from coronet.io.volume import Volume
 from coronet.scoring.calcium_score import score_calcium
@@ -115,34 +113,13 @@ def summarise_annotation_error(rows: Sequence[AnnotationError]) -> dict[str, Any
     }
 
 
-def annotation_error_csv(rows: Sequence[AnnotationError]) -> str:
-    """The table as text."""
-    stream = io.StringIO()
-    names = [field.name for field in dataclasses.fields(AnnotationError)]
-    writer = csv.DictWriter(stream, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    return stream.getvalue()
-
-
 def read_annotation_error(path: Path) -> tuple[AnnotationError, ...]:
     """Read the table; nothing where it is absent.
 
     Raises:
         InputError: a column is missing or not understood.
     """
-    if not Path(path).exists():
-        return ()
-    read = {"str": str, "int": int, "float": float}
-    kinds = {field.name: read[field.type] for field in dataclasses.fields(AnnotationError)}
-    with Path(path).open(newline="", encoding="utf-8") as lines:
-        try:
-            return tuple(
-                AnnotationError(**{name: kind(row[name]) for name, kind in kinds.items()})
-                for row in csv.DictReader(lines)
-            )
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{path} is not understood ({error}); `dvc repro score` writes it.") from error
+    return read_rows(path, AnnotationError) if Path(path).exists() else ()
 
 
 def worst_annotations(rows: Sequence[AnnotationError]) -> tuple[AnnotationError, ...]:

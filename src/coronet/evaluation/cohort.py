@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import logging
 import math
 import time
@@ -21,11 +19,12 @@ from coronet.evaluation.agreement import LEAST_PAIRS, Statistics, score_agreemen
 from coronet.evaluation.annotation_error import TABLE as DRAWN_TABLE
 from coronet.evaluation.annotation_error import (
     AnnotationError,
-    annotation_error_csv,
     measure_annotation_error,
     summarise_annotation_error,
 )
-from coronet.files import replacing_folder, write_json, write_text
+from coronet.evaluation.predicted_hearts import MASKS, earlier_heart, heart_masks_by
+from coronet.evaluation.tables import count_values, read_rows, write_rows
+from coronet.files import replacing_folder, write_json
 from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise_metrics
 from coronet.inference.devices import pick_device
 from coronet.io.volume import read_nifti, write_nifti
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("coronet")
 
-_TABLE, METRICS, _MASKS = "scores.csv", "metrics.json", "masks"
+_TABLE, METRICS = "scores.csv", "metrics.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +89,7 @@ def score_cohort(
     out: Path,
     params: Params,
     with_drawn: bool = True,
+    earlier: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     tell_seconds: Callable[[float], None] | None = None,
 ) -> tuple[CaseScore, ...]:
@@ -104,6 +104,8 @@ def score_cohort(
             where exact masks are known, ``drawn.csv`` on what the drawn ones cost.
         params: protocol and risk groups.
         with_drawn: compare the drawn masks with exact ones too, which tells nothing of the models.
+        earlier: folder of `coronet.evaluation.segmentation.evaluate_model` of the heart; its masks are used
+            where the same weights predicted them.
         progress: called with (cases done, cases in all).
         tell_seconds: called with how long each scan took from disk to score and masks on disk; what it is
             compared with is not counted.
@@ -117,6 +119,7 @@ def score_cohort(
     """
     device = pick_device()
     models = tuple(load_model(folder, device=device) for folder in (heart_fit, calcium_fit))
+    hearts = heart_masks_by(models[0], earlier)
     names = sorted(split.cases("test"))
     found, skipped = [], []
     with replacing_folder(out) as part:
@@ -128,7 +131,9 @@ def score_cohort(
                 logger.info("%s: not scored, since it has no calcium mask to compare with", name)
             else:
                 found.append(
-                    _score_case(case, reference, models, params, part / _MASKS, with_drawn=with_drawn)
+                    _score_case(
+                        case, reference, models, params, part / MASKS, hearts=hearts, with_drawn=with_drawn
+                    )
                 )
                 if tell_seconds:
                     tell_seconds(found[-1].seconds)
@@ -137,11 +142,11 @@ def score_cohort(
         if not found:
             raise InputError("No test case has a calcium mask, so there is nothing to compare scores with.")
         rows = tuple(result.row for result in found)
-        write_text(part / _TABLE, _to_csv(rows))
+        write_rows(part / _TABLE, rows)
         weights = {model.spec.model: model.sha256 for model in models}
         write_json(part / METRICS, _metrics(found, skipped, params) | {"weights_sha256": weights})
         if drawn := [result.drawn for result in found if result.drawn]:
-            write_text(part / DRAWN_TABLE, annotation_error_csv(drawn))
+            write_rows(part / DRAWN_TABLE, drawn)
     return rows
 
 
@@ -164,13 +169,14 @@ def _score_case(
     params: Params,
     folder: Path,
     *,
+    hearts: Path | None,
     with_drawn: bool,
 ) -> _Result:
     protocol, groups = find_protocol(params.score.protocol), find_groups(params.score.groups)
     started = time.perf_counter()
     ct = read_nifti(case.ct)
     try:
-        masks = predict_masks(ct, *models)
+        masks = predict_masks(ct, *models, heart=earlier_heart(hearts, case.id, ct))
         heart, calcium = masks.heart, masks.calcium
     except UnsuitableScan:
         # A heart that is not found is a failure of the path, and counts as a score of 0.
@@ -208,7 +214,6 @@ def _score_case(
 
 def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -> dict[str, Any]:
     rows = [result.row for result in found]
-    kinds, sources = [row.reference for row in rows], [row.source for row in rows]
     groups = find_groups(params.score.groups)
     voxels = sum((result.voxels for result in found), Overlap(0, 0, 0))
     lesions = sum((result.lesions for result in found), LesionMatch(0, 0, 0, 0))
@@ -217,8 +222,8 @@ def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -
     return {
         "cases": len(rows),
         "skipped": list(skipped),
-        "reference": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
-        "sources": {source: sources.count(source) for source in sorted(set(sources))},
+        "reference": count_values(row.reference for row in rows),
+        "sources": count_values(row.source for row in rows),
         "drawn_masks": summarise_annotation_error([result.drawn for result in found if result.drawn]),
         "protocol": params.score.protocol,
         "groups": {
@@ -270,20 +275,7 @@ def read_case_scores(path: Path) -> tuple[CaseScore, ...]:
     Raises:
         InputError: a column is missing or not understood.
     """
-    kinds = {field.name: field.type for field in dataclasses.fields(CaseScore)}
-    read = {"str": str, "int": int, "float": float, "float | None": _to_float}
-    with Path(path).open(newline="", encoding="utf-8") as lines:
-        try:
-            return tuple(
-                CaseScore(**{name: read[kind](row[name]) for name, kind in kinds.items()})
-                for row in csv.DictReader(lines)
-            )
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{path} is not understood ({error}); `dvc repro score` writes it.") from error
-
-
-def _to_float(text: str) -> float | None:
-    return float(text) if text else None
+    return read_rows(path, CaseScore)
 
 
 def worst_first(rows: Sequence[CaseScore], groups: Sequence[str]) -> tuple[CaseScore, ...]:
@@ -298,12 +290,3 @@ def worst_first(rows: Sequence[CaseScore], groups: Sequence[str]) -> tuple[CaseS
         return -off, -error, row.heart_dice if row.heart_dice is not None else 0.0
 
     return tuple(sorted(rows, key=lambda row: (*badness(row), row.case)))
-
-
-def _to_csv(rows: Sequence[CaseScore]) -> str:
-    stream = io.StringIO()
-    names = [field.name for field in dataclasses.fields(CaseScore)]
-    writer = csv.DictWriter(stream, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    return stream.getvalue()

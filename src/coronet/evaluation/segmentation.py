@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,11 +14,13 @@ import numpy as np
 from coronet import files
 from coronet.dataset.cases import GIVEN, Case, Reference, find_case, find_reference, load_mask
 from coronet.errors import InputError
+from coronet.evaluation.predicted_hearts import MASKS, earlier_heart, heart_masks_by, heart_path
+from coronet.evaluation.tables import count_values, write_rows
 from coronet.imaging.cropping import cut_short
 from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise_metrics
 from coronet.inference.devices import pick_device
 from coronet.inference.predict import calcium_above_threshold, largest_heart, predict_calcium, predict_heart
-from coronet.io.volume import Volume, read_nifti
+from coronet.io.volume import Volume, read_nifti, write_nifti
 from coronet.networks.factory import LoadedModel, load_model
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class CaseResult:
     true_mm3: float
     predicted_mm3: float
     reference: str
+    source: str
     lesions: LesionMatch | None = None
     short_dice: float | None = None
 
@@ -75,6 +77,7 @@ def evaluate_model(
     heart_fit: Path | None = None,
     part: str = "test",
     masks: Path | None = None,
+    earlier: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Mapping[str, Any]:
     """Predict every case of a part and compare with the masks on its own grid.
@@ -84,11 +87,13 @@ def evaluate_model(
         data: the cohort's folder.
         split: tells the cases.
         fit_folder: what `coronet.training.fit.fit_model` wrote.
-        out: folder of ``metrics.json`` and ``cases.csv``; replaced as a whole.
+        out: folder of ``metrics.json``, ``cases.csv`` and, of hearts, ``masks/``; replaced as a whole.
         heart_fit: for calcium: look inside the heart that this model predicts, as scoring does; without it,
             inside the true heart.
         part: ``test``, or ``tune`` while developing.
         masks: folder of the masks to compare with; by default `coronet.dataset.cases.find_reference` decides.
+        earlier: for hearts: folder of `coronet.evaluation.cohort.score_cohort`; its masks are used where
+            the same weights predicted them.
         progress: called with (cases done, cases in all).
 
     Returns:
@@ -101,60 +106,72 @@ def evaluate_model(
     network = load_model(fit_folder, device=device)
     locator = load_model(heart_fit, device=device) if heart_fit else None
     names = sorted(split.cases(part))
-    results, skipped, sources = [], [], []
-    for number, name in enumerate(names, start=1):
-        case = find_case(data, name)
-        result = _evaluate_case(model, case, network=network, locator=locator, masks=masks and Path(masks))
-        if result is None:
-            skipped.append(name)
-            logger.info("%s: not evaluated, since a mask is absent", name)
-        else:
-            results.append(result)
-            sources.append(case.facts.source)
-        if progress:
-            progress(number, len(names))
-    if not results:
-        raise InputError(f"No {part} case has the masks that evaluating the {model} model needs.")
-    metrics = _heart_metrics(results) if model == "heart" else _calcium_metrics(results)
-    kinds = [result.reference for result in results]
-    metrics |= {"part": part, "cases": len(results), "skipped": skipped}
-    metrics["reference"] = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
-    metrics["sources"] = {source: sources.count(source) for source in sorted(set(sources))}
-    metrics["weights_sha256"] = {model: network.sha256}
-    if model == "calcium":
-        metrics["heart"] = "predicted" if locator else "true"
+    results, skipped = [], []
     with files.replacing_folder(out) as folder:
+        evaluate = (
+            functools.partial(_evaluate_heart, hearts=heart_masks_by(network, earlier), out=folder / MASKS)
+            if model == "heart"
+            else functools.partial(_evaluate_calcium, locator=locator)
+        )
+        for number, name in enumerate(names, start=1):
+            case = find_case(data, name)
+            result = evaluate(case, network, masks and Path(masks))
+            if result is None:
+                skipped.append(name)
+                logger.info("%s: not evaluated, since a mask is absent", name)
+            else:
+                results.append(result)
+            if progress:
+                progress(number, len(names))
+        if not results:
+            raise InputError(f"No {part} case has the masks that evaluating the {model} model needs.")
+        metrics = _heart_metrics(results) if model == "heart" else _calcium_metrics(results)
+        metrics |= {"part": part, "cases": len(results), "skipped": skipped}
+        metrics["reference"] = count_values(result.reference for result in results)
+        metrics["sources"] = count_values(result.source for result in results)
+        metrics["weights_sha256"] = {model: network.sha256}
+        if model == "calcium":
+            metrics["heart"] = "predicted" if locator else "true"
         files.write_json(folder / "metrics.json", metrics)
-        files.write_text(folder / "cases.csv", _to_csv([result.row() for result in results]))
+        write_rows(folder / "cases.csv", [result.row() for result in results])
     return metrics
 
 
-def _evaluate_case(
-    model: str, case: Case, *, network: LoadedModel, locator: LoadedModel | None, masks: Path | None
+def _evaluate_heart(
+    case: Case, network: LoadedModel, masks: Path | None, *, hearts: Path | None, out: Path
 ) -> CaseResult | None:
-    ct = read_nifti(case.ct)
-    reference = _reference(case, model, masks)
+    reference = _reference(case, "heart", masks)
     if reference is None:
         return None
+    ct = read_nifti(case.ct)
     truth = load_mask(reference.path, ct)
-    if model == "heart":
-        result = _compare(case, truth, _heart(ct, network), ct, reference)
-        if not truth.any():
-            return result
-        short, inside = cut_short(ct, truth > 0, field_mm=_FIELD_MM, margin_mm=_MARGIN_MM)
-        return dataclasses.replace(result, short_dice=overlap(inside, _heart(short, network)).dice)
-    if locator is not None:
-        heart = _heart(ct, locator)
+    predicted = earlier_heart(hearts, case.id, ct)
+    if predicted is None:
+        predicted = _heart(ct, network)
+    write_nifti(heart_path(out, case.id), ct.with_array(predicted.astype(np.uint8)))
+    result = _compare(case, truth, predicted, ct, reference)
+    if not truth.any():
+        return result
+    short, inside = cut_short(ct, truth > 0, field_mm=_FIELD_MM, margin_mm=_MARGIN_MM)
+    return dataclasses.replace(result, short_dice=overlap(inside, _heart(short, network)).dice)
+
+
+def _evaluate_calcium(
+    case: Case, network: LoadedModel, masks: Path | None, *, locator: LoadedModel | None
+) -> CaseResult | None:
+    reference = _reference(case, "calcium", masks)
+    inside = None if locator else _reference(case, "heart", masks)
+    if reference is None or (inside is None and locator is None):
+        return None
+    ct = read_nifti(case.ct)
+    truth = load_mask(reference.path, ct)
+    heart = load_mask(inside.path, ct) > 0 if inside else _heart(ct, locator)
+    if heart.any():
+        probability = predict_calcium(ct, heart, network)
+        predicted = calcium_above_threshold(probability, ct, network.params.threshold)
     else:
-        inside = _reference(case, "heart", masks)
-        if inside is None:
-            return None
-        heart = load_mask(inside.path, ct)
-    if not heart.any():
         logger.info("%s: no heart was found, so no calcium is", case.id)
-        return _compare(case, truth, np.zeros(ct.shape, bool), ct, reference, lesions=True)
-    probability = predict_calcium(ct, heart > 0, network)
-    predicted = calcium_above_threshold(probability, ct, network.params.threshold)
+        predicted = np.zeros(ct.shape, bool)
     return _compare(case, truth, predicted, ct, reference, lesions=True)
 
 
@@ -185,6 +202,7 @@ def _compare(
         true_mm3=(counts.both + counts.true_only) * ct.voxel_mm3,
         predicted_mm3=(counts.both + counts.predicted_only) * ct.voxel_mm3,
         reference=reference.kind,
+        source=case.facts.source,
         lesions=match_lesions(truth, predicted) if lesions else None,
     )
 
@@ -229,11 +247,3 @@ def _calcium_metrics(results: list[CaseResult]) -> dict[str, Any]:
             "false_mm3": dataclasses.asdict(summarise_metrics(result.predicted_mm3 for result in free)),
         },
     }
-
-
-def _to_csv(rows: list[dict[str, Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()

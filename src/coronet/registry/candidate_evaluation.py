@@ -74,9 +74,7 @@ def evaluate_candidate(
     """
     with tempfile.TemporaryDirectory(prefix="coronet-gate-") as name:
         folder = Path(name)
-        metrics = evaluate_model(model, data, split, fits[model], folder / "evaluation")
-        with (folder / "evaluation" / "cases.csv").open(newline="", encoding="utf-8") as lines:
-            cases = list(csv.DictReader(lines))
+        # first, since it is timed as a whole
         seconds: list[float] = []
         scores = score_cohort(
             data,
@@ -88,6 +86,11 @@ def evaluate_candidate(
             with_drawn=False,
             tell_seconds=seconds.append,
         )
+        metrics = evaluate_model(
+            model, data, split, fits[model], folder / "evaluation", earlier=folder / "scores"
+        )
+        with (folder / "evaluation" / "cases.csv").open(newline="", encoding="utf-8") as lines:
+            cases = list(csv.DictReader(lines))
         together = read_json(folder / "scores" / METRICS)
     costs = {
         "seconds": statistics.median(seconds),

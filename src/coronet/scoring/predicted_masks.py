@@ -39,6 +39,7 @@ def predict_masks(
     calcium_model: LoadedModel,
     *,
     check: Callable[[np.ndarray], None] | None = None,
+    heart: np.ndarray | None = None,
 ) -> PredictedMasks:
     """Find the heart, then the calcium in and beside it.
 
@@ -47,6 +48,7 @@ def predict_masks(
         heart_model: finds the heart.
         calcium_model: finds calcium around it.
         check: called with the heart mask before calcium is looked for; what it raises ends the search.
+        heart: what ``heart_model`` found in this scan before, so that it need not run again.
 
     Raises:
         UnsuitableScan: no heart was found.
@@ -57,7 +59,8 @@ def predict_masks(
             raise InputError(
                 f"The model that must find the {kind} was trained to find the {model.spec.model}."
             )
-    heart = largest_heart(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
+    if heart is None:
+        heart = largest_heart(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
     if check:
         check(heart)
     if not heart.any():
