@@ -13,6 +13,7 @@ from coronet.evaluation.cohort import CaseScore, read_case_scores, score_cohort,
 from coronet.evaluation.segmentation import evaluate_model
 from coronet.io.volume import read_nifti
 from coronet.scoring.risk_groups import PRESETS
+from recipe_results import check_recipe
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +198,11 @@ def test_hearts_of_the_evaluation_are_used_again_for_the_same_weights_alone(
     assert score(other, "other")[0].heart_dice == 0
     monkeypatch.setattr("coronet.scoring.predicted_masks.predict_heart", None)
     assert score(folder / "heart", "same") == (row_of(rows, "right"),)
+
+
+def test_recipes_of_evaluate_and_score(scored, tmp_path):
+    folder, rows, _ = scored
+    split = Split(seed=0, members=(Member("right", "p", "test", "none"),))
+    metrics = evaluate_model("heart", folder / "data", split, folder / "heart", tmp_path / "evaluation")
+    check_recipe("evaluate", [metrics["dice"]["mean"], metrics["short_scan"]["dice"]["mean"]])
+    check_recipe("score", [row.predicted_agatston for row in rows])
