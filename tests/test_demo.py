@@ -38,6 +38,7 @@ def test_demo_runs_whole_without_a_network_and_again_in_no_time(project, coronet
     second = coronet(project, "demo")
     assert second.returncode == 0, second.stderr[-3000:]
     assert "Data and pipelines are up to date" in second.stdout + second.stderr
+    assert "demo: dvc repro" in second.stdout
     assert (project / "dvc.lock").read_bytes() == lock
     assert (project / "mlruns" / "timings.jsonl").read_text().count("train@heart") == trained
     assert not (log := project.parent / "network.log").exists(), log.read_text()
@@ -88,10 +89,13 @@ def test_ledger_is_rebuilt_from_results(project, coronet):
 
     there = fingerprints()
     assert set(there.values()) == {False}
-    shutil.rmtree(project / "mlruns")
+    backup = (project / "mlruns").rename(project.parent / "mlruns-backup")
     rebuilt = fingerprints()
     assert rebuilt == dict.fromkeys(there, True)
     assert fingerprints() == there
+    shutil.rmtree(project / "mlruns")
+    backup.rename(project / "mlruns")
+    assert json.loads(coronet(project, "models", "check", "--json").stdout)["ok"]
 
 
 def test_scan_is_scored_with_the_demo_models(project, coronet, tmp_path):
@@ -107,3 +111,13 @@ def test_scan_is_scored_with_the_demo_models(project, coronet, tmp_path):
         "score.json",
     ]
     assert "phantom" in (tmp_path / "page" / "index.html").read_text()
+
+
+def test_a_step_without_a_terminal_reports_while_it_runs(monkeypatch, capsys):
+    from coronet import demo
+
+    monkeypatch.setattr(demo, "_REPORT_SECONDS", 0.05)
+    with demo._step("search"):
+        time.sleep(0.3)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "demo: search" and "min so far" in lines[1]

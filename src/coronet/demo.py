@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("coronet")
 _SEARCHED = "heart"
 """The model that the demo's small study is of."""
+_REPORT_SECONDS = 60.0
 _TRIALS = 4
 """Enough to see a study; too few to find better parameters."""
 
@@ -32,13 +37,42 @@ def run_demo() -> None:
         SearchError: no trial of the study came to a value.
         PromotionError: aliases and promotion log contradict each other.
     """
-    _draw_phantoms()
-    _reproduce()
-    _search()
-    with timed("promotion"):
+    with _step("phantoms"):
+        _draw_phantoms()
+    with _step("dvc repro"):
+        _reproduce()
+    with _step("search"):
+        _search()
+    with _step("promotion"), timed("promotion"):
         # the gate measures the whole path, so both networks must have a version before either is judged
         for version in [version for model in MODELS if (version := _register(model))]:
             _promote(version)
+
+
+@contextlib.contextmanager
+def _step(name: str) -> Iterator[None]:
+    """Print a line when a step starts, and one a minute while it runs, for output that is no terminal."""
+    started, done = time.monotonic(), threading.Event()
+
+    def report() -> None:
+        while not done.wait(_REPORT_SECONDS):
+            minutes = (time.monotonic() - started) / 60
+            _print(f"demo: {name}, {minutes:.0f} min so far")
+
+    if sys.stdout.isatty():
+        yield
+        return
+    _print(f"demo: {name}")
+    threading.Thread(target=report, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _draw_phantoms() -> None:

@@ -104,10 +104,10 @@ def test_floors_are_those_of_the_params_and_none_asks_for_nothing():
         for check in gate.check_floors(CandidateEvaluation(figures, {}, 8), asked, "heart")
     }
     assert checks == {
-        "Dice": True,
-        "error of the score": True,
-        "linear κ of the risk groups": None,
-        "megabytes": False,
+        "gate.heart.dice: Dice": True,
+        "gate.score_error: error of the score": True,
+        "gate.kappa: linear κ of the risk groups": None,
+        "gate.megabytes: megabytes": False,
     }
 
 
@@ -164,7 +164,7 @@ def test_floors_are_asked_of_a_champions_successor_too(grown):
     grown.change(megabytes=0.001)
     verdict = judge(grown)
     assert verdict.answer == REJECT
-    assert "megabytes: 0.07562, wanted at most 0.001." in verdict.reasons
+    assert "gate.megabytes: megabytes: 0.07562, wanted at most 0.001." in verdict.reasons
 
 
 def spoil_weights(small) -> None:

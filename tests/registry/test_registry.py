@@ -190,3 +190,12 @@ def test_card_is_honest_about_what_is_not_known(bare):
     description = json.loads((bare / "build/heart/fit/model.json").read_text())
     card = model_card("heart", description | {"cases": {}}, metrics=None, tags={})
     assert "not recorded" in card and "Not evaluated" in card and "Not a medical device" in card
+
+
+def test_card_states_the_limits_of_phantoms_as_they_are(bare):
+    from coronet.registry.model_card import model_card
+
+    description = json.loads((bare / "build/heart/fit/model.json").read_text())
+    card = model_card("heart", description, metrics=None, tags={})
+    assert "Phantoms have stents, calcified valves, pacemaker leads and plaques smeared by motion" in card
+    assert "lack stents" not in card

@@ -202,6 +202,18 @@ def test_run_shows_tables_dataset_and_lineage(tiny, helpers):
         "data": [["phantom-0001", 0.5, 0.5], ["phantom-0002", None, None]],
     }
     assert run.data.metrics["test/dice.mean"] == 0.5
+    page = tags["mlflow.note.content"]
+    assert (
+        page.startswith("dice.mean **0.500**") and f"path=fit/curves.png&run_uuid={run.info.run_id}" in page
+    )
+    addresses = mlflow_client.page_addresses(tiny / "mlruns", port=5000)
+    runs_page = (
+        f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs?workflowType=machine_learning"
+    )
+    assert addresses["runs of heart"] == runs_page and "/#/models" in addresses["registered models"]
+    with mlflow_client.open_client(tiny / "mlruns") as client:
+        experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
     helpers.write_evaluation(tiny, "heart", value=0.625)
     helpers.dvc_commit(tiny)

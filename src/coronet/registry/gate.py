@@ -153,7 +153,7 @@ def compare_all(
 
 def _floor(floor: Floor, value: float | None) -> Check:
     found = "no test patient tells" if value is None else f"{value:.4g}"
-    return Check(VERDICT_WORDS[floor.name], floor.holds(value), found, floor.text)
+    return Check(f"{floor.key}: {VERDICT_WORDS[floor.name]}", floor.holds(value), found, floor.text)
 
 
 def _companion(client: MlflowClient, model: str) -> tuple[Version, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from coronet.config.floors import NETWORK_FLOORS
 from coronet.networks.quality import network_figures
-from coronet.report.notices import missed_floors
+from coronet.report.notices import PHANTOM_LIMITS, missed_floors
 
 _LEARNS = {
     "heart": "the heart in a chest CT without contrast agent",
@@ -66,7 +66,7 @@ def model_card(
         "- Scans with contrast agent, gated or not, other tube voltages than 120 kV and slices thicker than "
         "those it learned from were not tested.",
         "- A false voxel costs little in Dice and much in a score; look at the masks.",
-        *(["- Phantoms lack stents, valves, pacemakers and motion."] if cases.get("phantom") else []),
+        *([f"- {PHANTOM_LIMITS}"] if cases.get("phantom") else []),
         *(["- Few test cases: every figure has a wide interval."] if _count(metrics) < 30 else []),
         "",
         "## Origin",
@@ -77,24 +77,6 @@ def model_card(
         lines += ["", f"**Registered from code that was not committed**: {names}; see `uncommitted.patch`."]
     lines += ["", "## Licence", "Code and weights: Apache-2.0. The data have licences of their own.", ""]
     return "\n".join(lines)
-
-
-def pair_card(numbers: Mapping[str, int], *, tags: Mapping[str, str], cases: Mapping[str, int]) -> str:
-    """The card of a ``coronet`` version: a heart and a calcium network that score a scan together."""
-    parts = [f"- {name}: version {number}" for name, number in sorted(numbers.items())]
-    origin = [f"- `{key}`: `{value}`" for key, value in sorted(tags.items())]
-    return "\n".join(
-        [
-            *("# coronet", "", _NOT_A_DEVICE, "", statement(cases), ""),
-            "## Intended use",
-            "Research: takes the path of a chest CT without contrast agent and gives its Agatston score with "
-            "lesions, intervals and what to beware of (`score_json`, see docs/scoring.md). It reads any path "
-            "that it is given, so serve it on the loopback address only.",
-            *("", "## Networks", *parts, "", "Their own cards tell their figures and limits."),
-            *("", "## Origin", *origin),
-            *("", "## Licence", "Code and weights: Apache-2.0. The data have licences of their own.", ""),
-        ]
-    )
 
 
 def statement(cases: Mapping[str, int]) -> str:

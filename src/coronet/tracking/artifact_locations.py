@@ -24,7 +24,7 @@ logger = logging.getLogger("coronet")
 DATABASE, _ARTIFACTS = "mlflow.db", "artifacts"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """How the tracking URI of a database begins."""
-_EXPERIMENTS = (*MODELS, "coronet", *(f"{model}-search" for model in MODELS))
+EXPERIMENTS = (*MODELS, "coronet", *(f"{model}-search" for model in MODELS))
 """Experiments of this program; others keep their addresses unless they lie in the folder that was moved."""
 _COLUMNS = (
     ("experiments", "artifact_location"),
@@ -106,7 +106,7 @@ def _roots_elsewhere(url: sqlalchemy.URL, mlruns: Path) -> dict[str, Path]:
         if not sqlalchemy.inspect(connection).has_table("experiments"):
             return {}
         table = sqlalchemy.table("experiments", *map(sqlalchemy.column, ("name", "artifact_location")))
-        known = connection.execute(sqlalchemy.select(table).where(table.c.name.in_(_EXPERIMENTS))).all()
+        known = connection.execute(sqlalchemy.select(table).where(table.c.name.in_(EXPERIMENTS))).all()
     found = {}
     for name, location in known:
         root = (location or "").removesuffix(f"/{_ARTIFACTS}/{quote(name)}")

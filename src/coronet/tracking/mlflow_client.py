@@ -6,6 +6,8 @@ import contextlib
 import logging
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +28,20 @@ _DEFAULTS = {
 }
 _LOCK_SECONDS = 120
 """How long a second process waits for the first: opening a fresh database from two at once corrupts it."""
+_KIND, _MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
+"""Tag by which MLflow's pages open an experiment as model training."""
+_DISPLAYS = {"DISPLAY", "WAYLAND_DISPLAY"}
+_OPEN = """
+import socket, sys, time, webbrowser
+for _ in range(120):
+    try:
+        socket.create_connection(("127.0.0.1", int(sys.argv[1])), 1).close()
+        webbrowser.open(sys.argv[2])
+        break
+    except OSError:
+        time.sleep(0.5)
+"""
+"""Opens a page in the browser once a port answers."""
 _opened_last: list[str] = []
 
 
@@ -100,10 +116,36 @@ def experiment_id(client: MlflowClient, name: str, mlruns: Path) -> str:
     """The experiment's id; a new one keeps its artifacts under ``mlruns/artifacts`` unless a server does."""
     found = client.get_experiment_by_name(name)
     if found is not None:
+        # of an experiment without a kind MLflow shows the pages for language models
+        if _KIND not in found.tags:
+            client.set_experiment_tag(found.experiment_id, _KIND, _MODEL_TRAINING)
         return found.experiment_id
     local = not tracking_uri(mlruns).startswith("http")
     place = artifact_locations.artifact_location(mlruns, name) if local else None
-    return client.create_experiment(name, artifact_location=place)
+    tags = {_KIND: _MODEL_TRAINING, "mlflow.note.content": _describe(name)}
+    return client.create_experiment(name, artifact_location=place, tags=tags)
+
+
+def _describe(experiment: str) -> str:
+    model, _, search = experiment.partition("-")
+    if search:
+        return f"Studies of the {model} network and their trials (`coronet search`)."
+    if model == "coronet":
+        return "Heart and calcium network together, from scan to score (`dvc repro score`)."
+    return f"Trainings of the {model} network (`dvc repro train@{model}`)."
+
+
+def page_addresses(mlruns: Path, *, port: int) -> dict[str, str]:
+    """Direct addresses of the experiments' runs and of the registered models in MLflow's pages."""
+    pages = f"http://127.0.0.1:{port}/#"
+    with open_client(mlruns) as client:
+        found = {item.name: item.experiment_id for item in client.search_experiments()}
+    names = [name for name in artifact_locations.EXPERIMENTS if name in found]
+    runs = {
+        f"runs of {name}": f"{pages}/experiments/{found[name]}/runs?workflowType=machine_learning"
+        for name in names
+    }
+    return runs | {"registered models": f"{pages}/models?workflowType=machine_learning"}
 
 
 def relocate_project(mlruns: Path) -> tuple[Path, ...]:
@@ -122,11 +164,14 @@ def serve_mlflow(mlruns: Path, *, port: int) -> None:
     Raises:
         Busy: another program listens on the port; MLflow itself would end with exit code 0.
     """
-    import sys
-
     check_port(port)
-    with open_client(mlruns) as client:
-        client.search_experiments(max_results=1)
+    addresses = page_addresses(mlruns, port=port)
+    sys.stdout.write("".join(f"{name}: {address}\n" for name, address in addresses.items()))
+    sys.stdout.flush()
+    if sys.stdout.isatty() and (sys.platform == "darwin" or _DISPLAYS & os.environ.keys()):
+        first = next(iter(addresses.values()))
+        with contextlib.suppress(OSError):
+            subprocess.Popen([sys.executable, "-c", _OPEN, str(port), first], start_new_session=True)
     environment = os.environ | {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",

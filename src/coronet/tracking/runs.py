@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from coronet.config import MODELS
 from coronet.files import read_json
@@ -37,6 +38,8 @@ CONTENT, KIND = "coronet.content", "coronet.kind"
 _BATCH = 900
 """Metrics a request; MLflow takes 1000 at most."""
 _TAG_BATCH = 90
+_LEADING_PICTURES = 2
+"""Pictures at the head of a run's page; the others are among its artifacts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,13 +223,31 @@ def _complete(client: MlflowClient, run: Run, record: RunContents) -> None:
     if not run.inputs.dataset_inputs and record.dataset["hashes"]:
         client.log_inputs(run_id, datasets=[dataset_input(record.dataset)])
     _write_artifacts(client, run_id, record)
-    tags = {**record.tags, CONTENT: record.digest}
+    tags = {**record.tags, CONTENT: record.digest, "mlflow.note.content": _describe(record, run_id)}
     if record.tables:
         tables = [{"path": path, "type": "table"} for path in record.tables]
         tags["mlflow.loggedArtifacts"] = json.dumps(tables)
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     if run.info.status != "FINISHED":
         client.set_terminated(run_id)
+
+
+def _describe(record: RunContents, run_id: str) -> str:
+    """What leads the run's page: the headline figures, then curves, in Markdown."""
+    shown = [
+        f"{key.removeprefix('test/')} **{value:.3f}**"
+        for key in ("test/dice.mean", "test/f1", "test/iou", "score/agreement.kappa_linear", "fit/tune_dice")
+        if (value := record.figures.get(key)) is not None
+    ]
+    lines = [" · ".join(shown)] if shown else []
+    lines += [
+        f"![{path}](get-artifact?path={quote(path)}&run_uuid={run_id})"
+        for path in record.files
+        if path.endswith(".png")
+    ][:_LEADING_PICTURES]
+    if any(path.startswith("pictures/") for path in record.files):
+        lines.append("Pictures of the worst test cases: Artifacts, `pictures/`.")
+    return "\n\n".join(lines)
 
 
 def _holds_artifacts(client: MlflowClient, run_id: str, record: RunContents) -> bool:
