@@ -33,19 +33,18 @@ def run_pipeline_stage(name: str, model: str = "") -> None:
     Raises:
         StageError: there is no such stage, or ``model`` is missing or out of place.
     """
-    whole = {"describe": describe, "validate": validate, "split": split, "score": score, "report": report}
-    each = {"prepare": prepare, "pretrain": pretrain, "train": train, "evaluate": evaluate}
-    if name not in whole and name not in each:
-        raise StageError(f"There is no stage «{name}»; `dvc stage list` names them.")
-    if (name in each) != (model in MODELS):
-        raise StageError(
-            f"`coronet stage {name}` takes {'heart or calcium' if name in each else 'no model'}."
-        )
+    stages = {"describe": describe, "validate": validate, "split": split, "score": score, "report": report}
+    model_stages = {"prepare": prepare, "pretrain": pretrain, "train": train, "evaluate": evaluate}
+    if name not in stages and name not in model_stages:
+        raise StageError(f'There is no stage "{name}"; `dvc stage list` names them.')
+    if (name in model_stages) != (model in MODELS):
+        wanted = "heart or calcium" if name in model_stages else "no model"
+        raise StageError(f"`coronet stage {name}` takes {wanted}.")
     with timed(f"{name}@{model}" if model else name):
-        if name in whole:
-            whole[name]()
+        if model:
+            model_stages[name](model)
         else:
-            each[name](model)
+            stages[name]()
 
 
 def check_data() -> None:
@@ -175,7 +174,7 @@ def learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, .
 
 
 def train(model: str) -> None:
-    """Train a network, or go on with a training that was broken off."""
+    """Train a network, or resume a training that was interrupted."""
     from coronet.preprocessing.prepared_store import prepared_cases
     from coronet.process import keep_memory
     from coronet.tracking.tracker import tracking

@@ -79,16 +79,6 @@ def dice(truth: np.ndarray, predicted: np.ndarray) -> float | None:
     return overlap(truth, predicted).dice
 
 
-def f1(truth: np.ndarray, predicted: np.ndarray) -> float | None:
-    """F1 over voxels, which equals Dice; None where both masks are empty."""
-    return overlap(truth, predicted).f1
-
-
-def iou(truth: np.ndarray, predicted: np.ndarray) -> float | None:
-    """Intersection over union; None where both masks are empty."""
-    return overlap(truth, predicted).iou
-
-
 @dataclasses.dataclass(frozen=True)
 class LesionMatch:
     """Lesions, as connected parts of a mask (26 neighbours).
@@ -159,13 +149,13 @@ class MetricSummary:
 def summarise_metrics(values: Iterable[float | None]) -> MetricSummary:
     """Mean, median and lowest of the values that are not None, and how many are and are not."""
     values = list(values)
-    known = [value for value in values if value is not None]
-    if not known:
+    measured = [value for value in values if value is not None]
+    if not measured:
         return MetricSummary(None, None, None, 0, len(values))
     return MetricSummary(
-        mean=float(np.mean(known)),
-        median=float(np.median(known)),
-        lowest=float(min(known)),
-        cases=len(known),
-        empty=len(values) - len(known),
+        mean=float(np.mean(measured)),
+        median=float(np.median(measured)),
+        lowest=float(min(measured)),
+        cases=len(measured),
+        empty=len(values) - len(measured),
     )

@@ -29,24 +29,26 @@ _LEAST_VOXELS = 3
 
 
 def probabilities(
-    module: nn.Module, seen: NetworkInput, spec: InputParams, *, device: torch.device, overlap: float
+    module: nn.Module, scan_input: NetworkInput, spec: InputParams, *, device: torch.device, overlap: float
 ) -> np.ndarray:
     """The network's answer on its own grid, put together from overlapping windows.
 
     Args:
         module: (n, 1, x, y, z) in −1 … 1 to logits; in evaluation mode.
-        seen: the scan on the network's grid.
+        scan_input: the scan on the network's grid.
         spec: window shape and intensity window.
         device: where ``module`` lies.
         overlap: of neighbouring windows.
 
     Returns:
-        float32, shape of ``seen.hu``; 0 outside of its region.
+        float32, shape of ``scan_input.hu``; 0 outside of its region.
     """
 
-    region = None if seen.region is None else torch.from_numpy(seen.region).to(device)
+    region = None if scan_input.region is None else torch.from_numpy(scan_input.region).to(device)
     with torch.inference_mode():
-        values = scale_intensity(torch.from_numpy(seen.hu.astype(np.float32)).to(device), spec.window_hu)
+        values = scale_intensity(
+            torch.from_numpy(scan_input.hu.astype(np.float32)).to(device), spec.window_hu
+        )
         result = sliding_window(
             values,
             lambda tiles: predict_windows(module, tiles, device=device),
@@ -57,7 +59,7 @@ def probabilities(
             wanted=region,
         )
     answer = result.cpu().numpy()
-    return answer if seen.region is None else np.where(seen.region, answer, np.float32(0))
+    return answer if scan_input.region is None else np.where(scan_input.region, answer, np.float32(0))
 
 
 def predict_windows(module: nn.Module, windows: torch.Tensor, *, device: torch.device) -> torch.Tensor:
@@ -81,10 +83,10 @@ def predict_heart(ct: Volume, model: LoadedModel) -> np.ndarray:
         InputError: the scan carries no contrast in the network's window.
     """
     spec = model.params.input
-    seen = heart_input(ct, spec)
-    check_contrast(scale_intensity(seen.hu.astype(np.float32), spec.window_hu), "the scan")
-    answer = probabilities(model.module, seen, spec, device=model.device, overlap=spec.overlap)
-    return _to_scan(answer, seen.grid, grid_of(ct), wanted=answer >= model.params.threshold)
+    scan_input = heart_input(ct, spec)
+    check_contrast(scale_intensity(scan_input.hu.astype(np.float32), spec.window_hu), "the scan")
+    answer = probabilities(model.module, scan_input, spec, device=model.device, overlap=spec.overlap)
+    return _to_scan(answer, scan_input.grid, grid_of(ct), wanted=answer >= model.params.threshold)
 
 
 def predict_calcium(ct: Volume, heart: np.ndarray, model: LoadedModel) -> np.ndarray:
@@ -104,10 +106,12 @@ def predict_calcium(ct: Volume, heart: np.ndarray, model: LoadedModel) -> np.nda
         InputError: the heart mask is empty.
     """
     spec = model.params.input
-    seen = calcium_input(ct, np.asarray(heart) > 0, spec)
-    seen = dataclasses.replace(seen, region=seen.region & _may_be_calcium(ct, seen.grid))
-    answer = probabilities(model.module, seen, spec, device=model.device, overlap=spec.overlap)
-    return _to_scan(answer, seen.grid, grid_of(ct), wanted=answer > 0)
+    scan_input = calcium_input(ct, np.asarray(heart) > 0, spec)
+    scan_input = dataclasses.replace(
+        scan_input, region=scan_input.region & _may_be_calcium(ct, scan_input.grid)
+    )
+    answer = probabilities(model.module, scan_input, spec, device=model.device, overlap=spec.overlap)
+    return _to_scan(answer, scan_input.grid, grid_of(ct), wanted=answer > 0)
 
 
 def _may_be_calcium(ct: Volume, grid: Grid) -> np.ndarray:
@@ -117,9 +121,9 @@ def _may_be_calcium(ct: Volume, grid: Grid) -> np.ndarray:
 
     low, high = _scan_box(grid, grid_of(ct), (0, 0, 0), grid.shape)
     bright = ct.array[tuple(map(slice, low, high))] >= CALCIUM_HU
-    things = cc3d.dust(bright, threshold=_LEAST_VOXELS, connectivity=26)
+    components = cc3d.dust(bright, threshold=_LEAST_VOXELS, connectivity=26)
     start, ratio = relative_axes(grid, grid_of(ct))
-    place = np.rint(start + (np.argwhere(things) + low) * ratio).astype(int)
+    place = np.rint(start + (np.argwhere(components) + low) * ratio).astype(int)
     result = np.zeros(grid.shape, bool)
     result[tuple(place.clip(0, np.asarray(grid.shape) - 1).T)] = True
     # Half a voxel is lost by rounding, and interpolation reads so far; see `axis_weights`.
@@ -208,13 +212,13 @@ def calcium_voxels(
     if box is None:
         return (np.empty(0, int),) * 3, np.empty((len(thresholds), 0), bool)
     cut = tuple(map(slice, *box))
-    things = cc3d.connected_components(
+    components = cc3d.connected_components(
         (ct.array[cut] >= CALCIUM_HU) & (probability[cut] > 0), connectivity=26
     )
-    bright = np.nonzero(things)
-    owner, likely = things[bright], probability[cut][bright]
+    bright = np.nonzero(components)
+    owner, likely = components[bright], probability[cut][bright]
     sizes = np.bincount(owner)
-    candidates = np.zeros_like(things, dtype=bool)
+    candidates = np.zeros_like(components, dtype=bool)
     kept = []
     for threshold in thresholds:
         sure = likely >= threshold

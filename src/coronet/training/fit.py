@@ -1,4 +1,4 @@
-"""Training one model: the function behind the stage ``train_epochs`` and behind every search trial."""
+"""Training one model: the function behind the stage ``train`` and behind every search trial."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ METRICS, _CURVES = "metrics.json", "curves.png"
 _CERTAIN = 128
 """A target of at least this, out of 255, counts as true."""
 _FOCUSED_OF = 4
-"""One in so many of the things that were judged comes into focus."""
+"""One in so many of the components that were classified comes into focus."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,16 +86,16 @@ class SegmentationLearner:
         return self._sampler.focus
 
     def begin_epoch(self, epoch: int, module: nn.Module) -> None:
-        """Ask about bright things, so that the epoch meets those more often that are taken for calcium."""
-        things = self._sampler.candidates(epoch, self._params.sampling.judged if epoch else 0)
-        order = np.argsort(-self._believe(module, things), kind="stable")
-        self._sampler.focus = tuple(things[number] for number in order[: len(things) // _FOCUSED_OF])
+        """Find the bright components that the network takes for calcium, for the epoch to meet more often."""
+        components = self._sampler.candidates(epoch, self._params.sampling.judged if epoch else 0)
+        order = np.argsort(-self._mean_probabilities(module, components), kind="stable")
+        self._sampler.focus = tuple(components[number] for number in order[: len(components) // _FOCUSED_OF])
 
-    def _believe(self, module: nn.Module, things: Sequence[BrightComponent]) -> np.ndarray:
-        """Mean probability inside of each thing."""
+    def _mean_probabilities(self, module: nn.Module, components: Sequence[BrightComponent]) -> np.ndarray:
+        """Mean probability inside of each component."""
         means: list[float] = []
-        for start in range(0, len(things), BATCH):
-            windows, places = zip(*map(self._sampler.view, things[start : start + BATCH]), strict=True)
+        for start in range(0, len(components), BATCH):
+            windows, places = zip(*map(self._sampler.view, components[start : start + BATCH]), strict=True)
             with torch.inference_mode():
                 answers = predict_windows(module, torch.stack(windows), device=self._device)[:, 0].cpu()
             means += [float(answer[place].mean()) for answer, place in zip(answers, places, strict=True)]
@@ -129,15 +129,17 @@ class SegmentationLearner:
         }
 
     def _masks(self, module: nn.Module, case: PreparedCase) -> tuple[np.ndarray, np.ndarray]:
-        """What the case's mask and the network say, on the network's grid."""
-        seen = case.within(self._params.input.margin_mm)
+        """True and predicted mask of a case on the network's grid."""
+        scan_input = case.within(self._params.input.margin_mm)
         if self._model == "calcium":
             # only bright voxels count, so windows without any need no answer
-            seen = dataclasses.replace(seen, region=seen.region & (seen.hu >= CALCIUM_HU))
-        answer = probabilities(module, seen, self._params.input, device=self._device, overlap=0.0)
+            scan_input = dataclasses.replace(
+                scan_input, region=scan_input.region & (scan_input.hu >= CALCIUM_HU)
+            )
+        answer = probabilities(module, scan_input, self._params.input, device=self._device, overlap=0.0)
         predicted, truth = answer >= self._params.threshold, case.target >= _CERTAIN
         if self._model == "calcium":
-            bright = seen.hu >= CALCIUM_HU
+            bright = scan_input.hu >= CALCIUM_HU
             predicted, truth = predicted & bright, truth & bright
         return truth, predicted
 
@@ -158,7 +160,7 @@ def fit_model(
     on_epoch: OnEpoch | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> FitResult:
-    """Train a model, or go on with a training that was broken off.
+    """Train a model, or resume a training that was interrupted.
 
     Args:
         model: ``heart`` or ``calcium``.
@@ -183,7 +185,7 @@ def fit_model(
     _check_cases(train_cases, tune_cases)
     if pretrained is not None and params.network.encoder != "autoencoder":
         raise StageError(
-            f"network.encoder is «{params.network.encoder}»; a pretrained encoder is for «autoencoder» alone."
+            f"network.encoder is {params.network.encoder}; a pretrained encoder is for autoencoder alone."
         )
     work = Path(work)
     data_sha256 = files.sha256_file(Path(prepared) / "index.json")
