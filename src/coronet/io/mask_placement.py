@@ -79,7 +79,7 @@ def place_labels(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> P
         raise InputError(
             f"{path}: the mask lies on another grid than the scan (spacing {_mm(mask)} against {_mm(grid)} "
             f"mm, off by up to {missed:.1f} voxels). Give the scan's own mask, or allow resampling "
-            "(--resample-mask; of `cohort add`, --resample-masks)."
+            "(--resample-mask; of `coronet data import`, --resample-masks)."
         )
     if before > 0 and placed.outside_mm3 > _MOST_OUTSIDE * before:
         raise InputError(
