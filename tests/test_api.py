@@ -202,6 +202,16 @@ def test_importing_coronet_loads_nothing_heavy():
         _ = coronet.scores
 
 
+def test_what_needs_no_network_loads_no_torch(folder):
+    code = (
+        "import sys\nimport coronet\n"
+        "coronet.score_mask('scan.nii.gz', 'calcium.nii.gz')\n"
+        "coronet.agreement([0, 12, 150], [0, 10, 290], resamples=5)\n"
+        "from coronet.cli import agreement, score\nassert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+
+
 DOCUMENTED = ["coronet", "coronet.api", "coronet.io.reader", "coronet.scoring.score_with_mask"]
 
 

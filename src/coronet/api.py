@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from coronet.io.images import Image
 from coronet.io.reader import Scan, read_scan
-from coronet.networks.factory import LoadedModel
 from coronet.scoring.protocol import Protocol, find_protocol
-from coronet.scoring.score_scan import ScanScore, Segmentation, score_scan, segment_scan
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
     from coronet.evaluation.agreement import Agreement
+    from coronet.networks.factory import LoadedModel
+    from coronet.scoring.score_scan import ScanScore, Segmentation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +96,8 @@ def segment(
         >>> found.save("masks").name
         'segmentation.json'
     """
+    from coronet.scoring.score_scan import segment_scan
+
     pair = models if isinstance(models, Models) else load_models(models)
     return segment_scan(
         read_scan(scan, series=series), heart_model=pair.heart, calcium_model=pair.calcium, force=force
@@ -136,6 +138,8 @@ def score(
         >>> found.statement.title
         'Learned from synthetic phantoms: this score must not be believed on patients.'
     """
+    from coronet.scoring.score_scan import score_scan
+
     pair = models if isinstance(models, Models) else load_models(models)
     return score_scan(
         read_scan(scan, series=series),
