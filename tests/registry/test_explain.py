@@ -29,13 +29,13 @@ def test_a_champion_is_followed_back_to_everything(grown):
     assert found.rebuild == (f"git checkout {found.commit}", "dvc pull", "dvc repro train@heart")
     assert found.missing == ()
     text = "\n".join(found.lines())
-    assert "by the word of Zoë: Dice of 8 patients" in text
+    assert "approved by Zoë: Dice of 8 patients" in text
 
     [before] = explain_version("heart/1", grown.folder).lineages
     assert before.aliases == ("previous",)
     assert [(item.key, item.value, item.default) for item in before.since] == [("optimiser.epochs", 1, 6)]
     assert before.uncommitted == ()
-    assert "followed by heart/2, by the word of Zoë" in "\n".join(before.lines())
+    assert "followed by heart/2, approved by Zoë" in "\n".join(before.lines())
 
 
 def test_uncommitted_parameters_come_with_their_patch(small):
@@ -75,7 +75,7 @@ def test_a_score_is_followed_back_to_the_versions_that_drew_it(grown, tmp_path):
     assert [lineage.name for lineage in found.lineages] == ["calcium/1"]
     assert "No registered version of heart has the weights ffffffffffff" in found.unknown[0]
     write_json(tmp_path / "score.json", {"scores": {}})
-    with pytest.raises(InputError, match="tells no models"):
+    with pytest.raises(InputError, match="names no models"):
         explain_version(str(tmp_path / "score.json"), grown.folder)
 
 

@@ -38,7 +38,7 @@ class CandidateEvaluation:
     """What was measured of one model.
 
     Attributes:
-        figures: by name as in ``params.yaml`` under ``gate``; None where the test patients do not tell.
+        figures: by name as in ``params.yaml`` under ``gate``; None where the test patients cannot answer it.
         patients: of each compared figure, the value by patient, a mean over the patient's scans; a
             patient goes by the name of the first test case. ``dice`` is of patients whose mask holds
             something; ``false_mm3`` (mm³) of scans without calcium; ``score`` is the absolute error of
@@ -68,7 +68,7 @@ def evaluate_candidate(
     Args:
         model: ``heart`` or ``calcium``.
         data: the cohort's folder.
-        split: tells the test patients.
+        split: names the test patients.
         fits: folder of the network of ``heart`` and ``calcium``; that of ``model`` is judged.
         params: protocol and risk groups of the score.
     """
@@ -106,7 +106,7 @@ def evaluate_candidate(
 
 
 def _name_patients(split: Split) -> dict[str, str]:
-    """By test case the first test case of its patient: a name for the patient that tells nothing else."""
+    """By test case the first test case of its patient: a name without identity."""
     first: dict[str, str] = {}
     tested = [member for member in split.members if member.part == "test"]
     return {member.case: first.setdefault(member.patient, member.case) for member in tested}

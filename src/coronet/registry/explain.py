@@ -55,7 +55,7 @@ class Explanation:
 
 
 def explain_version(target: str, project: Path = Path()) -> Explanation:
-    """Tell where a version or a score comes from.
+    """Explain where a version or a score comes from.
 
     Args:
         target: ``heart@champion`` or ``heart/3``, also after ``models:/``, a ``score.json``, or its folder.
@@ -94,10 +94,10 @@ def _named(client: MlflowClient, target: str) -> tuple[Version, ...]:
 
 
 def _of_score(client: MlflowClient, path: Path) -> tuple[tuple[Version, ...], tuple[str, ...]]:
-    """The versions whose weights drew the masks of a score."""
+    """The versions that made the masks of a score."""
     models = read_json(path).get("models")
     if not isinstance(models, dict):
-        raise InputError(f"{path.name} tells no models; a score of an expert's mask has none.")
+        raise InputError(f"{path.name} names no models; the score of an existing mask has none.")
     versions, unknown = [], []
     for name in MODELS:
         origin = models.get(name, {})

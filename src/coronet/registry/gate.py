@@ -118,7 +118,7 @@ def write_verdict(folder: Path, verdict: Verdict) -> None:
 
 
 def check_floors(evidence: CandidateEvaluation, gate: GateParams, model: str) -> tuple[Check, ...]:
-    """Ask for what ``params.yaml`` asks for; what no test patient tells is unknown."""
+    """Ask for what ``params.yaml`` asks for; what the test patients cannot answer is unknown."""
     return tuple(
         _floor(floor, evidence.figures[floor.name])
         for floor in gate_floors(gate, model)
@@ -152,7 +152,7 @@ def compare_all(
 
 
 def _floor(floor: Floor, value: float | None) -> Check:
-    found = "no test patient tells" if value is None else f"{value:.4g}"
+    found = "the test patients cannot answer it" if value is None else f"{value:.4g}"
     return Check(f"{floor.key}: {VERDICT_WORDS[floor.name]}", floor.holds(value), found, floor.text)
 
 

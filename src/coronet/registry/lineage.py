@@ -67,9 +67,9 @@ class Lineage:
             "weights": self.weights_sha256,
             "commit": f"{self.commit or 'none'}{dirty}",
             **{path: md5 for path, md5 in self.data.items()},
-            "validation": _told(self.validation),
-            "split": _told(self.split),
-            "figures": _told(self.figures) or "not evaluated when it was registered",
+            "validation": _one_line(self.validation),
+            "split": _one_line(self.split),
+            "figures": _one_line(self.figures) or "not evaluated when it was registered",
         }
         found = [f"{self.name}{named}", *(f"  {key:<12} {value}" for key, value in facts.items())]
         for title, items in (
@@ -86,16 +86,16 @@ class Lineage:
     def _move(self, entry: LogEntry) -> str:
         """A line of the log from this version's side."""
         details = entry.details
-        word = f", by the word of {details['approved_by']}" if details.get("approved_by") else ""
-        said = (details.get("reason"), *details.get("verdict", {}).get("reasons", ()))
-        reasons = " ".join(filter(None, said)) or "no reason given"
+        approval = f", approved by {details['approved_by']}" if details.get("approved_by") else ""
+        reasons = (details.get("reason"), *details.get("verdict", {}).get("reasons", ()))
+        why = " ".join(filter(None, reasons)) or "no reason given"
         if f"{entry.model}/{entry.version}" == self.name:
-            return f"{entry.kind.replace('_', ' ')}{word}: {reasons}"
+            return f"{entry.kind.replace('_', ' ')}{approval}: {why}"
         other = f"{entry.model}/{entry.version}"
-        return f"{'followed by' if entry.kind == PROMOTED else 'rolled back to'} {other}{word}: {reasons}"
+        return f"{'followed by' if entry.kind == PROMOTED else 'rolled back to'} {other}{approval}: {why}"
 
 
-def _told(facts: Mapping[str, Any]) -> str:
+def _one_line(facts: Mapping[str, Any]) -> str:
     """Names and values in one line."""
     return ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()

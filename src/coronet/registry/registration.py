@@ -107,7 +107,7 @@ def _check_training(model: str, project: Path, fit: Path) -> None:
     weights = fit / "weights.safetensors"
     if not weights.exists() or sha256_file(weights) != description["weights_sha256"]:
         raise StageError(
-            f"{weights} is not what model.json beside it describes; `dvc checkout --force {fit}` mends it."
+            f"{weights} is not what model.json beside it describes; `dvc checkout --force {fit}` restores it."
         )
     if canonical(config.load_params(project / "params.yaml").model(model)) != description["params"]:
         raise StageError(
@@ -115,7 +115,7 @@ def _check_training(model: str, project: Path, fit: Path) -> None:
         )
     locked = read_lock(project).output(f"train@{model}", f"build/{model}/fit")
     if locked and locked != dvc_md5(fit):
-        raise StageError(f"{fit} is not what dvc.lock says; `dvc repro` or `dvc checkout` mends it.")
+        raise StageError(f"{fit} is not what dvc.lock says; `dvc repro` or `dvc checkout` restores it.")
 
 
 def _check_code(code: GitState, *, allow_dirty: bool) -> None:

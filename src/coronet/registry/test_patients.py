@@ -13,7 +13,7 @@ from coronet.registry.lineage_checks import VersionFacts
 def pick_split(
     candidate: VersionFacts, champion: VersionFacts | None, companion: VersionFacts, *, shared: bool
 ) -> Split:
-    """The split on whose test patients everything is measured.
+    """The split that names the test patients of the comparison.
 
     Args:
         candidate: its split is the one that counts.
@@ -52,7 +52,7 @@ def check_apart(sides: Iterable[VersionFacts], split: Split) -> None:
 
     Args:
         sides: all that are run on the test patients.
-        split: tells the test patients.
+        split: names the test patients.
 
     Raises:
         PromotionError: names the version and a case.
@@ -73,11 +73,11 @@ def _split_of(side: VersionFacts) -> Split:
     """The split that a version was trained with.
 
     Raises:
-        PromotionError: nobody holds it any more.
+        PromotionError: DVC no longer holds it.
     """
     if side.split is None:
         raise PromotionError(
-            f"{side.name}: DVC no longer holds the split it was trained with, so nobody knows whom it "
-            "learned from; `dvc pull` may bring it."
+            f"{side.name}: DVC no longer holds the split it was trained with, so it is unknown which "
+            "patients it learned from; `dvc pull` may bring it."
         )
     return side.split

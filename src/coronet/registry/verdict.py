@@ -257,6 +257,6 @@ def _needed(item: PairedComparison, demand: str) -> str:
             f"{item.least_patients} in the test part to show anything at {item.level:g}."
         )
     if demand != "better" or item.wanted_patients is None:
-        return "More test patients would tell; what is seen does not say how many."
+        return "More test patients are needed; the differences do not show how many."
     wanted = max(item.wanted_patients, pairs + 1)
     return f"If the gain seen here is the true one, about {wanted} test patients would show it."
