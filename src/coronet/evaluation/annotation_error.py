@@ -67,12 +67,11 @@ def measure_annotation_error(
     case: Case, ct: Volume, protocol: Protocol, groups: Groups
 ) -> AnnotationError | None:
     """Hold a case's masks against its exact ones; None where it has not both of both."""
-    exact = {model: find_reference(case, model) for model in ("heart", "calcium")}
-    if any(found is None or found.kind != EXACT for found in exact.values()) or not (
-        case.heart and case.calcium
-    ):
+    found = [find_reference(case, model) for model in ("heart", "calcium")]
+    exact = [reference.path for reference in found if reference and reference.kind == EXACT]
+    if len(exact) < 2 or not (case.heart and case.calcium):
         return None
-    heart, calcium = (load_mask(exact[model].path, ct) for model in ("heart", "calcium"))
+    heart, calcium = (load_mask(path, ct) for path in exact)
     drawn_heart, drawn = load_mask(case.heart, ct), load_mask(case.calcium, ct)
     voxels, lesions = overlap(calcium, drawn), match_lesions(calcium, drawn)
     scores = [score_calcium(ct, mask, protocol=protocol).scores.agatston for mask in (drawn, calcium)]

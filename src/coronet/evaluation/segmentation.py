@@ -161,11 +161,16 @@ def _evaluate_calcium(
 ) -> CaseResult | None:
     reference = _reference(case, "calcium", masks)
     inside = None if locator else _reference(case, "heart", masks)
-    if reference is None or (inside is None and locator is None):
+    if reference is None:
         return None
     ct = read_nifti(case.ct)
     truth = load_mask(reference.path, ct)
-    heart = load_mask(inside.path, ct) > 0 if inside else _heart(ct, locator)
+    if locator:
+        heart = _heart(ct, locator)
+    elif inside:
+        heart = load_mask(inside.path, ct) > 0
+    else:
+        return None
     if heart.any():
         probability = predict_calcium(ct, heart, network)
         predicted = calcium_above_threshold(probability, ct, network.params.threshold)
@@ -224,7 +229,7 @@ def _heart_metrics(results: list[CaseResult]) -> dict[str, Any]:
 
 def _calcium_metrics(results: list[CaseResult]) -> dict[str, Any]:
     pooled = sum((result.voxels for result in results), Overlap(0, 0, 0))
-    lesions = sum((result.lesions for result in results), LesionMatch(0, 0, 0, 0))
+    lesions = sum((result.lesions for result in results if result.lesions), LesionMatch(0, 0, 0, 0))
     free = [result for result in results if not result.true_mm3]
     return {
         "pooled": {

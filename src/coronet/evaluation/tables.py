@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from coronet.errors import InputError
 from coronet.files import write_text
 
 Row = TypeVar("Row")
-_PARSERS = {
+_PARSERS: dict[str, Callable[[str], Any]] = {
     "str": str,
     "int": int,
     "float": float,
@@ -35,7 +35,7 @@ def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
     Raises:
         InputError: a column is missing or not understood.
     """
-    parsers = {field.name: _PARSERS[field.type] for field in dataclasses.fields(kind)}
+    parsers = {field.name: _PARSERS[str(field.type)] for field in dataclasses.fields(cast(Any, kind))}
     with Path(path).open(newline="", encoding="utf-8") as lines:
         try:
             return tuple(
