@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from coronet.config import ValidateParams
 from coronet.dataset.split import Split
-from coronet.validation import data_docs, expectations, leakage
+from coronet.validation import data_docs, leakage, rule_columns
 from coronet.validation.leakage import check_parts
 from coronet.validation.report import CaseFault, Report, check, make_report, write_validation_report
+from coronet.validation.rules import all_rules
 
 if TYPE_CHECKING:
     import pandas
@@ -36,8 +37,8 @@ def evaluate(
     """
     rules = leakage.leakage_rules(with_split=split is not None)
     if not leakage_only:
-        rules = (*expectations.all_rules(params), *rules)
-    frame = expectations.prepare_columns(table, params).join(leakage.prepare_leakage(table, params, split))
+        rules = (*all_rules(params), *rules)
+    frame = rule_columns.prepare_columns(table, params).join(leakage.prepare_leakage(table, params, split))
     failing = data_docs.evaluate_expectations(frame, rules, docs=folder / "docs" if folder else None)
     return make_report(frame, rules, failing, split=split, folder=folder)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coronet.validation.rule import Rule
+from coronet.validation.rules import Rule
 
 if TYPE_CHECKING:
     import pandas
@@ -64,7 +64,16 @@ def evaluate_expectations(
     part = Path(tempfile.mkdtemp(dir=docs.parent, prefix=".part-")) if docs else None
     try:
         if part:
-            context.add_data_docs_site("local", _site(part))
+            site = {
+                "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+                "store_backend": {
+                    "class_name": "TupleFilesystemStoreBackend",
+                    "base_directory": str(part.resolve()),
+                },
+            }
+            context.add_data_docs_site("local", site)
             actions = [gx.checkpoint.UpdateDataDocsAction(name="docs", site_names=["local"])]
         asset = context.data_sources.add_pandas("cohort").add_dataframe_asset("cases")
         suite = context.suites.add(gx.ExpectationSuite(name="cases", expectations=list(map(_expect, rules))))
@@ -110,18 +119,6 @@ def _library() -> Any:
     # this module raises its own logger to INFO
     base.logger.setLevel(logging.WARNING)
     return great_expectations
-
-
-def _site(folder: Path) -> dict[str, Any]:
-    return {
-        "class_name": "SiteBuilder",
-        "show_how_to_buttons": False,
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-        "store_backend": {
-            "class_name": "TupleFilesystemStoreBackend",
-            "base_directory": str(folder.resolve()),
-        },
-    }
 
 
 def _expect(rule: Rule) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from coronet.config import ValidateParams
 from coronet.dataset.case_table import left_out, read_alike
 from coronet.dataset.split import Split
 from coronet.errors import GateFailed
-from coronet.validation.rule import Rule
+from coronet.validation.rules import Rule
 
 if TYPE_CHECKING:
     import pandas
@@ -71,38 +70,29 @@ def prepare_leakage(table: pandas.DataFrame, params: ValidateParams, split: Spli
     """Columns that `leakage_rules` ask for, to be joined to the case table row by row."""
     import pandas
 
-    copies = {
-        row.case: [
-            case for case, distance in read_alike(row.alike).items() if distance < params.copy_distance
-        ]
-        for row in table.itertuples()
-    }
-    by_content = table.groupby("content")["case"].agg(list).to_dict()
-    columns = pandas.DataFrame(index=table.index)
-    columns["same_voxels"] = [
-        ", ".join(case for case in by_content[row.content] if case != row.case) for row in table.itertuples()
+    copies = [
+        [case for case, distance in read_alike(alike).items() if distance < params.copy_distance]
+        for alike in table["alike"]
     ]
-    columns["copies"] = [", ".join(copies[case]) for case in table["case"]]
+    by_content = table.groupby("content")["case"].agg(list)
+    same = [
+        [case for case in by_content[content] if case != own]
+        for own, content in zip(table["case"], table["content"], strict=True)
+    ]
+    columns = pandas.DataFrame(index=table.index)
+    columns["same_voxels"] = list(map(", ".join, same))
+    columns["copies"] = list(map(", ".join, copies))
     if split is None:
         return columns
     part = {member.case: member.part for member in split.members}
-    patient_parts = defaultdict(set)
-    for row in table.itertuples():
-        if row.case in part:
-            patient_parts[row.patient].add(part[row.case])
-    columns["patient_parts"] = [
-        " ".join(sorted(patient_parts[row.patient])) if row.case in part else None
-        for row in table.itertuples()
-    ]
-    alike = {
-        row.case: [*copies[row.case], *(case for case in by_content[row.content] if case != row.case)]
-        for row in table.itertuples()
-    }
+    parts = table["case"].map(part)
+    patient_parts = parts.groupby(table["patient"]).agg(lambda found: " ".join(sorted(set(found.dropna()))))
+    columns["patient_parts"] = table["patient"].map(patient_parts).where(parts.notna(), None)
     columns["copies_elsewhere"] = [
-        ", ".join(sorted({other for other in alike[case] if part.get(other, part[case]) != part[case]}))
+        ", ".join(sorted({other for other in others if part.get(other, part[case]) != part[case]}))
         if case in part
         else None
-        for case in table["case"]
+        for case, others in zip(table["case"], map(list.__add__, copies, same), strict=True)
     ]
     columns["split_state"] = _split_states(table, split)
     return columns

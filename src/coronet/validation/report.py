@@ -12,7 +12,7 @@ from coronet.dataset.case_table import left_out, read_alike
 from coronet.dataset.split import PARTS, Split
 from coronet.errors import GateFailed
 from coronet.files import write_json, write_text
-from coronet.validation.rule import Rule
+from coronet.validation.rules import Rule
 
 if TYPE_CHECKING:
     import pandas

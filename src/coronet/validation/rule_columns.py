@@ -1,4 +1,4 @@
-"""Every rule about scans and cohort, and the columns they ask for."""
+"""The columns that rules ask for beside those of the case table."""
 
 from __future__ import annotations
 
@@ -10,27 +10,12 @@ from coronet.dataset.case_measures import CALCIUM_LABELS, HEART_LABELS
 from coronet.dataset.case_table import left_out
 from coronet.dataset.mask_pieces import MaskPiece, read_pieces
 from coronet.text import first_few
-from coronet.validation.image_rules import geometry_rules, intensity_rules
-from coronet.validation.mask_rules import calcium_rules, heart_rules
-from coronet.validation.rule import Rule
 
 if TYPE_CHECKING:
     import pandas
 
-
 _MOST_NAMED = 3
 """Pieces whose places stand in a message."""
-
-
-def all_rules(params: ValidateParams) -> tuple[Rule, ...]:
-    """Every rule about single scans and about the cohort; those about the split are in `leakage`."""
-    return (
-        *geometry_rules(params),
-        *intensity_rules(params),
-        *heart_rules(params),
-        *calcium_rules(params),
-        _enough_patients(params),
-    )
 
 
 def prepare_columns(table: pandas.DataFrame, params: ValidateParams) -> pandas.DataFrame:
@@ -43,19 +28,21 @@ def prepare_columns(table: pandas.DataFrame, params: ValidateParams) -> pandas.D
     recorded = frame["recorded_flags"].str.split()
     not_hu = recorded.map(lambda flags: "not_hu" in flags)
     contrast = frame["flags"].str.split().map(lambda flags: "contrast" in flags)
-    frame["lowest_hu"] = frame["hu_min"].mask(not_hu)
-    frame["highest_hu"] = frame["hu_max"].mask(not_hu)
-    frame["air"] = frame["air_hu"].mask(not_hu)
-    frame["soft_tissue"] = frame["soft_tissue_hu"].mask(not_hu)
+    only_in_hu = {
+        **{"lowest_hu": "hu_min", "highest_hu": "hu_max", "air": "air_hu", "soft_tissue": "soft_tissue_hu"},
+        **{"heart_air": "heart_air_share", "dense_share": "calcium_dense_share", "faint": "faint_lesions"},
+    }
+    for name, measure in only_in_hu.items():
+        frame[name] = frame[measure].mask(not_hu)
     frame["heart_filled"] = (frame["heart_ml"] > 0).astype("boolean").mask(frame["heart_ml"].isna())
     frame["heart_volume"] = frame["heart_ml"].mask(frame["heart_ml"] == 0)
     frame["heart_median"] = frame["heart_hu"].mask(contrast | not_hu)
-    frame["heart_air"] = frame["heart_air_share"].mask(not_hu)
     for model, allowed in (("heart", HEART_LABELS), ("calcium", CALCIUM_LABELS)):
-        strange = frame[f"{model}_labels"].map(lambda text, allowed=allowed: _strange(text, allowed))
+        names = {str(label) for label in allowed}
+        strange = frame[f"{model}_labels"].map(
+            lambda text, names=names: " ".join(label for label in text.split() if label not in names)
+        )
         frame[f"{model}_strange"] = strange.mask(~frame[f"{model}_integer"].fillna(False).astype(bool))
-    frame["dense_share"] = frame["calcium_dense_share"].mask(not_hu)
-    frame["faint"] = frame["faint_lesions"].mask(not_hu)
     near, largest = params.calcium_near_heart_mm, params.calcium_body_mm3
     pieces = [read_pieces(text) for text in frame["doubtful_pieces"]]
     far = [[piece for piece in some if piece.far_mm > near] for some in pieces]
@@ -70,11 +57,6 @@ def prepare_columns(table: pandas.DataFrame, params: ValidateParams) -> pandas.D
     out = left_out(table)
     frame["training_patient"] = frame["patient"].where(~frame["case"].isin(out)).astype(pandas.StringDtype())
     return frame
-
-
-def _strange(labels: str, allowed: tuple[int, ...]) -> str:
-    names = {str(label) for label in allowed}
-    return " ".join(label for label in labels.split() if label not in names)
 
 
 def _pieces(pieces: Sequence[MaskPiece], where: str, measure: str, unit: str) -> str:
@@ -94,14 +76,3 @@ def _places(pieces: Sequence[MaskPiece]) -> str:
 
 def _place(piece: MaskPiece) -> str:
     return f"({', '.join(f'{value:g}' for value in piece.centre_mm)}) mm"
-
-
-def _enough_patients(params: ValidateParams) -> Rule:
-    return Rule(
-        "enough-patients",
-        "training_patient",
-        f"At least {params.least_patients} patients have a fit scan with both masks.",
-        f"too few patients: {{count}} of at least {params.least_patients} have a fit scan with both masks",
-        "add scans with masks (`coronet data import`) or phantoms (`coronet data phantom`)",
-        patients=params.least_patients,
-    )
