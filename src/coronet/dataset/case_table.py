@@ -21,13 +21,7 @@ from coronet.dataset.case_measures import (
 )
 from coronet.dataset.cases import Case, find_cases
 from coronet.dataset.heart_check import HEART_FLAGS
-from coronet.dataset.quality_flags import (
-    UNFIT,
-    check_scan_heart,
-    examine_scan,
-    in_flag_order,
-    quality_flags,
-)
+from coronet.dataset.quality_flags import UNFIT, check_scan_heart, examine_scan, in_flag_order, quality_flags
 from coronet.errors import InputError
 from coronet.files import write_text
 from coronet.io.scan_facts import ScanFacts

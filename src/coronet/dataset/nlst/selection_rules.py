@@ -38,10 +38,7 @@ PREFERRED_KERNELS = {
         ("B40f", "B41s", "B45f", "B50f", "B50s", "B60f", "B60s", "B70f", "B80f"),
     ),
     "PH": (("A", "B", "C"), ("D", "E", "EC")),
-    "TO": (
-        ("FC01", "FC02", "FC10", "FC11"),
-        ("FC30", "FC50", "FC51", "FC52", "FC53", "FC82"),
-    ),
+    "TO": (("FC01", "FC02", "FC10", "FC11"), ("FC30", "FC50", "FC51", "FC52", "FC53", "FC82")),
 }
 """Soft and hard kernels by manufacturer, as NLST codes them. All others are unknown, and come last."""
 
