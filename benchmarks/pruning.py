@@ -15,10 +15,11 @@ from pathlib import Path
 
 from coronet import config
 from coronet.search.adopt import replace_values
-from coronet.search.study import StudyResult, run_study
+from coronet.search.study import run_study
+from coronet.tracking.study_runs import StudyRecord
 
 
-def run(model: str, project: Path, folder: Path, *, trials: int, pruner: str) -> tuple[StudyResult, float]:
+def run(model: str, project: Path, folder: Path, *, trials: int, pruner: str) -> tuple[StudyRecord, float]:
     """Search in ``folder`` on the cases of ``project``; the result and its seconds of processor time."""
     profile = config.load_params(project / "params.yaml").profile
     text = (project / "params.yaml").read_text(encoding="utf-8")
@@ -31,7 +32,7 @@ def run(model: str, project: Path, folder: Path, *, trials: int, pruner: str) ->
     return run_study(model, folder, trials=trials, track=False), time.process_time() - started
 
 
-def describe(result: StudyResult, seconds: float) -> dict[str, float]:
+def describe(result: StudyRecord, seconds: float) -> dict[str, float]:
     """The figures of one search."""
     assert result.best is not None
     return {

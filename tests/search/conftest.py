@@ -19,6 +19,7 @@ from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, grid_affine, write_nifti
 from coronet.preprocessing.prepared_store import prepare_model
 from coronet.search.adopt import replace_values
+from coronet.search.study import run_study
 from repositories import commit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,8 +43,8 @@ SEARCH = {
     "patches": 1.0,
     "trials": 3,
     "random_trials": 2,
-    "heartbeat_s": 2,
-    "grace_s": 60,
+    "heartbeat_s": 1,
+    "grace_s": 5,
 }
 Make = Callable[..., Path]
 
@@ -98,6 +99,24 @@ def make(balls: Path, tmp_path: Path) -> Make:
         return folder
 
     return new
+
+
+@pytest.fixture(scope="session")
+def searched_template(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a search of three trials, of an activation that its parameters do not have."""
+    folder = shutil.copytree(balls, tmp_path_factory.mktemp("searched") / "project")
+    text = (ROOT / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(small_params(text, encoders=["plain"], activations=["relu"]))
+    (folder / ".gitignore").write_text("/build/\n/data/\n/mlruns/\n")
+    commit(folder, "start")
+    run_study("heart", folder, trials=3, name="mine", track=False)
+    return folder
+
+
+@pytest.fixture
+def searched(searched_template: Path, tmp_path: Path) -> Path:
+    """A copy of `searched_template`, whose study is called mine."""
+    return shutil.copytree(searched_template, tmp_path / "searched")
 
 
 class Watch:

@@ -12,9 +12,10 @@ import yaml
 
 from coronet import config
 from coronet.errors import ParamsError, SearchError
-from coronet.search import space
+from coronet.search import database, space
 from coronet.search.adopt import adopt, replace_values
 from coronet.search.study import run_study
+from coronet.search.study_record import read_study
 from repositories import commit, git
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
@@ -60,12 +61,12 @@ def test_a_list_on_lines_of_its_own_stays_one(channels):
 def test_comments_between_the_lines_of_a_list_are_kept_or_the_edit_is_refused():
     text = "a:\n  b: # outermost first\n    - 4   # four\n    # then\n    - 8 # eight\n  # of c\n  c: 1\n"
     assert replace_values(text, {"a.b": [16, 32]}) == text.replace("4   #", "16  #").replace("8 #", "32 #")
-    with pytest.raises(ParamsError, match=r"comments lie between .* «a.b»; write by hand: \[1, 2, 3\]"):
+    with pytest.raises(ParamsError, match=r'comments lie between .* "a.b"; write by hand: \[1, 2, 3\]'):
         replace_values(text, {"a.b": [1, 2, 3]})
     plain = text.replace("   # four\n    # then", "")
     after = "a:\n  b: # outermost first\n    - 1\n    - 2\n    - 3 # eight\n  # of c\n  c: 1\n"
     assert replace_values(plain, {"a.b": [1, 2, 3]}) == after
-    with pytest.raises(ParamsError, match="«a.b» has lines of its own"):
+    with pytest.raises(ParamsError, match='"a.b" has lines of its own'):
         replace_values(text, {"a.b": 1})
 
 
@@ -74,67 +75,60 @@ def test_a_place_that_is_not_there_is_named():
         replace_values(PARAMS.read_text(), {"seed.of.what": 1})
 
 
-def test_the_winner_goes_into_the_file_with_its_evidence(make):
-    project = make(activations=["relu"])
-    result = run_study("heart", project, trials=3, track=False)
-    before = (project / "params.yaml").read_text()
-    expected = space.apply(result.best.drawn, config.load_params(project / "params.yaml").heart)
+def test_the_winner_goes_into_the_file_with_its_evidence(searched):
+    result = read_study(database.find_study("mine", searched))
+    before = (searched / "params.yaml").read_text()
+    expected = space.apply(result.best.drawn, config.load_params(searched / "params.yaml").heart)
 
-    adopted = adopt(result.name, project)
-    assert config.load_params(project / "params.yaml").heart == expected
-    after = (project / "params.yaml").read_text()
+    adopted = adopt("mine", searched)
+    assert config.load_params(searched / "params.yaml").heart == expected
+    after = (searched / "params.yaml").read_text()
     assert len(changed_lines(before, after)) == len(adopted.changes) > 0
     assert before.count("#") == after.count("#")
-    evidence = json.loads((project / adopted.evidence).read_text())
+    assert (adopted.metric, adopted.cases) == ("held-out dice", "2 held-out training cases")
+    evidence = json.loads((searched / adopted.evidence).read_text())
     assert evidence["winner"]["value"] == result.best.value
+    assert evidence["held_out_cases"] == 2
     assert evidence["trials"] == dict(Counter(trial.state for trial in result.trials))
-    assert evidence["commit"] == git(project, "rev-parse", "HEAD")
-    assert str(project) not in (project / adopted.evidence).read_text()
+    assert evidence["commit"] == git(searched, "rev-parse", "HEAD")
+    assert str(searched) not in (searched / adopted.evidence).read_text()
 
-    assert adopt(result.name, project).changes == ()
-    assert (project / "params.yaml").read_text() == after
+    assert adopt("mine", searched).changes == ()
+    assert (searched / "params.yaml").read_text() == after
     # The study goes on after its winner was adopted.
-    assert run_study("heart", project, trials=3, track=False).name == result.name
+    assert run_study("heart", searched, trials=3, name="mine", track=False) == result
 
 
-def test_a_users_edit_is_not_written_over(make):
-    project = make(activations=["relu"])
-    result = run_study("heart", project, trials=1, track=False)
-    edited = (project / "params.yaml").read_text() + "# my thoughts\n"
-    (project / "params.yaml").write_text(edited)
+def test_a_users_edit_is_not_written_over(searched):
+    edited = (searched / "params.yaml").read_text() + "# my thoughts\n"
+    (searched / "params.yaml").write_text(edited)
     with pytest.raises(SearchError, match="edits that git does not have"):
-        adopt(result.name, project)
-    assert (project / "params.yaml").read_text() == edited
-    assert not (project / "studies").exists()
+        adopt("mine", searched)
+    assert (searched / "params.yaml").read_text() == edited
+    assert not (searched / "studies").exists()
 
 
-def test_values_that_an_anchor_shares_are_not_touched(make):
-    project = make(activations=["relu"])
-    result = run_study("heart", project, trials=1, track=False)
-    text = (project / "params.yaml").read_text()
+def test_values_that_an_anchor_shares_are_not_touched(searched):
+    text = (searched / "params.yaml").read_text()
     first, second = text.index("activation: selu"), text.rindex("activation: selu")
     assert first < second
     shared = text[:first] + "activation: &act selu" + text[first + len("activation: selu") : second]
     shared += "activation: *act" + text[second + len("activation: selu") :]
-    (project / "params.yaml").write_text(shared)
-    commit(project, "edit")
+    (searched / "params.yaml").write_text(shared)
+    commit(searched, "edit")
     with pytest.raises(SearchError, match=r"without touching other values .* by hand: .*activation: relu"):
-        adopt(result.name, project)
-    assert (project / "params.yaml").read_text() == shared
+        adopt("mine", searched)
+    assert (searched / "params.yaml").read_text() == shared
 
 
-def test_a_winner_of_other_data_or_parameters_is_refused(make):
-    project = make(activations=["relu"])
-    result = run_study("heart", project, trials=1, track=False)
-    text = replace_values((project / "params.yaml").read_text(), {"profiles.demo.heart.threshold": 0.6})
-    (project / "params.yaml").write_text(text)
-    commit(project, "edit")
+def test_a_winner_of_other_data_or_parameters_is_refused(searched):
+    text = replace_values((searched / "params.yaml").read_text(), {"profiles.demo.heart.threshold": 0.6})
+    (searched / "params.yaml").write_text(text)
+    commit(searched, "edit")
     with pytest.raises(SearchError, match="another parameters"):
-        adopt(result.name, project)
+        adopt("mine", searched)
 
 
-def test_an_unknown_study_is_refused_with_the_known_ones(make):
-    project = make()
-    run_study("heart", project, trials=1, name="mine", track=False)
-    with pytest.raises(SearchError, match="no study «yours»; there are: mine"):
-        adopt("yours", project)
+def test_an_unknown_study_is_refused_with_those_there_are(searched):
+    with pytest.raises(SearchError, match='no study "yours"; there are: mine'):
+        adopt("yours", searched)

@@ -1,4 +1,4 @@
-"""``coronet search``: Optuna looks for better parameters."""
+"""``coronet search``: Optuna searches better parameters."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from coronet.cli.options import AsJson
 from coronet.config import MODELS
 
 if TYPE_CHECKING:
-    from coronet.search.study_result import StudyResult
+    from coronet.tracking.study_runs import StudyRecord
 
-search_app = typer.Typer(no_args_is_help=True, help="Look for better parameters; see docs/search.md.")
+search_app = typer.Typer(
+    no_args_is_help=True,
+    help="Example: `coronet search heart --trials 20`. Search better parameters; see docs/search.md.",
+)
 Storage = Annotated[
     str | None,
     typer.Option(
@@ -31,25 +34,20 @@ def run_search(
     trials: Annotated[
         int | None, typer.Option(min=1, help="In all for this study; search.trials by default.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; more than one do not repeat exactly.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     storage: Storage = None,
     study: Annotated[
         str | None, typer.Option(help="Its name; one made of model, data and space by default.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train trials on inner folds of the training patients, or go on with a search."""
+    """Train trials on inner folds of the training patients, or resume a search."""
     import json
 
-    from coronet.search.study import run_study as run
+    from coronet.search.study import run_study
 
-    result = run(
-        str(context.info_name),
-        Path(),
-        trials=trials,
-        workers=workers,
-        storage=storage,
-        name=study,
+    result = run_study(
+        str(context.info_name), Path(), trials=trials, workers=workers, storage=storage, name=study
     )
     if as_json:
         typer.echo(json.dumps(result.to_json()))
@@ -58,7 +56,7 @@ def run_search(
 
 
 for _model in MODELS:
-    search_app.command(_model, help=f"Search for the {_model} model, or go on with a search.")(run_search)
+    search_app.command(_model, help=f"Search for the {_model} model, or resume a search.")(run_search)
 
 
 @search_app.command("adopt")
@@ -83,6 +81,7 @@ def adopt_winner(
     if not adopted.changes:
         typer.echo("params.yaml holds the winner already.")
         return
+    typer.echo(f"Trial {adopted.trial}: {adopted.metric} {adopted.value:.4f} ({adopted.cases}).")
     typer.echo(
         f"Evidence: {adopted.evidence}. Look at `git diff params.yaml`, commit both, then `dvc repro`."
     )
@@ -98,23 +97,22 @@ def open_dashboard(
     serve_dashboard(Path(), storage, port=port)
 
 
-def _show(result: StudyResult) -> None:
-    """The trials as a table, the best first line of it in bold."""
+def _show(result: StudyRecord) -> None:
+    """The trials as a table, the best in bold."""
     from rich.console import Console
     from rich.table import Table
 
     from coronet.search.space import ACTIVATION, DICE, ENCODER, GAMMA, RATE
 
     best = result.best
-    table = Table(title=f"{result.name}: {result.metric} on {sum(result.held_out)} held-out cases")
-    for name in ("trial", "state", result.metric, "epochs", "s", "encoder", "activation"):
+    table = Table(title=f"{result.name}: {result.metric}, {result.cases}")
+    for name in ("trial", "state", result.metric, "epochs", "seconds", "encoder", "activation"):
         table.add_column(name)
-    for name in ("dice", "γ", "learning rate"):
+    for name in ("Dice weight", "focal γ", "learning rate"):
         table.add_column(name, justify="right")
-    table.add_column("why", overflow="fold")
+    table.add_column("reason", overflow="fold")
     for trial in result.trials:
         drawn = trial.drawn
-        numbers = [f"{drawn[key]:.3g}" if key in drawn else "" for key in (DICE, GAMMA, RATE)]
         table.add_row(
             str(trial.number),
             trial.state,
@@ -123,7 +121,7 @@ def _show(result: StudyResult) -> None:
             "" if trial.seconds is None else f"{trial.seconds:.0f}",
             str(drawn.get(ENCODER, "")),
             str(drawn.get(ACTIVATION, "")),
-            *numbers,
+            *(f"{drawn[key]:.3g}" if key in drawn else "" for key in (DICE, GAMMA, RATE)),
             trial.reason,
             style="bold" if best and trial.number == best.number else "",
         )
@@ -133,7 +131,7 @@ def _show(result: StudyResult) -> None:
     console.print(table)
     if best is not None:
         console.print(
-            f"Best: trial {best.number}, {result.metric} {best.value:.4f}. "
+            f"Best: trial {best.number}, {result.metric} {best.value:.4f} ({result.cases}). "
             f"`coronet search adopt {result.name}` writes it into params.yaml.",
             highlight=False,
         )

@@ -22,11 +22,11 @@ def tracking_sync(as_json: AsJson = False) -> None:
     import json
     import os
 
-    from coronet.search import study_sync
+    from coronet.search.study_record import sync_studies
     from coronet.tracking import runs
 
     synced = runs.sync()
-    studies = study_sync.sync_studies(Path(), storage=os.environ.get("CORONET_STORAGE"))
+    studies = sync_studies(Path(), storage=os.environ.get("CORONET_STORAGE"))
     if as_json:
         kept = [{"kind": "study", "name": name, "run_id": run_id} for name, run_id in studies.items()]
         typer.echo(json.dumps([*(dataclasses.asdict(item) for item in synced), *kept]))

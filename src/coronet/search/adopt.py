@@ -16,9 +16,9 @@ from coronet.files import write_json, write_text
 from coronet.fingerprint import canonical
 from coronet.search import database, space
 from coronet.search.study_plan import check_bound, make_study_plan
-from coronet.search.study_result import StudyResult, read_study
-from coronet.search.trials import TrialResult
+from coronet.search.study_record import read_study
 from coronet.tracking.git_state import GitState, read_git_state
+from coronet.tracking.study_runs import StudyRecord, TrialRecord
 
 _PARAMS, _STUDIES = "params.yaml", "studies"
 _PLACES = (
@@ -51,7 +51,9 @@ class Adopted:
         study: its name.
         model: ``heart`` or ``calcium``.
         trial: the winner's number.
-        value: its metric.
+        metric: what the winner is best in.
+        value: the winner's.
+        cases: on how many held-out cases, in words.
         changes: in ``params.yaml``; empty where it held the winner already.
         evidence: the file that says where the values come from.
     """
@@ -59,7 +61,9 @@ class Adopted:
     study: str
     model: str
     trial: int
+    metric: str
     value: float
+    cases: str
     changes: tuple[Change, ...]
     evidence: Path
 
@@ -74,20 +78,30 @@ def adopt(study: str, project: Path = Path(), *, storage: str | None = None) -> 
             ``params.yaml`` holds edits that git does not have.
     """
     project = Path(project)
-    result = read_study(database.find_study(study, project, storage))
+    found = database.find_study(study, project, storage)
+    result = read_study(found)
     best = result.best
     if best is None or best.value is None:
-        raise SearchError(f"No trial of the study «{study}» came to a value; there is nothing to adopt.")
+        raise SearchError(f'No trial of the study "{study}" came to a value; there is nothing to adopt.')
     params = config.load_params(project / _PARAMS)
     wanted = space.apply(best.drawn, params.model(result.model))
     text = (project / _PARAMS).read_text(encoding="utf-8")
     changes = _changes(params.model(result.model), wanted, params.profile, result.model)
     evidence = project / _STUDIES / f"{study}.json"
-    adopted = Adopted(study, result.model, best.number, best.value, changes, evidence.relative_to(project))
+    adopted = Adopted(
+        study=study,
+        model=result.model,
+        trial=best.number,
+        metric=result.metric,
+        value=best.value,
+        cases=result.cases,
+        changes=changes,
+        evidence=evidence.relative_to(project),
+    )
     if not changes:
         return adopted
     plan = make_study_plan(result.model, project)
-    bound = database.find_study(study, project, storage).user_attrs[database.BOUND]
+    bound = found.user_attrs[database.BOUND]
     check_bound(plan, study, bound, ignore=("space", "code", "folds"))
     code = read_git_state(project)
     _check_clean(code)
@@ -116,7 +130,7 @@ def replace_values(text: str, values: Mapping[str, Any]) -> str:
         for name in key.split("."):
             pairs = {item.value: child for item, child in node.value} if node.id == "mapping" else {}
             if name not in pairs:
-                raise ParamsError(f"{_PARAMS}: the key «{key}» is missing.")
+                raise ParamsError(f'{_PARAMS}: the key "{key}" is missing.')
             node = pairs[name]
         edits += _edits(text, key, node, value)
     for start, end, new in sorted(edits, reverse=True):
@@ -129,7 +143,7 @@ def _edits(text: str, key: str, node: Any, value: Any) -> list[tuple[int, int, s
     if node.id == "scalar" or node.flow_style:
         return [(node.start_mark.index, node.end_mark.index, _yaml(value))]
     if node.id == "mapping" or not isinstance(value, list | tuple) or not value:
-        raise ParamsError(f"{_PARAMS}: «{key}» has lines of its own; write by hand: {_yaml(value)}.")
+        raise ParamsError(f'{_PARAMS}: "{key}" has lines of its own; write by hand: {_yaml(value)}.')
     if len(node.value) == len(value):
         pairs = zip(node.value, value, strict=True)
         return [edit for child, item in pairs for edit in _edits(text, key, child, item)]
@@ -137,7 +151,7 @@ def _edits(text: str, key: str, node: Any, value: Any) -> list[tuple[int, int, s
     start, end = node.start_mark.index, node.value[-1].end_mark.index
     if "#" in text[start:end]:
         raise ParamsError(
-            f"{_PARAMS}: comments lie between the lines of «{key}»; write by hand: {_yaml(value)}."
+            f'{_PARAMS}: comments lie between the lines of "{key}"; write by hand: {_yaml(value)}.'
         )
     between = "\n" + " " * node.start_mark.column
     return [(start, end, between.join(f"- {_yaml(item)}" for item in value))]
@@ -197,8 +211,8 @@ def _check_edit(before: str, after: str, changes: tuple[Change, ...]) -> None:
 
 
 def _evidence(
-    result: StudyResult,
-    best: TrialResult,
+    result: StudyRecord,
+    best: TrialRecord,
     changes: tuple[Change, ...],
     bound: Mapping[str, str],
     code: GitState,
@@ -211,7 +225,8 @@ def _evidence(
         "bound": dict(bound),
         "commit": code.commit or None,
         "metric": result.metric,
-        "held_out_cases": list(result.held_out),
+        "held_out_cases": sum(result.held_out),
+        "held_out_cases_by_fold": list(result.held_out),
         "trials": {
             state: sum(trial.state == state for trial in result.trials)
             for state in sorted({trial.state for trial in result.trials})

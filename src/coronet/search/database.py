@@ -23,14 +23,10 @@ if TYPE_CHECKING:
     from coronet.config import SearchParams
 
 logger = logging.getLogger("coronet")
-BOUND, METRIC = "bound", "metric"
+BOUND = "bound"
+"""The study's attribute that holds the hashes of what it is of."""
 LOCK_SECONDS = 60
 """How long SQLite lets one writer wait for another before it gives up."""
-
-
-def _default_url(project: Path) -> str:
-    """The URL of ``mlruns/optuna.db``."""
-    return sqlite_url(Path(project) / "mlruns" / "optuna.db")
 
 
 def _lock(project: Path) -> Path:
@@ -45,19 +41,20 @@ def open_storage(project: Path, url: str | None = None, *, space: SearchParams |
 
     Args:
         project: the folder of ``params.yaml``.
-        url: an SQLAlchemy URL; `_default_url` without one.
-        space: gives the signs of life; without it none are written, as for reading.
+        url: an SQLAlchemy URL; ``mlruns/optuna.db`` without one.
+        space: gives the heartbeat, and how often a trial whose heartbeat stopped is repeated; without it
+            there is none, as for reading.
 
     Raises:
         SearchError: the database cannot be opened.
     """
     import optuna
     import sqlalchemy
-    from optuna.storages import RDBStorage
+    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
-    # It would tell of every failed trial with a traceback; the worker says it in a line.
+    # It would print a traceback for each failed trial; the worker logs one line.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = url or _default_url(project)
+    url = url or sqlite_url(Path(project) / "mlruns" / "optuna.db")
     options = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
     with exclusive(_lock(project), seconds=None), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -67,6 +64,9 @@ def open_storage(project: Path, url: str | None = None, *, space: SearchParams |
                 engine_kwargs=options,
                 heartbeat_interval=space.heartbeat_s if space else None,
                 grace_period=space.grace_s if space else None,
+                heartbeat_stale_trial_callback=(
+                    RetryHeartbeatStaleTrialCallback(max_retry=space.retries) if space else None
+                ),
             )
             if url.startswith("sqlite"):
                 with storage.engine.connect() as connection:
@@ -93,15 +93,15 @@ def open_study(plan: StudyPlan, name: str, storage: RDBStorage) -> optuna.Study:
             study_name=name, storage=storage, direction="maximize", load_if_exists=True
         )
         if BOUND not in study.user_attrs:
-            study.set_user_attr(METRIC, DECISIVE[plan.model])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names([f"held-out {DECISIVE[plan.model].replace('_', ' ')}"])
             study.set_user_attr("fingerprint", plan.fingerprint)
             study.set_user_attr("folds", [len(fold.held_out) for fold in plan.folds])
             if present := present_draw(plan.params.model(plan.model), plan.params.search):
                 study.enqueue_trial(present, skip_if_exists=True)
             study.set_user_attr(BOUND, {"model": plan.model, **plan.bound})
     check_bound(plan, name, study.user_attrs[BOUND])
-    if study.user_attrs.get("retries") != plan.params.search.retries:
-        study.set_user_attr("retries", plan.params.search.retries)
     return study
 
 
@@ -114,10 +114,10 @@ def find_study(name: str, project: Path, url: str | None = None) -> optuna.Study
     import optuna
 
     storage = open_storage(project, url)
-    known = study_names(storage)
-    if name not in known:
-        listed = ", ".join(known) or "none yet; `coronet search heart` makes one"
-        raise SearchError(f"There is no study «{name}»; there are: {listed}.")
+    names = study_names(storage)
+    if name not in names:
+        listed = ", ".join(names) or "none yet; `coronet search heart` makes one"
+        raise SearchError(f'There is no study "{name}"; there are: {listed}.')
     return optuna.load_study(study_name=name, storage=storage)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from coronet.config import ModelParams, SearchParams
-from coronet.errors import ParamsError
 from coronet.networks.factory import OWN, check_network
 from coronet.networks.unet import ACTIVATIONS
 
@@ -119,15 +118,8 @@ def check_space(space: SearchParams, params: ModelParams) -> None:
     """Refuse a space that holds what cannot be trained.
 
     Raises:
-        ParamsError: an unknown encoder or activation, or one that does not fit the input.
+        ParamsError: an encoder or activation that does not fit the input.
     """
-    from coronet.networks.encoders import ALLOWED
-
-    for name in space.encoders:
-        if name not in (*OWN, *ALLOWED):
-            raise ParamsError(
-                f"search.encoders: «{name}» is not allowed; `coronet encoders` lists those that are."
-            )
     for name in space.activations:
         for encoder in space.encoders:
             apply({ENCODER: encoder, ACTIVATION: name, DICE: 0.5, GAMMA: 2.0, RATE: 0.001}, params)

@@ -1,29 +1,23 @@
-"""A whole search: one process, or several that are watched over."""
+"""A whole search: Optuna optimises a study in one process or in several."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
 import logging
 import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.errors import SearchError
-from coronet.files import exclusive
 from coronet.search import database, worker
-from coronet.search.study_plan import StudyPlan, make_study_plan
-from coronet.search.study_result import StudyResult, read_study
-from coronet.search.study_sync import StudyReporter
-from coronet.search.trials import next_draw
+from coronet.search.study_plan import make_study_plan
+from coronet.search.study_record import read_study, write_to_mlflow
+from coronet.tracking.study_runs import StudyRecord
 
 if TYPE_CHECKING:
     import optuna
@@ -33,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESTARTS = 3
 """How often each worker that ended by an error or a signal is started again."""
 _REFUSED = 2
-"""How a worker ends that would be refused again."""
+"""Exit code of a worker that would be refused again."""
 _POLL_SECONDS = 0.3
 
 
@@ -46,20 +40,20 @@ def run_study(
     storage: str | None = None,
     name: str | None = None,
     track: bool = True,
-) -> StudyResult:
-    """Search better parameters for a model, or go on with a search that was broken off.
+) -> StudyRecord:
+    """Search better parameters for a model, or resume a search.
 
     Args:
         model: ``heart`` or ``calcium``.
         project: the folder of ``params.yaml``, after ``dvc repro`` has prepared the cases.
-        trials: how many the study shall have in all; ``run_study.trials`` without it.
-        workers: processes. One draws the same trials each time; several do not.
+        trials: how many the study shall have in all; ``search.trials`` without it.
+        workers: processes.
         storage: an SQLAlchemy URL; ``mlruns/optuna.db`` without it.
-        name: of the study; one of the model and everything the study is of without it.
-        track: tell MLflow of trials that came to an end; a search does without it where it is away.
+        name: of the study; made of the model and everything the study is of without it.
+        track: write trials that ended to MLflow; where it is away, the search goes on without.
 
     Raises:
-        SearchError: the study is of something else, or no trial of it came to an end.
+        SearchError: the study is of something else, or no trial of it came to a value.
         StageError: nothing is prepared yet.
     """
     plan = make_study_plan(model, project)
@@ -67,120 +61,98 @@ def run_study(
     name = _check_name(name or plan.study)
     opened = database.open_storage(plan.project, storage, space=plan.params.search)
     study = database.open_study(plan, name, opened)
-    logger.info(
-        "study %s: %d of %d trials are done", name, sum(t.settled for t in read_study(study).trials), wanted
-    )
-    teller = StudyReporter(study, plan.project) if track else None
+    logger.info("study %s: %d of %d trials are done", name, read_study(study).settled, wanted)
+    failed = False
 
-    def after() -> None:
-        if teller:
-            teller.tell(last=False)
+    def report(*, pictures: bool = False) -> None:
+        """Write to MLflow; where that fails, warn once, and try again only at the end."""
+        nonlocal failed
+        if not track or (failed and not pictures):
+            return
+        try:
+            write_to_mlflow(study, plan.project, pictures=pictures)
+        except Exception as error:
+            if not failed:
+                logger.warning(
+                    "MLflow cannot be written (%s: %s); `coronet tracking sync` writes it later",
+                    type(error).__name__,
+                    str(error).partition("\n")[0],
+                )
+            failed = True
 
     if workers == 1:
-        worker.work(plan, study, trials=wanted, after=after)
+        worker.run_trials(plan, study, trials=wanted, after=report)
     else:
-        task = worker.Task(model, str(Path(project).resolve()), name, wanted, storage)
-        _watch(plan, study, task, workers=workers, after=after)
+        task = (model, str(Path(project).resolve()), name, str(wanted))
+        environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers)), **os.environ}
+        environment[worker.STORAGE] = storage or ""
+
+        def start(number: int) -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-m", "coronet.search.worker", str(number), *task]
+            return subprocess.Popen(command, env=environment)
+
+        _run_workers(study, start, trials=wanted, workers=workers, after=report)
+    report(pictures=True)
     result = read_study(study)
-    if teller:
-        teller.tell(last=True)
     _check_result(result)
     return result
 
 
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise SearchError(f"A study cannot be called «{name}»; use up to 64 letters, digits, «.», «_», «-».")
+        raise SearchError(
+            f'A study cannot be called "{name}"; use up to 64 letters, digits, ".", "_" and "-".'
+        )
     return name
 
 
-def _check_result(result: StudyResult) -> None:
+def _check_result(result: StudyRecord) -> None:
     if result.best is not None:
         return
     reasons = Counter(trial.reason for trial in result.trials if trial.settled and trial.reason)
     common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
     raise SearchError(
-        f"No trial of the study «{result.name}» came to a value{common}. "
-        "Mend that, or search.* in params.yaml, and search again."
+        f'No trial of the study "{result.name}" came to a value{common}. '
+        "Correct that, or search.* in params.yaml, and search again."
     )
 
 
-def _watch(
-    plan: StudyPlan, study: optuna.Study, task: worker.Task, *, workers: int, after: Callable[[], None]
+def _run_workers(
+    study: optuna.Study,
+    start: Callable[[int], subprocess.Popen[bytes]],
+    *,
+    trials: int,
+    workers: int,
+    after: Callable[[], None],
 ) -> None:
     """Run worker processes until all trials are done; start again those that were killed."""
-    left = _RESTARTS * workers
-    ended = _settled(study)
-    with _ending() as running:
-        for number in range(workers):
-            running[number] = _start(task, number, workers)
+    settled = read_study(study).settled
+    restarts = _RESTARTS * workers
+    running: dict[int, subprocess.Popen[bytes]] = {}
+    try:
+        running |= {number: start(number) for number in range(1, min(workers, trials - settled) + 1)}
         while running:
             time.sleep(_POLL_SECONDS)
             for number, process in list(running.items()):
-                if process.poll() is None:
+                code = process.poll()
+                if code is None:
                     continue
                 del running[number]
-                if process.returncode != 0:
-                    logger.warning("worker %d ended with code %d", number + 1, process.returncode)
-                again = process.returncode != _REFUSED and (process.returncode != 0 or not running)
-                if left and again and _open(plan, study, task):
-                    left -= 1
-                    running[number] = _start(task, number, workers)
-            if (now := _settled(study)) != ended:
-                ended = now
+                if code != 0:
+                    logger.warning("worker %d ended with code %d", number, code)
+                if code not in (0, _REFUSED) and restarts:
+                    restarts -= 1
+                    running[number] = start(number)
+            if (now := read_study(study).settled) != settled:
+                settled = now
                 after()
-    if _open(plan, study, task):
-        raise SearchError(
-            f"The workers of the study «{task.study}» ended before its trials did; their last lines say why. "
-            "Run the search again to go on."
-        )
-
-
-def _settled(study: optuna.Study) -> int:
-    return sum(trial.settled for trial in read_study(study).trials)
-
-
-def _open(plan: StudyPlan, study: optuna.Study, task: worker.Task) -> bool:
-    """Whether a worker would find something to do."""
-    with exclusive(worker.folder_of(plan, study.study_name) / "claim.lock", seconds=None):
-        worker.rescue(plan, study)
-        waiting = next_draw(
-            study.get_trials(deepcopy=False), wanted=task.trials, retries=plan.params.search.retries
-        )
-    return waiting is not None
-
-
-def _start(task: worker.Task, number: int, workers: int) -> subprocess.Popen[str]:
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "coronet.search.worker"],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        env={"OMP_NUM_THREADS": threads, **os.environ, "PYTHONIOENCODING": "utf-8"},
-    )
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError), process.stdin:
-        json.dump(dataclasses.asdict(task), process.stdin)
-    threading.Thread(target=_forward, args=(process, number), daemon=True).start()
-    return process
-
-
-def _forward(process: subprocess.Popen[str], number: int) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        logger.info("worker %d: %s", number + 1, line.rstrip())
-
-
-@contextlib.contextmanager
-def _ending() -> Iterator[dict[int, subprocess.Popen[str]]]:
-    """Processes by number; those that still run are ended on the way out."""
-    running: dict[int, subprocess.Popen[str]] = {}
-    try:
-        yield running
     finally:
         for process in running.values():
             process.terminate()
         for process in running.values():
             process.wait()
+    if settled < trials:
+        raise SearchError(
+            f'The workers of the study "{study.study_name}" ended before its trials did; their last lines '
+            "say why. Run the search again to go on."
+        )

@@ -139,8 +139,8 @@ def check_bound(
             continue
         words = f"it is of {bound.get(key)!r}" if key in ("model", "profile") else _WHAT_TO_DO[key]
         raise SearchError(
-            f"The study «{name}» is of another {key}: {words}. "
-            f"Without --study the search goes to «{plan.study}»; or bring back what the study was made with."
+            f'The study "{name}" is of another {key}: {words}. '
+            f'Without --study the search goes to "{plan.study}"; or bring back what the study was made with.'
         )
 
 

@@ -1,20 +1,19 @@
 """One process of a search: takes trials of a study until all are done.
 
-``python -m coronet.search.worker`` reads what to do as JSON from standard input, so that a password in a
-storage URL is in no process list.
+``python -m coronet.search.worker NUMBER MODEL PROJECT STUDY TRIALS`` reads the storage URL from its
+environment, so that a password in it is in no process list.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
-import json
 import logging
+import os
 import shutil
+import signal
 import sys
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,188 +23,128 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from coronet import files, terminal
+from coronet import terminal
 from coronet.errors import Busy, SearchError
+from coronet.files import exclusive
 from coronet.process import end_with_parent, keep_memory
 from coronet.search import database
-from coronet.search.objective import Objective
+from coronet.search.objective import BEGUN, Objective, TrialFailed
 from coronet.search.study_plan import StudyPlan, make_study_plan
-from coronet.search.trials import RETRIES, WORKER, TrialResult, next_draw, read_trials, to_retry
+from coronet.search.study_record import read_study
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+    from coronet.config import SearchParams
 
 logger = logging.getLogger("coronet")
+STORAGE = "CORONET_STORAGE"
 _WAIT_SECONDS = 1.0
-"""Between two looks at trials that others train."""
+"""Between two looks at trials that other workers train."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What a worker process is told.
-
-    Attributes:
-        model: ``heart`` or ``calcium``.
-        project: the folder of ``params.yaml``.
-        study: its name.
-        trials: how many the study shall have in all.
-        storage: an SQLAlchemy URL, or None for the project's own.
-    """
-
-    model: str
-    project: str
-    study: str
-    trials: int
-    storage: str | None
-
-
-def folder_of(plan: StudyPlan, study: str) -> Path:
-    """Where the workers of a study keep their locks."""
-    return plan.work / "studies" / study
-
-
-def work(
+def run_trials(
     plan: StudyPlan, study: optuna.Study, *, trials: int, after: Callable[[], None] | None = None
 ) -> None:
-    """Take trials until the study has ``trials`` that came to an end.
+    """Take trials until the study has ``trials`` that ended, killed ones not counted.
 
-    While others train the last of them it waits, to take over one whose worker is killed.
+    One process of this computer draws at a time, so that no two start the last trial. While others train the
+    last ones, it waits, to repeat one whose heartbeat stops.
 
     Args:
         plan: what the study is of.
-        study: from `coronet.search.database.open_study`, with signs of life on.
-        trials: how many there shall be in all, killed ones not counted.
-        after: called after each trial that this process ended.
+        study: from `coronet.search.database.open_study`, with a heartbeat.
+        trials: how many there shall be in all.
+        after: called after each trial of this process.
 
     Raises:
         SearchError: the database failed.
     """
-    space, folder, name = plan.params.search, folder_of(plan, study.study_name), uuid.uuid4().hex[:12]
-    study.pruner = _make_pruner(plan)
-    with _signed(folder / f"{name}.lock"), _storage_errors():
+    lock = plan.work / "studies" / f"{study.study_name}.lock"
+    study.pruner = _pruner(plan.params.search)
+    waiting = False
+    with _storage_errors():
         while True:
-            with contextlib.ExitStack() as claim:
-                claim.enter_context(files.exclusive(folder / "claim.lock", seconds=None))
-                rescue(plan, study)
-                present = study.get_trials(deepcopy=False)
-                draw = next_draw(present, wanted=trials, retries=space.retries)
-                if draw is not None:
-                    study.sampler = _make_sampler(plan, draw)
-                    ended = _one(study, Objective(plan, worker=name, started=claim.close))
-            if draw is None:
-                if not any(trial.state == TrialState.RUNNING for trial in present):
+            with contextlib.ExitStack() as drawing:
+                drawing.enter_context(exclusive(lock, seconds=None))
+                _fail_stale(plan, study)
+                record = read_study(study)
+                running = [trial.number for trial in record.trials if trial.state == "running"]
+                if record.settled >= trials:
                     return
-                time.sleep(_WAIT_SECONDS)
+                begin = record.settled + len(running) < trials
+                if begin:
+                    study.sampler = _sampler(plan, len(record.trials))
+                    _run_trial(plan, study, Objective(plan, drawn=drawing.close))
+            if begin:
+                _remove_checkpoints(plan, study)
+                if after:
+                    after()
+                waiting = False
                 continue
-            _tidy(plan, study)
-            if ended and after:
-                after()
+            if not waiting:
+                grace = plan.params.search.grace_s
+                logger.info(
+                    "waiting for trials in work: %s; one whose worker is gone is repeated after %d s",
+                    ", ".join(map(str, running)),
+                    grace,
+                )
+            waiting = True
+            time.sleep(_WAIT_SECONDS)
 
 
-@contextlib.contextmanager
-def _signed(lock: Path) -> Iterator[None]:
-    """Hold a worker's lock; the file goes with it, unless it is killed."""
-    with files.exclusive(lock):
-        try:
-            yield
-        finally:
-            lock.unlink()
+def _run_trial(plan: StudyPlan, study: optuna.Study, objective: Objective) -> None:
+    """Run one trial and log how it ended."""
 
+    def log(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        record = read_study(study).trials[trial.number]
+        value = "" if record.value is None else f" {record.value:.4f}"
+        reason = f" ({record.reason})" if record.reason else ""
+        logger.info("trial %d: %s%s%s", record.number, record.state, value, reason)
 
-def _one(study: optuna.Study, objective: Objective) -> TrialResult | None:
-    """Run one trial and return it, or None where another process took it for dead.
-
-    Raises:
-        Exception: the disk is full; the trial is taken up again by a later search.
-    """
-    ended: list[FrozenTrial] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.optimize(
-                objective,
-                n_trials=1,
-                catch=(Exception,),
-                callbacks=[lambda _, trial: ended.append(trial)],
-                gc_after_trial=True,
-            )
-    except optuna.exceptions.UpdateFinishedTrialError:
-        logger.warning("another worker took this one for dead and has its trial now")
-        return None
-    _free_gpu()
-    if objective.disk_full is not None:
-        raise objective.disk_full
-    (result,) = read_trials(ended, retries=0)
-    logger.info("trial %d: %s", result.number, result.sentence)
-    return result
+        study.optimize(objective, n_trials=1, catch=(TrialFailed,), callbacks=[log], gc_after_trial=True)
+    except Exception:
+        if not objective.lost:
+            raise
+        logger.warning("another worker took this one for dead and repeats its trial")
+    finally:
+        _free_gpu()
 
 
-def rescue(plan: StudyPlan, study: optuna.Study) -> None:
-    """Queue the trials of killed workers again; call it while holding the claim.
-
-    A worker of this computer is dead where its lock is free. One of another computer is taken for dead when
-    it gave no sign of life for ``search.grace_s``.
-    """
-    space = plan.params.search
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        optuna.storages.fail_stale_trials(study)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if _dead(trial, folder_of(plan, study.study_name), space.grace_s):
-            # Another computer's worker may have told it in between.
+def _fail_stale(plan: StudyPlan, study: optuna.Study) -> None:
+    """Fail the trials whose heartbeat stopped, and queue them again."""
+    optuna.storages.fail_stale_trials(study)
+    # Optuna misses a heartbeat only where there was one: not if the worker was killed as it took the trial.
+    grace = datetime.timedelta(seconds=plan.params.search.grace_s)
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        late = trial.datetime_start is None or datetime.datetime.now() - trial.datetime_start > grace
+        if late and trial.user_attrs.get(BEGUN) != trial.number:
+            # a worker of another computer may have done so in between
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, ValueError):
                 study.tell(trial.number, state=TrialState.FAIL)
-    for trial in to_retry(study.get_trials(deepcopy=False), retries=space.retries):
-        history = [*trial.system_attrs.get(RETRIES, ()), trial.number]
-        logger.info("trial %d: its worker was killed; it is queued again", trial.number)
-        study.add_trial(
-            optuna.create_trial(
-                state=TrialState.WAITING,
-                params=trial.params,
-                distributions=trial.distributions,
-                system_attrs={**trial.system_attrs, "failed_trial": history[0], RETRIES: history},
-            )
-        )
+                study._storage.get_heartbeat_stale_trial_callback()(study, trial)
 
 
-def _dead(trial: FrozenTrial, folder: Path, grace_s: float) -> bool:
-    worker = trial.user_attrs.get(WORKER)
-    if worker is None:
-        # Killed before it could sign; Optuna's own signs of life may be missing, too.
-        started = trial.datetime_start or datetime.datetime.now()
-        return datetime.datetime.now() - started > datetime.timedelta(seconds=grace_s)
-    lock = folder / f"{worker}.lock"
-    if not lock.exists():
-        return False
-    try:
-        with files.exclusive(lock):
-            return True
-    except Busy:
-        return False
-
-
-def _tidy(plan: StudyPlan, study: optuna.Study) -> None:
-    """Remove the checkpoints of trials that came to an end; their values are in the study."""
-    for result in read_trials(study.get_trials(deepcopy=False), retries=plan.params.search.retries):
-        folder = plan.work / (result.training or "none")
-        if not result.settled or not folder.exists():
+def _remove_checkpoints(plan: StudyPlan, study: optuna.Study) -> None:
+    """Remove the checkpoints of trials that ended; their values are in the study."""
+    for trial in read_study(study).trials:
+        folder = plan.work / (trial.training or "none")
+        if not trial.settled or not folder.exists():
             continue
         # The lock file stays: whoever waits for it must meet whoever comes later.
-        with contextlib.suppress(Busy), files.exclusive(folder / "trial.lock"):
+        with contextlib.suppress(Busy), exclusive(folder / "trial.lock"):
             for item in folder.iterdir():
                 if item.is_dir():
                     shutil.rmtree(item)
 
 
-def _make_sampler(plan: StudyPlan, draw: int) -> optuna.samplers.BaseSampler:
-    """The sampler of one draw; seeded by its number, so that a resumed study draws as an unbroken one."""
+def _sampler(plan: StudyPlan, draw: int) -> optuna.samplers.BaseSampler:
+    """The sampler of one draw; seeded by its number, so that a resumed study repeats no earlier draw."""
     seed = int(np.random.SeedSequence([plan.params.seed, draw]).generate_state(1)[0])
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=plan.params.search.random_trials)
 
 
-def _make_pruner(plan: StudyPlan) -> optuna.pruners.BasePruner:
+def _pruner(space: SearchParams) -> optuna.pruners.BasePruner:
     """The pruner that ``search.pruner`` names; its steps are epochs."""
-    space = plan.params.search
     if space.pruner == "median":
         return optuna.pruners.MedianPruner(
             n_startup_trials=space.startup_trials, n_warmup_steps=space.warmup_epochs
@@ -222,7 +161,9 @@ def _storage_errors() -> Iterator[None]:
     import sqlalchemy
 
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
     except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
         raise SearchError(f"The study database failed: {error}; run the search again to go on.") from error
 
@@ -235,18 +176,25 @@ def _free_gpu() -> None:
 
 
 def main() -> int:
-    """Read a `Task` from standard input and do it."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    """Take trials of the study that the arguments name."""
     end_with_parent()
+    # An interrupt from the keyboard reaches all processes; the parent passes it on, once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _interrupt)
     keep_memory()
-    return terminal.run_app(_do_task)
+    return terminal.run_app(lambda: _work(*sys.argv[1:]))
 
 
-def _do_task() -> None:
-    task = Task(**json.load(sys.stdin))
-    plan = make_study_plan(task.model, Path(task.project))
-    opened = database.open_storage(plan.project, task.storage, space=plan.params.search)
-    work(plan, database.open_study(plan, task.study, opened), trials=task.trials)
+def _interrupt(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _work(number: str, model: str, project: str, study: str, trials: str) -> None:
+    logging.basicConfig(level=logging.INFO, format=f"worker {number}: %(message)s", stream=sys.stderr)
+    plan = make_study_plan(model, Path(project))
+    opened = database.open_storage(plan.project, os.environ.get(STORAGE), space=plan.params.search)
+    run_trials(plan, database.open_study(plan, study, opened), trials=int(trials))
 
 
 if __name__ == "__main__":

@@ -1,121 +1,168 @@
-"""MLflow's view of a search: the study is a parent run, its trials are children.
+"""Writes a parameter search to MLflow: the study is a parent run, its trials are child runs.
 
-All of it is written from plain records and can be written again. Trials are never registered, and they are in
-an experiment of their own, so that nothing takes one for a training of the pipeline.
+Everything is written from plain records and can be written again. Trials are never registered, and they have
+an experiment of their own, so that they are not mistaken for trainings of the pipeline.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coronet.fingerprint import canonical
 from coronet.tracking import mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
-_STUDY, _TRIAL, STATE, _DIGEST = "coronet.study", "coronet.trial", "coronet.state", "coronet.pictures"
+_STUDY, _TRIAL, STATE, _DRAWN = "coronet.study", "coronet.trial", "coronet.state", "coronet.plotted_trials"
 _PARENT = "mlflow.parentRunId"
 _BATCH = 900
 _RUN_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "killed": "FAILED"}
-"""How MLflow calls the end of a trial."""
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""A server that is away must not hold up a search for minutes, as MLflow's own defaults would."""
+"""MLflow's run status for each state of a finished trial."""
+_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""MLflow's defaults would hold up a search for minutes where the server is away."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialRecord:
-    """One trial that came to an end.
+    """One trial of a study.
 
     Attributes:
         number: within its study.
-        state: ``complete``, ``pruned``, ``failed`` or ``killed``.
-        value: the metric, or None.
-        params: what was drawn.
-        reported: step and value of its reports.
-        started_ms: milliseconds since 1970.
-        ended_ms: the same.
-        tags: whatever else is known.
+        state: ``complete``, ``pruned``, ``failed``, ``killed`` (its worker was), ``running`` or ``waiting``.
+        value: the metric, mean of the folds; of a pruned trial the last that it reported; or None.
+        drawn: parameters chosen by the sampler, by their place in a model's parameters.
+        reason: why it was pruned or failed, or empty.
+        reported: value by epoch, counted over all folds.
+        training: fingerprint of its training, or empty.
+        epochs: how many epochs it trained itself, over all folds.
+        seconds: from its start to its end, or None.
+        started_ms: milliseconds since 1970, or None.
+        retry_of: numbers of the killed trials that it repeats, oldest first.
     """
 
     number: int
     state: str
-    value: float | None
-    params: Mapping[str, Any]
-    reported: Mapping[int, float]
-    started_ms: int
-    ended_ms: int
-    tags: Mapping[str, str]
+    value: float | None = None
+    drawn: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reason: str = ""
+    reported: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    training: str = ""
+    epochs: int = 0
+    seconds: float | None = None
+    started_ms: int | None = None
+    retry_of: tuple[int, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Whether it ended by itself, so that it counts as one of the trials wanted."""
+        return self.state in ("complete", "pruned", "failed")
+
+    @property
+    def ended_ms(self) -> int:
+        """Milliseconds since 1970."""
+        return (self.started_ms or 0) + round(1000 * (self.seconds or 0))
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyRecord:
-    """A study with the trials that came to an end.
+    """A study with its trials.
 
     Attributes:
         name: unique among studies.
         model: ``heart`` or ``calcium``.
-        metric: what ``value`` of the trials is.
+        fingerprint: of everything the study is bound to.
+        metric: what ``value`` of the trials is; the higher the better.
+        held_out: number of cases held out in each fold.
         trials: in the order of their numbers.
-        tags: of the parent run.
     """
 
     name: str
     model: str
+    fingerprint: str
     metric: str
+    held_out: tuple[int, ...]
     trials: tuple[TrialRecord, ...]
-    tags: Mapping[str, str]
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The complete trial of the highest value; the first of equals."""
+        complete = [trial for trial in self.trials if trial.state == "complete"]
+        return max(complete, key=lambda trial: trial.value) if complete else None
+
+    @property
+    def cases(self) -> str:
+        """On how many cases a trial is measured, in words."""
+        folds = f" in {len(self.held_out)} folds" if len(self.held_out) > 1 else ""
+        return f"{sum(self.held_out)} held-out training cases{folds}"
+
+    @property
+    def settled(self) -> int:
+        """Number of trials that ended by themselves."""
+        return sum(trial.settled for trial in self.trials)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        best = self.best
+        return {**canonical(self), "best": canonical(best) if best else None}
 
 
-def write(record: StudyRecord, mlruns: Path, *, pictures: Path | None = None, digest: str = "") -> str:
-    """Write what the ledger lacks of a study, and return the parent's run id.
+def write_study(study: StudyRecord, mlruns: Path, *, plot: Callable[[Path], object] | None = None) -> str:
+    """Write what MLflow lacks of a study.
 
     Args:
-        record: the study.
-        mlruns: where the ledger is.
-        pictures: a folder of pictures and tables for the parent run.
-        digest: of what the pictures show; they are not written a second time.
+        study: its record; trials that run or wait are left out.
+        mlruns: where MLflow's database is.
+        plot: writes pictures and tables into a folder; called where trials ended since it was called last.
+
+    Returns:
+        The parent's run id.
     """
-    for key, value in _PATIENCE.items():
+    for key, value in _LIMITS.items():
         os.environ.setdefault(key, value)
+    ended = [trial for trial in study.trials if trial.state in _RUN_STATUS and trial.seconds is not None]
     with mlflow_client.open_client(mlruns) as client:
-        experiment = mlflow_client.experiment_id(client, f"{record.model}-search", mlruns)
-        parent = _parent(client, experiment, record)
-        children = _children(client, experiment, parent)
-        for trial in record.trials:
-            known = children.pop(trial.number, None)
-            if known is not None and known.data.tags.get(STATE) == trial.state:
-                continue
-            if known is not None:
-                client.delete_run(known.info.run_id)
-            _write_trial(client, experiment, parent, record, trial)
-        _write_best(client, parent, record)
-        if pictures is not None and not _holds_pictures(client, parent, digest):
-            client.log_artifacts(parent, str(pictures))
-            client.set_tag(parent, _DIGEST, digest)
+        experiment = mlflow_client.experiment_id(client, f"{study.model}-search", mlruns)
+        parent = _parent(client, experiment, study, ended)
+        written = _children(client, experiment, parent)
+        for trial in ended:
+            run = written.get(trial.number)
+            if run is not None and run.data.tags[STATE] != trial.state:
+                client.delete_run(run.info.run_id)
+                run = None
+            if run is None:
+                _write_trial(client, experiment, parent, study, trial)
+        _write_best(client, parent, study, ended)
+        if plot and client.get_run(parent).data.tags.get(_DRAWN) != str(len(ended)):
+            with tempfile.TemporaryDirectory() as folder:
+                plot(Path(folder))
+                client.log_artifacts(parent, folder)
+            client.set_tag(parent, _DRAWN, str(len(ended)))
     return parent
 
 
-def _holds_pictures(client: MlflowClient, parent: str, digest: str) -> bool:
-    """Whether the pictures of a study are there, and of what it holds now."""
-    return client.get_run(parent).data.tags.get(_DIGEST) == digest and bool(client.list_artifacts(parent))
-
-
-def _parent(client: MlflowClient, experiment: str, record: StudyRecord) -> str:
-    found = client.search_runs([experiment], f"tags.`{_STUDY}` = '{record.name}'", max_results=1)
+def _parent(client: MlflowClient, experiment: str, study: StudyRecord, ended: Sequence[TrialRecord]) -> str:
+    found = client.search_runs([experiment], f"tags.`{_STUDY}` = '{study.name}'", max_results=1)
     if found:
         return found[0].info.run_id
-    tags = {_STUDY: record.name, **record.tags}
-    start = min((trial.started_ms for trial in record.trials), default=None)
-    return client.create_run(experiment, start_time=start, run_name=record.name, tags=tags).info.run_id
+    tags = {
+        _STUDY: study.name,
+        "study_fingerprint": study.fingerprint,
+        "model": study.model,
+        "held_out_cases": " ".join(map(str, study.held_out)),
+    }
+    start = min((trial.started_ms for trial in ended), default=None)
+    return client.create_run(experiment, start_time=start, run_name=study.name, tags=tags).info.run_id
 
 
 def _children(client: MlflowClient, experiment: str, parent: str) -> dict[int, Run]:
-    """Runs of a study's trials; one that was cut off is removed."""
+    """Runs of a study's trials by number; a run that was written in part is removed."""
     children: dict[int, Run] = {}
     token = None
     while True:
@@ -132,41 +179,48 @@ def _children(client: MlflowClient, experiment: str, parent: str) -> dict[int, R
 
 
 def _write_trial(
-    client: MlflowClient, experiment: str, parent: str, record: StudyRecord, trial: TrialRecord
+    client: MlflowClient, experiment: str, parent: str, study: StudyRecord, trial: TrialRecord
 ) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
-    tags = {_PARENT: parent, _TRIAL: str(trial.number), **trial.tags}
-    run = client.create_run(
-        experiment, start_time=trial.started_ms, run_name=f"{record.name}-{trial.number}", tags=tags
-    )
-    run_id = run.info.run_id
-    params = [Param(key, str(value)) for key, value in trial.params.items()]
-    metrics = [
-        Metric(f"{record.metric} so far", value, trial.ended_ms, step)
-        for step, value in trial.reported.items()
-    ]
+    tags = {
+        "training_fingerprint": trial.training,
+        "epochs_trained": str(trial.epochs),
+        "reason": trial.reason,
+        "retry_of": " ".join(map(str, trial.retry_of)),
+    }
+    tags = {
+        _PARENT: parent,
+        _TRIAL: str(trial.number),
+        **{key: value for key, value in tags.items() if value},
+    }
+    name = f"{study.name}-{trial.number}"
+    run = client.create_run(experiment, start_time=trial.started_ms, run_name=name, tags=tags)
+    run_id, end = run.info.run_id, trial.ended_ms
+    metrics = [Metric(f"{study.metric} so far", value, end, step) for step, value in trial.reported.items()]
     if trial.value is not None:
-        metrics.append(Metric(record.metric, trial.value, trial.ended_ms, 0))
-    for start in range(0, len(metrics), _BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+        metrics.append(Metric(study.metric, trial.value, end, 0))
+    _log_metrics(client, run_id, metrics)
     # The state comes last: a run that has it is whole.
+    params = [Param(key, str(value)) for key, value in trial.drawn.items()]
     client.log_batch(run_id, params=params, tags=[RunTag(STATE, trial.state)])
-    client.set_terminated(run_id, _RUN_STATUS[trial.state], end_time=trial.ended_ms)
+    client.set_terminated(run_id, _RUN_STATUS[trial.state], end_time=end)
 
 
-def _write_best(client: MlflowClient, parent: str, record: StudyRecord) -> None:
-    """The parent's curve: the best value after each trial that was trained to its end."""
+def _write_best(client: MlflowClient, parent: str, study: StudyRecord, ended: Sequence[TrialRecord]) -> None:
+    """The parent's curve: the best value after each complete trial."""
     from mlflow.entities import Metric
 
-    best, metrics = float("-inf"), []
-    for trial in record.trials:
+    key, best, metrics = f"best {study.metric}", float("-inf"), []
+    for trial in ended:
         if trial.state == "complete" and trial.value is not None:
             best = max(best, trial.value)
-            metrics.append(Metric(f"best {record.metric}", best, trial.ended_ms, trial.number))
-    there = {item.step for item in client.get_metric_history(parent, f"best {record.metric}")}
-    new = [item for item in metrics if item.step not in there]
-    for start in range(0, len(new), _BATCH):
-        client.log_batch(parent, metrics=new[start : start + _BATCH])
-    end = max((trial.ended_ms for trial in record.trials), default=None)
-    client.set_terminated(parent, end_time=end)
+            metrics.append(Metric(key, best, trial.ended_ms, trial.number))
+    written = {item.step for item in client.get_metric_history(parent, key)}
+    _log_metrics(client, parent, [item for item in metrics if item.step not in written])
+    client.set_terminated(parent, end_time=max((trial.ended_ms for trial in ended), default=None))
+
+
+def _log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
+    for start in range(0, len(metrics), _BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
