@@ -143,6 +143,21 @@ def test_a_word_that_is_required_must_be_given(grown):
     assert allowed.entry.details["approved_by"] == "Zoë"
 
 
+def test_an_approval_is_awaited_without_the_lock_and_void_once_overtaken(grown):
+    overtaken = []
+
+    def approve(verdict):
+        overtaken.append(promotion.promote("heart", grown.folder, approved_by="Zoë"))
+        return "Noë"
+
+    with pytest.raises(PromotionError, match="changed while the approval|no challenger|nothing to promote"):
+        promotion.promote("heart", grown.folder, approve=approve)
+    assert overtaken[0].moved
+    entries = promotion.history("heart", grown.folder)
+    assert entries[-1].details["approved_by"] == "Zoë"
+    assert agree(grown)
+
+
 def test_rollback_there_and_back(promoted):
     assert aliases(promoted) == {"champion": 2, "previous": 1}
     back = promotion.rollback("heart", promoted.folder, reason="looks odd", approved_by="Zoë")

@@ -84,18 +84,20 @@ def promote(
         project: the project's folder.
         first: there is no champion yet, and the challenger shall be the first.
         approved_by: name of the person who approves.
-        approve: called once the gate allows it and ``approved_by`` is not given; returns the name of the
-            person who approves, or None.
+        approve: called once the gate allows it and ``approved_by`` is not given, while other promotions may
+            run; returns the name of the person who approves, or None.
 
     Raises:
         PromotionError: there is nothing to promote, ``first`` does not fit, the approval that
-            ``gate.approval: required`` asks for is missing, or aliases and log contradict each other.
+            ``gate.approval: required`` asks for is missing, aliases and log contradict each other, or another
+            version became champion or challenger while the approval was awaited.
         InputError: the log is damaged.
     """
     project = Path(project)
     params = config.load_params(project / "params.yaml")
     approved_by = _clean_name(approved_by)
-    with _opened(project, model) as entries:
+    with contextlib.ExitStack() as lock:
+        entries = lock.enter_context(_opened(project, model))
         if (finished := _finish(project, model, entries)) and finished.kind == PROMOTED:
             return _moved(finished)
         candidate, champion = _contestants(project, model, first=first)
@@ -107,7 +109,11 @@ def promote(
         verdict = gate.evaluate_gate(project, candidate, champion, params)
         evidence = _keep_evidence(project, candidate, verdict)
         if verdict.promoted and approve and not approved_by:
+            # An answer may take days. Others may promote meanwhile, so all is looked at again afterwards.
+            lock.close()
             approved_by = _clean_name(approve(verdict))
+            lock.enter_context(_opened(project, model))
+            _check_unchanged(project, model, first=first, judged=(candidate, champion))
         old = champion.number if champion else None
         details = {
             **_identity(candidate),
@@ -215,6 +221,18 @@ def _opened(project: Path, model: str) -> Iterator[tuple[LogEntry, ...]]:
     lock = project / "mlruns" / f".promotion-{model}.lock"
     with exclusive(lock, seconds=_LOCK_SECONDS, busy=busy):
         yield promotion_log.read_verified(project)
+
+
+def _check_unchanged(
+    project: Path, model: str, *, first: bool, judged: tuple[Version, Version | None]
+) -> None:
+    """Refuse an approval of a comparison that another promotion or registration has overtaken."""
+    now = _contestants(project, model, first=first)
+    if [item and item.number for item in now] != [item and item.number for item in judged]:
+        raise PromotionError(
+            f"The champion or the challenger of {model} changed while the approval was awaited, so it is not "
+            f"used. `coronet models promote {model}` compares anew."
+        )
 
 
 def _finish(project: Path, model: str, entries: tuple[LogEntry, ...]) -> LogEntry | None:
