@@ -1,7 +1,7 @@
 """What all flows share: Prefect's settings, its server, and processes that end with the flow.
 
-Import it before prefect, which reads its settings from the environment once. Prefect's database and whatever
-else it keeps lie in ``mlruns/prefect``, and nothing of it talks to the network.
+Import it before prefect, which reads its settings from the environment once. Prefect's database and all else
+that it keeps lie in ``mlruns/prefect``, and nothing of it talks to the network.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import importlib
 import logging
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from prefect.states import State
 
 HOME = Path(os.environ.get("PREFECT_HOME") or "mlruns/prefect").resolve()
-SETTINGS = {
+_SETTINGS = {
     "PREFECT_HOME": str(HOME),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -38,24 +37,24 @@ SETTINGS = {
     "DVC_NO_ANALYTICS": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-for _name, _value in SETTINGS.items():
+for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
-# The server is here; a proxy that is set for the world outside must not be asked for it.
+# The server is on this computer; a proxy for the world outside must not be asked for it.
 os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
 
 from coronet import terminal  # noqa: E402
 from coronet.errors import InputError, StageError, Unreachable  # noqa: E402
 from coronet.files import read_json, sqlite_url, write_json  # noqa: E402
 
-DATABASE = sqlite_url(HOME / "prefect.db", driver="aiosqlite")
-OTHER_DATABASE = (
+_DATABASE = sqlite_url(HOME / "prefect.db", driver="aiosqlite")
+_OTHER_DATABASE = (
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
     "PREFECT_API_DATABASE_CONNECTION_URL",
     "PREFECT_SERVER_DATABASE_DRIVER",
 )
-if f"sqlite+aiosqlite:///{HOME}/prefect.db" != DATABASE and not any(map(os.environ.get, OTHER_DATABASE)):
+if f"sqlite+aiosqlite:///{HOME}/prefect.db" != _DATABASE and not any(map(os.environ.get, _OTHER_DATABASE)):
     # Prefect puts its folder into a URL as it is, and would take a%20b for a folder called a b.
-    os.environ[OTHER_DATABASE[0]] = DATABASE
+    os.environ[_OTHER_DATABASE[0]] = _DATABASE
 
 logger = logging.getLogger("coronet")
 
@@ -71,50 +70,48 @@ def _prepare() -> None:
         raise InputError(f"A PREFECT_… variable cannot be used: {reason}. Correct or unset it.") from error
 
 
-_children: set[subprocess.Popen[str]] = set()
 _at_exit = contextlib.ExitStack()
 # Registered before prefect is imported, so closed after Prefect has sent its last states and logs.
 atexit.register(_at_exit.close)
 if _code := terminal.run_app(_prepare):
     sys.exit(_code)
 
-GUARD = Path(__file__).with_name("guard.py")
-ADDRESS = HOME / "server.json"
+from guard import die_with_parent  # noqa: E402
+
+_GUARD = Path(__file__).with_name("guard.py")
+_ADDRESS = HOME / "server.json"
 """Where `make prefect` writes the address of its server."""
-ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
 """How long each of a few attempts waits for the server that PREFECT_API_URL names."""
-STARTUP_SECONDS = 600
+_PATIENCE_SECONDS = 10.0
+"""For a child to end by SIGTERM before it is killed."""
+_STARTUP_SECONDS = 600
 """A fresh database takes 13 seconds on two cores, and many times as long where they are overloaded."""
 
 
 @contextlib.contextmanager
 def guarded(command: Sequence[str], **options: object) -> Iterator[subprocess.Popen[str]]:
-    """Start a command that ends when this block, or this process, does; with all that it started.
+    """Start a command that ends when this block, or this process, does.
 
     Call it in the thread that waits for it: the system watches threads.
     """
     child = subprocess.Popen(
-        [sys.executable, "-S", str(GUARD), str(os.getpid()), *command],
+        [sys.executable, "-S", str(_GUARD), str(os.getpid()), *command],
         start_new_session=True,
         text=True,
         encoding="utf-8",
         errors="replace",
         **options,
     )
-    _children.add(child)
     try:
         yield child
     finally:
-        if child.poll() is None:
-            child.terminate()
-        child.wait()
-        _children.discard(child)
-
-
-def end_children() -> None:
-    """End what `guarded` blocks of any thread have started."""
-    for child in tuple(_children):
         child.terminate()
+        try:
+            child.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 def server() -> str:
@@ -129,37 +126,62 @@ def server() -> str:
     if chosen := os.environ.get("PREFECT_API_URL"):
         _check_answers(chosen)
         return chosen
-    if running := _running():
+    if running := running_server():
         return running
-    port = _free_port()
-    address = f"http://127.0.0.1:{port}/api"
-    log = _at_exit.enter_context((HOME / "server.log").open("a", encoding="utf-8"))
-    environment = os.environ | {"PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
-    child = _at_exit.enter_context(guarded(server_command(port), stdout=log, stderr=log, env=environment))
-    wait_for(address, child)
-    return address
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return _at_exit.enter_context(serving(port, PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED="false"))
 
 
-def server_command(port: int) -> list[str]:
-    """The command that serves Prefect's API and pages on 127.0.0.1."""
-    return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-
-
-def wait_for(address: str, child: subprocess.Popen[str]) -> None:
-    """Wait until a server that was just started answers.
+@contextlib.contextmanager
+def serving(port: int, **settings: str) -> Iterator[str]:
+    """Serve Prefect's API and pages on a port of 127.0.0.1 while this block runs; gives the API's address.
 
     Raises:
-        StageError: it ended, or did not answer in time.
+        StageError: the server ended, or did not answer in time.
     """
-    latest = time.monotonic() + STARTUP_SECONDS
-    while not answers(address):
-        if child.poll() is not None or time.monotonic() > latest:
-            raise StageError(f"Prefect's server did not start; {HOME / 'server.log'} says why.")
-        time.sleep(0.1)
+    address, environment = f"http://127.0.0.1:{port}/api", os.environ | settings
+    command = [
+        *(sys.executable, "-m", "prefect", "server", "start"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    with (
+        (HOME / "server.log").open("a", encoding="utf-8") as log,
+        guarded(command, stdout=log, stderr=log, env=environment) as child,
+    ):
+        latest = time.monotonic() + _STARTUP_SECONDS
+        while not _answers(address):
+            if child.poll() is not None or time.monotonic() > latest:
+                raise StageError(f"Prefect's server did not start; {HOME / 'server.log'} says why.")
+            time.sleep(0.1)
+        yield address
 
 
-def answers(address: str) -> bool:
-    """Whether a Prefect server answers there."""
+@contextlib.contextmanager
+def registered(address: str) -> Iterator[None]:
+    """Let flows that are started in this folder, but no copy of it, use the server while this block runs."""
+    write_json(_ADDRESS, {"address": address, "home": str(HOME)})
+    try:
+        yield
+    finally:
+        _ADDRESS.unlink(missing_ok=True)
+
+
+def running_server() -> str:
+    """Address of the server that runs for this very folder; empty without one."""
+    with contextlib.suppress(InputError, KeyError, TypeError):
+        found = read_json(_ADDRESS)
+        # a folder that was copied holds the address of the server of the original
+        if found["home"] == str(HOME) and _answers(found["address"]):
+            return found["address"]
+    return ""
+
+
+def _answers(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"{address}/health", timeout=5) as response:
             return response.status == 200
@@ -174,7 +196,7 @@ def _check_answers(address: str) -> None:
     from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_API_URL, temporary_settings
 
     try:
-        settings = {PREFECT_API_URL: address, PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS}
+        settings = {PREFECT_API_URL: address, PREFECT_API_REQUEST_TIMEOUT: _ANSWER_SECONDS}
         # entering it asks for the version
         with temporary_settings(settings), get_client(sync_client=True) as client:
             if error := client.api_healthcheck():
@@ -188,27 +210,6 @@ def _check_answers(address: str) -> None:
         ) from error
 
 
-def register_server(address: str) -> None:
-    """Record where the server of this project, and of no copy of it, answers."""
-    write_json(ADDRESS, {"address": address, "home": str(HOME)})
-
-
-def _running() -> str:
-    """Address of the server that runs for this very folder; empty without one."""
-    with contextlib.suppress(InputError, KeyError, TypeError):
-        there = read_json(ADDRESS)
-        # a folder that was copied holds the address of the server of the original
-        if there["home"] == str(HOME) and answers(there["address"]):
-            return there["address"]
-    return ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextlib.contextmanager
 def tracked() -> Iterator[None]:
     """Hold a lock file for the flow run of this block, and mark runs whose process is gone as crashed.
@@ -220,22 +221,16 @@ def tracked() -> Iterator[None]:
     from prefect.runtime import flow_run
     from prefect.states import Crashed
 
-    from guard import end_with_parent
-
     if "PREFECT__FLOW_RUN_ID" in os.environ:
-        # Started by a worker: it ends with it, outright, since the server to tell of it ends as well.
-        end_with_parent(os.getppid(), signal.SIGKILL)
+        # Started by `make prefect`: killed with it, since the server to report to ends as well.
+        die_with_parent(os.getppid())
     folder = HOME / "running"
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob("*.lock"):
-        lock = filelock.FileLock(path)
-        with (
-            contextlib.suppress(filelock.Timeout),
-            lock.acquire(timeout=0),
-            get_client(sync_client=True) as client,
-        ):
-            crashed = Crashed(message="Its process was ended from outside; the next run goes on.")
-            client.set_flow_run_state(path.stem, crashed, force=True)
+        with contextlib.suppress(filelock.Timeout), filelock.FileLock(path, timeout=0):
+            with get_client(sync_client=True) as client:
+                crashed = Crashed(message="Its process was ended from outside; the next run resumes.")
+                client.set_flow_run_state(path.stem, crashed, force=True)
             path.unlink()
     own = folder / f"{flow_run.id}.lock"
     with filelock.FileLock(own):
@@ -245,6 +240,7 @@ def tracked() -> Iterator[None]:
 
 def conduct(flow: Callable[[], State]) -> int:
     """Run a flow with a server and log how it ended; the exit code is 2 where it failed."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     return terminal.run_app(lambda: _conduct(flow))
 
 
@@ -252,7 +248,6 @@ def _conduct(flow: Callable[[], State]) -> int:
     import httpx
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     address = server()
     try:
         with temporary_settings({PREFECT_API_URL: address}):
@@ -262,7 +257,7 @@ def _conduct(flow: Callable[[], State]) -> int:
         if not isinstance(error.__cause__ or error, httpx.TransportError):
             raise
         raise Unreachable(
-            f"Prefect's server ended while the flow ran ({error}); run the flow again, and it goes on."
+            f"Prefect's server ended while the flow ran ({error}); run the flow again, and it resumes."
         ) from error
     if not state.is_completed():
         logger.error("coronet: %s", state.message)

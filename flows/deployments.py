@@ -29,7 +29,6 @@ from search import search
 
 logger = logging.getLogger("coronet")
 PORT = 4200
-CHAMPIONS = {"heart_model": "models:/heart@champion", "calcium_model": "models:/calcium@champion"}
 NIGHTLY, INBOX = "0 2 * * *", "*/10 * * * *"
 
 
@@ -37,9 +36,11 @@ def deployments() -> list[RunnerDeployment]:
     """All flows; at most one run of each at a time."""
     return [
         deployment(pipeline, "nightly", "Everything brought up to date, and registered.", cron=NIGHTLY),
-        deployment(batch, "inbox", "What lies in inbox/ is scored.", cron=INBOX, **CHAMPIONS, quiet_s=60.0),
+        deployment(
+            batch, "inbox", "What lies in inbox/ is scored.", cron=INBOX, models="champion", quiet_s=60.0
+        ),
         deployment(search, "search", "Better parameters are searched for."),
-        deployment(promote, "promote", "The gate, and a person's word."),
+        deployment(promote, "promote", "The gate, and manual approval."),
     ]
 
 
@@ -77,21 +78,14 @@ def main() -> None:
 def _serve(port: int) -> None:
     check_port(port)
     Path("inbox").mkdir(exist_ok=True)
-    with exclusive(conductor.HOME / "serving" / ".lock"):
-        _serve_flows(port, f"http://127.0.0.1:{port}/api")
-
-
-def _serve_flows(port: int, address: str) -> None:
-    log = (conductor.HOME / "server.log").open("a", encoding="utf-8")
-    with log, conductor.guarded(conductor.server_command(port), stdout=log, stderr=log) as server:
-        conductor.wait_for(address, server)
-        conductor.register_server(address)
+    with (
+        exclusive(conductor.HOME / "serving" / ".lock"),
+        conductor.serving(port) as address,
+        conductor.registered(address),
+        temporary_settings({PREFECT_API_URL: address}),
+    ):
         logger.info("Prefect's pages: http://127.0.0.1:%d", port)
-        try:
-            with temporary_settings({PREFECT_API_URL: address}):
-                serve(*deployments(), pause_on_shutdown=False, print_starting_message=False)
-        finally:
-            conductor.ADDRESS.unlink(missing_ok=True)
+        serve(*deployments(), pause_on_shutdown=False, print_starting_message=False)
 
 
 if __name__ == "__main__":

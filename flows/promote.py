@@ -1,7 +1,7 @@
-"""The gate, and a person's word before the champion changes. ``python flows/promote.py --help``
+"""The gate, and a manual approval before the champion changes. ``python flows/promote.py --help``
 
-The gate judges first. Where it says PROMOTE, the flow run waits in Prefect's pages until somebody answers the
-form there; nothing has moved until then, so a run that is killed while it waits leaves all as it was.
+Where the gate's verdict is PROMOTE, the flow run waits in Prefect's pages until the form there is answered.
+It holds no lock meanwhile, and nothing moves before the answer, so a run that is killed leaves all as it was.
 """
 
 from __future__ import annotations
@@ -37,37 +37,37 @@ class Decision(RunInput):
     """The form in Prefect's pages."""
 
     approve: bool = Field(default=False, description="Make the challenger champion.")
-    name: str = Field(min_length=1, description="Whose word it is; it goes to the promotion log.")
+    name: str = Field(min_length=1, description="Who approves; it goes to the promotion log.")
 
 
 @flow(name="promote")
 def promote(model: str, first: bool = False, patience_hours: float = 168.0) -> State[Any]:
-    """Judge the challenger; where the gate says yes, wait for a person's word.
+    """Evaluate the challenger; where the gate allows it, wait for a manual approval.
 
     Args:
         model: heart or calcium.
         first: there is no champion yet, and the challenger shall be the first.
-        patience_hours: how long to wait for the word.
+        patience_hours: how long to wait for the answer.
     """
     from coronet.registry import promotion
 
-    def ask(verdict: Verdict) -> str | None:
+    def request_approval(verdict: Verdict) -> str | None:
         show(verdict)
         pages = PREFECT_API_URL.value().removesuffix("/api")
-        get_run_logger().info("Answer the form: %s/runs/flow-run/%s («Resume»)", pages, flow_run.id)
+        get_run_logger().info('Answer the form: %s/runs/flow-run/%s ("Resume")', pages, flow_run.id)
         form = Decision.with_initial_data(description=_text(verdict))
         decision = pause_flow_run(
             wait_for_input=form, timeout=round(patience_hours * 3600), poll_interval=POLL_SECONDS
         )
-        word = "approves" if decision.approve else "rejects"
-        get_run_logger().info("%s %s %s/%d", decision.name, word, model, verdict.version)
+        answer = "approves" if decision.approve else "rejects"
+        get_run_logger().info("%s %s %s/%d", decision.name, answer, model, verdict.version)
         return decision.name if decision.approve else None
 
     with conductor.tracked():
         try:
-            done = promotion.promote(model, first=first, approve=ask)
+            done = promotion.promote(model, first=first, approve=request_approval)
         except FlowPauseTimeout:
-            return Failed(message=f"Nobody answered in {patience_hours:g} hours; nothing has changed.")
+            return Failed(message=f"No answer in {patience_hours:g} hours; nothing has changed.")
         except Exception as error:
             return conductor.failure(error)
     if done.moved:
@@ -77,7 +77,7 @@ def promote(model: str, first: bool = False, patience_hours: float = 168.0) -> S
         )
     if not done.verdict.promoted:
         show(done.verdict)
-    answer = "rejected by a person" if done.verdict.promoted else done.verdict.headline
+    answer = "not approved" if done.verdict.promoted else done.verdict.headline
     champion = f"{model}/{done.champion} stays champion" if done.champion else f"{model} has no champion"
     return Completed(name=KEPT, message=f"{answer}; {champion}. Commit promotions.jsonl.")
 
@@ -105,7 +105,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("--first", action="store_true", help="make the first champion; floors alone decide")
-    parser.add_argument("--patience-hours", type=float, default=168.0, metavar="H", help="for the word (168)")
+    parser.add_argument(
+        "--patience-hours", type=float, default=168.0, metavar="H", help="to wait for an answer (168)"
+    )
     chosen = vars(parser.parse_args())
     sys.exit(conductor.conduct(lambda: promote(**chosen, return_state=True)))
 

@@ -1,7 +1,7 @@
 """A search under Prefect. ``python flows/search.py --help``
 
-`coronet.search` does the work: it goes on with a study that was broken off, watches over its workers and
-tells MLflow. ``CORONET_STORAGE`` is the study's database; it is no parameter, since it may hold a password.
+`coronet.search` does the work: it resumes a study, runs its workers and writes to MLflow. ``CORONET_STORAGE``
+is the study's database; it is no parameter, since it may hold a password.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import conductor
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, State
 
 from coronet.config import MODELS
 
 
 @task(cache_policy=NO_CACHE, task_run_name="search {model}")
 def search_model(model: str, trials: int | None, workers: int, name: str | None) -> State[Any]:
-    """Train trials until the study has as many as it shall."""
+    """Train trials until the study has as many as wanted."""
     from coronet.search.study import run_study
 
     storage = os.environ.get("CORONET_STORAGE")
@@ -38,20 +38,22 @@ def search_model(model: str, trials: int | None, workers: int, name: str | None)
             "state": item.state,
             found.metric: item.value,
             **item.drawn,
-            "why": item.reason,
+            "reason": item.reason,
         }
         for item in found.trials
     ]
-    create_table_artifact(table=rows, key="trials", description=f"Study {found.name}, {found.metric}")
+    create_table_artifact(
+        table=rows, key="trials", description=f"{found.name}: {found.metric}, {found.cases}"
+    )
     return Completed(
-        message=f"{found.name}: trial {found.best.number} is best, {found.metric} {found.best.value:.4f}. "
-        f"`coronet search adopt {found.name}` writes it into params.yaml."
+        message=f"{found.name}: trial {found.best.number} is best, {found.metric} {found.best.value:.4f} "
+        f"({found.cases}). `coronet search adopt {found.name}` writes it into params.yaml."
     )
 
 
 @flow(name="search")
 def search(model: str, trials: int | None = None, workers: int = 1, name: str | None = None) -> State[Any]:
-    """Search better parameters for a model, or go on with a search.
+    """Search better parameters for a model, or resume a search.
 
     Args:
         model: heart or calcium.
@@ -60,8 +62,7 @@ def search(model: str, trials: int | None = None, workers: int = 1, name: str | 
         name: of the study; one made of model, data and space by default.
     """
     with conductor.tracked():
-        done = search_model(model, trials, workers, name, return_state=True)
-        return Completed(message=done.message) if done.is_completed() else Failed(message=done.message)
+        return search_model(model, trials, workers, name, return_state=True)
 
 
 def main() -> None:

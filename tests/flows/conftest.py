@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,13 +24,14 @@ stages:
   left: {cmd: cat first.txt first.txt > left.txt, deps: [first.txt], outs: [left.txt]}
   right: {cmd: cat first.txt > right.txt, deps: [first.txt], outs: [right.txt]}
   last:
-    cmd: python trainer.py
+    cmd: exec python trainer.py
     deps: [left.txt, right.txt, trainer.py]
     outs: [last.txt]
-    meta: {alone: true}
 """
 TRAINER = """
 import fcntl, pathlib, sys, time
+from coronet.process import end_with_parent
+end_with_parent()
 work = pathlib.Path("work")
 work.mkdir(exist_ok=True)
 lock = (work / "lock").open("w")
@@ -49,7 +53,7 @@ pathlib.Path("last.txt").write_text(steps.read_text())
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """A project whose last stage, as a trainer does, goes on where it had left off, and is alone or fails."""
+    """A project whose last stage is like a trainer: it resumes, fails beside another, and ends with DVC."""
     project = tmp_path / "project"
     (project / ".dvc").mkdir(parents=True)
     (project / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text())
@@ -69,13 +73,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def start(home: Path, offline: Callable[[Path], dict[str, str]]) -> Callable[..., subprocess.Popen[str]]:
-    """Start a flow as a function of (project, name, *arguments)."""
+    """Start a flow as a function of (project, name, *arguments); keywords are environment variables."""
 
-    def started(project: Path, name: str, *arguments: str) -> subprocess.Popen[str]:
+    def started(project: Path, name: str, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, str(ROOT / "flows" / f"{name}.py"), *arguments],
             cwd=project,
-            env=offline(project) | {"PREFECT_HOME": str(home)},
+            env=offline(project) | {"PREFECT_HOME": str(home)} | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -89,9 +93,13 @@ def run(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int,
     """Run a flow to its end: exit code, and what it printed."""
 
     def ran(
-        project: Path, name: str, *arguments: str, on_line: Callable[[str], None] = lambda line: None
+        project: Path,
+        name: str,
+        *arguments: str,
+        on_line: Callable[[str], None] = lambda line: None,
+        **settings: str,
     ) -> tuple[int, str]:
-        process = start(project, name, *arguments)
+        process = start(project, name, *arguments, **settings)
         lines = []
         for line in process.stdout:
             lines.append(line)
@@ -99,6 +107,31 @@ def run(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int,
         return process.wait(), "".join(lines)
 
     return ran
+
+
+@pytest.fixture(scope="session")
+def served(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Settings that point a flow to one server, which saves each flow the start of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}/api"
+    environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (tmp_path_factory.mktemp("server") / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+        def answers() -> bool:
+            assert server.poll() is None
+            try:
+                return urllib.request.urlopen(f"{address}/health", timeout=5).status == 200
+            except OSError:
+                return False
+
+        await_(answers, 240)
+        yield {"PREFECT_API_URL": address}
+        server.terminate()
+        server.wait()
 
 
 @pytest.fixture

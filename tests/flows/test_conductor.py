@@ -70,34 +70,36 @@ def test_settings_of_prefect_that_cannot_be_used_are_one_line(
     project = tmp_path / "project"
     project.mkdir()
     environment = {"PREFECT_HOME": str(tmp_path / "home"), variable: value.format(port=other_server)}
-    for name in ("pipeline", "batch"):
-        done = flow(project, offline(project) | environment, name, *(["inbox"] if name == "batch" else []))
-        assert done.returncode == 2
-        last = done.stderr.splitlines()[-1]
-        assert last.startswith("coronet: ") and re.search(words.replace("(", r"\("), last), done.stderr
-        assert "Traceback" not in done.stderr and "secret" not in done.stderr
-        assert variable == "PREFECT_LOGGING_LEVEL" or done.stderr.count("\n") == 1
+    done = flow(project, offline(project) | environment, "batch", "inbox")
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("coronet: ") and re.search(words.replace("(", r"\("), last), done.stderr
+    assert "Traceback" not in done.stderr and "secret" not in done.stderr
+    assert variable == "PREFECT_LOGGING_LEVEL" or done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
 def test_used_ports_are_named_before_anything_starts(tmp_path, offline, coronet, other_server):
     project = tmp_path / "project"
     project.mkdir()
-    commands = [(), ("tracking", "ui"), ("search", "dashboard")]
-    for arguments in commands:
-        for port, words in ((str(other_server), "in use"), ("0", "no port"), ("70000", "no port")):
-            if arguments:
-                done = coronet(project, *arguments, "--port", port)
-            else:
-                done = flow(project, offline(project), "deployments", "--port", port)
-            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-            assert port in done.stderr and words in done.stderr
+    port = str(other_server)
+    done = [
+        coronet(project, *group, "--port", port) for group in (("tracking", "ui"), ("search", "dashboard"))
+    ]
+    done.append(flow(project, offline(project), "deployments", "--port", port))
+    done.append(coronet(project, "search", "dashboard", "--port", "70000"))
+    for item in done:
+        assert (item.returncode, item.stderr.count("\n")) == (2, 1), item.stderr
+        assert f"{port} of 127.0.0.1 is in use" in item.stderr or "70000 is no port" in item.stderr
     assert not (project / "mlruns" / "mlflow.db").exists()
 
 
 def test_a_server_of_another_folder_is_not_taken_for_ones_own(tmp_path, offline, other_server):
     """A copied folder holds the original's address."""
-    code = "import conductor; print(conductor._running() or 'none'); conductor.register_server('http://x')"
+    code = (
+        "import conductor; print(conductor.running_server() or 'none')\n"
+        "with conductor.registered('http://x'): print(conductor._ADDRESS.read_text())"
+    )
     project = tmp_path / "project"
     (project / "mlruns" / "prefect").mkdir(parents=True)
     (project / "mlruns" / "prefect" / "server.json").write_text(
@@ -108,5 +110,5 @@ def test_a_server_of_another_folder_is_not_taken_for_ones_own(tmp_path, offline,
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "none\n"
-    assert str(project) in (project / "mlruns" / "prefect" / "server.json").read_text()
+    assert done.stdout.startswith("none\n")
+    assert str(project) in done.stdout

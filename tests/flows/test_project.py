@@ -1,4 +1,4 @@
-"""All flows on the project after its reduced demo, offline: what they leave in ledger, log and pages."""
+"""All flows on the project after its reduced demo, offline: what they leave in MLflow, log and pages."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def test_the_pipeline_registers_what_is_committed(project, run, states, home, co
     assert code == 0, text
     found = {name: state for name, state, _ in states()}
     assert found["train@heart"] == found["report"] == "Up to date"
-    assert found["ledger sync"] == found["register heart"] == found["register calcium"] == "Completed"
+    assert found["tracking sync"] == found["register heart"] == found["register calcium"] == "Completed"
     assert {"closing-table", "report"} <= artifacts(home)
     assert (project / "dvc.lock").read_bytes() == lock
-    assert history(project, coronet, "heart") == ["registered", "intent", "promoted"]
+    assert history(project, coronet, "heart") == ["registered", "promoted"]
     assert not (log := project.parent / "network.log").exists(), log.read_text()
 
 
@@ -119,13 +119,13 @@ def test_a_promotion_waits_for_a_person_and_a_kill_moves_nothing(
 
     _, answer = waiting(project, "heart", "--first")
     code, text = answer(approve=False, name="Dr. No")
-    assert code == 0 and "rejected by a person" in text
+    assert code == 0 and "not approved" in text
     assert history(project, coronet, "heart") == ["registered", "rejected"]
 
     _, answer = waiting(project, "heart", "--first")
     code, text = answer(approve=True, name="Dr. Yes")
     assert code == 0 and "heart/1 is champion" in text
-    assert history(project, coronet, "heart")[-2:] == ["intent", "promoted"]
+    assert history(project, coronet, "heart")[-1] == "promoted"
     assert "Dr. Yes" in (project / "promotions.jsonl").read_text().splitlines()[-1]
     assert {"verdict", "verdict-picture"} <= artifacts(home)
     assert not (log := project.parent / "network.log").exists(), log.read_text()
