@@ -111,7 +111,7 @@ class _Run:
         pretrained = pretrained_encoder(self._plan, self._params, fold)
         saved = checkpoint.latest_checkpoint(work)
         self._values: list[float] = []
-        for entry in saved.state["history"] if saved else ():
+        for entry in saved["history"] if saved else ():
             self._report(entry)
         if self._values:
             logger.info("trial %d goes on after epoch %d", self._trial.number, len(self._values))
