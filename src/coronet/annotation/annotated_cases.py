@@ -87,13 +87,9 @@ def annotate_case(
     computed.
 
     Args:
-        data: the cohort's folder.
-        case: its id.
-        target: heart or calcium.
         strokes: a stroke file; None draws with the forest of the other scans alone.
         use_library: learn from the other scans that carry strokes, where there are any.
         replace: overwrite a mask that this tool did not draw.
-        seed: of the forest.
         agatston: scores a scan's calcium mask, for the record.
 
     Raises:

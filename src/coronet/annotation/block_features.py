@@ -24,16 +24,10 @@ _FAR_MM = 150
 
 @dataclasses.dataclass(frozen=True)
 class BlockFeatures:
-    """Features of chosen blocks.
+    """Features of chosen blocks."""
 
-    Attributes:
-        where: bool blocks (x, y, z) that are described.
-        values: int16 (n, f), in the order of ``np.nonzero(where)``.
-        names: f names.
-    """
-
-    where: np.ndarray
-    values: np.ndarray
+    where: np.ndarray  # bool blocks (x, y, z) that are described
+    values: np.ndarray  # int16 (n, f), in the order of ``np.nonzero(where)``
     names: tuple[str, ...]
 
 

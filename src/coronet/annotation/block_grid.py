@@ -24,25 +24,15 @@ _MARGIN_MM = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class BlockMeans:
-    """A scan in blocks.
+    """A scan in blocks."""
 
-    Attributes:
-        factor: voxels of a block along x, y, z; the last block of an axis may hold fewer.
-        spacing_mm: of the blocks.
-        shape: of the scan.
-        hu: float32 means (x, y, z) of the whole range.
-        soft: float32 means after clipping to `_SOFT_HU`.
-        spread: float32 standard deviations within a block after that clipping, HU.
-        first: which block of the scan the first one here is.
-    """
-
-    factor: tuple[int, int, int]
+    factor: tuple[int, int, int]  # voxels of a block along x, y, z; the last block of an axis may hold fewer
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int, int]
-    hu: np.ndarray
-    soft: np.ndarray
-    spread: np.ndarray
-    first: tuple[int, int, int] = (0, 0, 0)
+    hu: np.ndarray  # float32 means (x, y, z) of the whole range
+    soft: np.ndarray  # float32 means after clipping to `_SOFT_HU`
+    spread: np.ndarray  # float32 standard deviations within a block after that clipping, HU
+    first: tuple[int, int, int] = (0, 0, 0)  # which block of the scan the first one here is
 
     def blocks_of(self, index: np.ndarray) -> np.ndarray:
         """Blocks (n, 3) of voxels (n, 3); some may lie outside."""
@@ -62,20 +52,14 @@ class BlockMeans:
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """Body and lungs, from which places in a chest are measured, as bool blocks.
-
-    Attributes:
-        body: the patient with lungs.
-        lungs: air inside, in pieces of at least `_LEAST_LUNG_ML`.
-        tissue: of the body, neither air nor lung: where a heart can be.
-        body_at: for x, y, z the blocks below which 2, 50 and 98 per cent of the body lie.
-        lungs_at: the same of the lungs, or of the body where there are no lungs.
-    """
+    """Body and lungs, from which places in a chest are measured, as bool blocks."""
 
     body: np.ndarray
-    lungs: np.ndarray
-    tissue: np.ndarray
+    lungs: np.ndarray  # air inside, in pieces of at least `_LEAST_LUNG_ML`
+    tissue: np.ndarray  # of the body, neither air nor lung: where a heart can be
+    # for x, y, z the blocks below which 2, 50 and 98 per cent of the body lie
     body_at: tuple[tuple[int, int, int], ...]
+    # the same of the lungs, or of the body where there are no lungs
     lungs_at: tuple[tuple[int, int, int], ...]
 
     def within(self, box: tuple[slice, slice, slice]) -> Body:

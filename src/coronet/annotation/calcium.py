@@ -48,20 +48,13 @@ _NEAR_MM = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class ClassifiedCandidates:
-    """The pieces of a scan with their classes.
-
-    Attributes:
-        candidates: the pieces.
-        user_labels: labels from strokes.
-        probability: float32 (pieces, `NAMES`); 0 or 1 where strokes decide.
-        label: uint8 (pieces,), index into `NAMES`.
-        forest: the classifier; None where there was none, and unlabelled pieces are then ``other``.
-    """
+    """The pieces of a scan with their classes."""
 
     candidates: Candidates
     user_labels: UserLabels
-    probability: np.ndarray
-    label: np.ndarray
+    probability: np.ndarray  # float32 (pieces, `NAMES`); 0 or 1 where strokes decide
+    label: np.ndarray  # uint8 (pieces,), index into `NAMES`
+    # the classifier; None where there was none, and unlabelled pieces are then ``other``
     forest: Forest | None
 
 
@@ -85,9 +78,7 @@ def draw_calcium(
         ct: HU, RAS+.
         heart: mask, shape of ``ct``.
         strokes: of this scan; None for none.
-        prior: pieces of other scans.
         case: the name that this scan's samples carry.
-        seed: of the forest.
         candidates: of this scan and heart mask, where they were found before.
 
     Returns:

@@ -103,13 +103,11 @@ def component_features(
     """Describe all pieces of a view.
 
     Args:
-        pieces: of the view, at least one.
         hu: int16, the view.
         inside: the heart, bool.
         outside_mm: distance from its surface on the coarse grid, below 0 inside.
         steps: voxels of the view a cell of the coarse grid, by axis.
         margin_mm: where pieces were cut off.
-        spacing_mm: of the view.
 
     Returns:
         All `FEATURES` by name before they are rounded, and the centres (pieces, 3) as places in the view.

@@ -30,23 +30,14 @@ _COARSE_MM = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """The bright pieces of one scan.
+    """The bright pieces of one scan."""
 
-    Attributes:
-        box: the part of the scan that ``labels`` covers.
-        labels: int32, shape of ``box``; 0, or the number of a piece from 1.
-        features: int16, shape (pieces, `FEATURES`).
-        volume_mm3: of each piece.
-        centre_mm: (pieces, 3), mean position, RAS+.
-        cut: bool, of each piece: it goes on beyond the margin, as bones do.
-    """
-
-    box: IndexBox
-    labels: np.ndarray
-    features: np.ndarray
+    box: IndexBox  # the part of the scan that ``labels`` covers
+    labels: np.ndarray  # int32, shape of ``box``; 0, or the number of a piece from 1
+    features: np.ndarray  # int16, shape (pieces, `FEATURES`)
     volume_mm3: np.ndarray
-    centre_mm: np.ndarray
-    cut: np.ndarray
+    centre_mm: np.ndarray  # (pieces, 3), mean position, RAS+
+    cut: np.ndarray  # bool, of each piece: it goes on beyond the margin, as bones do
 
     @property
     def count(self) -> int:

@@ -46,7 +46,6 @@ def contact_sheet(volume: Volume, mask: np.ndarray, marks: Marks | None, *, unce
     and a bar of 20 mm; the legend is below.
 
     Args:
-        volume: the scan.
         mask: shape of ``volume``; where it is empty the middle of the scan is shown.
         marks: voxels with strokes.
         uncertainty: uint8 per cent, shape of ``volume``.

@@ -13,42 +13,26 @@ from coronet.annotation.forest import Forest, Samples
 
 @dataclasses.dataclass(frozen=True)
 class CalciumTally:
-    """What a calcium mask holds.
+    """What a calcium mask holds."""
 
-    Attributes:
-        pieces: 26-connected pieces of the mask.
-        mm3: volume of the mask.
-        unreviewed: pieces of the mask that no stroke labels: the forest kept them.
-        unreviewed_at_mm: centres (x, y, z) of the largest of those, RAS+.
-        left_out: other bright pieces in and near the heart that no stroke labels.
-        missed: strokes that touch no bright piece.
-    """
-
-    pieces: int
+    pieces: int  # 26-connected pieces of the mask
     mm3: float
-    unreviewed: int
-    unreviewed_at_mm: tuple[tuple[float, ...], ...]
-    left_out: int
-    missed: int
+    unreviewed: int  # pieces of the mask that no stroke labels: the forest kept them
+    unreviewed_at_mm: tuple[tuple[float, ...], ...]  # centres (x, y, z) of the largest of those, RAS+
+    left_out: int  # other bright pieces in and near the heart that no stroke labels
+    missed: int  # strokes that touch no bright piece
 
 
 @dataclasses.dataclass(frozen=True)
 class DraftMask:
-    """A mask and what comes with it.
+    """A mask and what comes with it."""
 
-    Attributes:
-        mask: uint8 of the scan's shape; labels as the cohort keeps them.
-        maps: makes `probability` and `uncertainty`, once they are asked for.
-        samples: rows of this scan's own strokes, for the library; empty where it has none.
-        forest: the forest that was used; None where none was needed.
-        tally: of a calcium mask.
-    """
-
-    mask: np.ndarray
+    mask: np.ndarray  # uint8 of the scan's shape; labels as the cohort keeps them
+    # makes `probability` and `uncertainty`, once they are asked for
     maps: Callable[[], tuple[np.ndarray, np.ndarray]] = dataclasses.field(repr=False)
-    samples: Samples
-    forest: Forest | None
-    tally: CalciumTally | None = None
+    samples: Samples  # rows of this scan's own strokes, for the library; empty where it has none
+    forest: Forest | None  # the forest that was used; None where none was needed
+    tally: CalciumTally | None = None  # of a calcium mask
 
     @functools.cached_property
     def _made(self) -> tuple[np.ndarray, np.ndarray]:

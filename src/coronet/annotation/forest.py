@@ -31,21 +31,13 @@ _OTHER_FEATURES = (
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """What a forest learns from.
+    """What a forest learns from."""
 
-    Attributes:
-        features: int16 (n, f).
-        labels: uint8 (n,), indices into ``label_names``.
-        cases: (n,) strings, the case each row comes from.
-        feature_names: f names.
-        label_names: the classes, such as ``LABELS["heart"]``.
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    cases: np.ndarray
-    feature_names: tuple[str, ...]
-    label_names: tuple[str, ...]
+    features: np.ndarray  # int16 (n, f)
+    labels: np.ndarray  # uint8 (n,), indices into ``label_names``
+    cases: np.ndarray  # (n,) strings, the case each row comes from
+    feature_names: tuple[str, ...]  # f names
+    label_names: tuple[str, ...]  # the classes, such as ``LABELS["heart"]``
 
     def __post_init__(self) -> None:
         rows, columns = self.features.shape
@@ -64,24 +56,17 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Forest:
-    """A fitted forest.
+    """A fitted forest."""
 
-    Attributes:
-        trees: one (tree, leaf table) a tree; a leaf table is int32 (nodes, classes) in 65,536ths.
-        out_of_bag: share of the training rows that the trees which were not fitted to them get right,
-            classes weighted alike. Neighbouring voxels of one stroke are alike, so it is optimistic.
-        settings: how it was grown.
-        feature_names: of the columns.
-        label_names: of the classes.
-        importances: float (f,), mean decrease of impurity.
-    """
-
+    # one (tree, leaf table) a tree; a leaf table is int32 (nodes, classes) in 65,536ths
     trees: tuple[tuple[object, np.ndarray], ...] = dataclasses.field(repr=False)
+    # share of the training rows that the trees which were not fitted to them get right, classes weighted
+    # alike. Neighbouring voxels of one stroke are alike, so it is optimistic.
     out_of_bag: float
     settings: Settings
     feature_names: tuple[str, ...]
     label_names: tuple[str, ...]
-    importances: np.ndarray = dataclasses.field(repr=False)
+    importances: np.ndarray = dataclasses.field(repr=False)  # float (f,), mean decrease of impurity
 
     def probability(self, features: np.ndarray, *, workers: int | None = None) -> np.ndarray:
         """Probability of each class: float32 (n, classes); the same for any number of workers."""

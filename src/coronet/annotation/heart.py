@@ -86,11 +86,8 @@ def draw_heart(
     """Draw a heart.
 
     Args:
-        volume: the scan.
         strokes: of this scan; None draws with ``prior`` alone.
-        prior: training rows of other scans.
         case: id under which this scan's samples are kept.
-        seed: of the forest.
         chest: `PreparedChest.of` the scan, where it is drawn more than once.
 
     Raises:
@@ -164,11 +161,7 @@ def _samples(
     """Rows of a scan: all labelled blocks, and a sample of those far from the surface.
 
     Args:
-        near: the scan.
         depth: mm inside the surface, negative outside; float32 blocks.
-        labels: of `_label_blocks`.
-        case: the rows' case.
-        seed: of the sample.
     """
     tissue, chosen = near.features.where, np.where(near.features.where, labels, 0)
     if depth is not None:

@@ -26,45 +26,27 @@ _OLD_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """What made a mask.
-
-    Attributes:
-        case: id in the cohort.
-        target: heart or calcium.
-        scan_sha256: of the scan's file.
-        mask_sha256: of the mask's file as this tool wrote it.
-        mask_ml: volume of the mask.
-        strokes_sha256: of the stroke file kept beside this record; None where none was given.
-        strokes: how many strokes (or voxels of a label volume) carry each label; ``none`` where they state
-            that there is no calcium.
-        features: names of the forest's features.
-        forest: trees, leaf and seed; None where no forest was used.
-        out_of_bag: share of training rows that trees which had not been fitted to them got right; optimistic.
-        rows: of the training table that come from this scan.
-        library_scans: number of other scans in the training table.
-        library_sha256: of the table of those scans.
-        uncertain_ml: volume in which the forest's probability lies between 25 and 75 per cent.
-        versions: of coronet and of the libraries that compute.
-        tally: what a calcium mask holds.
-        agatston: Agatston score of a calcium mask.
-    """
+    """What made a mask."""
 
     case: str
     target: str
     scan_sha256: str
-    mask_sha256: str
+    mask_sha256: str  # of the mask's file as this tool wrote it
     mask_ml: float
-    strokes_sha256: str | None
+    strokes_sha256: str | None  # of the stroke file kept beside this record; None where none was given
+    # how many strokes (or voxels of a label volume) carry each label; ``none`` where they state that there is
+    # no calcium
     strokes: dict[str, int]
     features: tuple[str, ...]
-    forest: dict[str, int] | None
+    forest: dict[str, int] | None  # trees, leaf and seed; None where no forest was used
+    # share of training rows that trees which had not been fitted to them got right; optimistic
     out_of_bag: float | None
-    rows: int
-    library_scans: int
-    library_sha256: str | None
-    uncertain_ml: float
-    versions: dict[str, str]
-    tally: CalciumTally | None = None
+    rows: int  # of the training table that come from this scan
+    library_scans: int  # number of other scans in the training table
+    library_sha256: str | None  # of the table of those scans
+    uncertain_ml: float  # volume in which the forest's probability lies between 25 and 75 per cent
+    versions: dict[str, str]  # of coronet and of the libraries that compute
+    tally: CalciumTally | None = None  # what a calcium mask holds
     agatston: float | None = None
 
 

@@ -19,42 +19,25 @@ UNLABELLED = -1
 
 @dataclasses.dataclass(frozen=True)
 class UserLabels:
-    """Labels that strokes give a scan's bright pieces.
+    """Labels that strokes give a scan's bright pieces."""
 
-    Attributes:
-        piece: int8 (pieces,), index into `NAMES`, or `UNLABELLED`.
-        voxel: int8, shape of the candidates' box: labels of voxels that a box cuts out of a piece.
-        none: the scan has no coronary calcium.
-        missed: strokes that touch no piece, as messages name them.
-        overruled: strokes all of whose pieces later strokes label otherwise.
-        bony: strokes that label a piece coronary that goes on away from the heart.
-    """
-
-    piece: np.ndarray
-    voxel: np.ndarray
-    none: bool = False
-    missed: tuple[str, ...] = ()
-    overruled: tuple[str, ...] = ()
-    bony: tuple[str, ...] = ()
+    piece: np.ndarray  # int8 (pieces,), index into `NAMES`, or `UNLABELLED`
+    voxel: np.ndarray  # int8, shape of the candidates' box: labels of voxels that a box cuts out of a piece
+    none: bool = False  # the scan has no coronary calcium
+    missed: tuple[str, ...] = ()  # strokes that touch no piece, as messages name them
+    overruled: tuple[str, ...] = ()  # strokes all of whose pieces later strokes label otherwise
+    bony: tuple[str, ...] = ()  # strokes that label a piece coronary that goes on away from the heart
 
 
 @dataclasses.dataclass(frozen=True)
 class BrightPiece:
-    """A bright piece in or near a heart, as strokes may name it.
+    """A bright piece in or near a heart, as strokes may name it."""
 
-    Attributes:
-        number: from 1; the same for the same scan and heart mask.
-        centre_mm: (x, y, z), RAS+.
-        volume_mm3: of its voxels at or above 130 HU.
-        peak_hu: of its densest voxel.
-        beyond_margin: whether it goes on farther from the heart than pieces are searched, as bones do.
-    """
-
-    number: int
-    centre_mm: tuple[float, float, float]
-    volume_mm3: float
-    peak_hu: int
-    beyond_margin: bool
+    number: int  # from 1; the same for the same scan and heart mask
+    centre_mm: tuple[float, float, float]  # (x, y, z), RAS+
+    volume_mm3: float  # of its voxels at or above 130 HU
+    peak_hu: int  # of its densest voxel
+    beyond_margin: bool  # whether it goes on farther from the heart than pieces are searched, as bones do
 
 
 def bright_pieces(found: Candidates) -> tuple[BrightPiece, ...]:

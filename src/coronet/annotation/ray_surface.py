@@ -40,19 +40,12 @@ _FRONT_MM = 4.0
 
 @dataclasses.dataclass(frozen=True)
 class Rays:
-    """What lies in each direction.
+    """What lies in each direction."""
 
-    Attributes:
-        centre: in blocks (x, y, z).
-        wall: float32 (COUNT,), mm to lung or bone; `_REACH_MM` where there is none.
-        least: float32, mm that the surface must not fall short of.
-        most: float32, mm that it must not pass.
-    """
-
-    centre: tuple[float, float, float]
-    wall: np.ndarray
-    least: np.ndarray
-    most: np.ndarray
+    centre: tuple[float, float, float]  # in blocks (x, y, z)
+    wall: np.ndarray  # float32 (COUNT,), mm to lung or bone; `_REACH_MM` where there is none
+    least: np.ndarray  # float32, mm that the surface must not fall short of
+    most: np.ndarray  # float32, mm that it must not pass
 
 
 @functools.cache
@@ -95,7 +88,6 @@ def cast_rays(blocks: BlockMeans, body: Body, heart: np.ndarray, background: np.
     """Cast rays from the middle of blocks that are surely heart.
 
     Args:
-        blocks: the scan.
         body: for where its lungs are.
         heart: bool, blocks that are surely heart.
         background: bool, blocks that surely are not.
@@ -160,9 +152,7 @@ def fit_depths(rays: Rays, *, finding: np.ndarray | None = None, trust: float = 
     """The smooth surface that fits the rays: float32 (COUNT,), mm.
 
     Args:
-        rays: what lies in each direction.
         finding: mm at which the surface was found by other means.
-        trust: weight of that finding.
     """
     ordered = np.sort(rays.wall)
     surface = np.full(_COUNT, ordered[_COUNT // 3], np.float32)
@@ -203,8 +193,6 @@ def best_radius(
 
     Args:
         probability: of heart; float32 blocks.
-        rays: from the centre.
-        blocks: the scan.
         surface: where it is expected.
         slack_mm: how far from there it may well be.
     """

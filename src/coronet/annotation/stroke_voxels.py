@@ -32,17 +32,11 @@ _BACKGROUND_COVERS_ALL = "Later background strokes cover every heart stroke; the
 
 @dataclasses.dataclass(frozen=True)
 class Marks:
-    """Voxels with a label.
+    """Voxels with a label."""
 
-    Attributes:
-        index: int32 (n, 3), voxel indices (x, y, z), each once, in the order of the array.
-        label: uint8 (n,), from 1; ``names[label - 1]`` is the label's name.
-        names: the labels of the target.
-    """
-
-    index: np.ndarray
-    label: np.ndarray
-    names: tuple[str, ...]
+    index: np.ndarray  # int32 (n, 3), voxel indices (x, y, z), each once, in the order of the array
+    label: np.ndarray  # uint8 (n,), from 1; ``names[label - 1]`` is the label's name
+    names: tuple[str, ...]  # the labels of the target
 
     def of(self, name: str) -> np.ndarray:
         """Indices (m, 3) of the voxels that carry ``name``."""
@@ -54,7 +48,6 @@ def read_strokes(path: Path, volume: Volume, *, target: Target) -> Strokes | Mar
 
     Args:
         path: JSON, or a label volume on the scan's own voxels (it may be cropped, flipped or turned).
-        volume: the scan.
         target: the mask that the strokes are meant for.
 
     Returns:

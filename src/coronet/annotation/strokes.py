@@ -34,37 +34,24 @@ _POINTS = {"point": (1, 1), "line": (2, 10_000), "box": (2, 2)}
 
 @dataclasses.dataclass(frozen=True)
 class Stroke:
-    """A labelled place.
+    """A labelled place."""
 
-    Attributes:
-        label: one of `STROKE_LABELS` of the target.
-        kind: a ``point`` has one point, a ``line`` two or more, a ``box`` two opposite corners; a ``piece``
-            is a bright piece named by its number, without points until it is placed.
-        points_mm: (x, y, z) in the scan's RAS+ world.
-        radius_mm: of a point's ball or a line's tube; 0 for a box.
-        piece: number of the bright piece, from 1, where the stroke names one.
-    """
-
-    label: str
+    label: str  # one of `STROKE_LABELS` of the target
+    # a ``point`` has one point, a ``line`` two or more, a ``box`` two opposite corners; a ``piece`` is a
+    # bright piece named by its number, without points until it is placed
     kind: Literal["point", "line", "box", "piece"]
-    points_mm: tuple[tuple[float, float, float], ...]
-    radius_mm: float = 0.0
-    piece: int | None = None
+    points_mm: tuple[tuple[float, float, float], ...]  # (x, y, z) in the scan's RAS+ world
+    radius_mm: float = 0.0  # of a point's ball or a line's tube; 0 for a box
+    piece: int | None = None  # number of the bright piece, from 1, where the stroke names one
 
 
 @dataclasses.dataclass(frozen=True)
 class Strokes:
-    """All strokes of one scan for one mask.
-
-    Attributes:
-        target: the mask.
-        strokes: in the order in which they hold.
-        none: the scan has no coronary calcium; the strokes then label what else is bright.
-    """
+    """All strokes of one scan for one mask."""
 
     target: Target
     strokes: tuple[Stroke, ...]
-    none: bool = False
+    none: bool = False  # the scan has no coronary calcium; the strokes then label what else is bright
 
 
 def check_stroke_file(path: Path, *, target: Target) -> Strokes | None:

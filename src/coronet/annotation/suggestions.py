@@ -18,21 +18,13 @@ _APART_MM = 12.0
 
 @dataclasses.dataclass(frozen=True)
 class SuggestedPlace:
-    """A slice of a scan, and how uncertain it is.
+    """A slice of a scan, and how uncertain it is."""
 
-    Attributes:
-        z: index of the axial slice, from the feet; the first is 0.
-        name: the slice for people, counted from 1.
-        z_mm: its height in the scan's world.
-        centre_mm: (x, y, z) of the middle of the largest uncertain patch.
-        uncertain_mm2: area, every voxel weighted with its uncertainty.
-    """
-
-    z: int
-    name: str
-    z_mm: float
-    centre_mm: tuple[float, float, float]
-    uncertain_mm2: float
+    z: int  # index of the axial slice, from the feet; the first is 0
+    name: str  # the slice for people, counted from 1
+    z_mm: float  # its height in the scan's world
+    centre_mm: tuple[float, float, float]  # (x, y, z) of the middle of the largest uncertain patch
+    uncertain_mm2: float  # area, every voxel weighted with its uncertainty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +40,7 @@ def suggest(data: Path, target: Target, *, cases: tuple[str, ...], slices: int =
     """Scans in the order of how uncertain their forest is.
 
     Args:
-        data: the cohort's folder.
-        target: heart or calcium.
         cases: those to consider; their masks must have been drawn.
-        slices: how many of each.
 
     Raises:
         InputError: a case has no uncertainty map.
@@ -74,7 +63,6 @@ def uncertain_slices(uncertainty: Volume, count: int) -> tuple[SuggestedPlace, .
 
     Args:
         uncertainty: per cent, uint8.
-        count: at most so many.
     """
     area = uncertainty.array.sum(axis=(0, 1), dtype=np.int64)
     step_x, step_y, step_z = uncertainty.spacing_mm

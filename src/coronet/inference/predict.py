@@ -35,10 +35,7 @@ def probabilities(
 
     Args:
         module: (n, 1, x, y, z) in −1 … 1 to logits; in evaluation mode.
-        scan_input: the scan on the network's grid.
         spec: window shape and intensity window.
-        device: where ``module`` lies.
-        overlap: of neighbouring windows.
 
     Returns:
         float32, shape of ``scan_input.hu``; 0 outside of its region.
@@ -74,7 +71,6 @@ def predict_heart(ct: Volume, model: LoadedModel) -> np.ndarray:
 
     Args:
         ct: HU, shape (x, y, z), RAS+.
-        model: a loaded heart model.
 
     Returns:
         float32, shape of ``ct``, on its own grid; 0 far from where the model's threshold is reached.
@@ -95,7 +91,6 @@ def predict_calcium(ct: Volume, heart: np.ndarray, model: LoadedModel) -> np.nda
     Args:
         ct: HU, shape (x, y, z), RAS+.
         heart: boolean, same shape.
-        model: a loaded calcium model.
 
     Returns:
         float32, shape of ``ct``, on its own grid; 0 farther than the model's margin from the heart. Windows
@@ -157,8 +152,6 @@ def largest_heart(probability: np.ndarray, ct: Volume, threshold: float) -> np.n
 
     Args:
         probability: shape (x, y, z).
-        ct: the scan it belongs to.
-        threshold: 0 … 1.
 
     Returns:
         Boolean, same shape; all false where nothing reaches the threshold.
@@ -186,8 +179,6 @@ def calcium_above_threshold(probability: np.ndarray, ct: Volume, threshold: floa
 
     Args:
         probability: shape (x, y, z).
-        ct: the scan it belongs to, in HU.
-        threshold: 0 … 1.
 
     Returns:
         Boolean, same shape.

@@ -99,7 +99,6 @@ def convolve(image: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | Non
     Args:
         image: (n, a, x, y, z), best in channels-last layout.
         weight: (b, a, k, k, k), k odd.
-        bias: (b,).
 
     Returns:
         (n, b, x, y, z).
@@ -117,7 +116,6 @@ def convolve_doubled(
     Args:
         image: (n, a, x, y, z), best in channels-last layout.
         weight: (a, b, 4, 4, 4).
-        bias: (b,).
 
     Returns:
         (n, b, 2x, 2y, 2z).

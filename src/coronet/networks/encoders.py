@@ -88,10 +88,8 @@ class EncodedUNet(nn.Module):
         """Build it.
 
         Args:
-            name: one of `ALLOWED`.
             channels: the decoder's features per level, outermost first; their number is the depth.
             activation: takes the place of ReLU in encoder and decoder; other activations stay.
-            weights: ``none`` or ``imagenet``.
 
         Raises:
             ParamsError: the name is not allowed, or the depth is not 3, 4 or 5.
@@ -130,9 +128,7 @@ def build_encoder(name: str, *, depth: int, weights: str) -> nn.Module:
     share, and fetches weights in silence; both are avoided here.
 
     Args:
-        name: one of `ALLOWED`.
         depth: how often the grid is halved, 3 to 5.
-        weights: ``none`` or ``imagenet``.
     """
     entry = _library().encoders.encoders[name]
     # Some encoders index five strides whatever the depth.

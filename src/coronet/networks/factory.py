@@ -115,9 +115,7 @@ def build_network(
     """Build a segmentation network; without ``start``, weights depend on ``seed`` and ``pretrained`` alone.
 
     Args:
-        params: which network.
         shape: the input's (x, y, z) in voxels.
-        seed: of the first weights.
         pretrained: an autoencoder's encoder (see `save_encoder`), for ``encoder: autoencoder``.
         start: weights of a trained model of the same network, to go on from.
 
@@ -181,7 +179,6 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
 
     Args:
         folder: holds ``weights.safetensors`` and ``model.json``.
-        device: where the network shall lie; the CPU by default.
 
     Raises:
         StageError: the folder holds no model.

@@ -158,7 +158,6 @@ def read_quality(folder: Path, model: str, weights_sha256: str) -> ModelQuality:
     Args:
         folder: ``build/MODEL/fit``, beside which the stages ``evaluate`` and ``score`` leave their results,
             or any folder with ``quality.json``.
-        model: ``heart`` or ``calcium``.
         weights_sha256: what is recorded of other weights is left out.
 
     Raises:

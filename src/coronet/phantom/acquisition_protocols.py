@@ -12,21 +12,13 @@ from coronet.phantom.random_draws import bell, between, chance, pick
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """A reconstruction kernel, reduced to what it does to edges and to noise.
-
-    Attributes:
-        name: as a scanner would name it.
-        blur_mm: standard deviation of its point spread in plane.
-        overshoot: strength of the edge enhancement; 0 for soft kernels.
-        grain_mm: standard deviation of the finest structure of its noise.
-        gain: noise relative to a soft kernel of the same dose.
-    """
+    """A reconstruction kernel, reduced to what it does to edges and to noise."""
 
     name: str
-    blur_mm: float
-    overshoot: float
-    grain_mm: float
-    gain: float
+    blur_mm: float  # standard deviation of its point spread in plane
+    overshoot: float  # strength of the edge enhancement; 0 for soft kernels
+    grain_mm: float  # standard deviation of the finest structure of its noise
+    gain: float  # noise relative to a soft kernel of the same dose
 
     @property
     def sharp(self) -> bool:
@@ -78,33 +70,20 @@ _LEAST_NOISE_HU = 14.0
 
 @dataclasses.dataclass(frozen=True)
 class ScanSettings:
-    """One scan's settings.
-
-    Attributes:
-        kernel: the reconstruction kernel.
-        thickness_mm: width of the slice profile.
-        spacing_mm: voxel spacing (x, y, z).
-        shape: voxels (x, y, z).
-        origin_mm: centre of the first voxel, RAS+.
-        noise_hu: standard deviation of the noise at the heart.
-        modulation: 0 for a fixed tube current, 1 for one that evens out all noise.
-        padding_hu: value outside the reconstruction circle, or None where the whole square is reconstructed.
-        offset_hu: error of the scanner's calibration.
-        cupping_hu: how much darker the centre is than the rim.
-        beat: strength of the heart's motion, 0..1.5.
-    """
+    """One scan's settings."""
 
     kernel: Kernel
     thickness_mm: float
-    spacing_mm: tuple[float, float, float]
-    shape: tuple[int, int, int]
-    origin_mm: tuple[float, float, float]
-    noise_hu: float
-    modulation: float
+    spacing_mm: tuple[float, float, float]  # voxel spacing (x, y, z)
+    shape: tuple[int, int, int]  # voxels (x, y, z)
+    origin_mm: tuple[float, float, float]  # centre of the first voxel, RAS+
+    noise_hu: float  # standard deviation of the noise at the heart
+    modulation: float  # 0 for a fixed tube current, 1 for one that evens out all noise
+    # value outside the reconstruction circle, or None where the whole square is reconstructed
     padding_hu: int | None
-    offset_hu: float
-    cupping_hu: float
-    beat: float
+    offset_hu: float  # error of the scanner's calibration
+    cupping_hu: float  # how much darker the centre is than the rim
+    beat: float  # strength of the heart's motion, 0..1.5
 
     @property
     def affine(self) -> np.ndarray:
@@ -123,11 +102,8 @@ def draw_settings(
     """Draw the settings of one low-dose screening scan.
 
     Args:
-        rng: source of randomness.
         centre_mm: where (x, y) the patient's middle lies.
         z_range_mm: lowest and highest slice.
-        matrix: voxels along x and y.
-        field_mm: field of view; drawn where None.
     """
     name, thickness, gap, _ = pick(rng, SERIES, [row[3] for row in SERIES])
     kernel = SCANNER_KERNELS[name]

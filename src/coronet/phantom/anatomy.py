@@ -38,59 +38,36 @@ TEXTURE = 24
 
 @dataclasses.dataclass(frozen=True)
 class AnatomyTubes:
-    """Tubes by tissue, in the world.
-
-    Attributes:
-        vessels: great vessels.
-        airways: trachea and main bronchi, outer surface.
-        gullet: the oesophagus.
-        lung_vessels: those inside the lungs.
-        nodes: lymph nodes at the hila and under the carina.
-        lumps: nodules in the lungs.
-        ribs: bony ribs.
-        cartilages: costal cartilages.
-        bones: other bones but the spine.
-    """
+    """Tubes by tissue, in the world."""
 
     vessels: tuple[Tube, ...]
-    airways: tuple[Tube, ...]
+    airways: tuple[Tube, ...]  # trachea and main bronchi, outer surface
     gullet: tuple[Tube, ...]
-    lung_vessels: tuple[Tube, ...]
-    nodes: tuple[Tube, ...]
-    lumps: tuple[Tube, ...]
+    lung_vessels: tuple[Tube, ...]  # those inside the lungs
+    nodes: tuple[Tube, ...]  # lymph nodes at the hila and under the carina
+    lumps: tuple[Tube, ...]  # nodules in the lungs
     ribs: tuple[Tube, ...]
     cartilages: tuple[Tube, ...]
-    bones: tuple[Tube, ...]
+    bones: tuple[Tube, ...]  # other bones but the spine
 
 
 @dataclasses.dataclass(frozen=True)
 class Anatomy:
-    """One phantom.
-
-    Attributes:
-        traits: sizes, angles and intensities.
-        pose: how the body lies in the world.
-        heart: how the heart lies in the body.
-        floor_z: body height of the heart's lowest point before the diaphragm flattens it.
-        top_z: world height of the heart mask's upper end, just below the pulmonary trunk's bifurcation.
-        coronaries: LM, LAD, LCX and RCA.
-        tubes: vessels, airways and bones.
-        texture: random values 0..1, float32 (24, 24, 24), from which textures are made.
-        landmarks: places in mm in the world: ``heart_centre``, ``carina``, ``hilum_left``, ``hilum_right``,
-            ``aortic_valve`` and ``mitral_valve`` with their ``_normal``, ``apex`` (3,); ``aorta_points``
-            (n, 3) from the valve to the belly, ``aorta_radius_mm`` (n,); ``sternum`` (n, 3) from below;
-            ``ribs`` (24, n, 3), right and left in turn, from the spine to the end of the bone;
-            ``cartilages`` (20, n, 3) from there to the breastbone; ``body_half_axes`` (3,) of the chest.
-    """
+    """One phantom."""
 
     traits: Traits
     pose: Pose
     heart: Placement
-    floor_z: float
-    top_z: float
+    floor_z: float  # body height of the heart's lowest point before the diaphragm flattens it
+    top_z: float  # world height of the heart mask's upper end, just below the pulmonary trunk's bifurcation
     coronaries: tuple[Coronary, ...]
     tubes: AnatomyTubes
-    texture: np.ndarray
+    texture: np.ndarray  # random values 0..1, float32 (24, 24, 24), from which textures are made
+    # places in mm in the world: ``heart_centre``, ``carina``, ``hilum_left``, ``hilum_right``,
+    # ``aortic_valve`` and ``mitral_valve`` with their ``_normal``, ``apex`` (3,); ``aorta_points`` (n, 3)
+    # from the valve to the belly, ``aorta_radius_mm`` (n,); ``sternum`` (n, 3) from below; ``ribs`` (24, n,
+    # 3), right and left in turn, from the spine to the end of the bone; ``cartilages`` (20, n, 3) from there
+    # to the breastbone; ``body_half_axes`` (3,) of the chest
     landmarks: Mapping[str, np.ndarray]
 
 
@@ -98,7 +75,6 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
     """Draw a phantom.
 
     Args:
-        rng: source of randomness; the same state gives the same phantom on every processor.
         ranges: how far it may differ from an average adult.
     """
     traits = draw_traits(rng, ranges)

@@ -53,11 +53,6 @@ def write_cohort(
     A case that is already whole and of the same seed and generator is kept.
 
     Args:
-        data: folder of the cohort.
-        cases: how many scans.
-        seed: everything derives from it.
-        workers: processes; all cores where None.
-        window: what part of each patient is scanned.
         mix: whether other cases may lie in the same folder.
         pin: DVC file to compare the result with; where it is absent nothing is compared.
         exact: whether ``masks/`` gets the exact masks; without it ``masks/`` is left to others

@@ -36,8 +36,6 @@ def draw_confounders(rng: np.random.Generator, sites: Sites, *, diseased: bool) 
     """Draw all that is bright and no coronary calcium.
 
     Args:
-        rng: source of randomness.
-        sites: possible places.
         diseased: whether the patient has coronary calcium; calcium elsewhere is then more frequent.
     """
     drawers = {

@@ -15,17 +15,11 @@ from coronet.phantom.signed_distance import Vector
 
 @dataclasses.dataclass(frozen=True)
 class Coronary:
-    """One coronary artery.
+    """One coronary artery."""
 
-    Attributes:
-        name: LM, LAD, LCX or RCA.
-        points_mm: centre line (n, 3) from the aorta outwards, about 1 mm apart.
-        radius_mm: lumen radius (n,).
-    """
-
-    name: str
-    points_mm: np.ndarray
-    radius_mm: np.ndarray
+    name: str  # LM, LAD, LCX or RCA
+    points_mm: np.ndarray  # centre line (n, 3) from the aorta outwards, about 1 mm apart
+    radius_mm: np.ndarray  # lumen radius (n,)
 
 
 _COURSES: dict[str, tuple[tuple[Vector, ...], tuple[float, float]]] = {
@@ -86,7 +80,6 @@ def _settle(line: np.ndarray, radius: np.ndarray, traits: Traits, start: Vector 
     Args:
         line: (n, 3) in heart coordinates.
         radius: (n,) of the vessel.
-        traits: the phantom's.
         start: point that the line must begin at, or None.
     """
     ease = np.minimum(np.arange(len(line)) / 18.0, 1.0)

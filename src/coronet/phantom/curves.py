@@ -14,20 +14,12 @@ from coronet.phantom.signed_distance import Vector
 
 @dataclasses.dataclass(frozen=True)
 class Station:
-    """A place on a curve.
+    """A place on a curve."""
 
-    Attributes:
-        point: mm, RAS+.
-        tangent: unit vector along the curve.
-        across: unit vector at right angles to the tangent.
-        up: unit vector at right angles to both.
-        radius_mm: radius of the tube there.
-    """
-
-    point: Vector
-    tangent: Vector
-    across: Vector
-    up: Vector
+    point: Vector  # mm, RAS+
+    tangent: Vector  # unit vector along the curve
+    across: Vector  # unit vector at right angles to the tangent
+    up: Vector  # unit vector at right angles to both
     radius_mm: float
 
     def wall(self, cos: float, sin: float, distance_mm: float) -> Vector:
@@ -40,17 +32,11 @@ class Station:
 
 @dataclasses.dataclass(frozen=True)
 class Polyline:
-    """A tube along a polyline.
+    """A tube along a polyline."""
 
-    Attributes:
-        points: (n) points in mm.
-        radii_mm: (n) radii.
-        marks: (n) length from the start to each point, in mm.
-    """
-
-    points: tuple[Vector, ...]
-    radii_mm: tuple[float, ...]
-    marks: tuple[float, ...]
+    points: tuple[Vector, ...]  # (n) points in mm
+    radii_mm: tuple[float, ...]  # (n) radii
+    marks: tuple[float, ...]  # (n) length from the start to each point, in mm
 
     @classmethod
     def through(cls, points_mm: np.ndarray, radius_mm: np.ndarray | float) -> Polyline:

@@ -22,17 +22,11 @@ _REACH: WorldBox = ((-312.0, 312.0), (-264.0, 264.0), (-372.0, 312.0))
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """How one body lies in the world.
+    """How one body lies in the world."""
 
-    Attributes:
-        matrix: three rows; body = matrix · world + displacement.
-        inverse: three rows of its inverse.
-        displacement: three fields (mm) over the world.
-    """
-
-    matrix: tuple[Vector, Vector, Vector]
-    inverse: tuple[Vector, Vector, Vector]
-    displacement: tuple[GridField, GridField, GridField]
+    matrix: tuple[Vector, Vector, Vector]  # three rows; body = matrix · world + displacement
+    inverse: tuple[Vector, Vector, Vector]  # three rows of its inverse
+    displacement: tuple[GridField, GridField, GridField]  # three fields (mm) over the world
 
     def to_body(self, lattice: GridShape) -> Coordinates:
         """Body coordinates (x, y, z) of a lattice's nodes, float32 (z, y, x) each."""

@@ -19,31 +19,20 @@ _MOST_CUBES = 110
 
 @dataclasses.dataclass(frozen=True)
 class Deposit:
-    """One calcification or piece of metal.
+    """One calcification or piece of metal."""
 
-    Attributes:
-        name: unique within a patient, such as ``coronary-03``.
-        kind: ``coronary`` or the kind of a confounder.
-        vessel: ``LM``, ``LAD``, ``LCX`` or ``RCA`` for coronary ones, else empty.
-        shape: how it was drawn, such as ``spot``, ``arc`` or ``track``.
-        centres_mm: (n, 3) centres of the balls, RAS+.
-        radii_mm: (n,) radii of the balls; the edge of a ball is where its substance has fallen to half.
-        hu: (n,) HU of the substance in each ball.
-        edge_mm: width over which the substance falls from all to nothing.
-        motion_mm: (3,) how far the beating heart smears it to either side.
-        fine_mm: edge of the subvoxels that it is counted in.
-    """
-
-    name: str
-    kind: str
-    vessel: str
-    shape: str
-    centres_mm: np.ndarray
+    name: str  # unique within a patient, such as ``coronary-03``
+    kind: str  # ``coronary`` or the kind of a confounder
+    vessel: str  # ``LM``, ``LAD``, ``LCX`` or ``RCA`` for coronary ones, else empty
+    shape: str  # how it was drawn, such as ``spot``, ``arc`` or ``track``
+    centres_mm: np.ndarray  # (n, 3) centres of the balls, RAS+
+    # (n,) radii of the balls; the edge of a ball is where its substance has fallen to half
     radii_mm: np.ndarray
-    hu: np.ndarray
-    edge_mm: float = 0.5
+    hu: np.ndarray  # (n,) HU of the substance in each ball
+    edge_mm: float = 0.5  # width over which the substance falls from all to nothing
+    # (3,) how far the beating heart smears it to either side
     motion_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    fine_mm: float = 0.34
+    fine_mm: float = 0.34  # edge of the subvoxels that it is counted in
 
     def box_mm(self, margin_mm: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest corner (3,) of the box that holds all of it, in mm."""
@@ -53,17 +42,11 @@ class Deposit:
 
 @dataclasses.dataclass(frozen=True)
 class VoxelShare:
-    """How much of each voxel of a box a deposit fills, after slice profile and motion, before in-plane blur.
+    """How much of each voxel of a box a deposit fills, after slice profile and motion, before the blur."""
 
-    Attributes:
-        start: index (x, y, z) of the box's first voxel.
-        filled: (x, y, z) float32 share of the voxel, 0..1.
-        substance: (x, y, z) float32 share × HU of the substance.
-    """
-
-    start: tuple[int, int, int]
-    filled: np.ndarray
-    substance: np.ndarray
+    start: tuple[int, int, int]  # index (x, y, z) of the box's first voxel
+    filled: np.ndarray  # (x, y, z) float32 share of the voxel, 0..1
+    substance: np.ndarray  # (x, y, z) float32 share × HU of the substance
 
     @property
     def box(self) -> tuple[slice, slice, slice]:
@@ -77,10 +60,8 @@ def _paint_balls(
     """Share and HU of the substance in each cell of a fine grid.
 
     Args:
-        deposit: what to paint.
         origin_mm: centre of the first cell.
         step_mm: distance of neighbouring cells along (x, y, z).
-        shape: number of cells along (x, y, z).
 
     Returns:
         Share 0..1 and HU, both float32 (x, y, z); where balls overlap, the one that fills a cell more counts.
@@ -128,7 +109,6 @@ def share_of_voxels(
     """How a deposit fills the voxels of an axis-aligned scan, with partial volume.
 
     Args:
-        deposit: what lies there.
         affine: 4 × 4 of the scan, diagonal but for its offset.
         shape: (x, y, z) of the scan.
         thickness_mm: width of the rectangular slice profile along z.

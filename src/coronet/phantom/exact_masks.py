@@ -21,14 +21,10 @@ _LEAST_VOXELS = 3
 
 @dataclasses.dataclass(frozen=True)
 class CalciumMask:
-    """What of the coronary plaques a scan shows.
+    """What of the coronary plaques a scan shows."""
 
-    Attributes:
-        labels: (x, y, z) uint8, 0 or the label of the vessel.
-        voxels: number of mask voxels of each coronary deposit, by name; 0 where it is too faint to show.
-    """
-
-    labels: np.ndarray
+    labels: np.ndarray  # (x, y, z) uint8, 0 or the label of the vessel
+    # number of mask voxels of each coronary deposit, by name; 0 where it is too faint to show
     voxels: dict[str, int]
 
 

@@ -18,17 +18,11 @@ WorldBox = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 @dataclasses.dataclass(frozen=True)
 class GridShape:
-    """Nodes ``pitch_mm · (first + i)`` along each axis.
+    """Nodes ``pitch_mm · (first + i)`` along each axis."""
 
-    Attributes:
-        pitch_mm: distance of neighbouring nodes.
-        first: index of the lowest node along x, y, z.
-        size: number of nodes along x, y, z.
-    """
-
-    pitch_mm: float
-    first: tuple[int, int, int]
-    size: tuple[int, int, int]
+    pitch_mm: float  # distance of neighbouring nodes
+    first: tuple[int, int, int]  # index of the lowest node along x, y, z
+    size: tuple[int, int, int]  # number of nodes along x, y, z
 
     @classmethod
     def over(cls, box: WorldBox, pitch_mm: float) -> GridShape:
@@ -49,15 +43,10 @@ class GridShape:
 
 @dataclasses.dataclass(frozen=True)
 class GridField:
-    """Values on a lattice.
-
-    Attributes:
-        lattice: where.
-        values: float32 (z, y, x).
-    """
+    """Values on a lattice."""
 
     lattice: GridShape
-    values: np.ndarray
+    values: np.ndarray  # float32 (z, y, x)
 
     def near(self, threshold: float) -> GridField:
         """The part of the lattice that holds every cell in which a value is below ``threshold``."""
@@ -133,7 +122,6 @@ def bspline(control: np.ndarray, control_mm: float, first: int, lattice: GridSha
         control: values at ``control_mm · (first + i)``; the spline does not pass through them.
         control_mm: distance of neighbouring controls.
         first: index of the lowest control.
-        lattice: where the spline is wanted.
         axis: 0 for x.
     """
     place = lattice.line(axis).astype(np.float64) / control_mm - first

@@ -33,15 +33,10 @@ _BLOOMING = 4.0
 
 @dataclasses.dataclass(frozen=True)
 class ComponentTruth:
-    """Ground truth of one scan.
+    """Ground truth of one scan."""
 
-    Attributes:
-        coronary: exact calcium mask, shape of the scan.
-        deposits: ``lesions`` and ``confounders`` of the truth file: each has ``kind``, ``centre_mm`` and
-            ``volume_mm3``.
-    """
-
-    coronary: np.ndarray
+    coronary: np.ndarray  # exact calcium mask, shape of the scan
+    # ``lesions`` and ``confounders`` of the truth file: each has ``kind``, ``centre_mm`` and ``volume_mm3``
     deposits: tuple[Mapping[str, Any], ...]
 
 

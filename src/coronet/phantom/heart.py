@@ -46,17 +46,11 @@ _WALL_MM = 0.8
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """How the heart lies in the body: body = centre + matrix · (size * heart).
+    """How the heart lies in the body: body = centre + matrix · (size * heart)."""
 
-    Attributes:
-        centre: body coordinates of the heart's origin.
-        matrix: rows of a rotation.
-        size: factors along the heart's axes.
-    """
-
-    centre: Vector
+    centre: Vector  # body coordinates of the heart's origin
     matrix: tuple[Vector, Vector, Vector]
-    size: Vector
+    size: Vector  # factors along the heart's axes
 
     def to_heart(self, at: Coordinates) -> Coordinates:
         """Heart coordinates of places given in body coordinates."""
@@ -98,18 +92,11 @@ def place_heart(traits: Traits, front_mm: float) -> Placement:
 
 @dataclasses.dataclass(frozen=True)
 class Chambers:
-    """Distances in mm of an average heart's size, negative inside.
+    """Distances in mm of an average heart's size, negative inside."""
 
-    Attributes:
-        left_ventricle: outer surface of the left ventricle.
-        left_cavity: its blood.
-        blood: all chambers and the roots of the great vessels, walls included.
-        pericardium: the sac.
-    """
-
-    left_ventricle: np.ndarray
-    left_cavity: np.ndarray
-    blood: np.ndarray
+    left_ventricle: np.ndarray  # outer surface of the left ventricle
+    left_cavity: np.ndarray  # its blood
+    blood: np.ndarray  # all chambers and the roots of the great vessels, walls included
     pericardium: np.ndarray
 
 
@@ -158,9 +145,6 @@ def enclosed(at: Coordinates, traits: Traits, heart: Placement, floor_z: float) 
     """The heart as it lies in the chest: its outline, flattened by the diaphragm and the chest wall.
 
     Args:
-        at: body coordinates.
-        traits: the phantom's.
-        heart: where the heart lies.
         floor_z: its lowest point if nothing flattened it.
 
     Returns:

@@ -17,37 +17,21 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Sites:
-    """Places in mm, RAS+.
+    """Places in mm, RAS+."""
 
-    Attributes:
-        vessels: coronary centre lines by name.
-        aorta: centre line and radius, from the valve to the descending part.
-        aortic_valve: centre and normal.
-        mitral_valve: centre and normal.
-        hila: left and right.
-        carina: where the windpipe divides.
-        heart_centre: middle of the heart.
-        cartilages: centre lines from the ribs' ends towards the breastbone.
-        heart_surface: points on the pericardium.
-        sternum: from the lower to the upper end.
-        heart_box_mm: lowest and highest corner (3,) of the heart.
-        body_centre_mm: middle (x, y) of the chest.
-        numbers: sizes worth noting in the truth.
-    """
-
-    vessels: dict[str, Polyline]
-    aorta: Polyline
+    vessels: dict[str, Polyline]  # coronary centre lines by name
+    aorta: Polyline  # centre line and radius, from the valve to the descending part
     aortic_valve: tuple[Vector, Vector]
-    mitral_valve: tuple[Vector, Vector]
-    hila: tuple[Vector, Vector]
+    mitral_valve: tuple[Vector, Vector]  # centre and normal
+    hila: tuple[Vector, Vector]  # left and right
     carina: Vector
     heart_centre: Vector
-    cartilages: tuple[Polyline, ...]
-    heart_surface: tuple[Vector, ...]
-    sternum: tuple[Vector, ...]
-    heart_box_mm: tuple[np.ndarray, np.ndarray]
+    cartilages: tuple[Polyline, ...]  # centre lines from the ribs' ends towards the breastbone
+    heart_surface: tuple[Vector, ...]  # points on the pericardium
+    sternum: tuple[Vector, ...]  # from the lower to the upper end
+    heart_box_mm: tuple[np.ndarray, np.ndarray]  # lowest and highest corner (3,) of the heart
     body_centre_mm: tuple[float, float]
-    numbers: dict[str, Any]
+    numbers: dict[str, Any]  # sizes worth noting in the truth
 
 
 _CARTILAGE_MM = 6.0

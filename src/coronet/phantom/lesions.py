@@ -46,7 +46,6 @@ def draw_lesions(
     """Draw a patient's coronary plaques.
 
     Args:
-        rng: source of randomness; the same state gives the same plaques.
         vessels: centre lines by name, of `VESSEL_NAMES`.
         burden: a key of `_BURDENS`.
         growth: factor on every plaque's volume, for a later screening round.

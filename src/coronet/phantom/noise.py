@@ -29,19 +29,12 @@ BYTE_SD = math.sqrt((256**2 - 1) / 12)
 
 @dataclasses.dataclass(frozen=True)
 class Grain:
-    """Filters that turn white noise into a kernel's texture, a band-pass with no power at rest.
+    """Filters that turn white noise into a kernel's texture, a band-pass with no power at rest."""
 
-    Attributes:
-        fine: half taps of the narrow Gaussian.
-        coarse: half taps of the further blur that is taken away.
-        away: how much of the coarse part is taken away.
-        scale: factor that makes the standard deviation 1 for bytes as white noise.
-    """
-
-    fine: tuple[float, ...]
-    coarse: tuple[float, ...]
-    away: float
-    scale: float
+    fine: tuple[float, ...]  # half taps of the narrow Gaussian
+    coarse: tuple[float, ...]  # half taps of the further blur that is taken away
+    away: float  # how much of the coarse part is taken away
+    scale: float  # factor that makes the standard deviation 1 for bytes as white noise
 
 
 def grain(grain_mm: float, pixel_mm: float) -> Grain:
@@ -95,15 +88,10 @@ def textured(field: np.ndarray, texture: Grain) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Streaks:
-    """Fields of streaks to cut slices' streaks from, each larger than a slice, long along the second axis.
+    """Fields of streaks to cut slices' streaks from, each larger than a slice, long along the second axis."""
 
-    Attributes:
-        straight: fields whose streaks run along the axis, as across shoulders.
-        tilted: fields whose streaks come from any side.
-    """
-
-    straight: tuple[np.ndarray, ...]
-    tilted: tuple[np.ndarray, ...]
+    straight: tuple[np.ndarray, ...]  # fields whose streaks run along the axis, as across shoulders
+    tilted: tuple[np.ndarray, ...]  # fields whose streaks come from any side
 
 
 def draw_streaks(rng: np.random.Generator, size: int, fine: tuple[float, ...]) -> Streaks:
@@ -143,15 +131,10 @@ def _cut(rng: np.random.Generator, fields: tuple[np.ndarray, ...], rows: int, co
 
 @dataclasses.dataclass(frozen=True)
 class Paths:
-    """Water-equivalent path lengths in mm through each slice.
+    """Water-equivalent path lengths in mm through each slice."""
 
-    Attributes:
-        across: (z, rows) of the horizontal ray through each row.
-        along: (z, columns) of the vertical ray through each column.
-    """
-
-    across: list[list[float]]
-    along: list[list[float]]
+    across: list[list[float]]  # (z, rows) of the horizontal ray through each row
+    along: list[list[float]]  # (z, columns) of the vertical ray through each column
 
 
 def path_lengths(hu: np.ndarray, pixel_mm: float) -> Paths:
@@ -196,7 +179,6 @@ def slice_noise(
         across: (y,) relative variance that horizontal rays bring.
         along: (x,) relative variance that vertical rays bring.
         streaks: fields to cut streaks from.
-        rng: which piece of which field.
     """
     noise = np.sqrt((across[:, None] + along) * np.float32((1 - _STREAKY) / 2))
     noise *= field

@@ -46,7 +46,6 @@ def organ_distances(anatomy: Anatomy, box: WorldBox, *, fine: bool) -> OrganDist
     """Compute all fields over a box of the world.
 
     Args:
-        anatomy: the phantom.
         box: (low, high) along x, y, z in mm.
         fine: 2.5 mm nodes for heart and vessels in place of 4 mm.
     """

@@ -30,17 +30,11 @@ _SECOND_ROUND = 1 / 8
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """One case of a cohort before it is made.
-
-    Attributes:
-        index: 0 for the first case.
-        patient: 0 for the first patient.
-        round: 0, or 1 for a patient's second screening round.
-    """
+    """One case of a cohort before it is made."""
 
     index: int
     patient: int
-    round: int
+    round: int  # 0, or 1 for a patient's second screening round
 
     @property
     def case_id(self) -> str:
@@ -55,40 +49,25 @@ class Slot:
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """What part of the patient is scanned; the default is a whole chest as a scanner stores it.
+    """What part of the patient is scanned; the default is a whole chest as a scanner stores it."""
 
-    Attributes:
-        matrix: voxels along x and y.
-        field_mm: field of view; drawn per scan where None.
-        below_mm: range in mm from which the distance of the lowest slice under the heart is drawn.
-        length_mm: range in mm from which the scan's length is drawn.
-    """
-
-    matrix: int = 512
-    field_mm: float | None = None
+    matrix: int = 512  # voxels along x and y
+    field_mm: float | None = None  # field of view; drawn per scan where None
+    # range in mm from which the distance of the lowest slice under the heart is drawn
     below_mm: tuple[float, float] = (35.0, 75.0)
-    length_mm: tuple[float, float] = (260.0, 305.0)
+    length_mm: tuple[float, float] = (260.0, 305.0)  # range in mm from which the scan's length is drawn
 
 
 @dataclasses.dataclass(frozen=True)
 class PhantomCase:
-    """A case with its exact truth.
+    """A case with its exact truth."""
 
-    Attributes:
-        slot: which case of the cohort.
-        facts: of the scan, as a scanner states them.
-        ct: HU, int16.
-        heart: heart mask, uint8.
-        calcium: coronary calcium, uint8, labels by vessel.
-        truth: plain data for the truth file.
-    """
-
-    slot: Slot
+    slot: Slot  # which case of the cohort
     facts: ScanFacts
-    ct: Volume
-    heart: Volume
-    calcium: Volume
-    truth: dict[str, Any]
+    ct: Volume  # HU, int16
+    heart: Volume  # heart mask, uint8
+    calcium: Volume  # coronary calcium, uint8, labels by vessel
+    truth: dict[str, Any]  # plain data for the truth file
 
 
 def plan(seed: int, cases: int) -> tuple[Slot, ...]:
@@ -104,13 +83,7 @@ def plan(seed: int, cases: int) -> tuple[Slot, ...]:
 
 
 def make_case(seed: int, index: int, *, window: Window = Window()) -> PhantomCase:
-    """Draw the case at ``index`` (0 for the first) of the cohort of ``seed``.
-
-    Args:
-        seed: of the cohort.
-        index: of the case.
-        window: what part of the patient is scanned.
-    """
+    """Draw the case at ``index`` (0 for the first) of the cohort of ``seed``."""
     return make_slot(seed, plan(seed, index + 1)[index], window=window)
 
 

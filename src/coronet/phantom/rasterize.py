@@ -24,15 +24,10 @@ _SLACK_MM = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Tissue:
-    """A painted phantom.
+    """A painted phantom."""
 
-    Attributes:
-        hu: float32 (x, y, z), without noise; edges are as wide as a voxel.
-        heart: bool (x, y, z): all inside the pericardium up to the fork of the pulmonary trunk, as readers
-            draw it.
-    """
-
-    hu: np.ndarray
+    hu: np.ndarray  # float32 (x, y, z), without noise; edges are as wide as a voxel
+    # bool (x, y, z): all inside the pericardium up to the fork of the pulmonary trunk, as readers draw it
     heart: np.ndarray
 
 
@@ -128,9 +123,7 @@ def rasterize(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int])
     """Paint a phantom on a grid.
 
     Args:
-        anatomy: from `draw_anatomy`.
         affine: 4 × 4, voxel index to mm; the axes must be those of RAS+ with positive spacing.
-        shape: voxels (x, y, z).
 
     Raises:
         ValueError: the grid is turned or flipped.

@@ -25,23 +25,14 @@ _REVIEWS = 3
 
 @dataclasses.dataclass(frozen=True)
 class ReaderSession:
-    """A scan whose heart is drawn, before its calcium is reviewed.
-
-    Attributes:
-        case: its id.
-        seed: of the reader on it.
-        candidates: its bright pieces.
-        shape: of the scan.
-        affine: of the scan.
-        truth: the ground truth that the reader's labels come from.
-    """
+    """A scan whose heart is drawn, before its calcium is reviewed."""
 
     case: str
     seed: int
     candidates: Candidates
     shape: tuple[int, int, int]
     affine: np.ndarray
-    truth: ComponentTruth
+    truth: ComponentTruth  # the ground truth that the reader's labels come from
 
     @property
     def grid(self) -> Volume:
@@ -66,12 +57,8 @@ def draw_heart_in_sessions(
     """Draw a heart from four lines, then correct it; yields each mask with all strokes so far.
 
     Args:
-        ct: the scan.
         truth: heart mask, shape of ``ct``.
-        case: its id.
-        seed: of the reader's choices and hand.
         reviews: how often the heart is corrected; one mask more is drawn than that.
-        prior: training rows of other scans.
     """
     chest = PreparedChest.of(ct)
     strokes = simulated_reader.simulated_heart_strokes(ct, truth, seed=seed)

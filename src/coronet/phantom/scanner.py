@@ -27,32 +27,20 @@ _WIDE_BLUR_MM = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """The trace of one deposit in a scan.
-
-    Attributes:
-        deposit: the deposit.
-        box: where in the scan.
-        contribution: (x, y, z) HU that the deposit adds there, blurred, without noise.
-        clean: (x, y, z) HU of everything there, blurred, without noise.
-    """
+    """The trace of one deposit in a scan."""
 
     deposit: Deposit
-    box: tuple[slice, slice, slice]
-    contribution: np.ndarray
-    clean: np.ndarray
+    box: tuple[slice, slice, slice]  # where in the scan
+    contribution: np.ndarray  # (x, y, z) HU that the deposit adds there, blurred, without noise
+    clean: np.ndarray  # (x, y, z) HU of everything there, blurred, without noise
 
 
 @dataclasses.dataclass(frozen=True)
 class Scanned:
-    """A simulated scan.
+    """A simulated scan."""
 
-    Attributes:
-        volume: HU as int16, padding as stored.
-        traces: one for each deposit that lies in the scan.
-    """
-
-    volume: Volume
-    traces: tuple[Trace, ...]
+    volume: Volume  # HU as int16, padding as stored
+    traces: tuple[Trace, ...]  # one for each deposit that lies in the scan
 
 
 def point_spread(kernel: Kernel, pixel_mm: float) -> tuple[float, ...]:
@@ -75,10 +63,7 @@ def scan(
 
     Args:
         hu: (x, y, z) float32 tissue without blur and noise, on the scan's grid.
-        deposits: calcium and metal that replaces tissue.
-        settings: the scanner's settings.
         heart_box: where the heart lies; noise is set there.
-        rng: source of the noise.
     """
     pixel = settings.spacing_mm[0]
     taps = point_spread(settings.kernel, pixel)

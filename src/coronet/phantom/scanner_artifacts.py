@@ -26,9 +26,7 @@ def draw_table(rng: np.random.Generator, hu: np.ndarray, settings: ScanSettings)
     """A curved shell filled with foam: HU in any slice, (y, x) float32; None where it is out of view.
 
     Args:
-        rng: source of randomness.
         hu: (x, y, z) tissue; the table lies below all of it.
-        settings: the scanner's settings.
     """
     gap, sag = between(rng, 6.0, 30.0), between(rng, 10.0, 45.0)
     shell, skin_hu = between(rng, 1.5, 3.0), between(rng, -250.0, 250.0)

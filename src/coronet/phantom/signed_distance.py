@@ -44,8 +44,6 @@ def ellipsoid(
     """Distance to an ellipsoid, exact at its surface to first order.
 
     Args:
-        at: coordinates (x, y, z).
-        centre: in mm.
         half: half axes in mm.
         axes: three unit vectors at right angles, or None for those of the coordinates.
     """

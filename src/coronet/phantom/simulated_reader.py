@@ -57,9 +57,7 @@ def simulated_heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> 
     """Four lines to begin with: inside in an axial and a coronal slice, one below the heart and one above.
 
     Args:
-        volume: the scan.
         truth: heart mask, shape of ``volume``.
-        seed: of the reader's choices and hand.
     """
     rng = generator(seed, _HEART)
     low, high = _ends(truth, 2)
@@ -76,10 +74,8 @@ def simulated_heart_corrections(
     so far from where the heart ends.
 
     Args:
-        volume: the scan.
         truth: heart mask, shape of ``volume``.
         drawn: what was drawn, same shape.
-        seed: of the reader's hand.
         review: 0 for the first review of the heart.
 
     Returns:
@@ -101,23 +97,14 @@ def simulated_heart_corrections(
 
 @dataclasses.dataclass(frozen=True)
 class _Patch:
-    """Connected voxels of one slice that are drawn wrongly.
+    """Connected voxels of one slice that are drawn wrongly."""
 
-    Attributes:
-        label: what they are.
-        axis: across the slice.
-        at: number of the slice.
-        exact: bool, the heart in the slice.
-        index: the voxels (n, 2) along the two other axes.
-        sides_mm: of a voxel along them.
-    """
-
-    label: str
-    axis: int
-    at: int
-    exact: np.ndarray
-    index: np.ndarray
-    sides_mm: tuple[float, float]
+    label: str  # what they are
+    axis: int  # across the slice
+    at: int  # number of the slice
+    exact: np.ndarray  # bool, the heart in the slice
+    index: np.ndarray  # the voxels (n, 2) along the two other axes
+    sides_mm: tuple[float, float]  # of a voxel along them
 
     @property
     def mm2(self) -> float:
@@ -290,10 +277,6 @@ def simulated_calcium_strokes(
     encloses them all, and clicks label the plaques in it.
 
     Args:
-        volume: the scan.
-        classified: the pieces with their classes.
-        component_truth: their true labels.
-        seed: of the reader's attention and hand.
         most: clicks at most.
         review: 0 for the first review of the scan; labelled pieces are not clicked again.
 

@@ -30,19 +30,12 @@ _FREE_DROP = (92.0, 90.0, 84.0, 48.0, 30.0)
 
 @dataclasses.dataclass(frozen=True)
 class Bones:
-    """Tubes in body coordinates.
+    """Tubes in body coordinates."""
 
-    Attributes:
-        ribs: bony ribs, right and left in turn, from the first down.
-        cartilages: costal cartilages.
-        others: breastbone, collar bones, shoulder blades, upper arms.
-        sternum: middle of the breastbone (n, 3) from below.
-    """
-
-    ribs: tuple[Tube, ...]
+    ribs: tuple[Tube, ...]  # bony ribs, right and left in turn, from the first down
     cartilages: tuple[Tube, ...]
-    others: tuple[Tube, ...]
-    sternum: np.ndarray
+    others: tuple[Tube, ...]  # breastbone, collar bones, shoulder blades, upper arms
+    sternum: np.ndarray  # middle of the breastbone (n, 3) from below
 
 
 def draw_bones(rng: np.random.Generator, traits: Traits) -> Bones:
@@ -126,16 +119,10 @@ def _shoulder(side: float, traits: Traits) -> tuple[Tube, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Spine:
-    """Distances of the spine.
+    """Distances of the spine."""
 
-    Attributes:
-        column: vertebral bodies and discs together.
-        bone: bony parts, processes included.
-        canal: the spinal canal.
-    """
-
-    column: np.ndarray
-    bone: np.ndarray
+    column: np.ndarray  # vertebral bodies and discs together
+    bone: np.ndarray  # bony parts, processes included
     canal: np.ndarray
 
 

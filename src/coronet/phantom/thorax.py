@@ -113,7 +113,6 @@ def diaphragm_height(x: np.ndarray, y: np.ndarray, traits: Traits, floor_z: floa
     Args:
         x: body coordinates, as y.
         y: body coordinates.
-        traits: the phantom's.
         floor_z: lowest point of the heart; the middle lies ``heart_sink_mm`` above it.
     """
     top = floor_z + traits.heart_sink_mm
@@ -133,7 +132,6 @@ def lungs(at: Coordinates, room: np.ndarray, below: np.ndarray, middle: np.ndarr
     """Both lungs: the cavity less the diaphragm and the mediastinum.
 
     Args:
-        at: body coordinates.
         room: distance to the cavity.
         below: height above the diaphragm; negative below it.
         middle: distance to the mediastinum.
@@ -147,9 +145,7 @@ def rim(angle: float, z: float, out_mm: float, traits: Traits) -> tuple[float, f
 
     Args:
         angle: radians from the back (0) by the right side to the front (pi).
-        z: height.
         out_mm: distance outwards.
-        traits: the phantom's.
     """
     half = float(np.interp(z, CAVITY_Z, _CAVITY_HALF))
     front, back = float(np.interp(z, CAVITY_Z, CAVITY_FRONT)), float(np.interp(z, CAVITY_Z, _CAVITY_BACK))

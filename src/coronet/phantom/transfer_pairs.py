@@ -32,10 +32,6 @@ def draw_heart_pair(
     network cannot lean on any of them.
 
     Args:
-        seed: of the experiment.
-        index: of the pair; each (seed, index) is one pair.
-        spacing_mm: voxel spacing (x, y, z).
-        shape: voxels (x, y, z).
         ranges: of the anatomy; the wild ones where None.
 
     Returns:

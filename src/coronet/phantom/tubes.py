@@ -11,17 +11,11 @@ from coronet.phantom.signed_distance import FAR_MM, Coordinates, Vector, capsule
 
 @dataclasses.dataclass(frozen=True)
 class Tube:
-    """A chain of rods.
+    """A chain of rods."""
 
-    Attributes:
-        points: (n, 3) in mm, n at least 2.
-        radii: (n,) in mm.
-        flat: factors on the axes; 0.6 along z makes the tube 1 / 0.6 as high as wide.
-    """
-
-    points: np.ndarray
-    radii: np.ndarray
-    flat: Vector = (1.0, 1.0, 1.0)
+    points: np.ndarray  # (n, 3) in mm, n at least 2
+    radii: np.ndarray  # (n,) in mm
+    flat: Vector = (1.0, 1.0, 1.0)  # factors on the axes; 0.6 along z makes the tube 1 / 0.6 as high as wide
 
     def moved(self, points: np.ndarray) -> Tube:
         """The same tube along other points."""
@@ -34,21 +28,13 @@ class Tube:
 
 @dataclasses.dataclass(frozen=True)
 class Rods:
-    """The rods of many tubes, with the boxes that they fill.
+    """The rods of many tubes, with the boxes that they fill."""
 
-    Attributes:
-        ends: (n, 2, 3) mm.
-        radii: (n, 2) mm.
-        flats: (n, 3) factors.
-        low: (n, 3) lowest corner of each box, margin included.
-        high: (n, 3) highest corner.
-    """
-
-    ends: np.ndarray
-    radii: np.ndarray
-    flats: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    ends: np.ndarray  # (n, 2, 3) mm
+    radii: np.ndarray  # (n, 2) mm
+    flats: np.ndarray  # (n, 3) factors
+    low: np.ndarray  # (n, 3) lowest corner of each box, margin included
+    high: np.ndarray  # (n, 3) highest corner
 
 
 def rods_of(tubes: tuple[Tube, ...], margin_mm: float) -> Rods:

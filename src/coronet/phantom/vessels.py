@@ -134,8 +134,6 @@ def lung_tree(rng: np.random.Generator, traits: Traits, root: Vector, side: floa
     """Arteries and veins of one lung, which fork from the hilum outwards.
 
     Args:
-        rng: source of randomness.
-        traits: the phantom's.
         root: the hilum, in body coordinates.
         side: 1 for the right lung, -1 for the left.
     """

@@ -55,7 +55,6 @@ def heart_input(ct: Volume, params: InputParams) -> NetworkInput:
 
     Args:
         ct: HU, shape (x, y, z), RAS+.
-        params: the heart model's input.
     """
     grid = centred_grid(grid_of(ct), params.spacing_mm)
     hu = _hu(ct, grid)
@@ -89,7 +88,6 @@ def calcium_input(
     Args:
         ct: HU, shape (x, y, z), RAS+.
         heart: boolean, same shape.
-        params: the calcium model's input.
         measured: give the distance from the heart too, which takes longer than all the rest.
 
     Raises:
@@ -125,10 +123,8 @@ def network_target(mask: np.ndarray, ct: Volume, grid: Grid, *, model: str) -> n
     a third counts as all calcium, lest thin ones could never be found.
 
     Args:
-        mask: any value above 0 counts, shape of ``ct``.
-        ct: the scan the mask belongs to.
-        grid: the network's grid.
-        model: ``heart`` or ``calcium``.
+        mask: shape of ``ct``; any value above 0 counts.
+        grid: the network's.
 
     Returns:
         uint8 of the grid's shape.

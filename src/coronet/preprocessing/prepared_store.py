@@ -76,13 +76,8 @@ def prepare_model(
     """Prepare the train and tune cases of a model.
 
     Args:
-        model: ``heart`` or ``calcium``.
         cases: the cohort; cases of other parts are not opened.
-        split: which case belongs to which part.
         params: all parameters; of the model's, ``input`` and ``augment.surface_mm`` are read.
-        out: the folder to write; it is replaced as a whole.
-        workers: processes, each with one scan in memory.
-        progress: called with (cases done, cases in all).
 
     Returns:
         ``out``.

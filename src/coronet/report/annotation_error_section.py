@@ -15,16 +15,10 @@ from coronet.report.slice_pictures import Picture
 
 @dataclasses.dataclass(frozen=True)
 class AnnotationErrorSection:
-    """Contents of the section.
+    """Contents of the section."""
 
-    Attributes:
-        figures: (name, value, note).
-        rows: largest error of the score first.
-        worst: the first of them in pictures.
-    """
-
-    figures: tuple[tuple[str, str, str], ...]
-    rows: tuple[AnnotationError, ...]
+    figures: tuple[tuple[str, str, str], ...]  # (name, value, note)
+    rows: tuple[AnnotationError, ...]  # largest error of the score first
     worst: tuple[Picture, ...]
 
 
@@ -34,8 +28,6 @@ def annotation_error_section(
     """The section, or None where no test case has exact masks.
 
     Args:
-        rows: of the score stage's table.
-        figures: what `coronet.evaluation.annotation_error.summarise_annotation_error` gave.
         cases: by id, with those of ``rows`` among them.
     """
     if not rows:

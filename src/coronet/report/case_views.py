@@ -95,11 +95,9 @@ def case_pictures(
     """Axial slices with most calcium, then a coronal and a sagittal maximum projection.
 
     Args:
-        ct: the scan, in HU.
         heart: boolean mask on its grid.
         calcium: boolean masks by kind, as `compare_masks` or `by_vessel` gives them; ``false`` and ``missed``
             draw slices before anything else does.
-        count: number of axial slices.
         numbers: lesion numbers on the same grid, written beside each lesion in axial slices.
         reference_heart: boolean mask, outlined as ``heart-reference`` where it differs from ``heart``; after
             calcium, the slices come first in which it differs most.

@@ -73,9 +73,6 @@ def write_cohort_report(build: Path, data: Path, out: Path, params: Params) -> N
 
     Args:
         build: results of the stages (``scores``, ``heart``, ``calcium``, ``cases.csv``, ``split.json``).
-        data: the cohort, for the pictures.
-        out: folder that is replaced.
-        params: the parameters in force.
 
     Raises:
         StageError: a stage that the page needs has not run.

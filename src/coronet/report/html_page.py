@@ -28,12 +28,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def _render(template: str, **context: Any) -> str:
-    """Fill a template of this package; whatever is put in is escaped.
-
-    Args:
-        template: file name under ``templates``.
-        context: what it reads.
-    """
+    """Fill a template of this package; whatever is put in is escaped."""
     style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
     script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     return _environment().get_template(template).render(style=style, script=script, **context)

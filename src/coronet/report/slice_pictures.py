@@ -45,25 +45,15 @@ class Mark:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A grey image and what is drawn over it.
+    """A grey image and what is drawn over it."""
 
-    Attributes:
-        title: such as ``axial, slice 62 of 120 (z = -211.5 mm)``.
-        width_mm: horizontal extent.
-        height_mm: vertical extent.
-        image: data URI of a JPEG that fills the picture.
-        outlines: regions, drawn in this order.
-        marks: texts, drawn last.
-        sides: letters at the left and the right edge.
-    """
-
-    title: str
+    title: str  # such as ``axial, slice 62 of 120 (z = -211.5 mm)``
     width_mm: float
     height_mm: float
-    image: str
-    outlines: tuple[Outline, ...]
-    marks: tuple[Mark, ...]
-    sides: tuple[str, str]
+    image: str  # data URI of a JPEG that fills the picture
+    outlines: tuple[Outline, ...]  # regions, drawn in this order
+    marks: tuple[Mark, ...]  # texts, drawn last
+    sides: tuple[str, str]  # letters at the left and the right edge
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +90,6 @@ def axial(
     """One axial slice in the mediastinal window.
 
     Args:
-        ct: the scan, in HU.
         index: slice, from 0, from the feet.
         masks: boolean arrays on the scan's grid by kind; outlined in this order.
         box: the part to show; all by default.
@@ -119,7 +108,6 @@ def projection(
     """Maximum projection of the slab along the line of sight.
 
     Args:
-        ct: the scan, in HU.
         view: ``CORONAL`` or ``SAGITTAL``.
         masks: boolean arrays on the scan's grid by kind; their shadows are outlined in this order.
         slab: what is projected along the line of sight; its other two axes are ignored.
@@ -150,7 +138,6 @@ def informative_slices(weight: np.ndarray, heart: np.ndarray, *, count: int, apa
     Args:
         weight: one number per slice, zero where nothing is outlined; the heaviest come first.
         heart: boolean mask; where too few slices have weight, levels spread over it fill up.
-        count: how many slices at most.
         apart: least distance of two slices.
     """
     chosen: list[int] = []

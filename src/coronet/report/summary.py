@@ -28,20 +28,13 @@ class SummaryFigure:
 
 @dataclasses.dataclass(frozen=True)
 class ClosingSummary:
-    """Figures on test patients, the confusion of risk groups, and the minutes of each stage.
+    """Figures on test patients, the confusion of risk groups, and the minutes of each stage."""
 
-    Attributes:
-        figures: name and value, ready to print.
-        groups: names of the risk groups.
-        confusion: cases by reference group (rows) and predicted group (columns).
-        minutes: of the last run of each stage, in the order of running.
-        notices: what the figures mean, as sentences: of the test scans, and of floors that are missed.
-    """
-
-    figures: tuple[SummaryFigure, ...]
+    figures: tuple[SummaryFigure, ...]  # name and value, ready to print
     groups: tuple[str, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    minutes: tuple[tuple[str, float], ...]
+    confusion: tuple[tuple[int, ...], ...]  # cases by reference group (rows) and predicted group (columns)
+    minutes: tuple[tuple[str, float], ...]  # of the last run of each stage, in the order of running
+    # what the figures mean, as sentences: of the test scans, and of floors that are missed
     notices: tuple[str, ...]
 
     def to_json(self) -> str:

@@ -42,8 +42,6 @@ def cut_window(
         stack: arrays of one shape (x, y, z).
         centre: index of the window's centre; half-integers for even sizes.
         shape: window (x, y, z) in voxels.
-        fills: value outside of each array.
-        device: where the window shall lie; the arrays cross to it in their own type.
 
     Returns:
         float32, shape (len(stack), *shape).
@@ -78,8 +76,6 @@ def warp_volume(
         field: shape (3, i, j, k), offsets (x, y, z) in voxels of the arrays at control points that are spread
             evenly from the window's first to its last voxel; linear in between.
         shape: window (x, y, z) in voxels.
-        fills: value outside of each array.
-        device: where the window shall lie.
 
     Returns:
         float32, shape (len(stack), *shape).
@@ -133,10 +129,7 @@ def draw_field(
     """A random rotation, zoom, shift and elastic displacement as offsets from the window's centre.
 
     Args:
-        rng: the sample's own generator.
-        params: how much, and how often each transform happens.
         shape: window (x, y, z) in voxels.
-        spacing_mm: voxel size (x, y, z) in mm; rotation and displacement are in mm, not in voxels.
 
     Returns:
         float32 (3, *[ELASTIC_KNOTS] * 3) in voxels at the control points (see `warp_volume`), or None
@@ -175,9 +168,7 @@ def draw_metal(rng: np.random.Generator, hu: torch.Tensor, *, spacing_mm: Sequen
     Metal inside the chest is rare, so a cohort shows too little of it to learn that it is no calcium.
 
     Args:
-        rng: the sample's own generator.
         hu: shape (x, y, z).
-        spacing_mm: voxel size (x, y, z) in mm.
     """
     tissue = (hu > _TISSUE_HU).nonzero()
     if not len(tissue):
@@ -208,10 +199,7 @@ def draw_intensity(
     """Random blur and noise in HU, the window, then random gamma on the windowed image.
 
     Args:
-        rng: the sample's own generator.
         hu: shape (x, y, z).
-        params: how much, and how often each transform happens.
-        spacing_mm: voxel size (x, y, z) in mm.
         window_hu: see `coronet.preprocessing.intensity.scale_intensity`.
 
     Returns:

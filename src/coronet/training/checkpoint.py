@@ -28,7 +28,6 @@ def claim_folder(work: Path, run: Mapping[str, Any]) -> None:
     """Bind a work folder to one run.
 
     Args:
-        work: where checkpoints go.
         run: everything that decides the result.
 
     Raises:
@@ -65,8 +64,6 @@ def save_checkpoint(work: Path, number: int, state: Mapping[str, Any]) -> None:
     """Write checkpoint ``number`` and remove all but the newest `_KEEP`.
 
     Args:
-        work: folder of the checkpoints.
-        number: of the epoch.
         state: state dictionaries, tensors and plain data.
     """
     buffer = io.BytesIO()

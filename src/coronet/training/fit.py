@@ -43,22 +43,14 @@ _FOCUSED_OF = 4
 
 @dataclasses.dataclass(frozen=True)
 class FitResult:
-    """What a training gave.
+    """What a training gave."""
 
-    Attributes:
-        folder: holds ``weights.safetensors``, ``model.json``, ``history.csv``, ``metrics.json`` and
-            ``curves.png``.
-        metric: the name of what decided: one of `coronet.imaging.mask_metrics.DECISIVE`.
-        best: its best value on the tune cases.
-        best_epoch: the epoch of the weights kept, counted from 1.
-        epochs: how many were trained.
-    """
-
+    # holds ``weights.safetensors``, ``model.json``, ``history.csv``, ``metrics.json`` and ``curves.png``
     folder: Path
-    metric: str
-    best: float
-    best_epoch: int
-    epochs: int
+    metric: str  # the name of what decided: one of `coronet.imaging.mask_metrics.DECISIVE`
+    best: float  # its best value on the tune cases
+    best_epoch: int  # the epoch of the weights kept, counted from 1
+    epochs: int  # how many were trained
 
 
 class SegmentationLearner:
@@ -163,14 +155,10 @@ def fit_model(
     """Train a model, or resume a training that was interrupted.
 
     Args:
-        model: ``heart`` or ``calcium``.
         prepared: what `coronet.preprocessing.prepared_store.prepare_model` wrote; only the cases named are
             opened.
-        params: the model's parameters.
         train_cases: ids to learn from.
         tune_cases: ids to choose the best epoch by.
-        seed: of first weights and samples.
-        out: folder of the results; replaced as a whole at the end.
         work: folder of the checkpoints, for this run alone. A finished one gives its result at once.
         pretrained: an autoencoder's encoder, for ``network.encoder: autoencoder``.
         start: folder of a trained model of the same network, to go on from.

@@ -39,10 +39,8 @@ def draw_curves(path: Path, history: Sequence[Mapping[str, float]], *, metric: s
     """Write a PNG with the loss at left, the tune metric at right, and the learning rate's steps marked.
 
     Args:
-        path: the file.
         history: one mapping per epoch with ``epoch``, ``loss``, ``learning_rate`` and the metric.
         metric: key of the tune metric.
-        title: the model's name.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

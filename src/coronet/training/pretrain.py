@@ -64,10 +64,8 @@ def pretrain_model(
     """Train an autoencoder whose encoder the segmentation network starts from.
 
     Args:
-        model: ``heart`` or ``calcium``.
         prepared: what `coronet.preprocessing.prepared_store.prepare_model` wrote; only train cases are
             opened.
-        split: tells the train cases.
         params: all parameters; the model's ``pretrain`` is read.
         out: folder of the results; replaced as a whole. Where the network asks for no autoencoder it holds
             ``metrics.json`` alone, which says so.

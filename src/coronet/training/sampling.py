@@ -39,17 +39,11 @@ class BrightComponent:
 
 @dataclasses.dataclass(frozen=True)
 class Anchors:
-    """What training windows of one case are placed on.
+    """What training windows of one case are placed on."""
 
-    Attributes:
-        lesions: the connected parts of the mask.
-        hard: the connected bright things outside of the mask, thinned.
-        anywhere: voxels near the heart, thinned, shape (n, 3); empty where the trunk is seen.
-    """
-
-    lesions: tuple[BrightComponent, ...]
-    hard: tuple[BrightComponent, ...]
-    anywhere: np.ndarray
+    lesions: tuple[BrightComponent, ...]  # the connected parts of the mask
+    hard: tuple[BrightComponent, ...]  # the connected bright things outside of the mask, thinned
+    anywhere: np.ndarray  # voxels near the heart, thinned, shape (n, 3); empty where the trunk is seen
 
 
 def find_anchors(case: PreparedCase, number: int = 0) -> Anchors:

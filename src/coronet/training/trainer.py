@@ -51,19 +51,12 @@ class Learner(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOutcome:
-    """What came of a training.
+    """What came of a training."""
 
-    Attributes:
-        weights: the best state by the metric.
-        best_epoch: when it was reached, counted from 1.
-        best: the metric then.
-        history: one mapping per epoch.
-    """
-
-    weights: Mapping[str, torch.Tensor]
-    best_epoch: int
+    weights: Mapping[str, torch.Tensor]  # the best state by the metric
+    best_epoch: int  # when it was reached, counted from 1
     best: float
-    history: tuple[Mapping[str, float], ...]
+    history: tuple[Mapping[str, float], ...]  # one mapping per epoch
 
 
 class _Training:
@@ -156,12 +149,8 @@ def train_epochs(
 
     Args:
         module: the network; on return it is trained, though not with the best weights.
-        learner: samples, loss and metric.
         params: epochs, steps, learning rate, patience.
-        seed: of torch's own generator, for encoders that drop connections at random.
         work: folder of the checkpoints; what is there is gone on with.
-        device: where to train.
-        title: what a progress bar calls it.
         on_epoch: called with (epoch, what was measured) after the checkpoint; may raise to give up.
         stop: asked after every epoch.
 
