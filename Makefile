@@ -3,7 +3,7 @@
 .PHONY: help install demo repro pipeline prefect test lint ui dashboard bench docs lock clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# Nothing here talks to the network unless it is told to.
+# No telemetry.
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -24,7 +24,7 @@ repro: .venv/.installed ## dvc repro on the data that is there
 	  "'coronet data import FOLDER', or fetch a shared one with 'dvc pull'."; exit 2; }
 	@dvc repro
 
-pipeline: .venv/.installed ## the same under Prefect, then ledger and registry
+pipeline: .venv/.installed ## the same under Prefect, then MLflow and registration
 	@python flows/pipeline.py
 
 prefect: .venv/.installed ## Prefect's pages on 127.0.0.1:4200, with all flows and their schedules

@@ -1,4 +1,4 @@
-"""`coronet demo`: from nothing to models that the gate has judged. What is there already is left as it is."""
+"""`coronet demo`: from phantoms to models with a verdict of the gate. Existing data and results are kept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TRIALS = 4
 
 
 def run_demo() -> None:
-    """Build the phantom cohort where there is no data, run `dvc repro`, search a little, let the gate judge.
+    """Build the phantom cohort where there is no data, run `dvc repro`, search a little, run the gate.
 
     Raises:
         StageError: `dvc repro` ended with an error, which it has printed.
@@ -127,9 +127,9 @@ def _promote(version: Version) -> None:
         champion = versions.find(client, model, versions.CHAMPION)
     refused = (promotion_log.REJECTED, promotion_log.UNDECIDED)
     if number in {entry.version for entry in promotion.history(model) if entry.kind in refused}:
-        logger.info("%s/%d was judged before; `coronet models history %s` tells how", model, number, model)
+        logger.info("%s/%d has a verdict already; see `coronet models history %s`", model, number, model)
     elif champion is None:
         done = promotion.promote(model, first=True)
         logger.info("%s/%d: %s", model, number, done.verdict.answer)
     elif champion.number != number:
-        logger.info("%s/%d is registered; `coronet models promote %s` judges it", model, number, model)
+        logger.info("%s/%d is registered; `coronet models promote %s` decides about it", model, number, model)

@@ -13,7 +13,7 @@ CoronetError
 ├── Unreachable          a server that a verb needs does not answer
 └── PromotionError       there is nothing to promote, or aliases and log contradict each other
 
-Every message says what is wrong, in which case or file, and what mends it. The command line prints the
+Every message says what is wrong, in which case or file, and how to fix it. The command line prints the
 message without a traceback and ends with exit code 2; so it does where a file, the memory or the output fails
 (`coronet.terminal`). ``CORONET_TRACEBACK=1`` shows the traceback.
 """
@@ -56,7 +56,7 @@ class PromotionError(CoronetError):
 
 
 class SearchError(CoronetError):
-    """A study that cannot be gone on with or adopted, or in which no trial came to an end."""
+    """A study that cannot be continued or adopted, or in which no trial came to an end."""
 
 
 class Busy(CoronetError):
@@ -64,4 +64,4 @@ class Busy(CoronetError):
 
 
 class Unreachable(CoronetError):
-    """A server that a verb needs does not answer."""
+    """A server that a command needs does not answer."""

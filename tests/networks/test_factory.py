@@ -105,7 +105,7 @@ def test_the_same_weights_are_the_same_bytes(tmp_path):
 
 
 def test_a_damaged_or_absent_model_is_refused(tmp_path):
-    with pytest.raises(StageError, match="coronet stage train"):
+    with pytest.raises(StageError, match="dvc repro"):
         load_model(tmp_path)
     save_model(tmp_path, build_network(PLAIN, shape=SHAPE, seed=0), ModelSpec("heart", PARAMS, "", {}))
     weights = tmp_path / "weights.safetensors"

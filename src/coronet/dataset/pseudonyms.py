@@ -1,4 +1,4 @@
-"""Names for patients and scans that tell nothing without a secret key, and the index of scans by name.
+"""Pseudonyms of patients and scans by a secret key, and the index of scans by name.
 
 The key lies in the data folder as ``.salt``, readable by its owner alone, outside the folders that DVC stores
 and git sees. Without it a guess ("is this Jane Doe's ID?") cannot be tested; with it the same patient gets

@@ -1,4 +1,4 @@
-"""What it costs that masks are drawn: those that networks learn from against exact ones, case by case."""
+"""The error of annotated training masks: compared with exact masks, case by case."""
 
 from __future__ import annotations
 

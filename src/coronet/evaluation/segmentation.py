@@ -85,7 +85,7 @@ def evaluate_model(
     Args:
         model: ``heart`` or ``calcium``.
         data: the cohort's folder.
-        split: tells the cases.
+        split: names the cases.
         fit_folder: what `coronet.training.fit.fit_model` wrote.
         out: folder of ``metrics.json``, ``cases.csv`` and, of hearts, ``masks/``; replaced as a whole.
         heart_fit: for calcium: look inside the heart that this model predicts, as scoring does; without it,

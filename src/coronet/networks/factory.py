@@ -186,7 +186,7 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
     """
     folder = Path(folder)
     if not (folder / SPEC).exists() or not (folder / WEIGHTS).exists():
-        raise StageError(f"{folder} holds no model; run `coronet stage train` first.")
+        raise StageError(f"{folder} holds no model; train one with `dvc repro`, or fetch it with `dvc pull`.")
     raw = read_json(folder / SPEC)
     digest = sha256_file(folder / WEIGHTS)
     if raw.get("weights_sha256") != digest:

@@ -28,7 +28,7 @@ class Evaluation:
     Attributes:
         scans: how many.
         sources: how many by source, such as ``{"phantom": 16}``; empty where that is not recorded.
-        figures: by name of the gate's floor; None where the scans do not tell.
+        figures: by name of the gate's floor; None where the scans cannot show it.
         lesions: of the reference masks; None for hearts.
         lesions_found: of them.
     """
@@ -59,7 +59,7 @@ class Evaluation:
         return tuple(floor for floor in floors if floor.holds(self.figures.get(floor.name)) is False)
 
     def unknown(self, floors: Sequence[Floor]) -> tuple[Floor, ...]:
-        """The floors of which the test scans tell nothing."""
+        """The floors whose figures the test scans cannot show."""
         return tuple(floor for floor in floors if floor.holds(self.figures.get(floor.name)) is None)
 
 

@@ -161,7 +161,7 @@ def prepared_scans(folder: Path, cases: Iterable[str]) -> tuple[str, ...]:
         return tuple(sorted(index[case]["content_sha256"] for case in cases))
     except KeyError as error:
         raise StageError(
-            f"{folder} does not tell which scans it was made of; run `coronet stage prepare` again."
+            f"{folder} does not say which scans it was made of; run `dvc repro --force prepare`."
         ) from error
 
 
@@ -183,15 +183,13 @@ def load_prepared(folder: Path, cases: Iterable[str], spec: InputParams) -> tupl
         ("margin_mm", spec.margin_mm <= prepared["margin_mm"]),
     ):
         if not fits:
-            raise StageError(
-                f"{folder} was prepared with another input.{key}; run `coronet stage prepare` again."
-            )
+            raise StageError(f"{folder} was prepared with another input.{key}; run `dvc repro` again.")
     return tuple(_load_case(Path(folder), case, index) for case in cases)
 
 
 def _index(folder: Path) -> dict[str, Any]:
     if not (Path(folder) / INDEX).exists():
-        raise StageError(f"{folder} holds no prepared cases; run `coronet stage prepare` first.")
+        raise StageError(f"{folder} holds no prepared cases; run `dvc repro` first.")
     return read_json(Path(folder) / INDEX)
 
 

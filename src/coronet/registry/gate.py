@@ -40,7 +40,7 @@ _VERDICT_JSON, _VERDICT_PICTURE, _VERDICT_TEXT = "verdict.json", "verdict.png", 
 
 
 def evaluate_gate(project: Path, candidate: Version, champion: Version | None, params: Params) -> Verdict:
-    """Judge a version.
+    """Evaluate a version: checks, floors and the comparison with the champion.
 
     Nothing is measured where the lineage does not hold. Where there is no champion, floors alone decide.
 

@@ -1,4 +1,4 @@
-"""One version's way back to code, parameters, data and people, and how it is told."""
+"""One version's way back to code, parameters, data and people, as text and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The golden volume: a small synthetic scan whose answer shows that weights still do what they did."""
+"""The golden volume: a small synthetic scan; the recorded output on it shows that weights are unchanged."""
 
 from __future__ import annotations
 

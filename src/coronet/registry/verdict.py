@@ -1,4 +1,4 @@
-"""The gate's answer, what it rests on, and how both are told: as a table, as JSON and as a sentence."""
+"""The gate's verdict with its reasons, as a table, as JSON and as a sentence."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def write_headline(build: Path, out: Path) -> None:
 
 
 def headline(heart: dict[str, Any], calcium: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
-    """Headline figures out of the three ``metrics.json``; None where the test scans do not tell."""
+    """Headline figures out of the three ``metrics.json``; None where the test scans cannot show it."""
     agreement = scores["agreement"]
     figures = {
         "heart": {

@@ -1,4 +1,4 @@
-"""The Agatston score and its three relatives, from the voxels that count."""
+"""The Agatston score, volume, weighted volume and mass of counted voxels."""
 
 from __future__ import annotations
 

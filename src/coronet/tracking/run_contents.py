@@ -1,4 +1,4 @@
-"""What a training's run holds, gathered from its results; the same whoever writes it and when."""
+"""What a training's run holds, gathered from its results; the same whenever it is written."""
 
 from __future__ import annotations
 

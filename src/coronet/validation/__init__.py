@@ -1,4 +1,4 @@
-"""The gate: what must hold of a cohort before anything is learned from it."""
+"""Validation: what must hold of a cohort before training."""
 
 from __future__ import annotations
 

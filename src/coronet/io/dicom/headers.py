@@ -1,4 +1,4 @@
-"""DICOM files sorted into CT pictures and all the rest, by their headers."""
+"""Headers of DICOM files: which are CT slices, and what they say."""
 
 from __future__ import annotations
 
