@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from transfer_pairs import draw_heart_pair
 
 from coronet.config import ModelParams, Params, load_params
 from coronet.config.schema import build
@@ -31,7 +32,6 @@ from coronet.evaluation.segmentation import evaluate_model
 from coronet.files import read_json, write_json
 from coronet.io.volume import Volume, write_nifti
 from coronet.phantom.ranges import REALISTIC, WILD
-from coronet.phantom.transfer_pairs import draw_heart_pair
 from coronet.preprocessing.prepared_store import prepare_model
 from coronet.training.fit import fit_model
 

@@ -19,7 +19,6 @@ from coronet.fingerprint import recipe_version
 from coronet.io.volume import read_nifti
 from coronet.phantom.cohort import compare_with_pin, is_whole, truth_path, write_cohort
 from coronet.phantom.patients import Window, make_case, plan
-from coronet.phantom.transfer_pairs import draw_heart_pair
 
 TINY = Window(matrix=96, field_mm=180.0, below_mm=(2.0, 4.0), length_mm=(135.0, 140.0))
 SMALL = Window(matrix=160, field_mm=170.0, below_mm=(6.0, 12.0), length_mm=(135.0, 145.0))
@@ -287,7 +286,10 @@ def test_the_command_makes_a_cohort_and_says_so(tmp_path, written):
     assert truth["generator"] == recipe_version("phantom")
 
 
-def test_heart_pairs_are_repeatable_and_varied():
+def test_heart_pairs_are_repeatable_and_varied(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    from transfer_pairs import draw_heart_pair
+
     drawn = [draw_heart_pair(1, i, spacing_mm=(8.0, 8.0, 8.0), shape=(42, 42, 42)) for i in range(3)]
     again = draw_heart_pair(1, 2, spacing_mm=(8.0, 8.0, 8.0), shape=(42, 42, 42))
     assert np.array_equal(drawn[2][0].array, again[0].array)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -191,14 +191,12 @@ def list_pieces(data: Path, case: str) -> tuple[BrightPiece, ...]:
 
 
 def _library_samples(data: Path, target: Target, *, except_case: str) -> Samples | None:
-    """The rows of all other scans that carry strokes; None where there are none.
-
-    A case's own old strokes are left out, so that they do not contradict its new ones.
-
-    Raises:
-        InputError: their rows are absent or do not fit together.
-    """
-    tables = [load_samples(path) for record, path in _annotated(data, target) if record.case != except_case]
+    """The rows of all other scans with strokes: a case's old ones must not contradict its new ones."""
+    tables = [
+        load_samples(annotation_paths(data, record.case, target).samples)
+        for record in annotated_cases(data, target)
+        if record.strokes_sha256 is not None and record.case != except_case
+    ]
     tables = [table for table in tables if len(table.labels)]
     return join_samples(tables) if tables else None
 
@@ -237,13 +235,6 @@ def annotated_cases(data: Path, target: Target) -> tuple[Provenance, ...]:
     """Records of the scans with a mask that this tool has drawn, sorted by case."""
     paths = sorted((Path(data) / "annotations").glob(f"*/{target}.json"))
     return tuple(record for record in map(find_provenance, paths) if record is not None)
-
-
-def _annotated(data: Path, target: Target) -> Iterator[tuple[Provenance, Path]]:
-    """Records and tables of the scans that carry strokes, sorted by case."""
-    for record in annotated_cases(data, target):
-        if record.strokes_sha256 is not None:
-            yield record, annotation_paths(data, record.case, target).samples
 
 
 def fit_library(data: Path, target: Target) -> tuple[Forest, int]:

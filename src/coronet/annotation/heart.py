@@ -216,11 +216,7 @@ def _core(probability: np.ndarray, blocks: BlockMeans) -> np.ndarray:
 def _on_voxels(
     level: np.ndarray, volume: Volume, blocks: BlockMeans
 ) -> tuple[tuple[slice, slice, slice], np.ndarray]:
-    """Blocks on the scan's voxels, per cent, between their centres in straight lines.
-
-    Returns:
-        The box outside of which all is 0, and uint8 of its shape, x running fastest.
-    """
+    """Blocks on the scan's voxels, linearly: the box that is not 0, and uint8 per cent, x running fastest."""
     values, box = np.ascontiguousarray(level.T) * np.float32(100), []
     for axis in (2, 1, 0):
         turned = 2 - axis
@@ -241,11 +237,7 @@ def _on_voxels(
 
 
 def _one_piece(mask: np.ndarray) -> np.ndarray:
-    """The largest piece, with holes filled slice by slice; bool.
-
-    Raises:
-        InputError: the mask is empty.
-    """
+    """The largest piece, with holes filled slice by slice; bool."""
     import cc3d
 
     if not mask.any():

@@ -163,11 +163,7 @@ def save_model(folder: Path, module: nn.Module, spec: ModelSpec) -> None:
         folder / SPEC,
         {
             "format": 1,
-            "model": spec.model,
-            "params": canonical(spec.params),
-            "fingerprint": spec.fingerprint,
-            "cases": dict(spec.cases),
-            "data_sha256": spec.data_sha256,
+            **canonical(spec),
             "scans": None if spec.scans is None else {part: sorted(spec.scans[part]) for part in spec.scans},
             "weights_sha256": sha256_file(folder / WEIGHTS),
         },
@@ -194,14 +190,8 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
             f"{folder / WEIGHTS} is not what {SPEC} beside it describes; train or fetch it again."
         )
     params = config.build(ModelParams, raw["params"], where=f"{folder / SPEC}: params")
-    spec = ModelSpec(
-        model=raw["model"],
-        params=params,
-        fingerprint=raw["fingerprint"],
-        cases=raw["cases"],
-        data_sha256=raw["data_sha256"],
-        scans=raw.get("scans"),
-    )
+    plain = {key: raw[key] for key in ("model", "fingerprint", "cases", "data_sha256")}
+    spec = ModelSpec(params=params, scans=raw.get("scans"), **plain)
     module = build_network(params.network, shape=params.input.shape, seed=0, start=folder / WEIGHTS)
     device = device or torch.device("cpu")
     module = module.eval().requires_grad_(False)

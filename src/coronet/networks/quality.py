@@ -191,9 +191,8 @@ def _read(path: Path, understand: Callable[[Any], Any]) -> Any:
         return understand(raw)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path} is not understood ({type(error).__name__}: {error}); `dvc repro` or `coronet "
-            "models register` "
-            "writes it anew."
+            f"{path} is not understood ({type(error).__name__}: {error}); `dvc repro` or "
+            "`coronet models register` writes it anew."
         ) from error
 
 
@@ -208,19 +207,8 @@ def _carried(raw: Mapping[str, Any], weights_sha256: str) -> ModelQuality | None
     )
 
 
-def gate_verdict(
-    *,
-    answer: str,
-    reasons: Sequence[str],
-    patients: int,
-    not_asked: Sequence[str] | None = None,
-    lowered: Sequence[str] | None = None,
-) -> GateVerdict:
+def gate_verdict(**plain: Any) -> GateVerdict:
     """A verdict out of plain data."""
     return GateVerdict(
-        answer=answer,
-        reasons=tuple(reasons),
-        patients=patients,
-        not_asked=None if not_asked is None else tuple(not_asked),
-        lowered=None if lowered is None else tuple(lowered),
+        **{key: tuple(item) if isinstance(item, list) else item for key, item in plain.items()}
     )

@@ -94,7 +94,6 @@ class ScanSettings:
 def draw_settings(
     rng: np.random.Generator,
     *,
-    centre_mm: tuple[float, float],
     z_range_mm: tuple[float, float],
     matrix: int = 512,
     field_mm: float | None = None,
@@ -102,7 +101,6 @@ def draw_settings(
     """Draw the settings of one low-dose screening scan.
 
     Args:
-        centre_mm: where (x, y) the patient's middle lies.
         z_range_mm: lowest and highest slice.
     """
     name, thickness, gap, _ = pick(rng, SERIES, [row[3] for row in SERIES])
@@ -115,7 +113,7 @@ def draw_settings(
     extras = between(rng, -4.0, 4.0), between(rng, 0.0, 8.0), between(rng, 0.0, 1.2)
     step = round((field_mm or field) / matrix, 6)
     slices = int((z_range_mm[1] - z_range_mm[0]) // gap) + 1
-    corner = tuple(round(centre_mm[i] + shift[i] - step * (matrix - 1) / 2, 3) for i in range(2))
+    corner = tuple(round(side - step * (matrix - 1) / 2, 3) for side in shift)
     return ScanSettings(
         kernel=kernel,
         thickness_mm=thickness,

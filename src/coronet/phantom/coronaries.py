@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
-from coronet.phantom.curves import smooth, spline, way_points
+from coronet.phantom.curves import norms, slope, smooth, spline, way_points
 from coronet.phantom.heart import chambers
 from coronet.phantom.random_draws import between
 from coronet.phantom.ranges import Traits
@@ -85,16 +86,13 @@ def _settle(line: np.ndarray, radius: np.ndarray, traits: Traits, start: Vector 
     ease = np.minimum(np.arange(len(line)) / 18.0, 1.0)
     for _ in range(4):
         for _ in range(4):
-            value, slope = _surface(line, traits)
-            wanted = radius + _BED_MM
-            step = np.minimum(np.maximum((wanted - value) * ease, -4.0), 4.0)
-            line = line + slope * step[:, None]
+            value, way = _surface(line, traits)
+            step = np.minimum(np.maximum((radius + _BED_MM - value) * ease, -4.0), 4.0)
+            line = line + way * step[:, None]
         line = smooth(line, 6)
         if start is not None:
-            line = (
-                line
-                + (np.asarray(start) - line[0]) * np.maximum(1.0 - np.arange(len(line)) / 12.0, 0.0)[:, None]
-            )
+            fade = np.maximum(1.0 - np.arange(len(line)) / 12.0, 0.0)
+            line = line + (np.asarray(start) - line[0]) * fade[:, None]
     return line
 
 
@@ -104,22 +102,13 @@ def _surface(line: np.ndarray, traits: Traits) -> tuple[np.ndarray, np.ndarray]:
     def distance(points: np.ndarray) -> np.ndarray:
         return chambers((points[:, 0], points[:, 1], points[:, 2]), traits).blood
 
-    value = distance(line)
-    slope = np.stack(
-        [distance(line + np.eye(3)[i] * 0.5) - distance(line - np.eye(3)[i] * 0.5) for i in range(3)], axis=1
-    )
-    size = np.sqrt(slope[:, 0] * slope[:, 0] + slope[:, 1] * slope[:, 1] + slope[:, 2] * slope[:, 2])
-    return value, slope / np.maximum(size, 1e-3)[:, None]
+    way, size = slope(distance, line)
+    return distance(line), way / np.maximum(size, 1e-3)[:, None]
 
 
 def _evenly(line: np.ndarray, step_mm: float) -> np.ndarray:
     """The same polyline with points ``step_mm`` apart."""
-    d = line[1:] - line[:-1]
-    length = np.sqrt(d[:, 0] * d[:, 0] + d[:, 1] * d[:, 1] + d[:, 2] * d[:, 2])
-    marks = [0.0]
-    for value in length:
-        marks.append(marks[-1] + float(value))
-    wanted = np.arange(max(round(marks[-1] / step_mm), 2) + 1) * (
-        marks[-1] / max(round(marks[-1] / step_mm), 2)
-    )
+    marks = [0.0, *itertools.accumulate(norms(line[1:] - line[:-1]).tolist())]
+    parts = max(round(marks[-1] / step_mm), 2)
+    wanted = np.arange(parts + 1) * (marks[-1] / parts)
     return np.stack([np.interp(wanted, marks, line[:, i]) for i in range(3)], axis=1)

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from coronet.phantom.curves import smooth
+from coronet.phantom.curves import slope, smooth
 from coronet.phantom.ranges import Traits
 from coronet.phantom.signed_distance import (
     Coordinates,
@@ -172,10 +172,6 @@ def kept_inside(
 
     for _ in range(6):
         excess = np.minimum(np.maximum(outside(points) + radius_mm + 1.2, 0.0), 3.0)
-        slope = np.stack(
-            [outside(points + np.eye(3)[i] * 0.5) - outside(points - np.eye(3)[i] * 0.5) for i in range(3)],
-            axis=1,
-        )
-        size = np.sqrt(slope[:, 0] * slope[:, 0] + slope[:, 1] * slope[:, 1] + slope[:, 2] * slope[:, 2])
-        points = points - slope * (excess / np.maximum(size, 0.2))[:, None]
+        way, size = slope(outside, points)
+        points = points - way * (excess / np.maximum(size, 0.2))[:, None]
     return smooth(points, 3)

@@ -30,7 +30,6 @@ class Sites:
     heart_surface: tuple[Vector, ...]  # points on the pericardium
     sternum: tuple[Vector, ...]  # from the lower to the upper end
     heart_box_mm: tuple[np.ndarray, np.ndarray]  # lowest and highest corner (3,) of the heart
-    body_centre_mm: tuple[float, float]
     numbers: dict[str, Any]  # sizes worth noting in the truth
 
 
@@ -67,7 +66,6 @@ def find_sites(anatomy: Anatomy) -> Sites:
         heart_surface=tuple(_vector(point) for point in affine[:3, 3] + _surface(heart) * COARSE_MM),
         sternum=tuple(_vector(point) for point in marks["sternum"]),
         heart_box_mm=box,
-        body_centre_mm=(0.0, 0.0),
         numbers={
             "vessel_mm": {name: round(curve.length_mm, 1) for name, curve in vessels.items()},
             "aorta_radius_mm": [round(min(aorta.radii_mm), 2), round(max(aorta.radii_mm), 2)],

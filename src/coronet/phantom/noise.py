@@ -22,6 +22,7 @@ _STREAK = 32
 """Length, in voxels, over which a streak keeps its sign."""
 _FIELDS = 6
 """How many fields of streaks of each sort a scan draws."""
+_AWAY = 0.85
 _STREAKY = 0.15
 """Share of the variance that streaks have everywhere."""
 BYTE_SD = math.sqrt((256**2 - 1) / 12)
@@ -32,8 +33,7 @@ class Grain:
     """Filters that turn white noise into a kernel's texture, a band-pass with no power at rest."""
 
     fine: tuple[float, ...]  # half taps of the narrow Gaussian
-    coarse: tuple[float, ...]  # half taps of the further blur that is taken away
-    away: float  # how much of the coarse part is taken away
+    coarse: tuple[float, ...]  # half taps of the further blur of which `_AWAY` is taken away
     scale: float  # factor that makes the standard deviation 1 for bytes as white noise
 
 
@@ -41,18 +41,17 @@ def grain(grain_mm: float, pixel_mm: float) -> Grain:
     """The texture of a kernel whose finest structure has standard deviation ``grain_mm``."""
     fine = gaussian_taps(grain_mm / pixel_mm, reach=2.0)
     coarse = gaussian_taps(0.75 / pixel_mm, reach=1.6)
-    away = 0.85
     both = _chain(fine, coarse)
     size = len(both) - 1
     wide = [0.0] * (size + 1)
     wide[: len(fine)] = fine
     narrow_1d, both_1d = _whole(wide), _whole(both)
     total = math.fsum(
-        (a * b - away * c * d) ** 2
+        (a * b - _AWAY * c * d) ** 2
         for a, c in zip(narrow_1d, both_1d, strict=True)
         for b, d in zip(narrow_1d, both_1d, strict=True)
     )
-    return Grain(fine, coarse, away, round(1 / (math.sqrt(total) * BYTE_SD), 9))
+    return Grain(fine, coarse, round(1 / (math.sqrt(total) * BYTE_SD), 9))
 
 
 def _whole(half: list[float] | tuple[float, ...]) -> list[float]:
@@ -80,7 +79,7 @@ def textured(field: np.ndarray, texture: Grain) -> np.ndarray:
     """White noise of `white` turned into grain of standard deviation 1."""
     fine = in_plane(field, texture.fine)
     coarse = in_plane(fine, texture.coarse)
-    coarse *= np.float32(texture.away)
+    coarse *= np.float32(_AWAY)
     fine -= coarse
     fine *= np.float32(texture.scale)
     return fine

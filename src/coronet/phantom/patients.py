@@ -101,7 +101,7 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
     growth = between(draw(_GROWTH), 1.1, 1.6) if slot.round else 1.0
     lesions = draw_lesions(draw(_LESIONS), sites.vessels, burden=burden, growth=growth)
     others = draw_confounders(draw(_CONFOUNDERS), sites, diseased=burden != "none")
-    settings = _settings(draw(_SETTINGS, slot.round), sites.heart_box_mm, sites.body_centre_mm, window)
+    settings = _settings(draw(_SETTINGS, slot.round), float(sites.heart_box_mm[0][2]), window)
     tissue = rasterize(anatomy, settings.affine, settings.shape)
     moving = (*in_motion(lesions, draw(_MOTION, slot.round), settings.beat), *others)
     scanned = scan(
@@ -128,7 +128,7 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
         "round": slot.round,
         "burden": burden,
         "heart_ml": round(int(np.count_nonzero(tissue.heart)) * heart.voxel_mm3 / 1000, 2),
-        "settings": _settings_facts(settings),
+        "settings": dataclasses.asdict(settings) | {"kernel": settings.kernel.name},
         "lesions": [_lesion_facts(deposit, calcium) for deposit in lesions],
         "confounders": [_deposit_facts(deposit) for deposit in others],
         "anatomy": sites.numbers,
@@ -136,20 +136,10 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
     return PhantomCase(slot, facts, scanned.volume, heart, scanned.volume.with_array(calcium.labels), truth)
 
 
-def _settings(
-    rng: np.random.Generator,
-    heart_mm: tuple[np.ndarray, np.ndarray],
-    body_centre_mm: tuple[float, float],
-    window: Window,
-) -> ScanSettings:
-    low = float(heart_mm[0][2]) - between(rng, *window.below_mm)
-    return draw_settings(
-        rng,
-        centre_mm=body_centre_mm,
-        z_range_mm=(low, low + between(rng, *window.length_mm)),
-        matrix=window.matrix,
-        field_mm=window.field_mm,
-    )
+def _settings(rng: np.random.Generator, lowest_mm: float, window: Window) -> ScanSettings:
+    low = lowest_mm - between(rng, *window.below_mm)
+    z_range = low, low + between(rng, *window.length_mm)
+    return draw_settings(rng, z_range_mm=z_range, matrix=window.matrix, field_mm=window.field_mm)
 
 
 def _voxel_box(box_mm: tuple[np.ndarray, np.ndarray], settings: ScanSettings) -> tuple[slice, slice, slice]:
@@ -160,11 +150,6 @@ def _voxel_box(box_mm: tuple[np.ndarray, np.ndarray], settings: ScanSettings) ->
         last = min(max(int((box_mm[1][axis] - origin) // step), first + 1), size)
         sides.append(slice(first, last))
     return tuple(sides)
-
-
-def _settings_facts(settings: ScanSettings) -> dict[str, Any]:
-    facts = dataclasses.asdict(settings)
-    return facts | {"kernel": settings.kernel.name}
 
 
 def _deposit_facts(deposit: Deposit) -> dict[str, Any]:

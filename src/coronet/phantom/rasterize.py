@@ -62,9 +62,20 @@ class _Slab:
         z, y, x = sides
         return (z, y, x), field.on((self.lines[0][x], self.lines[1][y], self.lines[2][z]))
 
-    def blend(self, sides: tuple[slice, slice, slice], distance: np.ndarray, hu: float | np.ndarray) -> None:
-        """Mix HU in by the share of each voxel that lies inside; ``distance`` is used up."""
+    def blend(
+        self,
+        sides: tuple[slice, slice, slice],
+        distance: np.ndarray,
+        hu: float | np.ndarray,
+        within: np.ndarray | None = None,
+    ) -> None:
+        """Mix HU in by the share of each voxel that lies inside, and ``within`` (0..1) lets through.
+
+        ``distance`` is used up.
+        """
         share = self.share(distance)
+        if within is not None:
+            share *= within[sides]
         part = self.hu[sides]
         part += (hu - part) * share
 
@@ -84,16 +95,10 @@ class _Slab:
         return share
 
     def rods(self, rods: PlacedTubes, hu: float, within: np.ndarray | None = None) -> None:
-        """Paint rods, only where ``within`` (0..1) lets them."""
+        """Paint rods, as `blend` does."""
         found = rods.between(self.slices.start, self.slices.stop)
-        if found is None:
-            return
-        sides, distance = found
-        share = self.share(distance)
-        if within is not None:
-            share *= within[sides]
-        part = self.hu[sides]
-        part += (hu - part) * share
+        if found is not None:
+            self.blend(*found, hu, within)
 
 
 @dataclasses.dataclass(frozen=True)

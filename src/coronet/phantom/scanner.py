@@ -16,7 +16,7 @@ from coronet.imaging.filters import gaussian_taps, in_plane, sharpen
 from coronet.io.volume import Volume
 from coronet.phantom import noise
 from coronet.phantom.acquisition_protocols import Kernel, ScanSettings
-from coronet.phantom.deposits import Deposit, VoxelShare, share_of_voxels
+from coronet.phantom.deposits import Deposit, share_of_voxels
 from coronet.phantom.scanner_artifacts import add_stars, draw_table, is_metal
 
 _LOWEST_HU, _HIGHEST_HU = -1024, 3071
@@ -122,14 +122,9 @@ def _traces(
             deposit, settings.affine, hu.shape, thickness_mm=settings.thickness_mm, margin=len(taps)
         )
         if share is not None:
-            traces.append(_trace(hu, deposit, share, taps))
+            contribution = in_plane(share.substance - share.filled * hu[share.box], taps)
+            traces.append(Trace(deposit, share.box, contribution, np.zeros_like(contribution)))
     return traces
-
-
-def _trace(hu: np.ndarray, deposit: Deposit, share: VoxelShare, taps: tuple[float, ...]) -> Trace:
-    tissue = hu[share.box]
-    contribution = in_plane(share.substance - share.filled * tissue, taps)
-    return Trace(deposit, share.box, contribution, np.zeros(contribution.shape, np.float32))
 
 
 def _profile(ratio: float) -> tuple[float, float]:

@@ -25,18 +25,13 @@ class Figure:
 
 
 _TEMPLATES = Path(__file__).parent / "templates"
-
-
-def _render(template: str, **context: Any) -> str:
-    """Fill a template of this package; whatever is put in is escaped."""
-    style = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
-    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
-    return _environment().get_template(template).render(style=style, script=script, **context)
+_PARTS = {"style": "css", "script": "js"}
 
 
 def write_page(path: Path, template: str, **context: Any) -> None:
-    """Fill a template and write it atomically."""
-    write_text(path, _render(template, **context))
+    """Fill a template of ``templates`` and write it atomically; whatever is put in is escaped."""
+    parts = {name: (_TEMPLATES / f"page.{end}").read_text("utf-8") for name, end in _PARTS.items()}
+    write_text(path, _environment().get_template(template).render(**parts, **context))
 
 
 @functools.cache
@@ -54,18 +49,16 @@ def _environment() -> Environment:
     return environment
 
 
-def number(value: float | None, digits: int = 0) -> str:
+def number(value: float | None, digits: int = 0, *, sign: str = "") -> str:
     """A number with thousands parted by thin spaces; a dash for none."""
     if value is None or math.isnan(value):
         return "–"
-    return f"{value:z,.{digits}f}".replace(",", "\u2009").replace("-", "−")
+    return f"{value:{sign}z,.{digits}f}".replace(",", "\u2009").replace("-", "−")
 
 
 def signed(value: float | None, digits: int = 0) -> str:
     """A number that always shows its sign."""
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{value:+z,.{digits}f}".replace(",", "\u2009").replace("-", "−")
+    return number(value, digits, sign="+")
 
 
 def readable(label: str) -> str:

@@ -84,11 +84,7 @@ class ScanReport:
 def write_scan_result(folder: Path, scored: ScanScore) -> None:
     """Write masks, ``score.json`` and the page into ``folder``."""
     scored.save(folder)
-    _write_scan_page(folder, scored)
-
-
-def _write_scan_page(folder: Path, scored: ScanScore) -> None:
-    """Write ``index.html`` into ``folder``; it holds no identifier, file name or path."""
+    # the page holds no identifier, file name or path
     write_page(Path(folder) / _PAGE, "scan.html.j2", report=_read_scan_report(scored))
 
 
@@ -193,10 +189,7 @@ def _origin(scored: ScanScore) -> tuple[tuple[str, str], ...]:
             ", ".join(f"{count} {source}" for source, count in sorted(origin.cases.items())) or "unknown"
         )
         rows += [
-            (
-                f"{name.capitalize()} network",
-                f"{origin.encoder}, {learned}",
-            ),
+            (f"{name.capitalize()} network", f"{origin.encoder}, {learned}"),
             (f"{name.capitalize()} fingerprint", origin.fingerprint or "none"),
             (f"{name.capitalize()} weights, sha256", origin.weights_sha256),
         ]

@@ -69,8 +69,9 @@ class SegmentationLearner:
         self.metric = DECISIVE[model]
         self._model, self._params, self._device = model, params, device
         self._sampler = WindowSampler(train_cases, params, seed=seed, device=device)
+        self.batch = self._sampler.batch
         self._tune = tuple(tune_cases)
-        self._loss = segmentation_loss(params.loss)
+        self.loss = segmentation_loss(params.loss)
 
     @property
     def focus(self) -> tuple[BrightComponent, ...]:
@@ -92,14 +93,6 @@ class SegmentationLearner:
                 answers = predict_windows(module, torch.stack(windows), device=self._device)[:, 0].cpu()
             means += [float(answer[place].mean()) for answer, place in zip(answers, places, strict=True)]
         return np.asarray(means)
-
-    def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images and targets (n, 1, x, y, z) of one step."""
-        return self._sampler.batch(epoch, step)
-
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The published loss of logits and targets."""
-        return self._loss(outputs, targets)
 
     def measure(self, module: nn.Module, loss: float) -> dict[str, float]:
         """The metric over the tune cases on the network's grid.
