@@ -47,7 +47,7 @@ def test_paper_profile_is_the_published_setting(tmp_path):
 def test_unknown_key_names_the_nearest(tmp_path):
     path = changed(tmp_path, "profiles", "demo", "heart", "loss", "focal_gama", to=2.0)
     with pytest.raises(
-        ParamsError, match="heart.loss: there is no key «focal_gama»; the nearest is «focal_gamma»"
+        ParamsError, match='heart.loss: there is no key "focal_gama"; the nearest is "focal_gamma"'
     ):
         config.load_params(path)
 
@@ -74,12 +74,12 @@ def test_missing_key_is_named(tmp_path):
     del raw["split"]["tune"]
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(raw))
-    with pytest.raises(ParamsError, match="split: the key «tune» is missing"):
+    with pytest.raises(ParamsError, match='split: the key "tune" is missing'):
         config.load_params(path)
 
 
 def test_unknown_profile_lists_the_known(tmp_path):
-    with pytest.raises(ParamsError, match=r"profile «fast» is not among profiles \(.*demo.*paper"):
+    with pytest.raises(ParamsError, match=r'profile "fast" is not among profiles \(.*demo.*paper'):
         config.load_params(changed(tmp_path, "profile", to="fast"))
 
 

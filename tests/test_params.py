@@ -122,7 +122,7 @@ FILES = {
     ),
     "nothing": (b"", "must hold keys and values"),
     "a list": (b"- a\n", "must hold keys and values"),
-    "no profile": (changed("profile: demo", "profile:"), "line [0-9]+: profile «None»"),
+    "no profile": (changed("profile: demo", "profile:"), 'line [0-9]+: profile "None"'),
     "a list as profile": (changed("profile: demo", "profile: [demo]"), "line [0-9]+: profile"),
     "an empty profile": (
         TEXT.partition("\nprofiles:")[0].encode() + b"\nprofiles:\n  demo:\n",
@@ -130,11 +130,11 @@ FILES = {
     ),
     "a common key in a profile": (
         changed("  demo:\n", "  demo:\n    seed: 5\n"),
-        f"line {line('  demo:') + 1}: profiles.demo: the key «seed» is not one of heart, calcium, search",
+        f'line {line("  demo:") + 1}: profiles.demo: the key "seed" is not one of heart, calcium, search',
     ),
     "a profile's key for all": (
         changed("seed: 2024", "search: {}\nseed: 2024"),
-        f"line {line('seed: 2024')}: the key «search» must be in a profile",
+        f'line {line("seed: 2024")}: the key "search" must be in a profile',
     ),
 }
 
@@ -302,8 +302,8 @@ def test_all_faults_are_named_at_once(tmp_path, monkeypatch):
     assert first == "params.yaml: 5 faults"
     assert [line.split(": ", 1)[1] for line in lines] == [
         "split.tune is nan; it must be finite",
-        "heart.loss: there is no key «focal_alfa»; the nearest is «focal_alpha»",
-        "heart.loss: the key «focal_alpha» is missing",
+        'heart.loss: there is no key "focal_alfa"; the nearest is "focal_alpha"',
+        'heart.loss: the key "focal_alpha" is missing',
         "heart.optimiser.epochs is 0; it must be at least 1 and at most 100000",
         "heart.threshold is 7.0; it must be above 0 and below 1",
     ]

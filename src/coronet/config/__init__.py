@@ -208,7 +208,7 @@ class Params(CheckedValue):
     def model(self, name: str) -> ModelParams:
         """Parameters of ``heart`` or ``calcium``."""
         if name not in MODELS:
-            raise ParamsError(f"There is no model «{name}»; the models are {' and '.join(MODELS)}.")
+            raise ParamsError(f'There is no model "{name}"; the models are {" and ".join(MODELS)}.')
         return getattr(self, name)
 
 
@@ -240,7 +240,7 @@ def parse_params(content: bytes, *, where: str = "params.yaml") -> Params:
         known = ", ".join(map(str, profiles)) if isinstance(profiles, dict) else "none"
         line = document.lines.get(("profile",))
         place = f"{where}, line {line}" if line else where
-        raise ParamsError(f"{place}: profile «{name}» is not among profiles ({known}).")
+        raise ParamsError(f'{place}: profile "{name}" is not among profiles ({known}).')
     return _resolve(raw, profiles[name], name, document, where)
 
 
@@ -256,9 +256,9 @@ def _resolve(raw: dict[str, Any], profile: Any, name: str, document: YamlDocumen
     if not isinstance(profile, dict):
         raise FaultyParams([ParamFault(place, "must hold keys and values")], where, line_of)
     faults = [
-        ParamFault((), f"the key «{key}» must be in a profile", (key,)) for key in _PROFILED if key in raw
+        ParamFault((), f'the key "{key}" must be in a profile', (key,)) for key in _PROFILED if key in raw
     ] + [
-        ParamFault(place, f"the key «{key}» is not one of {', '.join(_PROFILED)}", (str(key),))
+        ParamFault(place, f'the key "{key}" is not one of {", ".join(_PROFILED)}', (str(key),))
         for key in profile
         if key not in _PROFILED
     ]

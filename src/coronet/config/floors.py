@@ -86,7 +86,7 @@ def counted(floors: int) -> str:
 def default_floors(model: str) -> tuple[Floor, ...]:
     """The gate's floors of ``heart`` or ``calcium`` as Coronet ships them."""
     if model not in NETWORK_FLOORS:
-        raise ParamsError(f"There is no model «{model}»; the models are {' and '.join(NETWORK_FLOORS)}.")
+        raise ParamsError(f'There is no model "{model}"; the models are {" and ".join(NETWORK_FLOORS)}.')
     return (*NETWORK_FLOORS[model], *SCORE_FLOORS, *_COST_FLOORS)
 
 

@@ -60,7 +60,7 @@ class NetworkParams(CheckedValue):
     def rules(self) -> Iterator[tuple[str, str]]:
         """The own U-Nets have no weights to start from."""
         if self.encoder in OWN_ENCODERS and self.weights != "none":
-            yield "weights", f"must be none where encoder is «{self.encoder}», not «{self.weights}»"
+            yield "weights", f'must be none where encoder is "{self.encoder}", not "{self.weights}"'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +187,7 @@ class ModelParams(CheckedValue):
                 "network",
                 (
                     f"channels must name {SMP_LEVELS[0]} to {SMP_LEVELS[-1]} levels where encoder is "
-                    f"«{network.encoder}», not {levels}"
+                    f'"{network.encoder}", not {levels}'
                 ),
             )
         stride = 2 ** (levels - own)
@@ -197,6 +197,6 @@ class ModelParams(CheckedValue):
                 "input.shape",
                 (
                     f"{list(shape)} does not divide by {stride}, as network.encoder "
-                    f"«{network.encoder}» with {levels} channels needs; use {fitting}, or fewer channels"
+                    f'"{network.encoder}" with {levels} channels needs; use {fitting}, or fewer channels'
                 ),
             )

@@ -57,7 +57,7 @@ class OneOf:
             return ""
         near = difflib.get_close_matches(value, self.names, n=1, cutoff=0.0)[0]
         known = " or ".join(filter(None, [", ".join(self.names[:-1]), self.names[-1]]))
-        return f"«{value}» is not allowed; the nearest is «{near}» ({self.hint or known})"
+        return f'"{value}" is not allowed; the nearest is "{near}" ({self.hint or known})'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Items:
         if not 1 <= len(value) <= self.most:
             return f"names {len(value)}; it must name at least one and at most {self.most}"
         twice = [item for item in value if value.count(item) > 1] if self.distinct else []
-        return f"names «{twice[0]}» twice" if twice else ""
+        return f'names "{twice[0]}" twice' if twice else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,10 +211,10 @@ def _build_dataclass(kind: Any, value: Any, path: Path, faults: list[ParamFault]
     for key in value:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)[0]
-            _note(faults, path, f"there is no key «{key}»; the nearest is «{near}»", key=(str(key),))
+            _note(faults, path, f'there is no key "{key}"; the nearest is "{near}"', key=(str(key),))
     for name, field in fields.items():
         if name not in value and field.default is field.default_factory is dataclasses.MISSING:
-            _note(faults, path, f"the key «{name}» is missing")
+            _note(faults, path, f'the key "{name}" is missing')
     hints = _hints(kind)
     built = {
         name: _build(hints[name], value[name], (*path, name), faults) for name in fields if name in value

@@ -51,7 +51,7 @@ def parse_yaml(content: bytes, where: str) -> YamlDocument:
     if conflict := _CONFLICT.search(text):
         line = text.count("\n", 0, conflict.start()) + 1
         raise ParamsError(
-            f"{where}, line {line}: a merge conflict («{conflict.group(1)}»). Keep one side and remove the "
+            f'{where}, line {line}: a merge conflict ("{conflict.group(1)}"). Keep one side and remove the '
             "marks."
         )
     try:
