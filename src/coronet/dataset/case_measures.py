@@ -114,7 +114,7 @@ class CalciumMeasures:
 
 
 def measure_image(volume: Volume) -> ImageMeasures:
-    """Measure a scan; percentiles and deviation come from every second voxel of each axis."""
+    """Measure a scan in HU; percentiles and deviation come from every second voxel of each axis."""
     array = volume.array
     finite = np.isfinite(array).all() if array.dtype.kind == "f" else True
     not_finite = 0 if finite else int(array.size - np.isfinite(array).sum())

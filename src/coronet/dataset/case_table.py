@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, read_nifti
 from coronet.process import worker_pool
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     import pandas
 
 
@@ -60,15 +59,12 @@ _PARTS = (CaseMeasures, ImageMeasures, HeartMeasures, CalciumMeasures)
 def describe_cases(
     data: Path, *, workers: int, progress: Callable[[int, int], None] | None = None
 ) -> pandas.DataFrame:
-    """Measure every case of a data folder.
+    """Measure every case of a data folder: one row a case, sorted, with the fields of `_PARTS` as columns.
 
     Args:
         data: folder as `coronet.dataset.cases` describes it.
         workers: processes that read at the same time.
         progress: called with the number of scans done and the number of all.
-
-    Returns:
-        One row a case, sorted by case, with the fields of `_PARTS` as columns.
 
     Raises:
         InputError: there is no case, or a file cannot be read.
@@ -153,7 +149,6 @@ def _describe_case(case: Case) -> tuple[dict, np.ndarray]:
     heart = read_nifti(case.heart) if case.heart else None
     calcium = read_nifti(case.calcium) if case.calcium else None
     facts = case.facts
-    row: dict[str, object] = {}
     parts = (
         CaseMeasures(
             case=case.id,
@@ -168,8 +163,7 @@ def _describe_case(case: Case) -> tuple[dict, np.ndarray]:
         measure_heart(heart, image),
         measure_calcium(calcium, image, heart),
     )
-    for part in parts:
-        row.update(dataclasses.asdict(part))
+    row = {name: value for part in parts for name, value in vars(part).items()}
     return row, chest_signature.chest_signature(image)
 
 
@@ -193,16 +187,9 @@ def _alike(case: str, found: tuple[duplicates.DuplicatePair, ...]) -> str:
 
 def _columns() -> dict[str, str]:
     """Name of each column and its pandas type."""
-    kinds = {str: "str", int: "Int64", float: "float64", bool: "boolean"}
-    columns = {}
-    for part in _PARTS:
-        hints = typing.get_type_hints(part)
-        for field in dataclasses.fields(part):
-            kind = hints[field.name]
-            if isinstance(kind, types.UnionType):
-                kind = next(choice for choice in typing.get_args(kind) if choice is not type(None))
-            columns[field.name] = kinds[kind]
-    return columns
+    kinds = {"str": "str", "int": "Int64", "float": "float64", "bool": "boolean"}
+    fields = (field for part in _PARTS for field in dataclasses.fields(part))
+    return {field.name: kinds[str(field.type).removesuffix(" | None")] for field in fields}
 
 
 def _frame(rows: list[dict]) -> pandas.DataFrame:

@@ -40,11 +40,7 @@ class Case:
 
 
 def check_case_id(case_id: str) -> str:
-    """Return ``case_id``, or refuse it as a file name.
-
-    Raises:
-        InputError: it holds anything but letters, digits, dot, underscore and hyphen, or is too long.
-    """
+    """Return ``case_id``; an `InputError` if it is too long or holds what a file name should not."""
     if not CASE_PATTERN.fullmatch(case_id):
         raise InputError(
             f'"{case_id}" cannot name a case; use up to 64 letters, digits, dots, underscores and hyphens.'
@@ -86,14 +82,9 @@ class Reference:
 
 
 def find_reference(case: Case, model: str) -> Reference | None:
-    """What a case's results are compared with: the better mask where one is bound to its scan, else its mask.
+    """The ``heart`` or ``calcium`` mask that a case's results are compared with; None where it has none.
 
-    Args:
-        case: the case.
-        model: ``heart`` or ``calcium``.
-
-    Returns:
-        None where the case has no mask of the kind.
+    It is the better mask where one is bound to the scan, else the one that networks learn from.
     """
     data = case.ct.parent.parent
     better, binding = reference_path(data, case.id, model), binding_path(data, case.id)
@@ -124,22 +115,13 @@ def find_case(data: Path, case_id: str) -> Case:
         facts = ScanFacts(**{**raw, "flags": tuple(raw.get("flags", ()))})
     except TypeError as error:
         raise InputError(f"{case_id}: {case_id}.json is not understood: {error}") from error
-    heart, calcium = (mask_path(data, case_id, model) for model in ("heart", "calcium"))
-    return Case(
-        id=case_id,
-        ct=ct,
-        heart=heart if _is_there(heart) else None,
-        calcium=calcium if _is_there(calcium) else None,
-        facts=facts,
-    )
+    paths = (mask_path(data, case_id, model) for model in ("heart", "calcium"))
+    heart, calcium = (path if _is_there(path) else None for path in paths)
+    return Case(case_id, ct, heart, calcium, facts)
 
 
 def _is_there(path: Path) -> bool:
-    """Whether a file is there.
-
-    Raises:
-        InputError: something else is, or a link to a file that is absent.
-    """
+    """Whether a file is there; an `InputError` if something else is, or a link to a file that is absent."""
     if path.is_file():
         return True
     if path.exists() or path.is_symlink():
@@ -149,14 +131,7 @@ def _is_there(path: Path) -> bool:
 
 
 def load_mask(path: Path, ct: Volume) -> np.ndarray:
-    """Read a mask of a case.
-
-    Args:
-        path: of the mask.
-        ct: the case's scan.
-
-    Returns:
-        uint8 labels, shape of ``ct``.
+    """Read the mask of a case whose scan is ``ct``: uint8 labels of the same shape.
 
     Raises:
         InputError: its grid is not the scan's.

@@ -1,11 +1,10 @@
 """Finding copies of one scan: the same chest, turned, bent, blurred, mirrored or changed in intensity.
 
 Pictures of `coronet.dataset.chest_signature` are compared twice. Coarsely, by correlation of 18 mm cells
-over all
-mirrorings and a grid of rotations, as matrix products: that gives each scan its few likeliest copies and how
-they would have been turned. Then finely: one picture is turned to fit the other, and every block of 36 mm
-inside the lungs seeks its best match within 12 mm. In a copy the blocks find their own vessels again, however
-bent; in another patient they find none. docs/results.md has the figures.
+over all mirrorings and a grid of rotations: that gives each scan its few likeliest copies and how they would
+have been turned. Then finely: one picture is turned to fit the other, and every block of 36 mm inside the
+lungs seeks its best match within 12 mm. In a copy the blocks find their own vessels again, however bent; in
+another patient they find none. docs/results.md has the figures.
 """
 
 from __future__ import annotations
@@ -70,7 +69,9 @@ def find_duplicates(
         return ()
     likeness, rotation = _coarse(pictures)
     best = np.where(other, likeness.max(axis=0), -np.inf)
-    blocks = [_texture(item) for item in pictures]
+    lungs = (_lung_blocks(item.astype(np.float32)) for item in pictures)
+    # The sharper of two pictures has more blocks with vessels.
+    blocks = [int(found.kept.sum()) if found else 0 for found in lungs]
     chosen = {
         tuple(sorted((i, int(j))))
         for i in range(len(names))
@@ -91,11 +92,7 @@ def find_duplicates(
 
 
 def _coarse(pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """How well each picture fits every other, for each mirroring of the other and its best rotation.
-
-    Returns:
-        Correlation and number of the rotation, both of shape (mirrorings, pictures, pictures).
-    """
+    """Correlation with the best rotation, and its number: both (mirrorings, pictures, pictures)."""
     cells = [size // _COARSER for size in CELLS]
     shape = [number for size in cells for number in (size, _COARSER)]
     stack = np.stack([np.asarray(item, np.float32).reshape(shape).mean(axis=(1, 3, 5)) for item in pictures])
@@ -193,14 +190,8 @@ def _turn(image: np.ndarray, pose: ChestPose) -> np.ndarray:
     return ndimage.affine_transform(mirrored, matrix, centre - matrix @ centre, order=1, mode="nearest")
 
 
-def _texture(picture: np.ndarray) -> int:
-    """Number of blocks with vessels; the sharper of two pictures has more."""
-    lungs = _lung_blocks(picture.astype(np.float32))
-    return int(lungs.kept.sum()) if lungs else 0
-
-
 @dataclasses.dataclass(frozen=True)
-class LungBlocks:
+class _LungBlocks:
     """Blocks of a picture that lie in the lungs and hold vessels.
 
     Attributes:
@@ -216,7 +207,7 @@ class LungBlocks:
     power: np.ndarray
 
 
-def _lung_blocks(picture: np.ndarray) -> LungBlocks | None:
+def _lung_blocks(picture: np.ndarray) -> _LungBlocks | None:
     """The blocks of ``picture`` to compare, or None where the lungs in view are too small."""
     from scipy import ndimage
 
@@ -229,14 +220,12 @@ def _lung_blocks(picture: np.ndarray) -> LungBlocks | None:
     kept = (share > _LEAST_LUNG_BLOCK) & (power > _LEAST_TEXTURE_HU**2)
     if kept.sum() < _LEAST_BLOCKS:
         return None
-    return LungBlocks(kept, weights[kept], weights[kept] * blocks[kept], power[kept])
+    return _LungBlocks(kept, weights[kept], weights[kept] * blocks[kept], power[kept])
 
 
-def _fine(lungs: LungBlocks, moving: np.ndarray, *, strangers: int = 0) -> float:
-    """1 - the median over blocks of the best local correlation with ``moving``.
-
-    With ``strangers`` each block seeks in the place of another, that many further on: what chance gives.
-    """
+def _fine(lungs: _LungBlocks, moving: np.ndarray, *, strangers: int = 0) -> float:
+    """1 - the median over blocks of the best local correlation with ``moving``."""
+    # With strangers each block seeks in the place of another, that many further on: what chance gives.
     padded = np.pad(moving, _REACH, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (_BLOCK + 2 * _REACH,) * 3)
     windows = windows[::_BLOCK, ::_BLOCK, ::_BLOCK].reshape(-1, *(_BLOCK + 2 * _REACH,) * 3)[lungs.kept]

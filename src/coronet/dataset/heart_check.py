@@ -64,30 +64,27 @@ def cut_sides(
 
 def _leaves_circle(heart: np.ndarray, ct: Volume) -> bool:
     """Whether pixels beside the heart's outline hold nothing but air in all slices."""
+    from scipy.ndimage import binary_dilation
+
     outline = heart.any(axis=2)
-    beside = np.zeros_like(outline)
-    beside[1:] |= outline[:-1]
-    beside[:-1] |= outline[1:]
-    beside[:, 1:] |= outline[:, :-1]
-    beside[:, :-1] |= outline[:, 1:]
-    return bool((ct.array[beside & ~outline] <= AIR_HU).all(axis=1).any())
+    beside = binary_dilation(outline) & ~outline
+    return bool((ct.array[beside] <= AIR_HU).all(axis=1).any())
 
 
 def check_heart(
     heart: np.ndarray, ct: Volume, chest: ChestView | None, near_mm: Sequence[float] = (0, 0, 0)
 ) -> Mapping[str, str]:
-    """Why a mask cannot be the whole heart of its scan; empty where it can.
+    """Why a mask cannot be the whole heart of its scan; empty where it can, and for an empty mask.
 
     Args:
         heart: boolean, shape (x, y, z) of ``ct``.
         ct: HU, RAS+.
-        chest: of the same scan, as `coronet.dataset.quality_flags.examine_scan` finds it; None where it finds
-            none.
+        chest: of the same scan, as `coronet.dataset.quality_flags.examine_scan` finds it.
         near_mm: see `cut_sides`.
 
     Returns:
         At most one of `HEART_FLAGS` and its reason in words: a heart that is cut is often too small as well,
-        but that it is cut is the reason. An empty mask has none.
+        but that it is cut is the reason.
     """
     ml = np.count_nonzero(heart) * ct.voxel_mm3 / 1000
     if not ml:

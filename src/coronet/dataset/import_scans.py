@@ -174,11 +174,7 @@ class _Import:
     def _held_masks(
         self, where: str, case: str, volume: Volume, names: set[str], *, new: bool
     ) -> dict[str, np.ndarray]:
-        """Masks that are there and stay.
-
-        Raises:
-            InputError: they belong to no scan, or do not lie on the grid of the one that is added.
-        """
+        """Masks that are there and stay; they must belong to a scan and lie on the new one's grid."""
         held = {}
         for name in sorted(names):
             path = mask_path(self.data, case, name)
@@ -199,11 +195,7 @@ class _Import:
     def _complete(
         self, case: str, scan: Scan, wanted: dict[str, np.ndarray], digest: str
     ) -> tuple[ScanFacts, bool, dict[str, np.ndarray]]:
-        """Add or replace masks, and name the patient where it is named now; all else must be what it is.
-
-        Returns:
-            The facts, whether the patient is known, and the masks that were written.
-        """
+        """Add or replace masks, name the patient: the facts, whether the patient is known, masks written."""
         data, key = self.data, load_key(self.data)
         facts = find_case(data, case).facts
         known = facts.patient != patient_pseudonym(_identity(scan, digest).text, key) or scan.identity.known

@@ -68,10 +68,7 @@ class MaskPieces:
 def list_doubtful(pieces: MaskPieces, away: np.ndarray, bodies: np.ndarray) -> str:
     """Pieces that do not touch the heart, are part of a large body or hold nothing bright, for `read_pieces`.
 
-    Args:
-        pieces: of a mask.
-        away: of `away_mm`.
-        bodies: of `body_mm3`.
+    ``away`` is of `away_mm`, ``bodies`` of `body_mm3`.
     """
     voxel_mm3 = abs(np.linalg.det(pieces.affine[:3, :3]))
     sizes = np.bincount(pieces.owner, minlength=pieces.count + 1)[1:]
@@ -94,11 +91,9 @@ def read_pieces(text: str) -> tuple[MaskPiece, ...]:
 
 
 def away_mm(pieces: MaskPieces, heart: np.ndarray) -> np.ndarray | None:
-    """Distance of each piece from a heart mask, voxel to nearest voxel: (pieces,); None without a heart.
+    """Distance in mm of each piece from a heart mask (bool, same shape), voxel to nearest voxel: (pieces,).
 
-    Args:
-        pieces: of a mask.
-        heart: bool, shape of that mask.
+    None where the heart mask is empty.
     """
     from scipy.spatial import cKDTree
 
@@ -119,13 +114,8 @@ def away_mm(pieces: MaskPieces, heart: np.ndarray) -> np.ndarray | None:
 def body_mm3(pieces: MaskPieces, hu: np.ndarray, *, least_hu: float) -> np.ndarray:
     """Volume of the largest bright body that each piece is part of, in mm³: (pieces,).
 
-    A body is what connects by faces and lies at most `_BODY_MARGIN_MM` outside the box of the mask. Noise
-    does not connect so as it does by edges and corners.
-
-    Args:
-        pieces: of a mask.
-        hu: shape of that mask.
-        least_hu: what is at least so dense is bright.
+    A body is what has at least ``least_hu`` in ``hu`` (same shape as the mask), connects by faces and lies at
+    most `_BODY_MARGIN_MM` outside the box of the mask. Noise connects by edges and corners.
     """
     import cc3d
 
@@ -157,9 +147,8 @@ def _to_world(indices: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 def _surface(inside: np.ndarray) -> np.ndarray:
     """Indices (n, 3) of voxels of ``inside`` with a neighbour outside along an array axis."""
+    from scipy.ndimage import binary_erosion
+
     box = box_around(inside)
-    part = np.pad(inside[box], 1)
-    core = part.copy()
-    for axis in range(3):
-        core &= np.roll(part, 1, axis) & np.roll(part, -1, axis)
-    return np.argwhere(part & ~core) - 1 + np.array([edge.start for edge in box])
+    part = inside[box]
+    return np.argwhere(part & ~binary_erosion(part)) + np.array([edge.start for edge in box])

@@ -40,11 +40,7 @@ class CaseOverview:
 
 
 def list_cases(data: Path, *, build: Path) -> tuple[CaseOverview, ...]:
-    """All cases of a data folder, sorted by id.
-
-    Args:
-        data: the data folder.
-        build: folder of ``cases.csv`` and ``split.json``, as far as they are there.
+    """All cases of a data folder, sorted by id; ``build`` has ``cases.csv`` and ``split.json``, if any.
 
     Raises:
         InputError: there is no case, or a file is damaged.
@@ -63,9 +59,7 @@ def list_cases(data: Path, *, build: Path) -> tuple[CaseOverview, ...]:
 
 def _overview(case: Case, row: Any, part: str, reason: str, *, split: bool) -> CaseOverview:
     masks = tuple(name for name in ("heart", "calcium") if getattr(case, name))
-    current = row is not None and masks == tuple(
-        name for name, there in (("heart", row.has_heart), ("calcium", row.has_calcium)) if there
-    )
+    current = row is not None and (bool(case.heart), bool(case.calcium)) == (row.has_heart, row.has_calcium)
     missing = [name for name in ("heart", "calcium") if name not in masks]
     if missing:
         todo = (
@@ -91,18 +85,11 @@ def _overview(case: Case, row: Any, part: str, reason: str, *, split: bool) -> C
 def overview_table(cases: Sequence[CaseOverview]) -> str:
     """The cases in columns, with a line of counts below."""
     header = ("case", "patient", "spacing (mm)", "masks", "flags", "part", "next")
-    rows = [
-        (
-            item.case,
-            item.patient,
-            " × ".join(f"{value:.3g}" for value in item.spacing_mm) if item.spacing_mm else "-",
-            ", ".join(item.masks) or "-",
-            ", ".join(item.flags) or "-",
-            item.part or "-",
-            item.next or "-",
-        )
-        for item in cases
-    ]
+    rows = []
+    for item in cases:
+        spacing = " × ".join(f"{value:.3g}" for value in item.spacing_mm or ())
+        cells = (spacing, ", ".join(item.masks), ", ".join(item.flags), item.part, item.next)
+        rows.append((item.case, item.patient, *(cell or "-" for cell in cells)))
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

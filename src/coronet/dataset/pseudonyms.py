@@ -83,12 +83,9 @@ def case_names(data: Path) -> dict[str, str]:
 
 
 def case_of(data: Path, digest: str, *, named: str | None = None) -> str | None:
-    """The case that a scan is, where it is in the data folder already.
+    """The case that a scan with a `content_digest` is, where it is in the data folder already.
 
-    Args:
-        data: the data folder.
-        digest: of `content_digest`.
-        named: a case to look at as well, since no import has noted what phantoms are.
+    ``named`` is a case to look at as well, since no import has noted what phantoms are.
     """
     index, usual = case_names(data), scan_name(digest)
     case = index.get(digest, "" if usual in index.values() else usual)

@@ -7,6 +7,7 @@ catch what is plainly wrong, not to grade scans.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -70,11 +71,6 @@ class ChestView:
     spacing_mm: tuple[float, float, float]
 
     @property
-    def voxel_ml(self) -> float:
-        """Volume of one coarse voxel in ml."""
-        return math.prod(self.spacing_mm) / 1000
-
-    @property
     def pixel_cm2(self) -> float:
         """Area of one coarse pixel in cm²."""
         return self.spacing_mm[0] * self.spacing_mm[1] / 100
@@ -84,13 +80,10 @@ def quality_flags(volume: Volume, facts: ScanFacts, heart: np.ndarray | None = N
     """Flags of a scan, in the order of `FLAGS`.
 
     Args:
-        volume: HU in RAS+.
+        volume: HU in RAS+; where the values are no HU, what the picture shows is not judged.
         facts: of the same scan; only ``contrast`` counts.
-        heart: boolean heart mask, shape of ``volume``. It decides whether the heart is whole; without one,
-            lungs and mediastinum are all there is to judge by.
-
-    Returns:
-        Some of `FLAGS`. Where the values are no HU, what the picture shows is not judged.
+        heart: boolean heart mask, shape of ``volume``, which decides whether the heart is whole. Without one,
+            lungs and mediastinum do.
     """
     flags, chest = examine_scan(volume, facts)
     found = set(flags)
@@ -138,9 +131,7 @@ def in_flag_order(flags: Iterable[str]) -> tuple[str, ...]:
 def examine_scan(volume: Volume, facts: ScanFacts) -> tuple[tuple[str, ...], ChestView | None]:
     """The flags that need no heart mask, and the chest; None where the values are no HU.
 
-    Args:
-        volume: HU in RAS+.
-        facts: of the same scan; only ``contrast`` counts.
+    ``volume`` is HU in RAS+; of ``facts`` only ``contrast`` counts.
     """
     flags = set()
     if volume.spacing_mm[2] > _THICKEST_MM:
@@ -190,12 +181,10 @@ def _is_hu(hu: np.ndarray) -> bool:
 
 
 def _find_chest(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> ChestView:
-    """Find lungs and the soft tissue between them.
-
-    Lung is set apart from air around the patient, in the trachea or in bowel by its mean: it holds blood.
-    """
+    """Find lungs and the soft tissue between them."""
     from scipy import ndimage
 
+    # Lung is set apart from air around the patient, in the trachea or in bowel by its mean: it holds blood.
     dark = (hu < -500) & (hu > AIR_HU + 8)
     in_plane = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))
     parts, count = ndimage.label(dark.T, structure=in_plane)
@@ -235,9 +224,10 @@ def _has_heart(chest: ChestView) -> bool:
     if middle is None:
         return False
     sides = chest.lung[:middle].sum(), chest.lung[middle:].sum()
-    if min(sides) * chest.voxel_ml < _LEAST_LUNG_ML:
+    if min(sides) * math.prod(chest.spacing_mm) / 1000 < _LEAST_LUNG_ML:
         return False
-    return _longest(_heart_slices(chest)) * chest.spacing_mm[2] >= _LEAST_BETWEEN_MM
+    runs = (len(list(run)) for present, run in itertools.groupby(_heart_slices(chest)) if present)
+    return max(runs, default=0) * chest.spacing_mm[2] >= _LEAST_BETWEEN_MM
 
 
 def _is_bright(chest: ChestView) -> bool:
@@ -249,10 +239,8 @@ def _is_bright(chest: ChestView) -> bool:
 
 
 def _is_cut(chest: ChestView) -> bool:
-    """Whether the scan begins or ends inside the heart.
-
-    Below the heart lungs are narrow. Above it they may be wide, but the mediastinum is narrower than it.
-    """
+    """Whether the scan begins or ends inside the heart."""
+    # Below the heart lungs are narrow. Above it they may be wide, but the mediastinum is narrower than it.
     lung = chest.lung.sum(axis=(0, 1)) * chest.pixel_cm2
     between = chest.between.sum(axis=(0, 1)) * chest.pixel_cm2
     heart = _heart_slices(chest)
@@ -271,11 +259,3 @@ def _heart_slices(chest: ChestView) -> np.ndarray:
     middle = _middle(chest)
     both = chest.lung[:middle].any(axis=(0, 1)) & chest.lung[middle:].any(axis=(0, 1))
     return both & (chest.between.sum(axis=(0, 1)) * chest.pixel_cm2 > _LEAST_BETWEEN_CM2)
-
-
-def _longest(present: np.ndarray) -> int:
-    longest = current = 0
-    for value in present:
-        current = current + 1 if value else 0
-        longest = max(longest, current)
-    return longest

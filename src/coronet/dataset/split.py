@@ -52,11 +52,6 @@ class Split:
     members: tuple[Member, ...]
     excluded: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """``train``, ``tune`` and ``test``."""
-        return PARTS
-
     def cases(self, part: str) -> tuple[str, ...]:
         """Cases of ``train``, ``tune`` or ``test``, sorted."""
         _check_part(part)
@@ -145,9 +140,12 @@ def _check_part(part: str) -> None:
 
 def _assign(strata: Mapping[str, str], params: SplitParams) -> dict[str, str]:
     """Part of each patient."""
+
+    def order(patient: str) -> str:
+        return hashlib.sha256(f"{params.seed} {patient}".encode()).hexdigest()
+
     queues = {
-        name: sorted((patient for patient in strata if strata[patient] == name), key=_order(params.seed))
-        for name in STRATA
+        name: sorted((patient for patient in strata if strata[patient] == name), key=order) for name in STRATA
     }
     total = len(strata)
     tests = min(max(1, round(total * params.test)), total - 2)
@@ -160,10 +158,6 @@ def _assign(strata: Mapping[str, str], params: SplitParams) -> dict[str, str]:
             queues[name] = queues[name][share:]
     parts.update({patient: "train" for queue in queues.values() for patient in queue})
     return parts
-
-
-def _order(seed: int):
-    return lambda patient: hashlib.sha256(f"{seed} {patient}".encode()).hexdigest()
 
 
 def _shares(sizes: Mapping[str, int], count: int) -> dict[str, int]:

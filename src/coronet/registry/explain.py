@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from coronet.config import MODELS
 from coronet.config.strict_yaml import parse_yaml
+from coronet.dataset.split import PARTS
 from coronet.errors import InputError, LedgerError
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical
@@ -181,7 +182,7 @@ def _parts(carried: lineage_checks.VersionFacts) -> dict[str, Any]:
     md5 = carried.lock.output("split", lineage_checks.SPLIT)
     if carried.split is None:
         return {"md5": md5}
-    return {part: len(carried.split.cases(part)) for part in carried.split.parts} | {"md5": md5}
+    return {part: len(carried.split.cases(part)) for part in PARTS} | {"md5": md5}
 
 
 def _profile(content: bytes) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from coronet.config import MODELS, Params
 from coronet.dataset.cases import EXACT, GIVEN, Case, find_case
-from coronet.dataset.split import read_split
+from coronet.dataset.split import PARTS, read_split
 from coronet.errors import StageError
 from coronet.evaluation.agreement import share_of_confusion
 from coronet.evaluation.annotation_error import TABLE as DRAWN
@@ -249,7 +249,7 @@ def _curves(fit: Path, model: str) -> tuple[TrainingCurve, ...]:
 def _origin(build: Path, metrics: Mapping[str, Any], params: Params) -> tuple[tuple[str, str], ...]:
     rows = [("Profile", params.profile), ("Scoring protocol", metrics["protocol"])]
     split = read_split(build / "split.json")
-    parts = ", ".join(f"{len(split.patients(part))} {part}" for part in split.parts)
+    parts = ", ".join(f"{len(split.patients(part))} {part}" for part in PARTS)
     rows.append(("Patients", f"{parts}; no patient is in two parts"))
     for model in MODELS:
         spec = read_json(build / model / "fit" / "model.json")

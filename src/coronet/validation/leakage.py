@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from coronet.config import ValidateParams
 from coronet.dataset.case_table import left_out, read_alike
-from coronet.dataset.split import Split
+from coronet.dataset.split import PARTS, Split
 from coronet.errors import GateFailed
 from coronet.validation.rules import Rule
 
@@ -111,7 +111,7 @@ def check_parts(split: Split, used: Iterable[str], *, parts: tuple[str, ...] = (
             f"{', '.join(strange)}: not in {' or '.join(parts)}, so nothing may be learned from it; "
             "take the cases from build/split.json."
         )
-    kept = {person for part in set(split.parts) - set(parts) for person in split.patients(part)}
+    kept = {person for part in set(PARTS) - set(parts) for person in split.patients(part)}
     shared = sorted({person for part in parts for person in split.patients(part)} & kept)
     if shared:
         raise GateFailed(

@@ -74,7 +74,7 @@ def acquire(
     and no later run downloads them again.
 
     Args:
-        manifest: of `coronet.dataset.nlst.manifest`.
+        manifest: what is wanted.
         data: the cohort's folder.
         downloads: folder for DICOM files, outside of ``data``: they hold what the cohort must not.
         endpoint: address of the object store.
@@ -96,11 +96,10 @@ def acquire(
             for entry in set(manifest.entries) - set(wanted):
                 _remove_downloads(entry, downloads)
         _check_disk(wanted, downloads, data, keep=keep)
-        missing = [
-            entry for entry in wanted if not all(folder.exists() for folder in _folders(entry, downloads))
-        ]
-        if missing:
-            store.probe(missing[0].ct.bucket)
+        for entry in wanted:
+            if not all(folder.exists() for folder in _folders(entry, downloads)):
+                store.probe(entry.ct.bucket)
+                break
         added: list[ImportedScan] = []
         refused: list[str] = []
         unmasked: list[str] = []
@@ -154,7 +153,7 @@ def _convert(
 ) -> tuple[ImportResult, str]:
     """Add one series; the text says why it has no heart mask, where it should have one."""
     folder = series_folder(downloads, entry.ct)
-    found = check_series(folder, entry.ct).spacing_mm
+    found = check_series(folder, entry.ct)
     low, high = spacing_mm
     if found is None or not low - SPACING_TOLERANCE_MM <= found <= high + SPACING_TOLERANCE_MM:
         apart = "have no place" if found is None else f"are {found:.2f} mm apart"

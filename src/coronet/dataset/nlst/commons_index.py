@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +56,7 @@ def open_index() -> Iterator[DuckDBPyConnection]:
 
 
 def check_condition(database: DuckDBPyConnection, condition: str) -> None:
-    """Refuse what is not one condition over `rules.COLUMNS`.
+    """Refuse what is not one condition over `selection_rules.COLUMNS`.
 
     Raises:
         InputError: it is no such condition; the message lists the columns.
@@ -94,19 +94,12 @@ def sources(dois: set[str]) -> tuple[CommonsIndex, ...]:
         )
         names = [column[0] for column in rows.description]
         for values in rows.fetchall():
-            found = _source(dict(zip(names, values, strict=True)))
-            known[found.doi] = found
+            row = dict(zip(names, values, strict=True))
+            citation = " ".join(html.unescape(re.sub(r"<[^>]+>", "", row["citation"])).split())
+            known[row["source_doi"]] = CommonsIndex(
+                row["source_doi"], row["license_short_name"], row["license_url"], citation
+            )
     lacking = dois - set(known)
     if lacking:
         raise InputError(f"The index names no licence for {', '.join(sorted(lacking))}; update idc-index.")
     return tuple(known[doi] for doi in sorted(dois))
-
-
-def _source(row: Mapping[str, str]) -> CommonsIndex:
-    plain = html.unescape(re.sub(r"<[^>]+>", "", row["citation"]))
-    return CommonsIndex(
-        doi=row["source_doi"],
-        licence=row["license_short_name"],
-        licence_url=row["license_url"],
-        citation=" ".join(plain.split()),
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import threading
 from collections.abc import Callable
@@ -25,17 +24,6 @@ _SIZE_TOLERANCE = 0.02
 _TAGS = ["SeriesInstanceUID", "SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"]
 
 
-@dataclasses.dataclass(frozen=True)
-class VerifiedSeries:
-    """What the headers of a downloaded series say.
-
-    Attributes:
-        spacing_mm: median distance of neighbouring slices, or None where the files are no slices.
-    """
-
-    spacing_mm: float | None
-
-
 def series_folder(downloads: Path, series: ManifestSeries) -> Path:
     """Where a series lies once it is whole; until then ``.part`` follows the name."""
     return Path(downloads) / series.uuid
@@ -48,16 +36,10 @@ def fetch_series(
     *,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Path:
-    """Download a series, or what is missing of it.
+    """Download a series, or what is missing of it, into its folder in ``downloads``.
 
-    Args:
-        store: to download from.
-        series: of a manifest.
-        downloads: folder of all series.
-        progress: called with the bytes that are there, as they come.
-
-    Returns:
-        Its folder, with every file checked against the store's list (size and MD5) and parsed as DICOM.
+    Every file is checked against the store's list (size and MD5) and parsed as DICOM; ``progress`` is called
+    with the bytes that are there, as they come.
 
     Raises:
         Unreachable: the store does not answer.
@@ -103,8 +85,8 @@ def fetch_series(
     return folder
 
 
-def check_series(folder: Path, series: ManifestSeries) -> VerifiedSeries:
-    """Parse the headers of all files of a series.
+def check_series(folder: Path, series: ManifestSeries) -> float | None:
+    """Parse the headers of all files of a series: median distance of slices in mm, None where it has none.
 
     Raises:
         InputError: a file is no DICOM, is of another series, or is there twice; or some are missing.
@@ -135,7 +117,7 @@ def check_series(folder: Path, series: ManifestSeries) -> VerifiedSeries:
             raise InputError(f"series {series.uid}: a file is there twice.")
         instances.add(instance)
     steps = np.diff(np.sort(places))
-    return VerifiedSeries(float(np.median(steps)) if steps.size else None)
+    return float(np.median(steps)) if steps.size else None
 
 
 def _check_list(files: tuple[StoredFile, ...], series: ManifestSeries) -> None:

@@ -68,9 +68,7 @@ def manifest_for(request: Request | None, path: Path) -> tuple[Manifest, bool]:
     A manifest that answers to it is followed as it stands, whatever the index says by now and whatever a
     reviewer took out of it.
 
-    Args:
-        request: what is wanted; None follows the manifest, whatever it was chosen for.
-        path: of the manifest.
+    ``request`` None follows the manifest, whatever it was chosen for.
 
     Returns:
         The manifest, and whether it was written now.
@@ -95,19 +93,7 @@ def _entry(row: Mapping[str, Any]) -> ManifestEntry:
     heart = None
     if row["heart_uid"] is not None:
         heart = ManifestSeries(
-            row["heart_uid"],
-            row["heart_bucket"],
-            row["heart_uuid"],
-            row["heart_files"],
-            row["heart_mb"],
-            row["heart_doi"],
+            *(row[f"heart_{key}"] for key in ("uid", "bucket", "uuid", "files", "mb", "doi"))
         )
-    return ManifestEntry(
-        ct=ct,
-        heart=heart,
-        site=row["site"],
-        manufacturer=row["manufacturer"],
-        model=row["model"],
-        kernel=row["kernel"],
-        thickness_mm=row["thickness_mm"],
-    )
+    acquired = (row[key] for key in ("site", "manufacturer", "model", "kernel", "thickness_mm"))
+    return ManifestEntry(*acquired, ct=ct, heart=heart)
