@@ -155,9 +155,10 @@ def show_summary(as_json: AsJson = False) -> None:
 
 @app.command("demo")
 def demo() -> None:
-    """Learn from synthetic patients, search a little, and print how good the models are.
+    """Run everything once on synthetic patients.
 
-    Makes phantoms where data/ is absent, runs `dvc repro` and a small search, and lets the gate decide.
+    Makes phantoms where data/ is absent, runs `dvc repro` and a small search, lets the gate decide, and prints
+    how good the models are.
     """
     from coronet import demo as whole
 

@@ -205,7 +205,10 @@ def _piece_lines(case: str, pieces: tuple[BrightPiece, ...], most: int) -> list[
 def annotate_fit(
     *, target: TargetName = "heart", data: DataFolder = Path("data"), as_json: AsJson = False
 ) -> None:
-    """Measure how well the forest of all annotated scans recognises their rows; drawing needs no fit."""
+    """Measure the forest of all annotated scans.
+
+    Drawing needs no fit.
+    """
     import json
 
     from coronet.annotation.annotated_cases import fit_library, report_path

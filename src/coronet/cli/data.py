@@ -19,21 +19,37 @@ data_app = typer.Typer(
 @data_app.command("phantom")
 def data_phantom(
     *,
-    cases: Annotated[int, typer.Option(min=1, help="How many scans.")],
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")],
+    cases: Annotated[
+        int | None, typer.Option(min=1, help="How many scans; phantom.cases by default.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The same seed gives the same bytes; phantom.seed by default.")
+    ] = None,
     data: DataFolder = Path("data"),
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
     mix: Annotated[bool, typer.Option("--mix", help="Let other cases lie in the same folder.")] = False,
     masks: Annotated[
-        str, typer.Option(help="exact, or forest: drawn from a simulated person's strokes.")
-    ] = "exact",
+        str | None,
+        typer.Option(
+            help="exact, or forest: simulated annotations; without --cases and --seed phantom.masks."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a cohort of digital chest phantoms; cases that are whole are kept."""
+    """Make a cohort of digital chest phantoms.
+
+    Without options the one that params.yaml describes. Cases that are complete are kept.
+    """
     import json
 
+    from coronet.config import load_params
     from coronet.phantom.annotated_cohort import make_annotated_cohort
 
+    if cases is None or seed is None:
+        chosen = load_params().phantom
+        masks = masks or (chosen.masks if cases is seed is None else "exact")
+        cases, seed = cases or chosen.cases, chosen.seed if seed is None else seed
+    masks = masks or "exact"
     pinned = make_annotated_cohort(data, masks=masks, cases=cases, seed=seed, workers=workers, mix=mix)
     if as_json:
         made = {"data": str(data), "cases": cases, "seed": seed, "masks": masks, "as_pinned": pinned}
@@ -65,7 +81,10 @@ def data_import(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring your own scans into the cohort; see docs/own-scans.md. Example: `coronet data import SCAN`."""
+    """Import your own scans and masks.
+
+    Example: `coronet data import scan.nii.gz --heart heart.nii.gz`. See docs/own-scans.md.
+    """
     import json
 
     from coronet.dataset.import_masks import MaskSources
@@ -110,7 +129,10 @@ def data_list(
     build: Annotated[Path, typer.Option(help="Folder of `dvc repro`'s results.")] = Path("build"),
     as_json: AsJson = False,
 ) -> None:
-    """Show every case: patient, spacing, masks, flags, part of the split, and what to do next."""
+    """Show every case and what to do next.
+
+    Patient, spacing, masks, flags and part of the split, as a table.
+    """
     import json
 
     from coronet.dataset.overview import list_cases, overview_table
@@ -140,7 +162,10 @@ def data_nlst(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Choose NLST scans from the Imaging Data Commons and bring them into the cohort; see docs/nlst.md."""
+    """Select, download and import NLST scans.
+
+    From the Imaging Data Commons; see docs/nlst.md.
+    """
     import dataclasses
     import json
 

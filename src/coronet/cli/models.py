@@ -29,7 +29,10 @@ def models_register(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version of the training in build/, named challenger; see docs/tracking.md."""
+    """Register the training in build/ as challenger.
+
+    See docs/tracking.md.
+    """
     import dataclasses
     import json
 
@@ -56,7 +59,9 @@ def models_promote(
     approved_by: ApprovedBy = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate the challenger and make it champion if the gate allows it; exit code 1 if it does not.
+    """Make the challenger champion if the gate allows it.
+
+    Exit code 1 if it does not.
 
     A promotion that was killed is finished by running it again.
 
@@ -146,7 +151,10 @@ def models_why(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show where a version or a score comes from, and the commands that reproduce it."""
+    """Show where a version or a score comes from.
+
+    With the commands that reproduce it.
+    """
     import json
 
     from coronet.registry.explain import explain_version
@@ -157,7 +165,10 @@ def models_why(
 
 @models_app.command("check")
 def models_check(as_json: AsJson = False) -> None:
-    """Check the promotion log: its chain of hashes, git's copy of it, and MLflow's aliases."""
+    """Check the promotion log against MLflow and git.
+
+    Its chain of hashes, git's copy of it, and MLflow's aliases.
+    """
     import json
 
     from coronet.errors import PromotionError

@@ -66,7 +66,10 @@ def adopt_winner(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a study's winner into params.yaml, and the evidence beside it; then `dvc repro` trains it."""
+    """Write a study's winner into params.yaml.
+
+    The evidence is written beside it; then `dvc repro` trains it.
+    """
     import dataclasses
     import json
 

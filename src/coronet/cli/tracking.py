@@ -17,7 +17,10 @@ tracking_app = typer.Typer(
 
 @tracking_app.command("sync")
 def tracking_sync(as_json: AsJson = False) -> None:
-    """Write to MLflow what it lacks of the results in build/ and of the studies."""
+    """Write to MLflow what it lacks.
+
+    Of the results in build/ and of the studies.
+    """
     import dataclasses
     import json
     import os
@@ -42,9 +45,9 @@ def tracking_sync(as_json: AsJson = False) -> None:
 
 @tracking_app.command("relocate")
 def tracking_relocate(as_json: AsJson = False) -> None:
-    """Let the database of MLFLOW_TRACKING_URI lead to the artifacts in mlruns/, after the project was moved.
+    """Correct artifact paths after the project was moved.
 
-    The database in mlruns/ follows its folder by itself.
+    In the database of MLFLOW_TRACKING_URI; the one in mlruns/ follows its folder by itself.
     """
     import json
 
