@@ -157,8 +157,8 @@ def show_summary(as_json: AsJson = False) -> None:
 def demo() -> None:
     """Run everything once on synthetic patients.
 
-    Makes phantoms where data/ is absent, runs `dvc repro` and a small search, lets the gate decide, and prints
-    how good the models are.
+    Makes phantoms where data/ is absent, runs `dvc repro` and a small search, lets the gate decide, and
+    prints how good the models are.
     """
     from coronet import demo as whole
 
