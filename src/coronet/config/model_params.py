@@ -183,20 +183,14 @@ class ModelParams(CheckedValue):
         network, shape = self.network, self.input.shape
         own, levels = network.encoder in OWN_ENCODERS, len(network.channels)
         if not own and levels not in SMP_LEVELS:
+            allowed = f"{SMP_LEVELS[0]} to {SMP_LEVELS[-1]} levels"
             yield (
                 "network",
-                (
-                    f"channels must name {SMP_LEVELS[0]} to {SMP_LEVELS[-1]} levels where encoder is "
-                    f'"{network.encoder}", not {levels}'
-                ),
+                f'channels must name {allowed} where encoder is "{network.encoder}", not {levels}',
             )
         stride = 2 ** (levels - own)
         if any(size % stride for size in shape):
             fitting = [max(1, round(size / stride)) * stride for size in shape]
-            yield (
-                "input.shape",
-                (
-                    f"{list(shape)} does not divide by {stride}, as network.encoder "
-                    f'"{network.encoder}" with {levels} channels needs; use {fitting}, or fewer channels'
-                ),
-            )
+            encoder = f'network.encoder "{network.encoder}" with {levels} channels'
+            fault = f"{list(shape)} does not divide by {stride}, as {encoder} needs"
+            yield "input.shape", f"{fault}; use {fitting}, or fewer channels"

@@ -9,14 +9,8 @@ from coronet.config.schema import InRange, OneOf, Rising
 OWN_ENCODERS = ("plain", "autoencoder")
 SMP_ENCODERS = (
     *("resnet18", "resnet34", "resnet50", "vgg11_bn", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19_bn"),
-    *(
-        "densenet121",
-        "densenet169",
-        "efficientnet-b0",
-        "efficientnet-b1",
-        "efficientnet-b2",
-        "efficientnet-b3",
-    ),
+    *("densenet121", "densenet169"),
+    *("efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3"),
 )
 SMP_LEVELS = (3, 4, 5)
 

@@ -112,10 +112,10 @@ class FaultyParams(ParamsError):
         line_of: Callable[[Path], int | None] | None = None,
     ) -> None:
         self.faults = tuple(faults)
-        listed = []
-        for fault in self.faults:
-            line = line_of((*fault.path, *fault.key)) if line_of else None
-            listed.append((f"line {line}" if line else "", str(fault)))
+        lines = (line_of((*fault.path, *fault.key)) if line_of else None for fault in self.faults)
+        listed = [
+            (f"line {line}" if line else "", str(fault)) for line, fault in zip(lines, faults, strict=True)
+        ]
         if len(listed) == 1:
             line, text = listed[0]
             place = ", ".join(filter(None, [where, line]))
@@ -137,11 +137,8 @@ class CheckedValue:
         for name, hint in _hints(type(self)).items():
             if not dataclasses.is_dataclass(hint):
                 _build(hint, getattr(self, name), (name,), faults)
-        faults += (
-            []
-            if faults
-            else [ParamFault(tuple(filter(None, key.split("."))), text) for key, text in self.rules()]
-        )
+        if not faults:
+            faults = [ParamFault(tuple(filter(None, key.split("."))), text) for key, text in self.rules()]
         if faults:
             place = type(self).__name__.removesuffix("Params").lower()
             raise FaultyParams([dataclasses.replace(item, path=(place, *item.path)) for item in faults])
@@ -151,14 +148,8 @@ class CheckedValue:
         yield from ()
 
 
-def build(kind: Any, value: Any, *, where: str, line_of: Callable[[Path], int | None] | None = None) -> Any:
-    """Make a value of type ``kind`` out of plain YAML data.
-
-    Args:
-        kind: a dataclass.
-        value: what YAML gave.
-        where: the place to name in an error, such as ``params.yaml``.
-        line_of: gives the line of a key by its path.
+def build(kind: Any, value: Any, *, where: str) -> Any:
+    """Make a dataclass ``kind`` out of plain YAML data; errors name ``where``, such as ``params.yaml``.
 
     Raises:
         FaultyParams: unknown or missing keys, values of the wrong type or out of range; all of them.
@@ -166,7 +157,7 @@ def build(kind: Any, value: Any, *, where: str, line_of: Callable[[Path], int | 
     faults: list[ParamFault] = []
     built = _build(kind, value, (), faults)
     if faults:
-        raise FaultyParams(faults, where, line_of)
+        raise FaultyParams(faults, where)
     return built
 
 
@@ -176,11 +167,8 @@ def _build(kind: Any, value: Any, path: Path, faults: list[ParamFault]) -> Any:
     if origin is Annotated:
         plain, *limits = typing.get_args(kind)
         built = _build(plain, value, path, faults)
-        if built is not _INVALID and (
-            found := next(filter(None, (item.fault(built) for item in limits)), "")
-        ):
-            return _note(faults, path, found)
-        return built
+        found = (item.fault(built) for item in limits if built is not _INVALID)
+        return next((_note(faults, path, fault) for fault in found if fault), built)
     if origin in (typing.Union, types.UnionType):
         choice = next(item for item in typing.get_args(kind) if item is not type(None))
         return None if value is None else _build(choice, value, path, faults)
@@ -200,12 +188,12 @@ def _build_plain(kind: type, value: Any, path: Path, faults: list[ParamFault]) -
         return number if math.isfinite(number) else _note(faults, path, f"is {number}; it must be finite")
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    return _note(faults, path, f"must be {kind.__name__}, not {_shown(value)}")
+    return _note(faults, path, f"must be {kind.__name__}, not {reprlib.repr(value)}")
 
 
 def _build_dataclass(kind: Any, value: Any, path: Path, faults: list[ParamFault]) -> Any:
     if not isinstance(value, Mapping):
-        return _note(faults, path, f"must hold keys and values, not {_shown(value)}")
+        return _note(faults, path, f"must hold keys and values, not {reprlib.repr(value)}")
     before = len(faults)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in value:
@@ -231,7 +219,7 @@ def _build_dataclass(kind: Any, value: Any, path: Path, faults: list[ParamFault]
 
 def _build_tuple(items: tuple[Any, ...], value: Any, path: Path, faults: list[ParamFault]) -> Any:
     if not isinstance(value, list | tuple):
-        return _note(faults, path, f"must be a list, not {_shown(value)}")
+        return _note(faults, path, f"must be a list, not {reprlib.repr(value)}")
     if len(items) == 2 and items[1] is Ellipsis:
         items = (items[0],) * len(value)
     if len(items) != len(value):
@@ -243,10 +231,6 @@ def _build_tuple(items: tuple[Any, ...], value: Any, path: Path, faults: list[Pa
 def _note(faults: list[ParamFault], path: Path, text: str, *, key: Path = ()) -> Any:
     faults.append(ParamFault(path, text, key))
     return _INVALID
-
-
-def _shown(value: Any) -> str:
-    return reprlib.repr(value)
 
 
 @functools.cache

@@ -23,23 +23,14 @@ _DEEPEST = 12
 
 @dataclasses.dataclass(frozen=True)
 class YamlDocument:
-    """A document.
-
-    Attributes:
-        value: plain data.
-        lines: line number of each key, by its path from the top.
-    """
+    """Plain data, and the line number of each key by its path from the top."""
 
     value: Any
     lines: Mapping[tuple[str, ...], int]
 
 
 def parse_yaml(content: bytes, where: str) -> YamlDocument:
-    """Parse a document in UTF-8.
-
-    Args:
-        content: of the file.
-        where: its name, for errors.
+    """Parse a document in UTF-8; errors name ``where``.
 
     Raises:
         ParamsError: another encoding, no YAML 1.2, or a merge conflict; names the line.
