@@ -17,8 +17,7 @@ class ImportedScan:
     """A scan that is in the cohort now.
 
     Attributes:
-        case: its id.
-        patient: pseudonym.
+        case, patient: its id, and a pseudonym.
         patient_known: whether a header or the user named the patient. Otherwise only scans of one study, or
             none, share the pseudonym.
         new: False where it had been there before.
@@ -43,9 +42,7 @@ class ImportedScan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data without the path: JSON is kept in files."""
-        content = dataclasses.asdict(self)
-        del content["where"]
-        return content
+        return {name: value for name, value in vars(self).items() if name != "where"}
 
 
 @dataclasses.dataclass(frozen=True)

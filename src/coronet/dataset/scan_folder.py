@@ -174,6 +174,5 @@ class OutcomeJournal:
             return
         if "label" not in event:
             return
-        self._records.setdefault(key, {})[event["label"]] = ScanOutcome(
-            scan=event.get("scan", ""), reason=event.get("reason", ""), starts=event.get("starts", 0)
-        )
+        outcome = ScanOutcome(event.get("scan", ""), event.get("reason", ""), event.get("starts", 0))
+        self._records.setdefault(key, {})[event["label"]] = outcome

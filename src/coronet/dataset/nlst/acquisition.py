@@ -37,8 +37,7 @@ class Acquired:
     """What became of a manifest's series.
 
     Attributes:
-        added: scans that are in the cohort since this run.
-        before: how many were there before it.
+        added: scans that are in the cohort since this run; ``before`` were there before it.
         refused: series that are not in the cohort, each with the reason.
         unmasked: scans without a heart mask although the Commons has a segmentation, each with the reason.
     """
@@ -55,7 +54,8 @@ def remaining(manifest: Manifest, data: Path) -> tuple[ManifestEntry, ...]:
     if not record:
         return manifest.entries
     key = load_key(data)
-    return tuple(entry for entry in manifest.entries if not _is_there(entry, data, key, record))
+    cases = ((entry, record.get(_name(entry, key))) for entry in manifest.entries)
+    return tuple(entry for entry, case in cases if case is None or not scan_path(data, case).exists())
 
 
 def acquire(
@@ -209,11 +209,6 @@ def _record(data: Path) -> dict[str, str]:
 
 def _name(entry: ManifestEntry, key: bytes) -> str:
     return hmac.new(key, b"series\0" + entry.ct.uid.encode(), hashlib.sha256).hexdigest()
-
-
-def _is_there(entry: ManifestEntry, data: Path, key: bytes, record: dict[str, str]) -> bool:
-    case = record.get(_name(entry, key))
-    return case is not None and scan_path(data, case).exists()
 
 
 def _remember(data: Path, entry: ManifestEntry, case: str) -> None:

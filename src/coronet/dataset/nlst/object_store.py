@@ -78,9 +78,8 @@ class Store:
         self.host = parts.netloc.rpartition("@")[2]
         self.stop = threading.Event()
         self._session = requests.Session()
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, adapter)
+            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=32))
 
     def probe(self, bucket: str) -> None:
         """Ask once, briefly, whether the store answers.
@@ -133,20 +132,15 @@ class Store:
             token = page.findtext("{*}NextContinuationToken", "")
             if page.findtext("{*}IsTruncated", "false") != "true" or not token:
                 break
-        strange = [file.name for file in found if not _NAME.fullmatch(file.name)]
-        if strange:
+        if not all(_NAME.fullmatch(file.name) for file in found):
             raise InputError(f"{self.host}: {bucket}/{folder} holds a file with a name that is not taken.")
         return tuple(sorted(found, key=lambda file: file.key))
 
     def fetch(self, file: StoredFile, path: Path, *, progress: Callable[[int], None]) -> None:
         """Download an object to ``path``, which holds it whole or is not there.
 
-        What an interrupted download left behind (``<path>.part``) is continued, not repeated.
-
-        Args:
-            file: of `files`.
-            path: to be written.
-            progress: called with the bytes of each piece; below zero where some were given up.
+        What an interrupted download left behind (``<path>.part``) is continued, not repeated. ``progress`` is
+        called with the bytes of each piece, below zero where some were given up.
 
         Raises:
             Unreachable: the store does not answer.
@@ -156,7 +150,8 @@ class Store:
         meter = _Meter(progress)
         for _ in range(2):
             self._patiently(lambda: self._continue(file, part, meter))
-            if _matches(part, file):
+            # What the store calls ETag tells damage, and need not withstand an attacker.
+            if part.stat().st_size == file.size and file.md5 in ("", md5_file(part)):
                 with part.open("rb") as written:
                     os.fsync(written.fileno())
                 part.replace(path)
@@ -246,10 +241,3 @@ class _Meter:
     def reach(self, count: int) -> None:
         self._progress(count - self._at)
         self._at = count
-
-
-def _matches(path: Path, file: StoredFile) -> bool:
-    if path.stat().st_size != file.size:
-        return False
-    # What the store calls ETag; it tells damage, and need not withstand an attacker.
-    return not file.md5 or md5_file(path) == file.md5
