@@ -18,8 +18,7 @@ from coronet.imaging.filters import blur_mm
 
 _SCALES_MM = (5.0, 10.0)
 _WIDE_MM = (12.0, 24.0)
-_FAR_MM = 150
-"""Distances are counted up to here."""
+_FAR_MM = 150  # distances are counted up to here
 
 
 @dataclasses.dataclass(frozen=True)

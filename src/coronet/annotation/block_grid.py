@@ -18,8 +18,7 @@ _SOFT_HU = (-200, 300)
 _AIR_BELOW_HU = -500
 _TISSUE_FROM_HU = -300
 _LEAST_LUNG_ML = 150
-_MARGIN_MM = 60.0
-"""Around heart strokes."""
+_MARGIN_MM = 60.0  # around heart strokes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,23 +27,18 @@ from coronet.io.volume import Volume
 
 logger = logging.getLogger("coronet")
 
-_THRESHOLD = 0.55
-"""A piece is coronary from this probability on."""
+_THRESHOLD = 0.55  # a piece is coronary from this probability on
 _TREES, _LEAF = 100, 2
-_MAX_LISTED = 5
-"""Strokes and places that stand in messages."""
-_RARE = 5
-"""Kinds with fewer pieces than this in a table are learned as "other"."""
+_MAX_LISTED = 5  # strokes and places that stand in messages
+_RARE = 5  # kinds with fewer pieces than this in a table are learned as "other"
 _MIN_SCANS = 3
 """Unlabelled pieces are drawn once so many other scans hold `_RARE` coronary pieces and as many others."""
-_OWN_WEIGHT = 4
-"""In a training scan, labelled pieces count as so many of the library's."""
+_OWN_WEIGHT = 4  # in a training scan, labelled pieces count as so many of the library's
 TRAINING_PIECES, THINNED_PIECES = 60, 100
 """Unlabelled pieces that a scan adds to the library: the most visible, and every nth of the rest."""
 _OBVIOUS = 1000.0
 """An unlabelled piece is kept as a coronary sample from this `visibility` on: no reader checks specks."""
-_NEAR_MM = 5.0
-"""An unlabelled piece is drawn only where it lies at most so far outside the heart, on average."""
+_NEAR_MM = 5.0  # an unlabelled piece is drawn only where it lies at most so far outside the heart, on average
 
 
 @dataclasses.dataclass(frozen=True)

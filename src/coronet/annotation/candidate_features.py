@@ -13,46 +13,23 @@ import numpy as np
 
 from coronet.io.volume import CALCIUM_HU
 
-_NEAR_MM = (2.5, 7.0, 20.0)
-"""How far around a piece's box its surroundings are described."""
+_NEAR_MM = (2.5, 7.0, 20.0)  # how far around a piece's box its surroundings are described
 _FAT_HU = (-150, -30)
 _LUNG_HU = -400
 _METAL_HU = 1500
-_SHADOW_HU = (-400, -150)
-"""Darker than fat and no lung: the undershoot beside metal."""
+_SHADOW_HU = (-400, -150)  # darker than fat and no lung: the undershoot beside metal
 _LARGE_MM3 = 8.0
 FAR_MM = 99.0
 
 _SURROUNDINGS = ("mean_hu", "deviation_hu", "fat", "lung", "bright", "metal", "shadow")
 FEATURES = (
-    "voxels",
-    "volume_mm3",
-    "peak_hu",
-    "mean_hu",
-    "deviation_hu",
-    "width_mm",
-    "depth_mm",
-    "height_mm",
-    "slices",
-    "filled",
-    "reach",
-    "place_x",
-    "place_y",
-    "place_z",
-    "under_surface_mm",
-    "under_surface_least_mm",
-    "under_surface_most_mm",
-    "to_lung_mm",
-    "at_edge",
+    "voxels", "volume_mm3", "peak_hu", "mean_hu", "deviation_hu", "width_mm", "depth_mm", "height_mm",
+    "slices", "filled", "reach",
+    "place_x", "place_y", "place_z", "under_surface_mm", "under_surface_least_mm", "under_surface_most_mm",
+    "to_lung_mm", "at_edge",
     *(f"{name}_{distance:g}" for distance in _NEAR_MM for name in _SURROUNDINGS),
-    "contrast",
-    "noise_hu",
-    "slice_spacing_mm",
-    "pixel_mm",
-    "to_large_mm",
-    "large_near",
-    "calcium_near_mm3",
-)
+    "contrast", "noise_hu", "slice_spacing_mm", "pixel_mm", "to_large_mm", "large_near", "calcium_near_mm3",
+)  # fmt: skip
 """Names of a piece's features, in their order; lengths are in tenths, shares and places in thousandths."""
 
 
@@ -139,10 +116,10 @@ def component_features(
         "reach": 100 * np.sqrt(np.maximum(spread, 0)) / np.round(np.cbrt(volume), 6),
     }
     features |= _place(pieces, centre, inside=inside, outside_mm=outside_mm, steps=steps, margin_mm=margin_mm)
-    features |= {"to_lung_mm": _to_lung(pieces, hu, steps, spacing_mm)}
-    noise = _noise(hu, inside)
     features |= _surroundings(hu, low, high, pieces, spacing_mm)
+    noise = _noise(hu, inside)
     features |= {
+        "to_lung_mm": _to_lung(pieces, hu, steps, spacing_mm),
         "contrast": 10 * (features["peak_hu"] - features[f"mean_hu_{_NEAR_MM[0]:g}"]) / max(noise, 1.0),
         "noise_hu": np.full(len(count), 10 * noise),
         "slice_spacing_mm": np.full(len(count), 100 * spacing_mm[2]),

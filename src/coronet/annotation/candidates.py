@@ -20,12 +20,10 @@ from coronet.io.volume import CALCIUM_HU, Volume
 
 MARGIN_MM = 8.0
 """How far from the heart mask pieces are searched: its surface may be a few millimetres off."""
-_VIEW_MM = 16.0
-"""How far around the heart the surroundings of pieces are described."""
+_VIEW_MM = 16.0  # how far around the heart the surroundings of pieces are described
 LEAST_VOXELS = 3
 """Smaller pieces cannot be distinguished from noise."""
-_COARSE_MM = 2.0
-"""Distances are measured on about this grid."""
+_COARSE_MM = 2.0  # distances are measured on about this grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,14 +65,17 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
 
     if heart.shape != ct.shape:
         raise InputError(f"The heart mask has shape {heart.shape} and the scan {ct.shape}.")
-    view = _view(heart, ct.spacing_mm)
+    view = mask_slices(heart, [math.ceil(_VIEW_MM / step) for step in ct.spacing_mm])
+    if view is None:
+        raise InputError("The heart mask is empty; `coronet annotate draw CASE --target heart` draws one.")
     hu = np.ascontiguousarray(ct.array[view])
     hu = hu if hu.dtype == np.int16 else np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
     inside = heart[view] > 0
     steps = tuple(max(1, math.floor(_COARSE_MM / step)) for step in ct.spacing_mm)
     outside_mm = _outside_mm(inside, steps, ct.spacing_mm)
     dense = hu >= CALCIUM_HU
-    bright = dense & (_fine(outside_mm, steps, hu.shape) <= margin_mm)
+    fine = np.ix_(*(np.arange(size) // step for size, step in zip(hu.shape, steps, strict=True)))
+    bright = dense & (outside_mm[fine] <= margin_mm)
     labels = cc3d.connected_components(bright, connectivity=26, out_dtype=np.uint32)
     counts = np.bincount(labels.ravel())
     counts[0] = 0
@@ -114,13 +115,6 @@ def _cut(pieces: BrightComponents, beyond: np.ndarray) -> np.ndarray:
     return pieces.most(touching)
 
 
-def _view(heart: np.ndarray, spacing_mm: tuple[float, ...]) -> IndexBox:
-    view = mask_slices(heart, [math.ceil(_VIEW_MM / step) for step in spacing_mm])
-    if view is None:
-        raise InputError("The heart mask is empty; `coronet annotate draw CASE --target heart` draws one.")
-    return view
-
-
 def _outside_mm(inside: np.ndarray, steps: tuple[int, ...], spacing_mm: tuple[float, ...]) -> np.ndarray:
     """Distance from the mask's surface on the coarse grid, below 0 inside."""
     from scipy import ndimage
@@ -131,9 +125,3 @@ def _outside_mm(inside: np.ndarray, steps: tuple[int, ...], spacing_mm: tuple[fl
     # A mask that fills the view has no voxel outside to measure from.
     inner = ndimage.distance_transform_edt(coarse, sampling=sampling) if not coarse.all() else FAR_MM
     return np.where(coarse, -inner, outer)
-
-
-def _fine(coarse: np.ndarray, steps: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    """A coarse field on the voxels of the view."""
-    index = [np.arange(size) // step for size, step in zip(shape, steps, strict=True)]
-    return coarse[np.ix_(*index)]

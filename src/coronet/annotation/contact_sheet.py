@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 
 _WINDOW_HU = (-160.0, 240.0)
 _PIXEL_MM = 0.7
-_MIN_WIDTH = 240
-"""Of a slice, in pixels: room for its title."""
+_MIN_WIDTH = 240  # of a slice, in pixels: room for its title
 _MARGIN_MM = 35.0
 _COLUMNS, _ROWS = 4, 3
 _SCALE_MM = 20
-_FOOTER = 26
-"""Height in pixels of the legend."""
+_FOOTER = 26  # height in pixels of the legend
 _INK = (255, 255, 255)
 _OUTLINE = (255, 210, 0)
 _UNCERTAIN = (150, 60, 60)

@@ -20,9 +20,9 @@ from coronet.process import own_cores
 
 _TREES = 60
 _LEAF = 3
-_ONE = 1 << 16
-"""A leaf's share of a class is kept in 65,536ths."""
+_ONE = 1 << 16  # a leaf's share of a class is kept in 65,536ths
 _ROWS = 65_536
+_TEXTS = ("cases", "feature_names", "label_names")
 _OTHER_FEATURES = (
     "The annotated scans were drawn with different features; draw the older ones again "
     "(`coronet annotate draw --alone --replace`)."
@@ -181,14 +181,9 @@ def draw_samples(samples: Samples, most: int, *, seed: int) -> Samples:
 def save_samples(path: Path, samples: Samples) -> None:
     """Write a table as ``.npz`` without pickle."""
     with replacing(path) as part, part.open("wb") as stream:
-        np.savez_compressed(
-            stream,
-            features=samples.features,
-            labels=samples.labels,
-            cases=np.asarray(samples.cases, dtype=np.str_),
-            feature_names=np.array(samples.feature_names, dtype=np.str_),
-            label_names=np.array(samples.label_names, dtype=np.str_),
-        )
+        columns = {field.name: getattr(samples, field.name) for field in dataclasses.fields(Samples)}
+        texts = {name: np.asarray(columns.pop(name), np.str_) for name in _TEXTS}
+        np.savez_compressed(stream, **columns, **texts)
 
 
 def load_samples(path: Path) -> Samples:

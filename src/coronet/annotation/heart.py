@@ -29,15 +29,11 @@ from coronet.io.volume import Volume
 logger = logging.getLogger("coronet")
 
 _HEART, _BACKGROUND = 0, 1
-_DEEP_MM = 8.0
-"""Blocks farther than this inside or outside the surface are training rows."""
-_NEAR_MM = 45.0
-"""Blocks farther outside than this add little; a quarter of the background's rows is of them."""
+_DEEP_MM = 8.0  # blocks farther than this inside or outside the surface are training rows
+_NEAR_MM = 45.0  # blocks farther outside than this add little; a quarter of the background's rows is of them
 _SURFACE_ROWS = 700
-_OWN_SHARE = 0.4
-"""Least share of a scan's own rows among all that its forest learns from."""
-_LIBRARY_ROWS = 5000
-"""Rows of other scans at most; more add little and make every forest slow to grow."""
+_OWN_SHARE = 0.4  # least share of a scan's own rows among all that its forest learns from
+_LIBRARY_ROWS = 5000  # rows of other scans at most; more add little and make every forest slow to grow
 _SLACK_MM = 8.0
 _TRUST = 0.8
 _SOFT_MM = 8.0

@@ -23,10 +23,8 @@ _NEIGHBOURS = 6
 _STEP_MM = 2.0
 _REACH_MM = 120.0
 _ROUNDS = 150
-_STIFF = 1.5
-"""Weight of the neighbours' mean against one ray's own finding."""
-_BEYOND_MM = 12.0
-"""A ray that finds lung farther than this behind its neighbours has gone through a gap."""
+_STIFF = 1.5  # weight of the neighbours' mean against one ray's own finding
+_BEYOND_MM = 12.0  # a ray that finds lung farther than this behind its neighbours has gone through a gap
 _ALIKE = 0.5
 BEFORE_BACKGROUND_MM = 4.0
 BEHIND_HEART_MM = 3.0

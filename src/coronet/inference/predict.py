@@ -20,12 +20,10 @@ from coronet.preprocessing.network_input import NetworkInput, calcium_input, hea
 
 BATCH = 4
 """Windows in memory at once; what more of them take no longer fits into a processor's cache."""
-_GROWTH = 0.25
-"""A calcification found at the threshold grows over bright voxels down to this share of it."""
+_GROWTH = 0.25  # a calcification found at the threshold grows over bright voxels down to this share of it
 _LEAST_SHARE = 0.4
 """A connected bright thing counts where at least this share of its voxels reaches the threshold."""
-_LEAST_VOXELS = 3
-"""Smaller findings cannot be told from noise."""
+_LEAST_VOXELS = 3  # smaller findings cannot be told from noise
 
 
 def probabilities(

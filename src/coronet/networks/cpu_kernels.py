@@ -29,8 +29,7 @@ NARROW = 32
 """Channels up to which the direct kernel is faster; of 64 it takes twice the matrix product's time."""
 _ALPHA, _SCALE = 1.6732632423543772, 1.0507009873554805
 """Klambauer et al. 2017, Self-normalizing neural networks, equation 14."""
-_ROW = 512
-"""Numbers of a row that sums run along; voxels of few channels lie side by side in it."""
+_ROW = 512  # numbers of a row that sums run along; voxels of few channels lie side by side in it
 Network = TypeVar("Network", bound=nn.Module)
 
 

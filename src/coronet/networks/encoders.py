@@ -28,21 +28,10 @@ from coronet.networks.unet import expect_little
 logger = logging.getLogger("coronet")
 
 ALLOWED = (
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "vgg11_bn",
-    "vgg13_bn",
-    "vgg16",
-    "vgg16_bn",
-    "vgg19_bn",
-    "densenet121",
-    "densenet169",
-    "efficientnet-b0",
-    "efficientnet-b1",
-    "efficientnet-b2",
-    "efficientnet-b3",
-)
+    "resnet18", "resnet34", "resnet50", "vgg11_bn", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19_bn",
+    "densenet121", "densenet169",
+    "efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3",
+)  # fmt: skip
 DEPTHS = (3, 4, 5)
 
 _MISSING_OPERATOR = re.compile(r"operator torchvision::(nms|qnms) does not exist")

@@ -7,6 +7,7 @@ heart (z); the lungs reach from about 150 mm above it to 120 mm below.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -94,9 +95,7 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
         for _ in range(int(traits.lumps))
     )
 
-    def world(tubes: tuple[Tube, ...]) -> tuple[Tube, ...]:
-        return _moved(tubes, pose)
-
+    world = functools.partial(_moved, pose)
     aorta = world((vessels["aorta"],))[0]
     tubes = AnatomyTubes(
         vessels=(aorta, *world(tuple(tube for name, tube in vessels.items() if name != "aorta"))),
@@ -191,7 +190,7 @@ def _ball(rng: np.random.Generator, place: Vector, spread: float, radii: tuple[f
     return Tube(np.stack([middle, middle + step]), np.asarray([radius, radius * between(rng, 0.6, 1.0)]))
 
 
-def _moved(tubes: tuple[Tube, ...], pose: Pose) -> tuple[Tube, ...]:
+def _moved(pose: Pose, tubes: tuple[Tube, ...]) -> tuple[Tube, ...]:
     """Map all tubes from the body to the world in one go."""
     if not tubes:
         return ()

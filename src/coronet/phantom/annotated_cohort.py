@@ -27,7 +27,7 @@ from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_
 from coronet.fingerprint import recipe_version
 from coronet.io.volume import pack_nifti, read_nifti
 from coronet.phantom import cohort
-from coronet.phantom.ground_truth_labels import ComponentTruth, component_truth
+from coronet.phantom.ground_truth_labels import component_truth
 from coronet.phantom.patients import Slot, Window, plan
 from coronet.phantom.reader_sessions import (
     ReaderSession,
@@ -40,8 +40,7 @@ from coronet.process import worker_pool
 
 logger = logging.getLogger("coronet")
 
-_TRAINING_SCANS = 12
-"""How many scans, from the first, train the forest of calcium."""
+_TRAINING_SCANS = 12  # how many scans, from the first, train the forest of calcium
 _MODELS = ("heart", "calcium")
 
 
@@ -136,11 +135,6 @@ def _in_order(jobs: list[concurrent.futures.Future], advance: Callable[[], None]
         advance()
 
 
-def _reader_seed(seed: int, slot: Slot) -> int:
-    """Seed of the reader on one scan."""
-    return seed * 100_003 + slot.index
-
-
 @dataclasses.dataclass(frozen=True)
 class _Begun:
     """A scan whose heart is drawn: its mask, packed; the strokes; the forest's out-of-bag score."""
@@ -153,22 +147,15 @@ class _Begun:
 
 def _begin(data: Path, slot: Slot, seed: int) -> _Begun:
     """Draw the heart of a scan and find the bright pieces in it."""
-    ct, reader_seed = read_nifti(scan_path(data, slot.case_id)), _reader_seed(seed, slot)
-    truth = {model: _exact(data, slot, model) for model in _MODELS}
+    ct, reader_seed = read_nifti(scan_path(data, slot.case_id)), seed * 100_003 + slot.index
+    exact = {model: cohort.exact_path(data, slot.case_id, model) for model in _MODELS}
+    truth = {model: read_nifti(path, np.uint8).array for model, path in exact.items()}
     *_, (draft, strokes) = draw_heart_in_sessions(ct, truth["heart"], case=slot.case_id, seed=reader_seed)
     found = find_candidates(ct, draft.mask)
-    component = _component_truth(data, slot, truth["calcium"])
+    component = component_truth(read_json(cohort.truth_path(data, slot.case_id)), truth["calcium"])
     session = ReaderSession(slot.case_id, reader_seed, found, ct.shape, ct.affine, component)
     packed = pack_nifti(ct.with_array(draft.mask), level=cohort.PACKING)
     return _Begun(session, packed, strokes, draft.out_of_bag)
-
-
-def _exact(data: Path, slot: Slot, model: str) -> np.ndarray:
-    return read_nifti(cohort.exact_path(data, slot.case_id, model), np.uint8).array
-
-
-def _component_truth(data: Path, slot: Slot, coronary: np.ndarray) -> ComponentTruth:
-    return component_truth(read_json(cohort.truth_path(data, slot.case_id)), coronary)
 
 
 def _finish(data: Path, slot: Slot, key: dict[str, Any], table: Samples, begun: _Begun | None) -> None:

@@ -43,8 +43,7 @@ _COURSES: dict[str, tuple[tuple[Vector, ...], tuple[float, float]]] = {
 }
 """Way points in heart coordinates and the radius at both ends; the surface decides the exact place."""
 
-_BED_MM = 1.6
-"""Gap between a vessel's wall and the muscle below it."""
+_BED_MM = 1.6  # gap between a vessel's wall and the muscle below it
 
 
 def draw_coronaries(rng: np.random.Generator, traits: Traits) -> dict[str, tuple[np.ndarray, np.ndarray]]:

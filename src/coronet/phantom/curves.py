@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from coronet.phantom.signed_distance import Vector
+from coronet.phantom.signed_distance import Vector, cross
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,17 +95,9 @@ def unit(a: Vector) -> Vector:
 
 def frame(normal: Vector) -> tuple[Vector, Vector]:
     """Two unit vectors at right angles to a unit vector and to each other."""
-    x, y, z = normal
-    helper = (0.0, 0.0, 1.0) if abs(z) < 0.8 else (0.0, 1.0, 0.0)
-    first = unit(
-        (y * helper[2] - z * helper[1], z * helper[0] - x * helper[2], x * helper[1] - y * helper[0])
-    )
-    second = (
-        y * first[2] - z * first[1],
-        z * first[0] - x * first[2],
-        x * first[1] - y * first[0],
-    )
-    return first, second
+    helper = (0.0, 0.0, 1.0) if abs(normal[2]) < 0.8 else (0.0, 1.0, 0.0)
+    first = unit(cross(normal, helper))
+    return first, cross(normal, first)
 
 
 def toward(start: Vector, end: Vector, part: float) -> Vector:

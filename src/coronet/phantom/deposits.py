@@ -11,8 +11,7 @@ import math
 
 import numpy as np
 
-_TRUTH_GRID_MM = 0.2
-"""Edge of the cubes in which a deposit's true volume is counted."""
+_TRUTH_GRID_MM = 0.2  # edge of the cubes in which a deposit's true volume is counted
 _MOST_CUBES = 110
 """A larger deposit is counted in larger cubes, so that no edge of its box holds more of them."""
 

@@ -15,8 +15,7 @@ _SUBSTANTIAL_HU = 40.0
 _EVIDENT_HU = 80.0
 """A plaque is visible where it adds at least this much and would pass the threshold without noise."""
 
-_LEAST_VOXELS = 3
-"""Smaller pieces cannot be distinguished from noise."""
+_LEAST_VOXELS = 3  # smaller pieces cannot be distinguished from noise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,8 +27,7 @@ _KINDS = {
 """Label of each kind of a phantom's deposits."""
 BONE_MM3 = 120.0
 """A larger piece that no deposit explains is bone, as is one that goes on away from the heart; else noise."""
-_BLOOMING = 4.0
-"""How many times its volume a deposit may seem to have."""
+_BLOOMING = 4.0  # how many times its volume a deposit may seem to have
 
 
 @dataclasses.dataclass(frozen=True)

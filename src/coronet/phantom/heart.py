@@ -28,8 +28,7 @@ from coronet.phantom.thorax import cavity, diaphragm_height
 
 LONG = axis((-0.66, 0.54, -0.52))
 """Direction from the base to the apex."""
-_SIDE = axis(cross(LONG, (0.0, 0.0, 1.0)))
-"""At right angles to the long axis, level."""
+_SIDE = axis(cross(LONG, (0.0, 0.0, 1.0)))  # at right angles to the long axis, level
 _AXES = (LONG, _SIDE, cross(LONG, _SIDE))
 
 ROOT = ((4.0, 0.0, 14.0), (8.0, 3.0, 34.0), (16.0, 5.0, 56.0))
@@ -40,8 +39,7 @@ TRUNK = ((-8.0, 34.0, 2.0), (-14.0, 32.0, 24.0), (-18.0, 22.0, 42.0), (-21.0, 4.
 TRUNK_RADII = (20.0, 16.0, 14.0, 13.5)
 AORTIC_VALVE: Vector = (5.0, 1.0, 20.0)
 MITRAL_VALVE: Vector = (-6.0, -14.0, 2.0)
-_WALL_MM = 0.8
-"""Least distance of the blood from the pericardial sac."""
+_WALL_MM = 0.8  # least distance of the blood from the pericardial sac
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,11 +33,9 @@ class Sites:
     numbers: dict[str, Any]  # sizes worth noting in the truth
 
 
-_CARTILAGE_MM = 6.0
-"""Radius of a costal cartilage."""
+_CARTILAGE_MM = 6.0  # radius of a costal cartilage
 COARSE_MM = 4.0
-_COARSE_REACH_MM = 120.0
-"""The heart is searched in a cube of this half edge around its centre."""
+_COARSE_REACH_MM = 120.0  # the heart is searched in a cube of this half edge around its centre
 
 
 def find_sites(anatomy: Anatomy) -> Sites:

@@ -24,8 +24,7 @@ BLOCK = ("none",) * 4 + ("low",) * 3 + ("moderate",) * 2 + ("high",) * 3
 
 _AGATSTON_PER_MM3 = {300: 0.55, 450: 1.1, 650: 1.6, 5000: 2.1}
 """Agatston score that one mm³ of plaque brings, by its highest HU (measured on soft kernels here)."""
-_HIDDEN = 1000.0
-"""mm³ · HU above the threshold that blur spreads until nothing shows."""
+_HIDDEN = 1000.0  # mm³ · HU above the threshold that blur spreads until nothing shows
 _SHARES = {"LAD": 0.46, "RCA": 0.26, "LCX": 0.2, "LM": 0.08}
 _MOTION_MM = {"LM": 0.3, "LAD": 0.5, "LCX": 0.8, "RCA": 1.3}
 """How far a vessel is smeared at strength 1 of the heart's motion: the right artery moves most."""

@@ -14,17 +14,13 @@ import numpy as np
 from coronet.imaging.filters import along_rows, fixed_power, gaussian_taps, in_plane
 from coronet.phantom.random_draws import between, chance
 
-_WATER_PER_MM = 0.019
-"""Attenuation of water at the mean energy of 120 kV, 1/mm."""
+_WATER_PER_MM = 0.019  # attenuation of water at the mean energy of 120 kV, 1/mm
 STEP = 4
 """Every how many voxels path lengths are taken."""
-_STREAK = 32
-"""Length, in voxels, over which a streak keeps its sign."""
-_FIELDS = 6
-"""How many fields of streaks of each sort a scan draws."""
-_AWAY = 0.85
-_STREAKY = 0.15
-"""Share of the variance that streaks have everywhere."""
+_STREAK = 32  # length, in voxels, over which a streak keeps its sign
+_FIELDS = 6  # how many fields of streaks of each sort a scan draws
+_AWAY = 0.85  # how much of the coarse part of the grain is taken away
+_STREAKY = 0.15  # share of the variance that streaks have everywhere
 BYTE_SD = math.sqrt((256**2 - 1) / 12)
 
 

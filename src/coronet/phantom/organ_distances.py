@@ -14,8 +14,7 @@ from coronet.phantom.skeleton import spine
 from coronet.phantom.thorax import cavity, column, diaphragm_height, flesh, lungs, skin
 from coronet.phantom.tubes import distance_to, rods_of
 
-_EDGE_MM = 6.0
-"""How far around an organ its distances are kept."""
+_EDGE_MM = 6.0  # how far around an organ its distances are kept
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,7 @@ from coronet.phantom.scanner import scan
 
 _ANATOMY, _LESIONS, _CONFOUNDERS, _BURDEN, _ROUNDS, _SETTINGS, _NOISE, _MOTION, _GROWTH = range(1, 10)
 """Purposes of the generators."""
-_SECOND_ROUND = 1 / 8
-"""Share of the patients who are scanned twice."""
+_SECOND_ROUND = 1 / 8  # share of the patients who are scanned twice
 
 
 @dataclasses.dataclass(frozen=True)

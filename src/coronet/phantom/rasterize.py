@@ -16,10 +16,8 @@ from coronet.phantom.vessels import AIRWAY_WALL_MM
 _AIR_HU = -1000.0
 _CHUNK_VOXELS = 400_000
 _CORTEX_MM = 1.3
-_SHEATH_MM = 2.0
-"""Fat around a coronary artery's wall."""
-_SLACK_MM = 0.05
-"""More than rounding can move a surface."""
+_SHEATH_MM = 2.0  # fat around a coronary artery's wall
+_SLACK_MM = 0.05  # more than rounding can move a surface
 
 
 @dataclasses.dataclass(frozen=True)

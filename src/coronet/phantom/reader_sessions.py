@@ -19,8 +19,7 @@ from coronet.io.volume import Volume
 from coronet.phantom import simulated_reader
 from coronet.phantom.ground_truth_labels import ComponentTruth
 
-_REVIEWS = 3
-"""How often a training scan is reviewed."""
+_REVIEWS = 3  # how often a training scan is reviewed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,10 +19,8 @@ from coronet.phantom.acquisition_protocols import Kernel, ScanSettings
 from coronet.phantom.deposits import Deposit, share_of_voxels
 from coronet.phantom.scanner_artifacts import add_stars, draw_table, is_metal
 
-_LOWEST_HU, _HIGHEST_HU = -1024, 3071
-"""Twelve bits with the usual offset."""
-_WIDE_BLUR_MM = 0.95
-"""Standard deviation of the blur that an edge-enhancing kernel takes away."""
+_LOWEST_HU, _HIGHEST_HU = -1024, 3071  # twelve bits with the usual offset
+_WIDE_BLUR_MM = 0.95  # standard deviation of the blur that an edge-enhancing kernel takes away
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,11 @@ from coronet.phantom.deposits import Deposit
 from coronet.phantom.random_draws import between, turn
 
 _AIR_HU = -1000.0
-_STRIDE = 8
-"""Every how many voxels the patient's back is searched."""
-_METAL_HU = 2500.0
-"""Substances from here on throw streaks; calcium stays below."""
+_STRIDE = 8  # every how many voxels the patient's back is searched
+_METAL_HU = 2500.0  # substances from here on throw streaks; calcium stays below
 _REACH_MM = 65.0
 _RAYS = 7
-_APART_MM = 6.0
-"""Nearer pieces of metal share one star."""
+_APART_MM = 6.0  # nearer pieces of metal share one star
 
 
 def draw_table(rng: np.random.Generator, hu: np.ndarray, settings: ScanSettings) -> np.ndarray | None:

@@ -22,25 +22,19 @@ from coronet.io.volume import Volume
 from coronet.phantom.ground_truth_labels import ComponentTruth, true_names
 from coronet.phantom.random_draws import bell, between, chance, generator, turn
 
-_HEART, _CALCIUM = 1, 2
-"""Purposes of the generators."""
+_HEART, _CALCIUM = 1, 2  # purposes of the generators
 
-_INSIDE = 0.72
-"""How far out the line inside reaches, as a share of the way from the middle to the surface."""
-_OUTSIDE_MM = (5.0, 12.0)
-"""How far from the surface the first lines outside run."""
+_INSIDE = 0.72  # how far out the line inside reaches, as a share of the way from the middle to the surface
+_OUTSIDE_MM = (5.0, 12.0)  # how far from the surface the first lines outside run
 HEART_REVIEWS, LINES_A_REVIEW = 2, 3
 """How often a drawn heart is reviewed, and how many lines correct it each time."""
 _AXIAL = tuple(number / 10 + 0.05 for number in range(10))
-_CORONAL = (0.2, 0.35, 0.5, 0.65, 0.8)
-"""Slices that are reviewed, as shares of the heart's height and depth."""
+_CORONAL = (0.2, 0.35, 0.5, 0.65, 0.8)  # slices that are reviewed, as shares of the heart's height and depth
 APART_MM = 25.0
 """Between the middles of two corrections of one review."""
-_HAND_MM = 1.2
-"""Standard deviation of each point's error in each direction; never more than `HAND_MOST_MM`."""
+_HAND_MM = 1.2  # standard deviation of each point's error in each direction; never more than `HAND_MOST_MM`
 HAND_MOST_MM = 3.0
-_RADIUS_MM = 1.0
-"""Of the pen."""
+_RADIUS_MM = 1.0  # of the pen
 
 MOST_CLICKS = 5
 TRAINING_CLICKS = 12

@@ -14,10 +14,8 @@ from coronet.phantom.signed_distance import Coordinates, disc
 from coronet.phantom.thorax import rim, spine_centre
 from coronet.phantom.tubes import Tube
 
-_GAP_MM = 23.0
-"""Distance of neighbouring vertebrae."""
-_FIRST_Z = 158.0
-"""Height of the first thoracic vertebra."""
+_GAP_MM = 23.0  # distance of neighbouring vertebrae
+_FIRST_Z = 158.0  # height of the first thoracic vertebra
 _STERNUM_Z = (-46.0, -30.0, 10.0, 50.0, 78.0, 92.0, 106.0)
 _STERNUM_HALF = (5.0, 11.0, 15.0, 12.0, 16.0, 22.0, 20.0)
 _JOINT_Z = (96.0, 76.0, 55.0, 35.0, 16.0, -4.0, -24.0)

@@ -126,8 +126,7 @@ def _jitter(rng: np.random.Generator, count: int, size_mm: float) -> np.ndarray:
     return (rng.random((count, 3)) * 2 - 1) * size_mm
 
 
-_SHARE = 0.8
-"""Radius of a branch relative to its stem; Murray's law asks for 0.79."""
+_SHARE = 0.8  # radius of a branch relative to its stem; Murray's law asks for 0.79
 
 
 def lung_tree(rng: np.random.Generator, traits: Traits, root: Vector, side: float) -> tuple[Tube, ...]:

@@ -23,10 +23,8 @@ from coronet.imaging.resampling import (
 )
 from coronet.io.volume import AIR_HU, Volume
 
-_BODY_HU = -300
-"""Above it lies tissue, below it air and lung."""
-_TRUNK = 0.2
-"""Planes with less than this share of the fullest plane's tissue lie outside of the trunk."""
+_BODY_HU = -300  # above it lies tissue, below it air and lung
+_TRUNK = 0.2  # planes with less than this share of the fullest plane's tissue lie outside of the trunk
 
 
 @dataclasses.dataclass(frozen=True)

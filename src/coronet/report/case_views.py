@@ -19,12 +19,9 @@ from coronet.report.slice_pictures import (
     projection,
 )
 
-_MARGIN_MM = 22.0
-"""How much of the chest around the heart is shown."""
-_APART_MM = 7.0
-"""Least distance between two axial slices of one case."""
-_VESSELS = ("LM", "LAD", "LCX", "RCA")
-"""Names of the labels 1-4 of a calcium mask with vessels."""
+_MARGIN_MM = 22.0  # how much of the chest around the heart is shown
+_APART_MM = 7.0  # least distance between two axial slices of one case
+_VESSELS = ("LM", "LAD", "LCX", "RCA")  # names of the labels 1-4 of a calcium mask with vessels
 
 
 def compare_masks(predicted: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:

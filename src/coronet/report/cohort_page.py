@@ -24,8 +24,7 @@ from coronet.report.notices import describe_floors, describe_test_set
 from coronet.report.slice_pictures import Picture
 from coronet.training.learning_curves import HISTORY, read_history
 
-_MOST_PICTURED = 16
-"""Cases with pictures; more would make the page too heavy to open on a phone."""
+_MOST_PICTURED = 16  # cases with pictures; more would make the page too heavy to open on a phone
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,7 @@ PHANTOM_LIMITS = (
     "shapes and rates follow the literature, not measured patients."
 )
 """For model cards of networks that learned from phantoms."""
-_FEW = 30
-"""Fewer test scans than this leave every figure a wide interval."""
+_FEW = 30  # fewer test scans than this leave every figure a wide interval
 
 
 def describe_test_set(sources: Mapping[str, int]) -> tuple[str, str]:

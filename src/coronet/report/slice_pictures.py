@@ -19,10 +19,8 @@ from coronet.imaging.resampling import IndexBox, mask_slices
 from coronet.imaging.slice_names import slice_name
 from coronet.io.volume import Volume
 
-_MEDIASTINUM = (-160.0, 240.0)
-"""Window 400, level 40, in HU."""
-_PROJECTION = (-100.0, 700.0)
-"""A wider window, so that calcium in a maximum projection is not lost in bone."""
+_MEDIASTINUM = (-160.0, 240.0)  # window 400, level 40, in HU
+_PROJECTION = (-100.0, 700.0)  # a wider window, so that calcium in a maximum projection is not lost in bone
 _PIXEL_MM = 0.55
 
 

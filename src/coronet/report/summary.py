@@ -73,23 +73,20 @@ def _figures(scores: dict[str, Any]) -> list[SummaryFigure]:
     icc, rank = _number(agreement["icc2_1"]), _number(agreement["spearman"])
     same = share_of_confusion(scores["groups"]["confusion"])
     kappa, linear = _number(agreement["kappa"]), _number(agreement["kappa_linear"])
-    return [
-        SummaryFigure("test scans", str(scores["cases"])),
-        SummaryFigure("heart Dice, mean (lowest)", _mean_and_lowest(scores["heart_dice"])),
-        SummaryFigure("heart IoU, mean (lowest)", _mean_and_lowest(scores["heart_iou"])),
-        SummaryFigure(
-            "calcium voxels, F1 = Dice (IoU)", f"{_number(voxels['f1'])} ({_number(voxels['iou'])})"
-        ),
-        SummaryFigure(
-            "calcium lesions, sensitivity", f"{_number(lesions['sensitivity'])} of {lesions['true']}"
-        ),
-        SummaryFigure("calcium lesions, false a scan", _number(lesions["false_per_scan"], 2)),
-        SummaryFigure("calcium-free scans scored 0", f"{free['scored_zero']} of {free['cases']}"),
-        SummaryFigure("Agatston, bias (95 % limits)", f"{bias:+z.1f} ({low:z.1f} … {high:z.1f})"),
-        SummaryFigure("Agatston, ICC(2,1) · Spearman", f"{icc} · {rank}"),
-        SummaryFigure("risk groups, κ · linear κ", f"{kappa} · {linear}"),
-        SummaryFigure("same risk group (95 %: at least)", f"{same.same} of {same.of} ({same.low:.0%})"),
+    figures = [
+        ("test scans", str(scores["cases"])),
+        ("heart Dice, mean (lowest)", _mean_and_lowest(scores["heart_dice"])),
+        ("heart IoU, mean (lowest)", _mean_and_lowest(scores["heart_iou"])),
+        ("calcium voxels, F1 = Dice (IoU)", f"{_number(voxels['f1'])} ({_number(voxels['iou'])})"),
+        ("calcium lesions, sensitivity", f"{_number(lesions['sensitivity'])} of {lesions['true']}"),
+        ("calcium lesions, false a scan", _number(lesions["false_per_scan"], 2)),
+        ("calcium-free scans scored 0", f"{free['scored_zero']} of {free['cases']}"),
+        ("Agatston, bias (95 % limits)", f"{bias:+z.1f} ({low:z.1f} … {high:z.1f})"),
+        ("Agatston, ICC(2,1) · Spearman", f"{icc} · {rank}"),
+        ("risk groups, κ · linear κ", f"{kappa} · {linear}"),
+        ("same risk group (95 %: at least)", f"{same.same} of {same.of} ({same.low:.0%})"),
     ]
+    return [SummaryFigure(*figure) for figure in figures]
 
 
 def _mean_and_lowest(summary: dict[str, Any]) -> str:

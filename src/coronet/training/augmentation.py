@@ -20,8 +20,7 @@ from coronet.io.volume import AIR_HU
 from coronet.preprocessing.intensity import scale_intensity as to_window
 
 CPU = torch.device("cpu")
-_TISSUE_HU = -300.0
-"""Metal is put where there is at least this, which is not lung."""
+_TISSUE_HU = -300.0  # metal is put where there is at least this, which is not lung
 METAL_HU, _METAL_MM, _METAL_BLUR_MM, _METAL_DEPTH = (500.0, 2500.0), (2.0, 8.0), (0.6, 1.0), (1.0, 2.0)
 """What a piece of metal adds, how long it is, how far it is blurred in plane, and how much more along z."""
 _ELASTIC_KNOTS = 5

@@ -35,10 +35,8 @@ from coronet.training.trainer import OnEpoch, TrainingOutcome, train_epochs
 
 logger = logging.getLogger("coronet")
 METRICS, _CURVES = "metrics.json", "curves.png"
-_CERTAIN = 128
-"""A target of at least this, out of 255, counts as true."""
-_FOCUSED_OF = 4
-"""One in so many of the components that were classified comes into focus."""
+_CERTAIN = 128  # a target of at least this, out of 255, counts as true
+_FOCUSED_OF = 4  # one in so many of the components that were classified comes into focus
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 logger = logging.getLogger("coronet")
-_LINES = 10
-"""Lines a whole training writes where there is no terminal."""
+_LINES = 10  # lines a whole training writes where there is no terminal
 
 
 class EpochProgress:

@@ -19,14 +19,10 @@ from coronet.preprocessing.intensity import scale_intensity
 from coronet.preprocessing.prepared_store import FAR, TENTHS, PreparedCase
 from coronet.training.augmentation import CPU, cut_window, draw_field, draw_intensity, draw_metal, warp_volume
 
-_MOST_VOXELS = 20_000
-"""Voxels kept to draw from; more would only cost memory."""
-_CANDIDATES = 2**31
-"""Sets the draw of candidates apart from those of samples, whose index is smaller."""
-_LEAST_HARD_VOXELS = 3
-"""Smaller bright things are noise, and are met anywhere."""
-_FOCUS_SHARE = 0.5
-"""Share of the windows on bright things that is drawn from the focus, where there is one."""
+_MOST_VOXELS = 20_000  # voxels kept to draw from; more would only cost memory
+_CANDIDATES = 2**31  # sets the draw of candidates apart from those of samples, whose index is smaller
+_LEAST_HARD_VOXELS = 3  # smaller bright things are noise, and are met anywhere
+_FOCUS_SHARE = 0.5  # share of the windows on bright things that is drawn from the focus, where there is one
 
 
 @dataclasses.dataclass(frozen=True)
