@@ -76,7 +76,6 @@ def test_streamed_run_is_what_sync_would_write(bare, helpers, content, monkeypat
     assert content(elsewhere)["runs"] == streamed["runs"]
 
 
-@pytest.mark.parametrize("dice", [0.5, 0.4375])
 def kill_a_training(project: Path, dice: float):
     """Kill -9 a training after two epochs; the run it leaves."""
     command = [sys.executable, "-c", BROKEN_OFF, str(project), FINGERPRINT, str(dice)]

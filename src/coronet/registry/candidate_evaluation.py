@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 import statistics
@@ -10,7 +9,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coronet.config import Params
 from coronet.evaluation.cohort import METRICS, CaseScore, score_cohort
@@ -63,15 +62,9 @@ def evaluate_candidate(
     fits: Mapping[str, Path],
     params: Params,
 ) -> CandidateEvaluation:
-    """Measure a model on the test patients, alone and in the whole path with its companion.
+    """Measure ``model`` on the test patients, alone and in the whole path with the other of ``fits``."""
+    import pandas
 
-    Args:
-        model: ``heart`` or ``calcium``.
-        data: the cohort's folder.
-        split: names the test patients.
-        fits: folder of the network of ``heart`` and ``calcium``; that of ``model`` is judged.
-        params: protocol and risk groups of the score.
-    """
     with tempfile.TemporaryDirectory(prefix="coronet-gate-") as name:
         folder = Path(name)
         # first, since it is timed as a whole
@@ -89,8 +82,8 @@ def evaluate_candidate(
         metrics = evaluate_model(
             model, data, split, fits[model], folder / "evaluation", earlier=folder / "scores"
         )
-        with (folder / "evaluation" / "cases.csv").open(newline="", encoding="utf-8") as lines:
-            cases = list(csv.DictReader(lines))
+        table = folder / "evaluation" / "cases.csv"
+        cases = pandas.read_csv(table, dtype={"case": str}, float_precision="round_trip").to_dict("records")
         together = read_json(folder / "scores" / METRICS)
     costs = {
         "seconds": statistics.median(seconds),
@@ -114,7 +107,7 @@ def _name_patients(split: Split) -> dict[str, str]:
 
 def _by_patient(
     model: str,
-    cases: Iterable[Mapping[str, str]],
+    cases: Iterable[Mapping[Any, Any]],
     scores: Iterable[CaseScore],
     patient_of: Mapping[str, str],
 ) -> dict[str, dict[str, float]]:
@@ -123,10 +116,10 @@ def _by_patient(
         found[FALSE_MM3] = defaultdict(list)
     for case in cases:
         patient = patient_of[case["case"]]
-        if float(case["true_mm3"]) > 0:
-            found[DICE][patient].append(float(case["dice"]))
+        if case["true_mm3"] > 0:
+            found[DICE][patient].append(case["dice"])
         elif model == "calcium":
-            found[FALSE_MM3][patient].append(float(case["predicted_mm3"]))
+            found[FALSE_MM3][patient].append(case["predicted_mm3"])
     for score in scores:
         error = abs(math.log1p(score.predicted_agatston) - math.log1p(score.reference_agatston))
         found[SCORE][patient_of[score.case]].append(error)

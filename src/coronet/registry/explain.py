@@ -29,13 +29,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SHOWN = {
-    "heart": ("test/dice.mean", "test/dice.lowest", "test/iou.mean"),
-    "calcium": (
-        *("test/f1", "test/iou", "test/case_dice.mean", "test/lesions.sensitivity"),
-        "test/calcium_free.false_mm3.mean",
-    ),
+    "heart": ("dice.mean", "dice.lowest", "iou.mean"),
+    "calcium": ("f1", "iou", "case_dice.mean", "lesions.sensitivity", "calcium_free.false_mm3.mean"),
 }
-"""Figures of the stage evaluate that are told."""
+"""Figures of the stage evaluate that are shown."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,19 +96,16 @@ def _of_score(client: MlflowClient, path: Path) -> tuple[tuple[Version, ...], tu
     models = read_json(path).get("models")
     if not isinstance(models, dict):
         raise InputError(f"{path.name} names no models; the score of an existing mask has none.")
-    versions, unknown = [], []
+    versions: list[Version] = []
+    unknown: list[str] = []
     for name in MODELS:
         origin = models.get(name, {})
-        same = [
-            item
-            for item in registry.versions(client, name)
-            if item.weights_sha256 == origin.get("weights_sha256")
-        ]
-        if same:
-            versions.append(same[-1])
-        else:
+        weights = origin.get("weights_sha256", "")
+        same = [item for item in registry.versions(client, name) if item.weights_sha256 == weights != ""]
+        versions += same[-1:]
+        if not same:
             unknown.append(
-                f"No registered version of {name} has the weights {origin.get('weights_sha256', '')[:12]} of "
+                f"No registered version of {name} has the weights {weights[:12]} of "
                 f"the training {origin.get('fingerprint', '')[:12]}; they were never registered here."
             )
     return tuple(versions), tuple(unknown)
@@ -211,25 +205,18 @@ def _validation(project: Path, sha256: str) -> dict[str, Any]:
     if not path.exists() or sha256_file(path) != sha256:
         return {"sha256": sha256}
     report = read_json(path)
-    kept = ("ok", "cases", "patients")
-    found = {key: report[key] for key in kept if key in report}
+    found = {key: report[key] for key in ("ok", "cases", "patients") if key in report}
     return found | {"faults": len(report.get("faults", ())), "sha256": sha256}
 
 
 def _figures(client: MlflowClient, version: Version) -> dict[str, float]:
     metrics = client.get_run(version.run_id).data.metrics if version.run_id else {}
-    return {key: metrics[key] for key in _SHOWN.get(version.model, ()) if key in metrics}
+    shown = [f"test/{key}" for key in _SHOWN.get(version.model, ())]
+    return {key: metrics[key] for key in shown if key in metrics}
 
 
 def _rebuild(version: Version, commit: str, *, dirty: bool) -> tuple[str, ...]:
-    uri = f"models:/{version.model}/{version.number}"
-    patch = (
-        f"MLFLOW_TRACKING_URI=sqlite:///mlruns/mlflow.db mlflow artifacts download -u {uri}/{PATCH} -d .",
-        f"git apply {PATCH}",
-    )
-    return (
-        f"git checkout {commit}",
-        *(patch if dirty else ()),
-        "dvc pull",
-        f"dvc repro train@{version.model}",
-    )
+    uri = f"models:/{version.model}/{version.number}/{PATCH}"
+    fetched = f"MLFLOW_TRACKING_URI=sqlite:///mlruns/mlflow.db mlflow artifacts download -u {uri} -d ."
+    patch = (fetched, f"git apply {PATCH}") if dirty else ()
+    return (f"git checkout {commit}", *patch, "dvc pull", f"dvc repro train@{version.model}")

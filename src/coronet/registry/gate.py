@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,19 +35,13 @@ if TYPE_CHECKING:
     from coronet.dataset.split import Split
 
 logger = logging.getLogger("coronet")
-_VERDICT_JSON, _VERDICT_PICTURE, _VERDICT_TEXT = "verdict.json", "verdict.png", "verdict.txt"
 
 
 def evaluate_gate(project: Path, candidate: Version, champion: Version | None, params: Params) -> Verdict:
-    """Evaluate a version: checks, floors and the comparison with the champion.
+    """Evaluate a version against the champion; without one (None) the floors alone decide.
 
-    Nothing is measured where the lineage does not hold. Where there is no champion, floors alone decide.
-
-    Args:
-        project: the project's folder; its data must be those that the candidate was made of.
-        candidate: what shall become champion.
-        champion: what it is compared with, or None for the first.
-        params: what is asked for, and the protocol of the score.
+    Nothing is measured where the lineage does not hold: the project's data must be those that the candidate
+    was made of.
 
     Raises:
         PromotionError: there is no network of the other model to run the whole path with, or champion and
@@ -57,6 +50,7 @@ def evaluate_gate(project: Path, candidate: Version, champion: Version | None, p
     """
     project = Path(project)
     entries = promotion_log.read(project)
+    old_number = champion.number if champion else None
     with tempfile.TemporaryDirectory(prefix="coronet-gate-") as name:
         folder = Path(name)
         with mlflow_client.open_client(project / "mlruns") as client:
@@ -64,10 +58,11 @@ def evaluate_gate(project: Path, candidate: Version, champion: Version | None, p
             try:
                 new = unpack(client, project, candidate, folder / "candidate")
             except LedgerError as error:
-                lost = Check(
-                    f"{candidate.model}/{candidate.number}: bytes", False, str(error), "as registered"
+                what = f"{candidate.model}/{candidate.number}: bytes"
+                lost = Check(what, False, str(error), "as registered")
+                return Verdict(
+                    REJECT, (str(error),), candidate.model, candidate.number, old_number, checks=(lost,)
                 )
-                return _lost(candidate, champion, lost)
             companion = unpack(client, project, other, folder / "companion")
             old = unpack(client, project, champion, folder / "champion") if champion else None
         sides = [side for side in (new, old, companion) if side is not None]
@@ -97,7 +92,7 @@ def evaluate_gate(project: Path, candidate: Version, champion: Version | None, p
         reasons=(*reasons, *spared),
         model=candidate.model,
         version=candidate.number,
-        champion=champion.number if champion else None,
+        champion=old_number,
         companion=f"{companion.name} ({alias})",
         patients=patients,
         test_sha256=found,
@@ -111,10 +106,10 @@ def evaluate_gate(project: Path, candidate: Version, champion: Version | None, p
 
 
 def write_verdict(folder: Path, verdict: Verdict) -> None:
-    """Write the verdict as JSON, as a picture and as a table."""
-    write_json(folder / _VERDICT_JSON, verdict.to_json())
-    write_text(folder / _VERDICT_TEXT, verdict.text())
-    draw_verdict(folder / _VERDICT_PICTURE, verdict)
+    """Write the verdict as JSON, as a table and as a picture."""
+    write_json(folder / "verdict.json", verdict.to_json())
+    write_text(folder / "verdict.txt", verdict.text())
+    draw_verdict(folder / "verdict.png", verdict)
 
 
 def check_floors(evidence: CandidateEvaluation, gate: GateParams, model: str) -> tuple[Check, ...]:
@@ -130,10 +125,9 @@ def compare_all(
     champion: CandidateEvaluation, challenger: CandidateEvaluation, gate: GateParams, model: str
 ) -> tuple[PairedComparison, ...]:
     """Compare by patient: Dice decides, then what guards; empty where Dice cannot be compared."""
-    margins = {DICE: gate.heart.dice_margin, SCORE: gate.score_margin}
+    own = {DICE: gate.heart.dice_margin}
     if model == "calcium":
         own = {DICE: gate.calcium.dice_margin, FALSE_MM3: gate.calcium.false_mm3_margin}
-        margins = own | {SCORE: gate.score_margin}
     if not challenger.patients[DICE]:
         return ()
     return tuple(
@@ -146,7 +140,7 @@ def compare_all(
             resamples=gate.resamples,
             higher_is_better=name == DICE,
         )
-        for name, margin in margins.items()
+        for name, margin in {**own, SCORE: gate.score_margin}.items()
         if challenger.patients[name]
     )
 
@@ -173,25 +167,8 @@ def _measure(
 ) -> CandidateEvaluation:
     model, other = side.version.model, companion.version.model
     logger.info("measuring %s with %s on the test patients", side.name, companion.name)
-    fits: Mapping[str, Path] = {model: side.fit, other: companion.fit}
+    fits = {model: side.fit, other: companion.fit}
     return evaluate_candidate(model, project / "data", split, fits=fits, params=params)
-
-
-def _lost(candidate: Version, champion: Version | None, check: Check) -> Verdict:
-    return Verdict(
-        answer=REJECT,
-        reasons=(check.found,),
-        model=candidate.model,
-        version=candidate.number,
-        champion=champion.number if champion else None,
-        companion="",
-        patients=0,
-        test_sha256="",
-        trial=0,
-        checks=(check,),
-        comparisons=(),
-        challenger=None,
-    )
 
 
 def _trial(entries: tuple[LogEntry, ...], candidate: Version, test_sha256: str) -> int:

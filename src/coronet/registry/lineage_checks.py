@@ -71,11 +71,7 @@ def check_weights(
 ) -> tuple[Check, ...]:
     """Whether the weights are those of the log, of their training, and still answer as they did.
 
-    Args:
-        carried: the version.
-        entries: of the promotion log.
-        judged: it is this version that is judged. What does not hold of another one is no fault of the
-            judged one's, but then nothing is known.
+    What does not hold of a version that is not the one ``judged`` is no fault of that one's, but unknown.
     """
     version = carried.version
     line = find_registration(entries, version.model, version.number)

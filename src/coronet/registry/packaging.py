@@ -7,7 +7,6 @@ import importlib.metadata
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ from coronet.files import sha256_file, write_bytes, write_json, write_text
 from coronet.networks.quality import QUALITY, ModelQuality
 from coronet.registry.reference_output import GOLDEN, golden_facts, golden_volume
 
-_CARD, PATCH = "model-card.md", "uncommitted.patch"
-_HERE = Path(__file__).parent
+PATCH = "uncommitted.patch"
+_SCRIPT = Path(__file__).parent / "network_pyfunc.py"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +40,7 @@ class VersionFiles:
 
 
 def build_network_folder(fit: Path, out: Path, *, files: VersionFiles) -> Path:
-    """Write the folder of a ``heart`` or ``calcium`` version.
-
-    Args:
-        fit: holds ``weights.safetensors`` and ``model.json``.
-        out: a folder that does not yet exist.
-        files: what lies beside the weights.
-    """
+    """Write a version's folder, absent before: the model in ``fit`` and the ``files`` beside it."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
@@ -66,9 +59,14 @@ def build_network_folder(fit: Path, out: Path, *, files: VersionFiles) -> Path:
         copy_model(fit, Path(staging) / "fit")
         weights = sha256_file(fit / WEIGHTS)
         write_json(Path(staging) / "fit" / QUALITY, files.quality.to_json(weights))
-        _save(out, _HERE / "network_pyfunc.py", {"fit": Path(staging) / "fit"}, signature, example)
+        _save(out, Path(staging) / "fit", signature, example)
     write_json(out / GOLDEN, golden_facts(fit))
-    _write_files(out, files)
+    write_text(out / "model-card.md", files.card)
+    for name, content in (("dvc.lock", files.lock), ("params.yaml", files.params)):
+        if content:
+            write_bytes(out / name, content)
+    if files.patch:
+        write_bytes(out / PATCH, files.patch.encode("utf-8", "surrogateescape"))
     return out
 
 
@@ -95,37 +93,28 @@ def _requirements() -> list[str]:
     return sorted(pinned)
 
 
-def _save(out: Path, script: Path, artifacts: Mapping[str, Path], signature: object, example: object) -> None:
+def _save(out: Path, fit: Path, signature: object, example: object) -> None:
     import mlflow.pyfunc
 
     mlflow.pyfunc.save_model(
         str(out),
-        python_model=str(script),
-        artifacts={name: str(path) for name, path in artifacts.items()},
+        python_model=str(_SCRIPT),
+        artifacts={"fit": str(fit)},
         code_paths=[str(Path(coronet.__file__).parent)],
         signature=signature,
         input_example=example,
         pip_requirements=_requirements(),
     )
-    _remove_local_paths(out / "MLmodel", script.name)
+    _remove_local_paths(out / "MLmodel")
 
 
-def _remove_local_paths(path: Path, script: str) -> None:
+def _remove_local_paths(path: Path) -> None:
     """Remove the paths of this machine from ``MLmodel``; loading reads the names alone."""
     import yaml
 
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     flavour = content["flavors"]["python_function"]
-    flavour["model_code_path"] = script
+    flavour["model_code_path"] = _SCRIPT.name
     for artifact in flavour["artifacts"].values():
         artifact["uri"] = artifact["path"]
     write_text(path, yaml.safe_dump(content, sort_keys=True))
-
-
-def _write_files(out: Path, files: VersionFiles) -> None:
-    write_text(out / _CARD, files.card)
-    for name, content in (("dvc.lock", files.lock), ("params.yaml", files.params)):
-        if content:
-            write_bytes(out / name, content)
-    if files.patch:
-        write_bytes(out / PATCH, files.patch.encode("utf-8", "surrogateescape"))

@@ -26,9 +26,6 @@ from coronet.tracking import mlflow_client
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_LOCK_SECONDS = 3600
-"""How long a promotion waits for another of the same model, which may be measuring."""
-
 Approve = Callable[[Verdict], str | None]
 
 
@@ -80,8 +77,6 @@ def promote(
     Promotions of one model run one after the other; each compares with the champion that the last one made.
 
     Args:
-        model: ``heart`` or ``calcium``.
-        project: the project's folder.
         first: there is no champion yet, and the challenger shall be the first.
         approved_by: name of the person who approves.
         approve: called once the gate allows it and ``approved_by`` is not given, while other promotions may
@@ -158,13 +153,9 @@ def rollback(
                 )
             with tempfile.TemporaryDirectory(prefix="coronet-rollback-") as folder:
                 versions.fetch(client, previous, Path(folder))
-        details = {
-            "from": champion.number,
-            "reason": reason,
-            "approved_by": approved_by or "",
-            **_identity(previous),
-        }
-        entry = promotion_log.append(project, Event(ROLLED_BACK, model, previous.number, details))
+        details = {"from": champion.number, "reason": reason, "approved_by": approved_by or ""}
+        event = Event(ROLLED_BACK, model, previous.number, details | _identity(previous))
+        entry = promotion_log.append(project, event)
         _follow_log(project, model)
         return _moved(entry)
 
@@ -198,12 +189,11 @@ def unfinished_move(client: MlflowClient, entries: Iterable[LogEntry], model: st
         return None
     before = promotion_log.logged_aliases(own[: moves[-1]], model)
     after, present = promotion_log.logged_aliases(own, model), versions.aliases(client, model)
-    done = all(present.get(alias) == after.get(alias) for alias in (CHAMPION, PREVIOUS))
-    possible = all(
-        present.get(alias) in (before.get(alias), after.get(alias)) for alias in (CHAMPION, PREVIOUS)
-    )
-    lost = versions.find(client, model, str(after[CHAMPION])) is None
-    if lost or not possible or (done and present.get(CHALLENGER) != after[CHAMPION]):
+    if versions.find(client, model, str(after[CHAMPION])) is None:
+        return None
+    ends = [(present.get(alias), before.get(alias), after.get(alias)) for alias in (CHAMPION, PREVIOUS)]
+    done = all(now == then for now, _, then in ends) and present.get(CHALLENGER) != after[CHAMPION]
+    if done or any(now not in between for now, *between in ends):
         return None
     return own[moves[-1]]
 
@@ -218,8 +208,8 @@ def _opened(project: Path, model: str) -> Iterator[tuple[LogEntry, ...]]:
     """The log, verified, while no other promotion of the model runs."""
     _check_model(model)
     busy = f"Another promotion of {model} is under way; wait for it."
-    lock = project / "mlruns" / f".promotion-{model}.lock"
-    with exclusive(lock, seconds=_LOCK_SECONDS, busy=busy):
+    # the other one may be measuring all the while
+    with exclusive(project / "mlruns" / f".promotion-{model}.lock", seconds=3600, busy=busy):
         yield promotion_log.read_verified(project)
 
 

@@ -116,16 +116,21 @@ def append(project: Path, event: Event) -> LogEntry:
     busy = f"{LOG} is being written by another process since {_LOCK_SECONDS} s; wait for it or end it."
     with exclusive(Path(project) / "mlruns" / ".promotions.lock", seconds=_LOCK_SECONDS, busy=busy):
         lines, torn = _read_lines(path)
-        entries = _check_chain(lines)
+        if fault := next(_chain_faults(lines), None):
+            raise InputError(
+                f"{LOG}: {fault.what} Nothing is added to a damaged log; `coronet models check` lists all "
+                f"faults, `git restore {LOG}` brings back what was committed."
+            )
         if torn:
             logger.warning("%s ended in half a line, left by a kill; %d bytes are cut off", LOG, len(torn))
             os.truncate(path, path.stat().st_size - len(torn))
         time = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         event = dataclasses.replace(event, details=canonical(event.details))
-        entry = LogEntry(len(entries) + 1, time, event, entries[-1].sha256 if entries else _START)
+        previous = _parse(lines[-1], len(lines)).sha256 if lines else _START
+        entry = LogEntry(len(lines) + 1, time, event, previous)
         entry = dataclasses.replace(entry, sha256=_digest(entry))
         append_bytes(path, _encode(entry))
-        if not entries:
+        if not lines:
             sync_folder(path.parent)
         return entry
 
@@ -181,20 +186,6 @@ def _head_faults(project: Path, lines: tuple[bytes, ...]) -> tuple[LogFault, ...
         if lines[number - 1] != line:
             return (LogFault(number, f"Line {number} is not the line {number} that HEAD holds."),)
     return ()
-
-
-def _check_chain(lines: tuple[bytes, ...]) -> tuple[LogEntry, ...]:
-    """The entries of whole lines.
-
-    Raises:
-        InputError: a line was edited, moved or removed.
-    """
-    if fault := next(_chain_faults(lines), None):
-        raise InputError(
-            f"{LOG}: {fault.what} Nothing is added to a damaged log; `coronet models check` lists all "
-            f"faults, `git restore {LOG}` brings back what was committed."
-        )
-    return tuple(_parse(line, number) for number, line in enumerate(lines, start=1))
 
 
 def logged_aliases(entries: Iterable[LogEntry], model: str) -> dict[str, int]:
@@ -287,14 +278,9 @@ def _encode(entry: LogEntry) -> bytes:
 
 
 def _content(entry: LogEntry) -> dict[str, Any]:
-    own = {"number": entry.number, "time": entry.time, "previous": entry.previous, "sha256": entry.sha256}
-    event = entry.event
-    return own | {
-        "event": event.kind,
-        "model": event.model,
-        "version": event.version,
-        "details": event.details,
-    }
+    own = dataclasses.asdict(entry)
+    event = own.pop("event")
+    return {**own, "event": event.pop("kind"), **event}
 
 
 def _json(value: Any) -> bytes:

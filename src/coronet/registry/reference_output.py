@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coronet.errors import LedgerError
-from coronet.files import read_json
 
 if TYPE_CHECKING:
     from coronet.networks.factory import LoadedModel
@@ -23,14 +22,7 @@ _SAMPLES = 512
 
 
 def golden_volume(shape: tuple[int, int, int]) -> np.ndarray:
-    """A bright ellipsoid in air with fat around it and nine dense spots in it.
-
-    Args:
-        shape: voxels (x, y, z).
-
-    Returns:
-        HU, float32.
-    """
+    """A bright ellipsoid in air with fat around it and nine dense spots in it: HU, float32, of that shape."""
     axes = [np.linspace(-1, 1, size, dtype=np.float64) for size in shape]
     x, y, z = np.meshgrid(*axes, indexing="ij")
     radius = (x / 0.8) ** 2 + (y / 0.7) ** 2 + (z / 0.75) ** 2
@@ -45,15 +37,7 @@ def golden_volume(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def network_output(hu: np.ndarray, model: LoadedModel) -> np.ndarray:
-    """A network's answer on volumes that lie on its own grid.
-
-    Args:
-        hu: HU, shape (n, 1, x, y, z).
-        model: the network.
-
-    Returns:
-        Probabilities, float32, same shape.
-    """
+    """A network's probabilities, float32, of HU on its own grid, both of shape (n, 1, x, y, z)."""
     from coronet.imaging.resampling import Grid
     from coronet.inference.predict import probabilities
     from coronet.preprocessing.network_input import NetworkInput
@@ -61,22 +45,14 @@ def network_output(hu: np.ndarray, model: LoadedModel) -> np.ndarray:
     spec = model.params.input
     answers = []
     for volume in np.asarray(hu, np.float32)[:, 0]:
-        seen = NetworkInput(volume, None, Grid(volume.shape, np.eye(4)))
-        answers.append(
-            probabilities(model.module, seen, spec, device=model.device, overlap=spec.overlap)[None]
-        )
+        given = NetworkInput(volume, None, Grid(volume.shape, np.eye(4)))
+        found = probabilities(model.module, given, spec, device=model.device, overlap=spec.overlap)
+        answers.append(found[None])
     return np.stack(answers)
 
 
 def golden_output(fit_folder: Path) -> np.ndarray:
-    """The network's answer on the golden volume.
-
-    Args:
-        fit_folder: holds ``weights.safetensors`` and ``model.json``.
-
-    Returns:
-        Probabilities, float32, shape (x, y, z) of the network's window.
-    """
+    """Probabilities of the network in a folder on the golden volume, shape (x, y, z) of its window."""
     from coronet.networks.factory import load_model
 
     model = load_model(fit_folder)
@@ -95,30 +71,18 @@ def golden_facts(fit_folder: Path) -> dict[str, Any]:
     }
 
 
-def difference(fit_folder: Path, stored: Path | Mapping[str, Any]) -> float:
-    """Largest difference between today's answer and the stored one.
+def difference(fit_folder: Path, facts: Mapping[str, Any]) -> float:
+    """Largest difference between today's answer and that of ``golden.json``.
 
     Raises:
         LedgerError: what is stored is of another golden volume or of another window.
     """
-    facts = stored if isinstance(stored, Mapping) else read_json(Path(stored))
     answer = golden_output(fit_folder)
     if facts.get("volume") != _VOLUME or facts.get("shape") != list(answer.shape):
         raise LedgerError(
             f"{GOLDEN} is of the volume {facts.get('volume')} {facts.get('shape')}, not of this."
         )
     return float(np.abs(_samples(answer) - np.asarray(facts["samples"])).max())
-
-
-def matches(fit_folder: Path, stored: Path | Mapping[str, Any]) -> bool:
-    """Whether the network still answers as it did when it was registered.
-
-    Args:
-        fit_folder: holds ``weights.safetensors`` and ``model.json``.
-        stored: ``golden.json``, or what it holds.
-    """
-    facts = stored if isinstance(stored, Mapping) else read_json(Path(stored))
-    return difference(fit_folder, facts) <= facts["tolerance"]
 
 
 def _samples(answer: np.ndarray) -> np.ndarray:

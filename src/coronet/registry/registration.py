@@ -20,21 +20,13 @@ from coronet.registry.model_card import model_card, statement
 from coronet.registry.packaging import VersionFiles, build_network_folder
 from coronet.registry.reference_output import GOLDEN
 from coronet.registry.version_quality import record_evaluation
-from coronet.registry.versions import (
-    CHALLENGER,
-    Version,
-    aliases,
-    create_version,
-    set_alias,
-    versions,
-)
+from coronet.registry.versions import CHALLENGER, Version, aliases, create_version, set_alias, versions
 from coronet.tracking import mlflow_client, runs
 from coronet.tracking.dvc_lock import read_lock
 from coronet.tracking.git_state import GitState, read_git_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +41,8 @@ def register_version(model: str, project: Path = Path(), *, allow_dirty: bool = 
     """Make a version of the training in ``build/`` and let ``challenger`` name it; twice gives the same.
 
     Weights, specification, signature, input example, model card, reference output, ``dvc.lock`` and
-    ``params.yaml`` go to MLflow, and a line to the promotion log.
-
-    Args:
-        model: ``heart`` or ``calcium``.
-        project: the folder of ``dvc.yaml``.
-        allow_dirty: register from code that is not committed, and keep the difference with the version.
+    ``params.yaml`` go to MLflow, and a line to the promotion log. ``allow_dirty`` registers from code that is
+    not committed, and keeps the difference with the version.
 
     Raises:
         InputError: no such model; code that is not committed.
@@ -131,7 +119,9 @@ def _check_code(code: GitState, *, allow_dirty: bool) -> None:
 
 
 def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: GitState) -> Version:
-    run = _run_of(client, project, model, read_json(fit / "model.json")["fingerprint"])
+    description = read_json(fit / "model.json")
+    experiment = mlflow_client.experiment_id(client, model, project / "mlruns")
+    run = runs.find_runs(client, experiment, description["fingerprint"])[0]
     kept = {
         key: value
         for key, value in run.data.tags.items()
@@ -147,7 +137,6 @@ def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: Gi
         "patch_sha256": hashlib.sha256(patch).hexdigest() if patch else "",
     }
     tags = {key: value for key, value in tags.items() if value}
-    description = read_json(fit / "model.json")
     evaluated = any(key.startswith("test/") for key in run.data.metrics)
     metrics = read_json(project / "build" / model / "evaluation" / "metrics.json") if evaluated else None
     files = VersionFiles(
@@ -184,8 +173,3 @@ def _log(client: MlflowClient, project: Path, version: Version) -> None:
         set_alias(client, version.model, CHALLENGER, version.number)
     event = promotion_log.Event(promotion_log.REGISTERED, version.model, version.number, dict(version.tags))
     promotion_log.append(project, event)
-
-
-def _run_of(client: MlflowClient, project: Path, model: str, fingerprint: str) -> Run:
-    experiment = mlflow_client.experiment_id(client, model, project / "mlruns")
-    return runs.find_runs(client, experiment, fingerprint)[0]

@@ -18,16 +18,13 @@ _USAGE = (
 
 
 def resolve_models(text: str = "build", project: Path = Path()) -> dict[str, Path]:
-    """The folders of the heart and the calcium network that ``text`` names.
+    """The folder of the heart and of the calcium network that ``text`` names.
 
     Args:
         text: ``build`` (the trainings in ``build/``), ``champion``, ``challenger`` (the champion stands in
             for a model without a challenger), or ``heart=URI,calcium=URI``, where a URI is a folder,
             ``models:/heart@champion`` or ``models:/heart/3``. A part that is not named comes from ``build/``.
         project: the folder of ``build/`` and ``mlruns/``.
-
-    Returns:
-        By ``heart`` and ``calcium`` a folder for `coronet.registry.version_quality.load_scoring_model`.
 
     Raises:
         InputError: the text is not understood, or there is no such version.

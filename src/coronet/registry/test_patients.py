@@ -13,13 +13,7 @@ from coronet.registry.lineage_checks import VersionFacts
 def pick_split(
     candidate: VersionFacts, champion: VersionFacts | None, companion: VersionFacts, *, shared: bool
 ) -> Split:
-    """The split that names the test patients of the comparison.
-
-    Args:
-        candidate: its split is the one that counts.
-        champion: must have been tested on the same cases.
-        companion: runs with both.
-        shared: take those who test in all their splits, where these differ.
+    """The candidate's split, with the champion's test patients, or, ``shared``, those who test in all splits.
 
     Raises:
         PromotionError: candidate and champion have other test patients, or there is none in common; or a
@@ -48,11 +42,7 @@ def pick_split(
 
 
 def check_apart(sides: Iterable[VersionFacts], split: Split) -> None:
-    """Refuse test patients that anything learned from.
-
-    Args:
-        sides: all that are run on the test patients.
-        split: names the test patients.
+    """Refuse test patients that any of the versions run on them learned from.
 
     Raises:
         PromotionError: names the version and a case.

@@ -58,13 +58,13 @@ class Verdict:
     model: str
     version: int
     champion: int | None
-    companion: str
-    patients: int
-    test_sha256: str
-    trial: int
-    checks: tuple[Check, ...]
-    comparisons: tuple[PairedComparison, ...]
-    challenger: CandidateEvaluation | None
+    companion: str = ""
+    patients: int = 0
+    test_sha256: str = ""
+    trial: int = 0
+    checks: tuple[Check, ...] = ()
+    comparisons: tuple[PairedComparison, ...] = ()
+    challenger: CandidateEvaluation | None = None
     not_asked: tuple[Floor, ...] = ()
     lowered: tuple[Floor, ...] = ()
 
@@ -159,10 +159,8 @@ class Verdict:
 
         stream = io.StringIO()
         console = Console(file=stream, width=110)
-        for table in self.tables():
-            console.print(table)
-        for reason in self.reasons:
-            console.print(reason, markup=False, highlight=False)
+        for part in (*self.tables(), *self.reasons):
+            console.print(part, markup=False, highlight=False)
         return stream.getvalue()
 
 
@@ -172,13 +170,8 @@ def decide_verdict(
     """The answer, and the sentences it rests on.
 
     A failed check or a guard that is shown to be worse by more than its margin rejects. What cannot be known
-    cannot promote. Where there is a champion the first comparison decides; every step must hold for
-    PROMOTE, so that no level is divided among them.
-
-    Args:
-        checks: lineage and floors.
-        comparisons: the one that decides, then those that guard; empty for a first champion.
-        params: what is demanded.
+    cannot promote. The first comparison decides, the others guard; every step must hold for PROMOTE, so that
+    no level is divided among them. There is no comparison for a first champion.
     """
     failed = [f"{check.name}: {check.found}, wanted {check.wanted}." for check in checks if check.ok is False]
     unknown = [
@@ -190,9 +183,8 @@ def decide_verdict(
         if guard.finding == WORSE and -guard.mean > guard.margin:
             failed.append(_sentence(guard))
     decisive = comparisons[0] if comparisons else None
-    if decisive and decisive.finding == WORSE:
-        failed.append(_sentence(decisive))
-    if decisive and decisive.finding == ALIKE and params.demand == "better":
+    refused = (WORSE, ALIKE) if params.demand == "better" else (WORSE,)
+    if decisive and decisive.finding in refused:
         failed.append(_sentence(decisive))
     if failed:
         return REJECT, tuple(failed)
@@ -207,26 +199,15 @@ def decide_verdict(
 def floor_sentences(
     not_asked: Sequence[Floor], lowered: Sequence[Floor], figures: Mapping[str, float | None]
 ) -> tuple[str, ...]:
-    """What ``params.yaml`` spares a version; nothing where it asks for all default floors.
-
-    Args:
-        not_asked: default floors that are switched off.
-        lowered: default floors of which less is asked.
-        figures: what was measured, by name of the floor.
-    """
-
-    def listed(floors: Sequence[Floor]) -> str:
-        return ", ".join(
+    """What ``params.yaml`` spares a version, with the ``figures`` measured; nothing where it asks for all."""
+    found = []
+    for floors, words in ((not_asked, "not asked"), (lowered, "asked for less than the default")):
+        listed = ", ".join(
             f"{VERDICT_WORDS[floor.name]} {_figure(figures.get(floor.name))} "
             f"({floor.key}, default {floor.text})"
             for floor in floors
         )
-
-    found = []
-    if not_asked:
-        found.append(f"{counted(len(not_asked))} not asked: {listed(not_asked)}.")
-    if lowered:
-        found.append(f"{counted(len(lowered))} asked for less than the default: {listed(lowered)}.")
+        found += [f"{counted(len(floors))} {words}: {listed}."] if floors else []
     return tuple(found)
 
 

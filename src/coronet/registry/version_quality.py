@@ -74,13 +74,7 @@ def logged_verdict(project: Path, model: str, weights_sha256: str) -> GateVerdic
 
 
 def record_verdict(client: MlflowClient, version: Version, verdict: Verdict) -> None:
-    """Write the gate's figures and verdict beside a version's weights, and the verdict as tags.
-
-    Args:
-        client: of the ledger, held.
-        version: that was judged.
-        verdict: of the gate.
-    """
+    """Write the gate's figures and verdict beside a version's weights, and the verdict as tags."""
     measured, before = verdict.challenger, _carried(client, version)
     quality = ModelQuality(
         evaluation=(measured and measured.evaluation) or before.evaluation,
@@ -88,19 +82,12 @@ def record_verdict(client: MlflowClient, version: Version, verdict: Verdict) -> 
         gate=verdict.gate_verdict,
     )
     _write(client, version, quality)
-    tags = {GATE: verdict.answer, GATE_HEADLINE: verdict.headline}
-    for key, value in tags.items():
+    for key, value in {GATE: verdict.answer, GATE_HEADLINE: verdict.headline}.items():
         client.set_model_version_tag(version.model, str(version.number), key, value)
 
 
 def record_evaluation(client: MlflowClient, version: Version, found: ModelQuality) -> None:
-    """Give a version the evaluation that was made after it was registered.
-
-    Args:
-        client: of the ledger, held.
-        version: that may lack it.
-        found: what is recorded now of its weights.
-    """
+    """Give a version the evaluation that was ``found`` after it was registered."""
     before = _carried(client, version)
     quality = dataclasses.replace(
         before, evaluation=before.evaluation or found.evaluation, scores=before.scores or found.scores

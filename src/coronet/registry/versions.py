@@ -66,13 +66,10 @@ def find(client: MlflowClient, model: str, which: str) -> Version | None:
 
 def aliases(client: MlflowClient, model: str) -> dict[str, int]:
     """Version number by alias."""
-    found = client.search_registered_models(f"name = '{model}'")
+    if not client.search_registered_models(f"name = '{model}'"):
+        return {}
     # what search gives carries no aliases
-    return (
-        {name: int(number) for name, number in client.get_registered_model(model).aliases.items()}
-        if found
-        else {}
-    )
+    return {name: int(number) for name, number in client.get_registered_model(model).aliases.items()}
 
 
 def set_alias(client: MlflowClient, model: str, alias: str, number: int) -> None:
@@ -99,26 +96,12 @@ def _to_version(found: ModelVersion) -> Version:
     )
 
 
-def _ensure_model(client: MlflowClient, model: str) -> None:
-    """Make the registered model, unless it is there."""
-    if not client.search_registered_models(f"name = '{model}'"):
-        client.create_registered_model(model, description=_ABOUT[model])
-
-
 def create_version(
     client: MlflowClient, model: str, folder: Path, *, run_id: str, tags: Mapping[str, str], about: str
 ) -> Version:
-    """Upload a folder and make a version of it, in this order.
-
-    Args:
-        client: of the ledger, held.
-        model: the registered model.
-        folder: as `coronet.registry.packaging` makes it.
-        run_id: the run that keeps the folder.
-        tags: of the version.
-        about: its description.
-    """
-    _ensure_model(client, model)
+    """Upload a folder of `coronet.registry.packaging` to a run, then make a version of it."""
+    if not client.search_registered_models(f"name = '{model}'"):
+        client.create_registered_model(model, description=_ABOUT[model])
     client.log_artifacts(run_id, str(folder), PACKAGE)
     source = f"{client.get_run(run_id).info.artifact_uri}/{PACKAGE}"
     made = client.create_model_version(model, source, run_id=run_id, tags=dict(tags), description=about)
@@ -126,13 +109,7 @@ def create_version(
 
 
 def download(client: MlflowClient, version: Version, part: str, to: Path) -> Path:
-    """Download a file or folder of a version.
-
-    Args:
-        client: of MLflow.
-        version: which.
-        part: path inside the version's folder, such as ``golden.json``.
-        to: folder that takes it.
+    """Download a file or folder of a version, such as ``golden.json``, into the folder ``to``.
 
     Raises:
         LedgerError: it is not there, or cannot be read.
@@ -156,13 +133,8 @@ def download(client: MlflowClient, version: Version, part: str, to: Path) -> Pat
 def fetch(client: MlflowClient, version: Version, to: Path) -> Path:
     """Download the weights of a version, and compare them with the hash that was registered.
 
-    Args:
-        client: of MLflow.
-        version: which.
-        to: the folder to make; replaced as a whole.
-
     Returns:
-        ``to``, with ``weights.safetensors``, ``model.json`` and, if the version has it, ``quality.json``.
+        ``to``, replaced by ``weights.safetensors``, ``model.json`` and, if there is one, ``quality.json``.
 
     Raises:
         LedgerError: the files are gone, or are not those that were registered.
