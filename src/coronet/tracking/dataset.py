@@ -25,14 +25,7 @@ class DvcSource(DatasetSource):
         return "dvc"
 
     def load(self, dst_path: str | None = None) -> str:
-        """Bring the folders back from DVC's cache or remote.
-
-        Args:
-            dst_path: where to; by default a new temporary folder.
-
-        Returns:
-            The folder they lie in.
-        """
+        """Bring the folders back from DVC's cache or remote into ``dst_path`` or a new temporary folder."""
         import tempfile
 
         from coronet.errors import InputError
@@ -63,11 +56,7 @@ class DvcSource(DatasetSource):
 
 
 def dataset_input(dataset: Mapping[str, Any]) -> DatasetInput:
-    """The cohort as an input of a run.
-
-    Args:
-        dataset: ``hashes`` of DVC by path, and ``cases`` by source.
-    """
+    """The cohort as an input of a run, from ``hashes`` of DVC by path and ``cases`` by source."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = DvcSource(dataset["hashes"])

@@ -80,12 +80,13 @@ def read_lock(project: Path) -> DvcLock:
         return DvcLock({})
     stages = content.get("stages", {}) if isinstance(content, dict) else content
     if not isinstance(stages, dict | None) or not all(map(_is_stage, (stages or {}).values())):
-        raise StageError(f"{path} is not as DVC writes it; {_restore(path)}")
+        raise _unreadable(path, "is not as DVC writes it")
     return DvcLock(stages or {})
 
 
-def _restore(path: Path) -> str:
-    return f"take one side by `git checkout --ours {path.name}` or `--theirs`, or undo by `git restore`."
+def _unreadable(path: Path, what: str) -> StageError:
+    advice = f"take one side by `git checkout --ours {path.name}` or `--theirs`, or undo by `git restore`."
+    return StageError(f"{path} {what}; {advice}")
 
 
 def _is_stage(stage: Any) -> bool:
@@ -107,12 +108,12 @@ def _read_yaml(path: Path) -> Any:
     content = path.read_bytes()
     if found := _CONFLICT.search(content):
         line = content.count(b"\n", 0, found.start()) + 1
-        raise StageError(f"{path} has the marks of a merge conflict in line {line}; {_restore(path)}")
+        raise _unreadable(path, f"has the marks of a merge conflict in line {line}")
     try:
         return yaml.load(content.decode("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise StageError(f"{path} is no YAML ({reason}); {_restore(path)}") from error
+        raise _unreadable(path, f"is no YAML ({reason})") from error
 
 
 def data_hashes(project: Path, lock: DvcLock, model: str) -> dict[str, str]:
@@ -127,18 +128,13 @@ def data_hashes(project: Path, lock: DvcLock, model: str) -> dict[str, str]:
     if not all(hashes.values()) and (content := _read_yaml(tracked)) is not None:
         outs = content.get("outs") if isinstance(content, dict) else None
         if not _are_entries(outs):
-            raise StageError(f"{tracked} is not as DVC writes it; {_restore(tracked)}")
+            raise _unreadable(tracked, "is not as DVC writes it")
         hashes |= {out["path"]: str(out.get("md5", "")) for out in outs if out["path"] in names}
     return {name: value for name, value in hashes.items() if value}
 
 
 def fetch_tree(project: Path, md5: str, to: Path) -> bool:
-    """Bring a folder back from DVC's cache, or from its remote where the cache lacks it.
-
-    Args:
-        project: the folder of ``.dvc``.
-        md5: as `coronet.fingerprint.dvc_md5` gives it.
-        to: the folder to write; replaced as a whole.
+    """Bring a folder with DVC's ``md5`` back from its cache or remote; ``to`` is replaced as a whole.
 
     Returns:
         Whether it was found, whole; what hinders is logged.
@@ -157,12 +153,7 @@ def fetch_tree(project: Path, md5: str, to: Path) -> bool:
 
 
 def fetch_file(project: Path, md5: str) -> Path | None:
-    """A file in DVC's cache, which its remote fills where it lacks it; None where neither holds it.
-
-    Args:
-        project: the folder of ``.dvc``.
-        md5: of the file.
-    """
+    """A file in DVC's cache, which its remote fills where it lacks it; None where neither holds it."""
     cache = _cache(project, md5, lambda cache, md5: _place(cache, md5).exists())
     return _place(cache, md5) if cache else None
 

@@ -26,11 +26,9 @@ _DEFAULTS = {
     # a server that is away is given up after seconds, not after minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
-_LOCK_SECONDS = 120
-"""How long a second process waits for the first: opening a fresh database from two at once corrupts it."""
 _KIND, _MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
 """Tag by which MLflow's pages open an experiment as model training."""
-_DISPLAYS = {"DISPLAY", "WAYLAND_DISPLAY"}
+_LOCK_SECONDS = 120
 _OPEN = """
 import socket, sys, time, webbrowser
 for _ in range(120):
@@ -51,14 +49,11 @@ def tracking_uri(mlruns: Path) -> str:
 
 
 @contextlib.contextmanager
-def open_client(
-    mlruns: Path, *, seconds: float = _LOCK_SECONDS, checked: bool = True
-) -> Iterator[MlflowClient]:
-    """A client of the ledger, held by one process at a time; a thread that holds it may open it again.
+def open_client(mlruns: Path, *, checked: bool = True) -> Iterator[MlflowClient]:
+    """A client of MLflow, held by one process at a time; a thread that holds it may open it again.
 
     Args:
-        mlruns: the folder of the ledger.
-        seconds: how long to wait for another process.
+        mlruns: the folder of database and artifacts.
         checked: whether to check where artifacts lie; see `coronet.tracking.artifact_locations`.
 
     Raises:
@@ -79,9 +74,10 @@ def open_client(
     mlruns.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(mlruns / ".ledger.lock", is_singleton=True)
     try:
-        lock.acquire(timeout=seconds)
+        # two processes that open a fresh database at once corrupt it
+        lock.acquire(timeout=_LOCK_SECONDS)
     except filelock.Timeout as error:
-        raise Busy(f"{mlruns} is in use by another process since {seconds:g} s; wait for it.") from error
+        raise Busy(f"{mlruns} is in use by another process since {_LOCK_SECONDS} s; wait for it.") from error
     try:
         uri = tracking_uri(mlruns)
         _forget_other_ledger(uri)
@@ -168,7 +164,8 @@ def serve_mlflow(mlruns: Path, *, port: int) -> None:
     addresses = page_addresses(mlruns, port=port)
     sys.stdout.write("".join(f"{name}: {address}\n" for name, address in addresses.items()))
     sys.stdout.flush()
-    if sys.stdout.isatty() and (sys.platform == "darwin" or _DISPLAYS & os.environ.keys()):
+    display = sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    if sys.stdout.isatty() and display:
         first = next(iter(addresses.values()))
         with contextlib.suppress(OSError):
             subprocess.Popen([sys.executable, "-c", _OPEN, str(port), first], start_new_session=True)

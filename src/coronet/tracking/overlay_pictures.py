@@ -30,26 +30,26 @@ def draw_worst(project: Path, model: str, lock: DvcLock, out: Path, *, fit_md5: 
     """Draw the model's worst test cases, unless they are drawn already.
 
     Cyan is the heart, yellow dashes the heart of the reference, white dashes its calcium; green is found, red
-    false and blue missed.
+    false and blue missed. The heart's worst are those of lowest Dice, calcium's those with the worst score.
 
     Args:
-        project: the project's folder; scans, masks and scores are read.
-        model: the heart's worst are those of lowest Dice, calcium's those with the worst score.
-        lock: shows whether the masks in ``build/scores`` are this model's.
+        project: the project's folder.
+        model: ``heart`` or ``calcium``.
+        lock: shows whether the masks in ``build/scores`` are of the model with ``fit_md5``.
         out: folder of the pictures, one per case and view.
         fit_md5: DVC's md5 of the model.
 
     Returns:
         ``out``, or None where the scores or the scans are absent, or of other models.
     """
-    scores = Path(project) / "build" / "scores"
+    scores = project / "build" / "scores"
     if not (scores / "scores.csv").exists() or lock.input("score", f"build/{model}/fit") != fit_md5:
         return None
     key = hashlib.sha256(f"{fit_md5} {sha256_file(scores / 'scores.csv')}".encode()).hexdigest()
     if (out / ".key").exists() and (out / ".key").read_text(encoding="utf-8") == key:
         return out
     try:
-        pictured = {name: _pictures(Path(project), model, name) for name in _worst_names(model, scores)}
+        pictured = {name: _pictures(project, model, name) for name in _worst_names(model, scores)}
     except CoronetError as error:
         logger.info("no pictures of %s's worst cases: %s", model, error)
         return None

@@ -33,11 +33,11 @@ class RunContents:
         fingerprint: finds the run.
         params: dotted name and value.
         tags: lineage; git's are not among them, since they belong to the moment.
+        dataset: DVC's md5 by path, and what else is known of the data.
         history: (metric, epoch, value) of every epoch.
         figures: final metrics on test patients.
         tables: rows per case by artifact path.
         files: what is shown, by artifact path.
-        dataset: DVC's md5 by path, and what else is known of the data.
     """
 
     model: str
@@ -45,11 +45,11 @@ class RunContents:
     fingerprint: str
     params: Mapping[str, str]
     tags: Mapping[str, str]
-    history: tuple[tuple[str, int, float], ...]
-    figures: Mapping[str, float]
-    tables: Mapping[str, tuple[Mapping[str, Any], ...]]
-    files: Mapping[str, Path]
     dataset: Mapping[str, Any]
+    history: tuple[tuple[str, int, float], ...] = ()
+    figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    tables: Mapping[str, tuple[Mapping[str, Any], ...]] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -72,16 +72,14 @@ def training_record(
 
     Args:
         model: ``heart`` or ``calcium``.
-        fit: what the stage ``train`` wrote.
-        tags: lineage, as `lineage` gives it.
-        evaluation: what the stage ``evaluate`` wrote of this very training.
+        fit: folder of the stage ``train``.
+        tags: of `lineage`.
+        evaluation: folder of the stage ``evaluate``, of this very training.
         pictures: folder of overlays.
     """
     description = read_json(fit / "model.json")
     shown = {f"fit/{path.name}": path for path in _files(fit) if path.suffix != ".safetensors"}
-    figures: dict[str, float] = {
-        f"fit/{key}": value for key, value in _numbers(read_json(fit / "metrics.json"))
-    }
+    figures = {f"fit/{key}": value for key, value in _numbers(read_json(fit / "metrics.json"))}
     tables = {}
     if evaluation is not None:
         figures |= {f"test/{key}": value for key, value in _numbers(_named(evaluation / "metrics.json"))}
@@ -108,9 +106,7 @@ def streamed_record(project: Path, model: str, fingerprint: str, params: Any) ->
     tags = lineage(project, model, read_lock(project)) | {"params_sha256": params_sha256(params)}
     for late in ("dvc_lock_sha256", "weights_sha256", "fit_md5"):
         tags.pop(late, None)
-    return RunContents(
-        *(model, TRAINING, fingerprint, text_params(params), tags), (), {}, {}, {}, {"hashes": {}}
-    )
+    return RunContents(model, TRAINING, fingerprint, text_params(params), tags, {"hashes": {}})
 
 
 def _named(metrics: Path) -> dict[str, Any]:
@@ -133,11 +129,8 @@ def pretraining_record(
     metrics = read_json(pretrained / "metrics.json")
     raw = lock.stages.get(f"pretrain@{model}", {}).get("params", {}).get("params.yaml", {})
     encoder = sha256_file(pretrained / "encoder.safetensors")
-    inherited = {
-        key: value
-        for key, value in tags.items()
-        if key in ("data_ct_md5", "data_masks_md5", "validation_sha256")
-    }
+    kept = ("data_ct_md5", "data_masks_md5", "validation_sha256")
+    inherited = {key: value for key, value in tags.items() if key in kept}
     return RunContents(
         model=model,
         kind=PRETRAINING,
@@ -146,7 +139,6 @@ def pretraining_record(
         tags=inherited | {"weights_sha256": encoder},
         history=tuple(_read_history(pretrained / HISTORY)),
         figures={f"fit/{key}": value for key, value in _numbers(metrics)},
-        tables={},
         files={f"fit/{path.name}": path for path in _files(pretrained) if path.suffix != ".safetensors"},
         dataset=_dataset(tags, {"cases": len(metrics["cases"])}),
     )
@@ -174,7 +166,6 @@ def scores_record(build: Path, *, tags: Mapping[str, str]) -> RunContents:
         fingerprint=pair_fingerprint(parts),
         params={},
         tags=hashes | {f"{model}_fingerprint": part[0] for model, part in parts.items()},
-        history=(),
         figures={f"score/{key}": value for key, value in _numbers(read_json(scores / "metrics.json"))},
         tables={"scores/cases.json": _read_cases(scores / "scores.csv")},
         files=shown | ({"report/index.html": page} if page.exists() else {}),

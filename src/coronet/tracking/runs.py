@@ -54,12 +54,7 @@ class Synced:
 
 
 def sync(project: Path = Path(), *, models: Iterable[str] = MODELS) -> tuple[Synced, ...]:
-    """Write the runs that MLflow lacks of the results in ``build/``.
-
-    Args:
-        project: the folder of ``dvc.yaml``; results are read from ``build``, the ledger is in ``mlruns``.
-        models: whose runs to write.
-    """
+    """Write the runs that MLflow lacks of the results in ``build/`` of a project."""
     project = Path(project)
     with mlflow_client.open_client(project / "mlruns") as client:
         return sync_runs(client, project, models=models)
@@ -68,14 +63,13 @@ def sync(project: Path = Path(), *, models: Iterable[str] = MODELS) -> tuple[Syn
 def sync_runs(
     client: MlflowClient, project: Path, *, models: Iterable[str], evaluated: bool = False
 ) -> tuple[Synced, ...]:
-    """Write the runs that the ledger lacks of the results in ``build/``.
+    """Write the runs that MLflow lacks of the results in ``build/``.
 
     Args:
-        client: of the ledger, held.
+        client: of MLflow.
         project: the folder of ``dvc.yaml``.
-        models: whose runs to write.
-        evaluated: the evaluation has just been made of the very training that is there, which DVC's lock
-            does not yet tell.
+        models: of which to write the runs.
+        evaluated: the evaluation is new and of the training beside it, which DVC's lock does not yet show.
     """
     lock = read_lock(project)
     found: list[Synced] = []
@@ -126,32 +120,24 @@ def _is_scored(project: Path, lock: DvcLock) -> bool:
 def ensure_run(client: MlflowClient, record: RunContents, project: Path) -> Synced:
     """Make sure that one whole run of this record exists.
 
-    A run that was streamed is completed; one whose curve is another is removed and written anew.
-
-    Args:
-        client: of the ledger, held.
-        record: the content.
-        project: the folder of ``mlruns``.
+    A run that was streamed is completed; one with another curve is removed and written anew.
     """
     experiment = mlflow_client.experiment_id(client, record.model, project / "mlruns")
     runs = find_runs(client, experiment, record.fingerprint, kind=record.kind)
     whole = [run for run in runs if run.data.tags.get(CONTENT) == record.digest]
-    if whole:
-        kept = whole[0]
-    else:
-        history = set(record.history)
-        kept = next((run for run in runs if _streamed(client, run, record) <= history), None)
+    history = set(record.history)
+    usable = whole or (run for run in runs if _streamed(client, run, record) <= history)
+    kept = next(iter(usable), None)
     for run in runs:
         if kept is None or run.info.run_id != kept.info.run_id:
             client.delete_run(run.info.run_id)
-    if whole:
-        lacks = not _holds_artifacts(client, kept.info.run_id, record)
-        if lacks:
-            _write_artifacts(client, kept.info.run_id, record)
-        return Synced(record.model, record.fingerprint, kept.info.run_id, created=lacks, kind=record.kind)
-    begun = kept or create_run(client, experiment, record, code_tags(project))
-    _complete(client, begun, record)
-    return Synced(record.model, record.fingerprint, begun.info.run_id, created=True, kind=record.kind)
+    run = kept or create_run(client, experiment, record, code_tags(project))
+    written = not whole or not _holds_artifacts(client, run.info.run_id, record)
+    if not whole:
+        _complete(client, run, record)
+    elif written:
+        _write_artifacts(client, run.info.run_id, record)
+    return Synced(record.model, record.fingerprint, run.info.run_id, created=written, kind=record.kind)
 
 
 def find_runs(client: MlflowClient, experiment: str, fingerprint: str, *, kind: str = TRAINING) -> list[Run]:
@@ -160,15 +146,13 @@ def find_runs(client: MlflowClient, experiment: str, fingerprint: str, *, kind: 
     return [run for run in found if run.data.tags.get(KIND, TRAINING) == kind]
 
 
-def create_run(
-    client: MlflowClient, experiment: str, record: RunContents, code: Mapping[str, str], **tags: str
-) -> Run:
+def create_run(client: MlflowClient, experiment: str, record: RunContents, code: Mapping[str, str]) -> Run:
     """Begin a run with its parameters, its tags and its dataset."""
     title = f"{record.model}-autoencoder" if record.kind == PRETRAINING else record.model
     return client.create_run(
         experiment,
         run_name=f"{title}-{record.fingerprint[:8]}",
-        tags={"fingerprint": record.fingerprint, KIND: record.kind, **record.tags, **code, **tags},
+        tags={"fingerprint": record.fingerprint, KIND: record.kind, **record.tags, **code},
     )
 
 

@@ -35,13 +35,7 @@ OnEpoch = Callable[[int, Mapping[str, float]], None]
 
 @contextlib.contextmanager
 def tracking(model: str, *, fingerprint: str, params: Any, project: Path) -> Iterator[OnEpoch]:
-    """Stream a training to MLflow.
-
-    Args:
-        model: ``heart`` or ``calcium``.
-        fingerprint: of the training; its unfinished run is continued.
-        params: what it is trained with.
-        project: the folder of ``dvc.yaml``.
+    """Stream a training to MLflow; an unfinished run of the same fingerprint is continued.
 
     Yields:
         What to call with (epoch, what was measured) after every epoch; it takes microseconds.
