@@ -113,11 +113,7 @@ def summarise_annotation_error(rows: Sequence[AnnotationError]) -> dict[str, Any
 
 
 def read_annotation_error(path: Path) -> tuple[AnnotationError, ...]:
-    """Read the table; nothing where it is absent.
-
-    Raises:
-        InputError: a column is missing or not understood.
-    """
+    """Read the table, nothing where it is absent; an `InputError` names a column that is not understood."""
     return read_rows(path, AnnotationError) if Path(path).exists() else ()
 
 

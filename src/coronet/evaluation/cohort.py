@@ -97,22 +97,20 @@ def score_cohort(
 
     Args:
         data: the cohort's folder.
-        split: who is a test patient.
+        split: names the test patients.
         heart_fit: folder of the heart model.
         calcium_fit: folder of the calcium model.
         out: folder that is replaced: ``scores.csv``, ``metrics.json``, ``masks/`` with what was found and,
             where exact masks are known, ``drawn.csv`` on what the drawn ones cost.
         params: protocol and risk groups.
         with_drawn: compare the drawn masks with exact ones too, which tells nothing of the models.
-        earlier: folder of `coronet.evaluation.segmentation.evaluate_model` of the heart; its masks are used
+        earlier: results of `coronet.evaluation.segmentation.evaluate_model` of the heart; its masks are used
             where the same weights predicted them.
         progress: called with (cases done, cases in all).
-        tell_seconds: called with how long each scan took from disk to score and masks on disk; what it is
-            compared with is not counted.
+        tell_seconds: called with each scan's seconds from disk to score and masks on disk, references aside.
 
     Returns:
-        One row a case, sorted by id. Cases without a calcium mask have no reference and are left out, which
-        ``metrics.json`` tells.
+        One row a case, sorted by id. Cases without a calcium mask are left out; ``metrics.json`` names them.
 
     Raises:
         InputError: no test case has a calcium mask.
@@ -188,10 +186,9 @@ def _score_case(
     seconds = time.perf_counter() - started
     truth = load_mask(compared.path, ct)
     reference = score_calcium(ct, truth, protocol=protocol).scores
-    drawn = find_reference(case, "heart")
-    heart_truth = None if drawn is None else load_mask(drawn.path, ct) > 0
+    heart_reference = find_reference(case, "heart")
+    heart_overlap = overlap(load_mask(heart_reference.path, ct) > 0, heart) if heart_reference else None
     voxels, lesions = overlap(truth, calcium), match_lesions(truth, calcium)
-    heart_overlap = None if heart_truth is None else overlap(heart_truth, heart)
     row = CaseScore(
         case=case.id,
         source=case.facts.source,
@@ -218,7 +215,7 @@ def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -
     voxels = sum((result.voxels for result in found), Overlap(0, 0, 0))
     lesions = sum((result.lesions for result in found), LesionMatch(0, 0, 0, 0))
     free = [row for row in rows if row.reference_agatston == 0]
-    hearts = [result.heart for result in found if result.heart is not None]
+    zero = sum(row.predicted_agatston == 0 for row in free)
     return {
         "cases": len(rows),
         "skipped": list(skipped),
@@ -236,11 +233,11 @@ def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -
         "score_error": float(np.mean([abs(row.predicted_agatston - row.reference_agatston) for row in rows])),
         "calcium_free": {
             "cases": len(free),
-            "scored_zero": sum(row.predicted_agatston == 0 for row in free),
-            "share": sum(row.predicted_agatston == 0 for row in free) / len(free) if free else None,
+            "scored_zero": zero,
+            "share": zero / len(free) if free else None,
         },
         "heart_dice": dataclasses.asdict(summarise_metrics(row.heart_dice for row in rows)),
-        "heart_iou": dataclasses.asdict(summarise_metrics(heart.iou for heart in hearts)),
+        "heart_iou": dataclasses.asdict(summarise_metrics(item.heart.iou for item in found if item.heart)),
         "calcium_voxels": {"f1": voxels.f1, "iou": voxels.iou},
         "calcium_dice": dataclasses.asdict(summarise_metrics(row.calcium_dice for row in rows)),
         "lesions": dataclasses.asdict(lesions)
@@ -270,11 +267,7 @@ def _confusion(rows: Sequence[CaseScore], labels: Sequence[str]) -> list[list[in
 
 
 def read_case_scores(path: Path) -> tuple[CaseScore, ...]:
-    """Read ``scores.csv``.
-
-    Raises:
-        InputError: a column is missing or not understood.
-    """
+    """Read ``scores.csv``; an `InputError` names a column that is missing or not understood."""
     return read_rows(path, CaseScore)
 
 
@@ -284,9 +277,9 @@ def worst_first(rows: Sequence[CaseScore], groups: Sequence[str]) -> tuple[CaseS
     The error is taken on a logarithmic scale, log(1 + score): 0 for 40 is worse than 900 for 1000.
     """
 
-    def badness(row: CaseScore) -> tuple[float, ...]:
+    def rank(row: CaseScore) -> tuple[float, float, float, str]:
         off = abs(groups.index(row.predicted_group) - groups.index(row.reference_group))
         error = abs(math.log1p(row.predicted_agatston) - math.log1p(row.reference_agatston))
-        return -off, -error, row.heart_dice if row.heart_dice is not None else 0.0
+        return -off, -error, row.heart_dice or 0.0, row.case
 
-    return tuple(sorted(rows, key=lambda row: (*badness(row), row.case)))
+    return tuple(sorted(rows, key=rank))

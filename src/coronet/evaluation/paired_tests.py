@@ -97,8 +97,8 @@ def compare_paired(
     Args:
         name: of the figure.
         champion: the figure by patient.
-        challenger: the figure by patient.
-        margin: the smallest difference that matters.
+        challenger: the same with the challenger.
+        margin: the smallest difference that matters, in the figure's unit.
         level: two-sided error; each side has half of it.
         resamples: of the bootstrap.
         higher_is_better: whether a gain goes up.

@@ -24,10 +24,9 @@ def heart_masks_by(network: LoadedModel, results: Path | None) -> Path | None:
 
 def earlier_heart(hearts: Path | None, case: str, ct: Volume) -> np.ndarray | None:
     """The heart of a case as predicted before, boolean in the shape of ``ct``; None where it was not."""
-    path = hearts and heart_path(hearts, case)
-    if path is None or not path.exists():
+    if hearts is None or not heart_path(hearts, case).exists():
         return None
-    mask = read_nifti(path, np.uint8)
+    mask = read_nifti(heart_path(hearts, case), np.uint8)
     return mask.array > 0 if mask.same_grid(ct) else None
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from coronet import files
-from coronet.dataset.cases import GIVEN, Case, Reference, find_case, find_reference, load_mask
+from coronet.dataset.cases import Case, Reference, find_case, find_reference, load_mask
 from coronet.errors import InputError
 from coronet.evaluation.predicted_hearts import MASKS, earlier_heart, heart_masks_by, heart_path
 from coronet.evaluation.tables import count_values, write_rows
@@ -52,10 +52,7 @@ class CaseResult:
         """Flat values for a table."""
         row = {
             "case": self.case,
-            "dice": self.voxels.dice,
-            "iou": self.voxels.iou,
-            "precision": self.voxels.precision,
-            "sensitivity": self.voxels.sensitivity,
+            **{name: getattr(self.voxels, name) for name in ("dice", "iou", "precision", "sensitivity")},
             "true_mm3": round(self.true_mm3, 3),
             "predicted_mm3": round(self.predicted_mm3, 3),
             "reference": self.reference,
@@ -74,25 +71,18 @@ def evaluate_model(
     fit_folder: Path,
     out: Path,
     *,
-    heart_fit: Path | None = None,
-    part: str = "test",
-    masks: Path | None = None,
     earlier: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Mapping[str, Any]:
-    """Predict every case of a part and compare with the masks on its own grid.
+    """Predict every test case, calcium inside the true heart, and compare with the masks on its own grid.
 
     Args:
         model: ``heart`` or ``calcium``.
         data: the cohort's folder.
-        split: names the cases.
+        split: names the test cases.
         fit_folder: what `coronet.training.fit.fit_model` wrote.
         out: folder of ``metrics.json``, ``cases.csv`` and, of hearts, ``masks/``; replaced as a whole.
-        heart_fit: for calcium: look inside the heart that this model predicts, as scoring does; without it,
-            inside the true heart.
-        part: ``test``, or ``tune`` while developing.
-        masks: folder of the masks to compare with; by default `coronet.dataset.cases.find_reference` decides.
-        earlier: for hearts: folder of `coronet.evaluation.cohort.score_cohort`; its masks are used where
+        earlier: for hearts: results of `coronet.evaluation.cohort.score_cohort`; its masks are used where
             the same weights predicted them.
         progress: called with (cases done, cases in all).
 
@@ -100,22 +90,21 @@ def evaluate_model(
         What ``metrics.json`` holds.
 
     Raises:
-        InputError: no case of the part has the masks needed.
+        InputError: no test case has the masks needed.
     """
     device = pick_device()
     network = load_model(fit_folder, device=device)
-    locator = load_model(heart_fit, device=device) if heart_fit else None
-    names = sorted(split.cases(part))
+    names = sorted(split.cases("test"))
     results, skipped = [], []
     with files.replacing_folder(out) as folder:
         evaluate = (
             functools.partial(_evaluate_heart, hearts=heart_masks_by(network, earlier), out=folder / MASKS)
             if model == "heart"
-            else functools.partial(_evaluate_calcium, locator=locator)
+            else _evaluate_calcium
         )
         for number, name in enumerate(names, start=1):
             case = find_case(data, name)
-            result = evaluate(case, network, masks and Path(masks))
+            result = evaluate(case, network)
             if result is None:
                 skipped.append(name)
                 logger.info("%s: not evaluated, since a mask is absent", name)
@@ -124,23 +113,21 @@ def evaluate_model(
             if progress:
                 progress(number, len(names))
         if not results:
-            raise InputError(f"No {part} case has the masks that evaluating the {model} model needs.")
+            raise InputError(f"No test case has the masks that evaluating the {model} model needs.")
         metrics = _heart_metrics(results) if model == "heart" else _calcium_metrics(results)
-        metrics |= {"part": part, "cases": len(results), "skipped": skipped}
+        metrics |= {"part": "test", "cases": len(results), "skipped": skipped}
         metrics["reference"] = count_values(result.reference for result in results)
         metrics["sources"] = count_values(result.source for result in results)
         metrics["weights_sha256"] = {model: network.sha256}
         if model == "calcium":
-            metrics["heart"] = "predicted" if locator else "true"
+            metrics["heart"] = "true"
         files.write_json(folder / "metrics.json", metrics)
         write_rows(folder / "cases.csv", [result.row() for result in results])
     return metrics
 
 
-def _evaluate_heart(
-    case: Case, network: LoadedModel, masks: Path | None, *, hearts: Path | None, out: Path
-) -> CaseResult | None:
-    reference = _reference(case, "heart", masks)
+def _evaluate_heart(case: Case, network: LoadedModel, *, hearts: Path | None, out: Path) -> CaseResult | None:
+    reference = find_reference(case, "heart")
     if reference is None:
         return None
     ct = read_nifti(case.ct)
@@ -156,49 +143,28 @@ def _evaluate_heart(
     return dataclasses.replace(result, short_dice=overlap(inside, _heart(short, network)).dice)
 
 
-def _evaluate_calcium(
-    case: Case, network: LoadedModel, masks: Path | None, *, locator: LoadedModel | None
-) -> CaseResult | None:
-    reference = _reference(case, "calcium", masks)
-    inside = None if locator else _reference(case, "heart", masks)
-    if reference is None:
+def _evaluate_calcium(case: Case, network: LoadedModel) -> CaseResult | None:
+    reference, inside = find_reference(case, "calcium"), find_reference(case, "heart")
+    if reference is None or inside is None:
         return None
     ct = read_nifti(case.ct)
-    truth = load_mask(reference.path, ct)
-    if locator:
-        heart = _heart(ct, locator)
-    elif inside:
-        heart = load_mask(inside.path, ct) > 0
-    else:
-        return None
+    truth, heart = load_mask(reference.path, ct), load_mask(inside.path, ct) > 0
     if heart.any():
         probability = predict_calcium(ct, heart, network)
         predicted = calcium_above_threshold(probability, ct, network.params.threshold)
     else:
-        logger.info("%s: no heart was found, so no calcium is", case.id)
+        logger.info("%s: its heart mask is empty, so no calcium is looked for", case.id)
         predicted = np.zeros(ct.shape, bool)
-    return _compare(case, truth, predicted, ct, reference, lesions=True)
+    result = _compare(case, truth, predicted, ct, reference)
+    return dataclasses.replace(result, lesions=match_lesions(truth, predicted))
 
 
 def _heart(ct: Volume, network: LoadedModel) -> np.ndarray:
     return largest_heart(predict_heart(ct, network), ct, network.params.threshold)
 
 
-def _reference(case: Case, model: str, masks: Path | None) -> Reference | None:
-    if masks is None:
-        return find_reference(case, model)
-    path = masks / f"{case.id}_{model}.nii.gz"
-    return Reference(path, GIVEN) if path.exists() else None
-
-
 def _compare(
-    case: Case,
-    truth: np.ndarray,
-    predicted: np.ndarray,
-    ct: Volume,
-    reference: Reference,
-    *,
-    lesions: bool = False,
+    case: Case, truth: np.ndarray, predicted: np.ndarray, ct: Volume, reference: Reference
 ) -> CaseResult:
     counts = overlap(truth, predicted)
     return CaseResult(
@@ -208,21 +174,24 @@ def _compare(
         predicted_mm3=(counts.both + counts.predicted_only) * ct.voxel_mm3,
         reference=reference.kind,
         source=case.facts.source,
-        lesions=match_lesions(truth, predicted) if lesions else None,
     )
+
+
+def _summary(values: Iterable[float | None]) -> dict[str, Any]:
+    return dataclasses.asdict(summarise_metrics(values))
 
 
 def _heart_metrics(results: list[CaseResult]) -> dict[str, Any]:
     bias = [result.predicted_mm3 - result.true_mm3 for result in results]
     return {
-        "dice": dataclasses.asdict(summarise_metrics(result.voxels.dice for result in results)),
-        "iou": dataclasses.asdict(summarise_metrics(result.voxels.iou for result in results)),
+        "dice": _summary(result.voxels.dice for result in results),
+        "iou": _summary(result.voxels.iou for result in results),
         "volume_bias_ml": float(np.mean(bias)) / 1000,
         "volume_error_ml": float(np.mean(np.abs(bias))) / 1000,
         "short_scan": {
             "field_mm": _FIELD_MM,
             "margin_mm": _MARGIN_MM,
-            "dice": dataclasses.asdict(summarise_metrics(result.short_dice for result in results)),
+            "dice": _summary(result.short_dice for result in results),
         },
     }
 
@@ -232,14 +201,9 @@ def _calcium_metrics(results: list[CaseResult]) -> dict[str, Any]:
     lesions = sum((result.lesions for result in results if result.lesions), LesionMatch(0, 0, 0, 0))
     free = [result for result in results if not result.true_mm3]
     return {
-        "pooled": {
-            "f1": pooled.f1,
-            "iou": pooled.iou,
-            "precision": pooled.precision,
-            "sensitivity": pooled.sensitivity,
-        },
-        "f1": dataclasses.asdict(summarise_metrics(result.voxels.f1 for result in results)),
-        "iou": dataclasses.asdict(summarise_metrics(result.voxels.iou for result in results)),
+        "pooled": {name: getattr(pooled, name) for name in ("f1", "iou", "precision", "sensitivity")},
+        "f1": _summary(result.voxels.f1 for result in results),
+        "iou": _summary(result.voxels.iou for result in results),
         "lesions": {
             **dataclasses.asdict(lesions),
             "sensitivity": lesions.sensitivity,
@@ -249,6 +213,6 @@ def _calcium_metrics(results: list[CaseResult]) -> dict[str, Any]:
         "calcium_free": {
             "cases": len(free),
             "answered_empty": sum(not result.predicted_mm3 for result in free),
-            "false_mm3": dataclasses.asdict(summarise_metrics(result.predicted_mm3 for result in free)),
+            "false_mm3": _summary(result.predicted_mm3 for result in free),
         },
     }

@@ -30,11 +30,7 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
 
 
 def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
-    """Read what `write_rows` wrote of dataclasses of one kind.
-
-    Raises:
-        InputError: a column is missing or not understood.
-    """
+    """Read what `write_rows` wrote of one dataclass; an `InputError` names what is not understood."""
     parsers = {field.name: _PARSERS[str(field.type)] for field in dataclasses.fields(cast(Any, kind))}
     with Path(path).open(newline="", encoding="utf-8") as lines:
         try:
