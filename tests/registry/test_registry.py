@@ -35,8 +35,32 @@ def test_register_makes_a_version_once_and_tells_the_log(tiny, helpers):
         assert versions.find(client, "heart", "champion") is None
 
 
-def test_what_a_version_holds(tiny, helpers, tmp_path):
-    version = registration.register_version("heart", tiny).version
+@pytest.fixture(scope="module")
+def registered_project(templates, tmp_path_factory) -> Path:
+    """``heart/1`` is registered; to be copied and not changed."""
+    project = shutil.copytree(
+        templates / "tiny", tmp_path_factory.mktemp("registered") / "project", symlinks=True
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        registration.register_version("heart", project)
+    return project
+
+
+@pytest.fixture
+def registered(registered_project, tmp_path, monkeypatch) -> Path:
+    """The test's own copy."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return shutil.copytree(registered_project, tmp_path / "project", symlinks=True)
+
+
+def find_version(project: Path, model: str = "heart") -> versions.Version:
+    with mlflow_client.open_client(project / "mlruns") as client:
+        return versions.find(client, model, "1")
+
+
+def test_what_a_version_holds(registered, helpers, tmp_path):
+    tiny, version = registered, find_version(registered)
     with mlflow_client.open_client(tiny / "mlruns") as client:
         folder = versions.download(client, version, "", tmp_path / "all")
         fit = versions.fetch(client, version, tmp_path / "fit")
@@ -70,15 +94,15 @@ def test_what_a_version_holds(tiny, helpers, tmp_path):
     assert reference_output.difference(other, golden) > golden["tolerance"]
 
 
-def test_pyfunc_gives_what_the_network_gives(tiny, monkeypatch):
+def test_pyfunc_gives_what_the_network_gives(registered, monkeypatch):
     import mlflow
 
-    version = registration.register_version("heart", tiny).version
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_client.tracking_uri(tiny / "mlruns"))
-    loaded = mlflow.pyfunc.load_model(f"models:/heart/{version.number}")
+    find_version(registered)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_client.tracking_uri(registered / "mlruns"))
+    loaded = mlflow.pyfunc.load_model("models:/heart/1")
     volumes = np.stack([reference_output.golden_volume((20, 18, 16))[None]] * 2)
     answer = loaded.predict(volumes)
-    network = load_model(tiny / "build/heart/fit")
+    network = load_model(registered / "build/heart/fit")
     assert answer.shape == volumes.shape
     np.testing.assert_allclose(answer, reference_output.network_output(volumes, network), atol=1e-6)
     with pytest.raises(mlflow.exceptions.MlflowException, match="float64"):
@@ -151,8 +175,8 @@ def test_training_that_does_not_fit_is_refused(tiny, helpers):
     assert not promotion_log.read(tiny)
 
 
-def test_resolve_verifies_and_names_what_is_there(tiny):
-    version = registration.register_version("heart", tiny).version
+def test_resolve_verifies_and_names_what_is_there(registered):
+    tiny, version = registered, find_version(registered)
     place = versions.resolve("models:/heart@challenger", tiny)
     assert load_model(place).sha256 == version.weights_sha256
     assert versions.resolve("models:/heart/1", tiny) == place
@@ -173,6 +197,7 @@ def register_in_a_process(project: Path) -> None:
 
 @pytest.mark.slow
 def test_two_registrations_at_once_make_one_version(tiny):
+    shutil.rmtree(tiny / "mlruns")
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=register_in_a_process, args=(tiny,)) for _ in range(2)]
     for process in processes:
@@ -185,18 +210,12 @@ def test_two_registrations_at_once_make_one_version(tiny):
         assert [item.number for item in versions.versions(client, "heart")] == [1]
 
 
-def test_card_is_honest_about_what_is_not_known(bare):
+def test_card_states_what_is_not_known_and_the_limits_of_phantoms(bare):
     from coronet.registry.model_card import model_card
 
     description = json.loads((bare / "build/heart/fit/model.json").read_text())
     card = model_card("heart", description | {"cases": {}}, metrics=None, tags={})
     assert "not recorded" in card and "Not evaluated" in card and "Not a medical device" in card
-
-
-def test_card_states_the_limits_of_phantoms_as_they_are(bare):
-    from coronet.registry.model_card import model_card
-
-    description = json.loads((bare / "build/heart/fit/model.json").read_text())
     card = model_card("heart", description, metrics=None, tags={})
     assert "Phantoms have stents, calcified valves, pacemaker leads and plaques smeared by motion" in card
     assert "lack stents" not in card

@@ -17,6 +17,7 @@ from coronet import config
 from coronet.config import MODELS
 from coronet.files import write_json
 from coronet.networks.factory import ModelSpec, build_network, save_model
+from coronet.tracking import mlflow_client
 from coronet.training.learning_curves import write_history
 from repositories import commit, git
 
@@ -103,6 +104,11 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (bare / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     for model in MODELS:
         write_fit(bare, model, fingerprint=f"{model[0]}{'1' * 63}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        # MLflow takes a second to make its tables, a copy nothing
+        with mlflow_client.open_client(bare / "mlruns") as client:
+            client.search_experiments()
     tiny = shutil.copytree(bare, folder / "tiny")
     for model in MODELS:
         write_evaluation(tiny, model)
@@ -140,7 +146,6 @@ def read_content(project: Path) -> dict:
     import mlflow.artifacts
 
     from coronet.registry import versions
-    from coronet.tracking import mlflow_client
 
     found: dict = {"runs": {}, "versions": {}, "aliases": {}}
     with mlflow_client.open_client(project / "mlruns") as client:

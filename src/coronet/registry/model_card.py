@@ -35,16 +35,16 @@ def model_card(
     Args:
         model: which.
         description: ``model.json``.
-        metrics: ``metrics.json`` of the evaluation, or None where there is none.
+        metrics: ``metrics.json`` of the evaluation; None where there is none.
         tags: lineage.
         changed: files that differed from the commit.
     """
     cases = description["cases"]
     params = description["params"]
     sources = ", ".join(f"{count} × {source}" for source, count in sorted(cases.items())) or "not recorded"
-    lines = [f"# {model}", "", _NOT_A_DEVICE, ""]
-    lines += [statement(cases), ""]
-    lines += [
+    few = metrics is None or metrics["cases"] < 30
+    lines = [
+        *(f"# {model}", "", _NOT_A_DEVICE, "", statement(cases), ""),
         "## Intended use",
         f"Research: to find {_LEARNS[model]}, as one step towards an Agatston score in Coronet. Input are "
         f"Hounsfield units on a grid of {_sizes(params['input']['spacing_mm'])} mm, shape (n, 1, x, y, z) in "
@@ -67,7 +67,7 @@ def model_card(
         "those it learned from were not tested.",
         "- A false voxel costs little in Dice and much in a score; look at the masks.",
         *([f"- {PHANTOM_LIMITS}"] if cases.get("phantom") else []),
-        *(["- Few test cases: every figure has a wide interval."] if _count(metrics) < 30 else []),
+        *(["- Few test cases: every figure has a wide interval."] if few else []),
         "",
         "## Origin",
         *[f"- `{key}`: `{value}`" for key, value in sorted(tags.items()) if "." not in key],
@@ -115,10 +115,6 @@ def _figures(model: str, metrics: Mapping[str, Any] | None) -> list[str]:
         cells = " | ".join(_number(row[key]) for key in ("mean", "median", "lowest"))
         found.append(f"| {name} | {cells} | {row['cases']} |")
     return found
-
-
-def _count(metrics: Mapping[str, Any] | None) -> int:
-    return int(metrics["cases"]) if metrics else 0
 
 
 def _number(value: float | None) -> str:
