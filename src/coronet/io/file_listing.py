@@ -31,12 +31,8 @@ def files_under(path: Path, *, nested: bool = True) -> tuple[Path, ...]:
         raise UnreadableScan(f"{path}: it is a named pipe, device or socket; give a file or folder.")
     found: list[Path] = []
     visited = set()
-    locked: list[str] = []
-
-    def remember(error: OSError) -> None:
-        locked.append(str(error.filename))
-
-    for folder, folders, names in os.walk(path, followlinks=True, onerror=remember):
+    locked: list[OSError] = []
+    for folder, folders, names in os.walk(path, followlinks=True, onerror=locked.append):
         here = os.path.realpath(folder)
         folders[:] = sorted(name for name in folders if nested and is_content(name))
         if here in visited:
@@ -44,17 +40,14 @@ def files_under(path: Path, *, nested: bool = True) -> tuple[Path, ...]:
             continue
         visited.add(here)
         found += [Path(folder) / name for name in sorted(names) if is_content(name)]
-    return tuple(file for file in [*found, *map(Path, locked)] if not _is_special(file))
+    found += [Path(str(error.filename)) for error in locked]
+    # neither pipe, device nor socket
+    return tuple(file for file in found if is_absent(file) or file.is_file() or file.is_dir())
 
 
 def is_content(name: str) -> bool:
     """Whether a name is neither hidden nor one of a file manager."""
     return not name.startswith(".") and not is_debris(name)
-
-
-def _is_special(path: Path) -> bool:
-    """Whether a path leads to a pipe, device or socket."""
-    return not (is_absent(path) or path.is_file() or path.is_dir())
 
 
 def is_absent(path: Path) -> bool:
@@ -74,10 +67,8 @@ def has_preamble(path: Path) -> bool:
 
 
 def _begins_with_elements(path: Path) -> bool:
-    """Whether a file begins with data elements whose tags rise and whose values end within the file.
-
-    Raw volumes and label maps begin with any bytes, those of a DICOM tag among them.
-    """
+    """Whether a file begins with data elements whose tags rise and whose values end within the file."""
+    # Raw volumes and label maps begin with any bytes, those of a DICOM tag among them.
     size = path.stat().st_size
     before = (0, 0)
     with path.open("rb") as stream:

@@ -132,7 +132,9 @@ def _readings(text: str, quantity: Quantity) -> dict[str, str]:
             found["comma"] = text.replace(",", ".")
         if _GROUPED.fullmatch(text):
             found["grouped"] = text.replace(",", "")
-    scaled = {kind: _times(number, factor) for kind, number in found.items()}
+    scaled = found
+    if factor != "1":
+        scaled = {kind: f"{Decimal(number) * Decimal(factor):f}" for kind, number in found.items()}
     if len(scaled) > 1:
         scaled = {kind: number for kind, number in scaled.items() if abs(float(number)) <= quantity.most}
     if quantity.whole:
@@ -140,10 +142,6 @@ def _readings(text: str, quantity: Quantity) -> dict[str, str]:
             kind: str(int(float(number))) for kind, number in scaled.items() if float(number).is_integer()
         }
     return scaled
-
-
-def _times(number: str, factor: str) -> str:
-    return number if factor == "1" else f"{Decimal(number) * Decimal(factor):f}"
 
 
 def last_digit(value: Any) -> float:

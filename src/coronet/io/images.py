@@ -44,7 +44,7 @@ def raw_image(image: Image, what: str) -> RawVolume:
     elif hasattr(image, "dataobj") and hasattr(image, "affine"):
         array, affine = np.asanyarray(image.dataobj), image_affine(image, where)
     elif all(hasattr(image, name) for name in ("GetSpacing", "GetOrigin", "GetDirection")):
-        array, affine = _itk_array(image, what), _itk_affine(image, what)
+        array, affine = _itk_image(image, what)
     else:
         raise UnreadableScan(
             f"{what}: {type(image).__name__} is not an image. Give a path, a nibabel or SimpleITK image, or "
@@ -65,8 +65,8 @@ def _numbers(value: object, what: str) -> np.ndarray:
     return array
 
 
-def _itk_array(image: Any, what: str) -> np.ndarray:
-    """Values in the order (x, y, z); ITK gives arrays as (z, y, x)."""
+def _itk_image(image: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Values (x, y, z) and the affine to RAS; ITK gives arrays as (z, y, x), origin and directions in LPS."""
     package = sys.modules.get(type(image).__module__.partition(".")[0])
     to_array = getattr(package, "GetArrayViewFromImage", np.asarray)
     array = np.asarray(to_array(image))
@@ -74,11 +74,6 @@ def _itk_array(image: Any, what: str) -> np.ndarray:
         raise UnreadableScan(
             f"{what}: an ITK image of shape {array.shape} is not one volume of HU or labels."
         )
-    return array.transpose()
-
-
-def _itk_affine(image: Any, what: str) -> np.ndarray:
-    """The affine to RAS; ITK states origin and directions in LPS."""
     spacing, origin = (np.asarray(tuple(part), float) for part in (image.GetSpacing(), image.GetOrigin()))
     direction = np.asarray(image.GetDirection(), float)
     if direction.size != 9 or origin.size != 3:
@@ -86,4 +81,4 @@ def _itk_affine(image: Any, what: str) -> np.ndarray:
     affine = np.eye(4)
     affine[:3, :3] = direction.reshape(3, 3) * spacing
     affine[:3, 3] = origin
-    return np.asarray(LPS_TO_RAS @ affine)
+    return array.transpose(), np.asarray(LPS_TO_RAS @ affine)

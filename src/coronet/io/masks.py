@@ -185,14 +185,10 @@ def _placement_warnings(placed: list[PlacedLabels], labels: np.ndarray, grid: Vo
         )
     if before and any(item.resampled for item in placed):
         after = np.count_nonzero(labels) * grid.voxel_mm3
-        vanished = (
-            f"; {lost} of its {pieces} pieces vanished, as they hold no centre of a voxel of the scan"
-            if lost
-            else ""
-        )
+        vanished = f"; {lost} of its {pieces} pieces vanished, as they hold no centre of a voxel of the scan"
         warnings["mask_resampled"] = (
             f"the mask lies on other voxels and was resampled: {_mm3(before - outside)} became "
-            f"{_mm3(after)}{vanished}"
+            f"{_mm3(after)}{vanished if lost else ''}"
         )
     return warnings
 
@@ -206,7 +202,15 @@ def _read_layers(path: Path, grid: Volume, identifiers: Identifiers) -> tuple[li
         raise UnreadableScan(f"{path}: there is no such file or folder.")
     suffix = suffix_of(path)
     if path.is_file() and suffix in (".nrrd", ".nhdr"):
-        return _nrrd_layers(path), {}
+        loaded, segments = nrrd.load_nrrd_layers(path)
+        named = [
+            {value: name for name, layer, value in segments if layer == index}
+            for index in range(len(loaded.array))
+        ]
+        return [
+            _layer(RawVolume(array, loaded.affine), names, path)
+            for array, names in zip(loaded.array, named, strict=True)
+        ], {}
     if path.is_file() and suffix in LOADERS:
         load, _ = LOADERS[suffix]
         return [_layer(load(path), {}, path)], {}
@@ -235,12 +239,3 @@ def _layer(loaded: RawVolume, names: Mapping[int, str], path: Path) -> Layer:
             f"{path}: its values run from {low:g} to {high:g}; labels run from 0 to {_HIGHEST_LABEL}."
         )
     return Layer(to_ras(array.astype(np.uint8), loaded.affine), names)
-
-
-def _nrrd_layers(path: Path) -> list[Layer]:
-    loaded, segments = nrrd.load_nrrd_layers(path)
-    layers = []
-    for index, array in enumerate(loaded.array):
-        names = {value: name for name, layer, value in segments if layer == index}
-        layers.append(_layer(RawVolume(array, loaded.affine), names, path))
-    return layers

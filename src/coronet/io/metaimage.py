@@ -94,11 +94,7 @@ def _true(header: Mapping[str, str], *keys: str) -> bool:
 
 
 def _numbers(header: Mapping[str, str], path: Path, key: str, count: int, quantity: Quantity) -> np.ndarray:
-    """The numbers of one field.
-
-    Raises:
-        UnreadableScan: it holds something else, or not so many.
-    """
+    """The numbers of one field, which must be ``count``."""
     try:
         numbers = np.asarray(plain_numbers(header[key].split(), quantity), dtype=np.float64)
     except ValueError:
@@ -111,11 +107,7 @@ def _numbers(header: Mapping[str, str], path: Path, key: str, count: int, quanti
 def _alike(
     header: Mapping[str, str], path: Path, keys: Sequence[str], count: int, quantity: Quantity
 ) -> np.ndarray | None:
-    """The numbers of a field that has several names; None where it is absent.
-
-    Raises:
-        UnreadableScan: two names of it hold different numbers.
-    """
+    """The numbers of a field that has several names, which must agree; None where it is absent."""
     found = [_numbers(header, path, key, count, quantity) for key in keys if key in header]
     if any(not np.allclose(numbers, found[0]) for numbers in found):
         named = " and ".join(key for key in keys if key in header)

@@ -74,8 +74,7 @@ def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
         with path.open("rb") as stream:
             # Decoded here, as pynrrd drops what is not ASCII and so changes the names of segments.
             header = nrrd.read_header(_lines(stream, path))
-            _demand_unquantised(header, path)
-            _demand_encoding(header, path)
+            _demand_readable(header, path)
             named = header.get("data file", header.get("datafile"))
             if named is None:
                 return nrrd.read_data(header, stream, path), header
@@ -100,17 +99,15 @@ def _lines(stream: BinaryIO, path: Path) -> Iterator[str]:
             yield line.decode("latin-1")
 
 
-def _demand_encoding(header: Mapping[str, Any], path: Path) -> None:
-    if str(header.get("encoding", "raw")).lower() == "hex":
-        raise UnreadableScan(f"{path}: its encoding is hex, which is not read; write it as raw or gzip.")
-
-
-def _demand_unquantised(header: Mapping[str, Any], path: Path) -> None:
+def _demand_readable(header: Mapping[str, Any], path: Path) -> None:
+    """Refuse quantised values, which are no HU any more, and hex."""
     limits = [header[key] for key in _QUANTISED if key in header]
     if any(np.isfinite(float(limit)) for limit in limits):
         raise UnreadableScan(
             f"{path}: its values were quantised (old min, old max); write HU or labels as they are."
         )
+    if str(header.get("encoding", "raw")).lower() == "hex":
+        raise UnreadableScan(f"{path}: its encoding is hex, which is not read; write it as raw or gzip.")
 
 
 def _affine(header: Mapping[str, Any], path: Path) -> np.ndarray:

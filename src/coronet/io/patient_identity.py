@@ -94,10 +94,8 @@ def _normalise(text: object) -> str:
 
 
 def _is_placeholder(text: object) -> bool:
-    """Whether a text is no name: blank, ``_REMOVED``, ``00000000``, ``N/A``, ``XXXX`` and the like.
-
-    Numbered names such as ``ANON0017`` and ``PATIENT 3`` tell patients apart, and are none.
-    """
+    """Whether a text is no name: blank, ``_REMOVED``, ``00000000``, ``N/A``, ``XXXX`` and the like."""
+    # Numbered names such as ANON0017 and PATIENT 3 tell patients apart, and are no placeholders.
     plain = _plain(_normalise(text))
     words = re.findall(r"[^\W_]+", plain)
     joined = "".join(words)
@@ -131,13 +129,9 @@ def _is_unique_study(uid: object) -> bool:
 
 
 def identity_of(patient: object, study: object, name: object = "", birth_date: object = "") -> Identity:
-    """Who was scanned: the PatientID, or the study where that is no name.
+    """Who was scanned: the PatientID, or the StudyInstanceUID where that is no name.
 
-    Args:
-        patient: PatientID.
-        study: StudyInstanceUID; the series of one study are of one patient.
-        name: tells patients of one StudyInstanceUID apart, where it was given to several.
-        birth_date: the same.
+    Name and birth date tell patients of one StudyInstanceUID apart, where it was given to several.
     """
     if text := clean(patient):
         return Identity(f"patient {text}", known=True)
@@ -193,12 +187,7 @@ class Identifiers:
 
 
 def read_identifiers(dataset: Dataset, series: Iterable[Dataset]) -> Identifiers:
-    """Identifiers out of a header.
-
-    Args:
-        dataset: names patient, study and frame of reference.
-        series: each names a SeriesInstanceUID.
-    """
+    """Identifiers out of a header; each dataset of ``series`` names a SeriesInstanceUID."""
     uids = (clean(item.get("SeriesInstanceUID")) for item in series)
     return Identifiers(
         patient=clean(dataset.get("PatientID")),

@@ -137,12 +137,9 @@ def read_series(series: dicom.DicomSeries, where: str) -> Scan:
 
 
 def find_scans(path: Path, *, series: int | str | None = None, refused: list[str]) -> list[ScanSource]:
-    """Scans under a path: each volume file and each DICOM series.
+    """Scans under a file or folder: each volume file and each DICOM series, or the one ``series`` alone.
 
-    Args:
-        path: a file or folder.
-        series: take this DICOM series alone.
-        refused: takes up what looks like a scan, but is damaged.
+    ``refused`` takes up what looks like a scan, but is damaged.
 
     Raises:
         UnreadableScan: there is no scan under it.

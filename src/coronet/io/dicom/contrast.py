@@ -9,6 +9,7 @@ Words that contradict each other, or that are unknown, decide nothing: then the 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -46,24 +47,15 @@ def contrast_given(datasets: Iterable[Dataset]) -> bool | None:
         True where any header says so, False where the words deny it or name another route, None where they do
         not decide.
     """
-    said = {_decide(_agents(dataset), _routes(dataset), _amount(dataset)) for dataset in datasets}
-    if True in said:
+    decisions = {_decide(_agents(dataset), _routes(dataset), _amount(dataset)) for dataset in datasets}
+    if True in decisions:
         return True
-    return False if said == {False} else None
+    return False if decisions == {False} else None
 
 
 @functools.lru_cache(maxsize=1024)
 def _decide(agents: tuple[str, ...], routes: tuple[str, ...], amount: float = 0.0) -> bool | None:
-    """What the words say.
-
-    Args:
-        agents: texts that name the agent.
-        routes: texts that name its way into the body.
-        amount: volume or dose; anything above 0 says that an agent was given.
-
-    Returns:
-        True for an agent in the blood, False for none or for one elsewhere, None where words do not decide.
-    """
+    """What texts that name agents and routes say; an amount above 0 says that an agent was given."""
     by_agent, by_route = _findings(agents), _findings(routes)
     if by_agent is None or by_route is None:
         return None
@@ -84,10 +76,10 @@ def _findings(texts: Sequence[str]) -> set[tuple[str, bool]] | None:
     found: set[tuple[str, bool]] = set()
     for text in texts:
         for clause in _clauses(text):
-            said = _clause_findings(clause)
-            if said is None:
+            of_clause = _clause_findings(clause)
+            if of_clause is None:
                 return None
-            found |= said
+            found |= of_clause
     return found
 
 
@@ -158,13 +150,9 @@ def _is_denied_later(scopes: Sequence[tuple[bool | None, list[str]]], place: int
 
 
 def _kind(word: str) -> str:
-    for kind, words in WORDS.items():
-        if word in words:
-            return kind
-    for kind, beginnings in BEGINNINGS.items():
-        if word.startswith(beginnings):
-            return kind
-    return OTHER
+    whole = (kind for kind, words in WORDS.items() if word in words)
+    begun = (kind for kind, beginnings in BEGINNINGS.items() if word.startswith(beginnings))
+    return next(itertools.chain(whole, begun), OTHER)
 
 
 def _texts(dataset: Dataset, keyword: str) -> list[str]:

@@ -33,17 +33,9 @@ NONE_AT_ALL = _terms(
 )
 """Negations that need no word beside them."""
 
-AFFIRMATIONS = _terms(
-    """
-    AVEC COM CON DA JA MED MET MIT OUI SI SIM TAK TRUE W WITH YES ДА
-    """
-)
+AFFIRMATIONS = _terms("AVEC COM CON DA JA MED MET MIT OUI SI SIM TAK TRUE W WITH YES ДА")
 
-JOINING = _terms(
-    """
-    AND E EN ET I OCH OG PLUS UND Y
-    """
-)
+JOINING = _terms("AND E EN ET I OCH OG PLUS UND Y")
 
 UNDECIDED = _terms(
     """
@@ -53,26 +45,14 @@ UNDECIDED = _terms(
 )
 
 WORDS = {
-    BLOOD: _terms(
-        """
-        IV EV IA PICC CVC PORT PORTACATH MEDIPORT PARENTERAL ARM HAND WRIST AC RAC LAC ВВ
-        """
-    ),
-    LOCAL: _terms(
-        """
-        PO OS NG NGT PR ENTERAL
-        """
-    ),
+    BLOOD: _terms("IV EV IA PICC CVC PORT PORTACATH MEDIPORT PARENTERAL ARM HAND WRIST AC RAC LAC ВВ"),
+    LOCAL: _terms("PO OS NG NGT PR ENTERAL"),
     GENERIC: _terms(
         """
         C KM CM MDC PDC DYE IONIC IONISCH BOLUS CECT ML CC 240 250 270 280 300 320 350 355 370 400
         """
     ),
-    GIVEN: _terms(
-        """
-        GIVEN APPLIED USED RECEIVED GEGEBEN VERABREICHT PODANO
-        """
-    ),
+    GIVEN: _terms("GIVEN APPLIED USED RECEIVED GEGEBEN VERABREICHT PODANO"),
 }
 """Whole words of each kind."""
 
@@ -106,16 +86,8 @@ BEGINNINGS = {
         BREEZA MANNIT LUMIRIX PERITRAST WATER WASSER
         """
     ),
-    GIVEN: _terms(
-        """
-        ADMINIST INJEC INJEK INJIZ INYEC SOMMINIST
-        """
-    ),
-    GENERIC: _terms(
-        """
-        CONTRAST KONTRAST КОНТРАСТ IODIN IODAT JOD IODE YOD ENHANC GADOLIN MEDIUM MEDIA
-        """
-    ),
+    GIVEN: _terms("ADMINIST INJEC INJEK INJIZ INYEC SOMMINIST"),
+    GENERIC: _terms("CONTRAST KONTRAST КОНТРАСТ IODIN IODAT JOD IODE YOD ENHANC GADOLIN MEDIUM MEDIA"),
 }
 """How words of each kind begin; names of agents are written in many ways."""
 

@@ -108,20 +108,19 @@ def _group(key: tuple[str, ...], found: Sequence[tuple[SliceHeader, Origin]]) ->
     digest = hashlib.sha256("\0".join(key).encode(errors="surrogateescape")).hexdigest()[:16]
     if len(key) == 1:
         return SeriesGroup(key[0], digest, pictures, _contradiction(origins))
+    fault = ""
+    folders = {picture.path.parent for picture in pictures}
     if key[0]:
         fault = (
             f"each of its {len(pictures)} slices carries a SeriesInstanceUID of its own, so that they make "
             "no series; export it again with one SeriesInstanceUID."
         )
-        return SeriesGroup("", digest, pictures, fault)
-    folders = {picture.path.parent for picture in pictures}
-    if len(folders) > 1 and not origins[0].frame:
+    elif len(folders) > 1 and not origins[0].frame:
         fault = (
             f"its slices lie in {len(folders)} folders and carry neither SeriesInstanceUID nor "
             "FrameOfReferenceUID, so that they may be several scans; give one folder at a time."
         )
-        return SeriesGroup("", digest, pictures, fault)
-    return SeriesGroup("", digest, pictures)
+    return SeriesGroup("", digest, pictures, fault)
 
 
 def _contradiction(origins: Sequence[Origin]) -> str:

@@ -31,8 +31,6 @@ _PICTURE_WORDS = {
 
 _HU_NAMES = ("", "HU", "US", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS")
 """RescaleType of pictures in HU: by the standard, unspecified, and as some programs write it."""
-
-
 SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
 NO_DICOM = "no DICOM in it"
 
@@ -145,25 +143,18 @@ def parse_header(path: Path) -> Dataset:
     try:
         dataset = pydicom.dcmread(path, force=True, specific_tags=TAGS, defer_size=4096)
         read_numbers(dataset)
-        for tag in set(dataset.keys()) - _PIXEL_TAGS:
-            _parse_value(dataset, tag)
-    except Damaged:
-        raise
     except UnreadableNumber as error:
         raise Damaged(str(error)) from None
     except Exception as error:
         # Whatever the parser raises on bytes that are not what they should be; its text may quote them.
         raise Damaged(f"header cannot be parsed ({type(error).__name__})") from None
+    # Each element is parsed now, where faults are expected, and not at its first use.
+    for tag in set(dataset.keys()) - _PIXEL_TAGS:
+        try:
+            dataset[tag]
+        except Exception as error:
+            raise Damaged(f"{name_tag(tag)} cannot be parsed ({type(error).__name__})") from None
     return dataset
-
-
-def _parse_value(dataset: Dataset, tag: int) -> None:
-    """Parse one element now, where faults are expected, and not at its first use."""
-    try:
-        dataset[tag]
-    except Exception as error:
-        # As above.
-        raise Damaged(f"{name_tag(tag)} cannot be parsed ({type(error).__name__})") from None
 
 
 def slices_of(path: Path) -> tuple[SliceHeader, ...]:
@@ -200,7 +191,8 @@ def _demand_ct(dataset: Dataset) -> None:
     palette = str(dataset.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR"
     if int(dataset.get("SamplesPerPixel", 1)) != 1 or palette:
         raise NotUsable("picture in colour")
-    kinds = {part for word in many(dataset.get("ImageType")) for part in _words(str(word))}
+    texts = map(str, many(dataset.get("ImageType")))
+    kinds = {word for text in texts for word in re.split(r"[\s_]+", text.upper())}
     for name, words in _PICTURE_WORDS.items():
         if kinds.intersection(words):
             raise NotUsable(name)
@@ -288,10 +280,6 @@ def _picture(path: Path, dataset: Dataset, index: int, groups: list[Dataset]) ->
             str(value("TemporalPositionIndex", "FrameContentSequence") or ""),
         ),
     )
-
-
-def _words(text: str) -> list[str]:
-    return re.split(r"[\s_]+", text.upper())
 
 
 def many(value: Any) -> list[Any]:

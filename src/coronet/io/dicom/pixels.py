@@ -149,11 +149,9 @@ def _name_syntax(dataset: Dataset) -> None:
 
 
 def _stored_values(cells: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Values out of the bits from HighBit downwards, BitsStored of them.
-
-    Old scanners draw overlays into the other bits. Programs write a HighBit or a BitsStored that is not true;
-    where that makes a difference to the pixels, nothing tells which of the two is right.
-    """
+    """Values out of the bits from HighBit downwards, BitsStored of them."""
+    # Old scanners draw overlays into the other bits. Programs write a HighBit or a BitsStored that is not
+    # true; where that makes a difference to the pixels, nothing tells which of the two is right.
     allocated, count = int(dataset.BitsAllocated), int(dataset.BitsStored)
     high = dataset.get("HighBit")
     high = int(high) if isinstance(high, int) else count - 1
@@ -171,7 +169,8 @@ def _stored_values(cells: np.ndarray, dataset: Dataset) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     packed = syntax.is_compressed and not syntax.is_deflated and syntax not in _CELLS_KEPT
     # Values that need no bit above BitsStored, with bits below the named ones: then HighBit is not true.
-    if high < count - 1 or packed or (np.array_equal(lowest, cells) and _bits_below(cells, high - count + 1)):
+    below = (1 << max(high - count + 1, 0)) - 1
+    if high < count - 1 or packed or (np.array_equal(lowest, cells) and (cells & below).any()):
         raise ContradictoryHeader(f"{tags} the pixels")
     return named
 
@@ -179,10 +178,6 @@ def _stored_values(cells: np.ndarray, dataset: Dataset) -> np.ndarray:
 def _bits(cells: np.ndarray, allocated: int, high: int, count: int) -> np.ndarray:
     """The number in ``count`` bits of each cell, the highest of them at ``high``; signed where cells are."""
     return (cells << (allocated - 1 - high)) >> (allocated - count)
-
-
-def _bits_below(cells: np.ndarray, bits: int) -> bool:
-    return bool((cells & ((1 << bits) - 1)).any())
 
 
 def _padding(picture: SliceHeader, cells: np.ndarray, stored: np.ndarray) -> np.ndarray | None:

@@ -126,11 +126,9 @@ def _layers(segmentation: Any, path: Path) -> Iterator[tuple[RawVolume, Mapping[
 
 
 def _fit_to_slices(dataset: Dataset, grid: Volume, *, same_series: bool) -> None:
-    """Say how far frames lie apart, and undo the rounding of their positions, if they lie on ``grid``.
-
-    Segmentations hold only frames in which something is drawn. Without SpacingBetweenSlices their distance
-    would be guessed from the gaps between those. ``dataset`` is changed in place.
-    """
+    """Say in ``dataset`` how far frames lie apart, and undo their rounding, if they lie on ``grid``."""
+    # Segmentations hold only frames in which something is drawn. Without SpacingBetweenSlices their distance
+    # would be guessed from the gaps between those.
     frames = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or ())
     measures = _items([*shared, *frames], "PixelMeasuresSequence")
@@ -165,14 +163,8 @@ def _fit_to_slices(dataset: Dataset, grid: Volume, *, same_series: bool) -> None
 
 
 def _has_other_slices(stated_mm: float, thickness_mm: float, gaps: np.ndarray, step_mm: float) -> bool:
-    """Whether frames that lie on the scan's slices come from a grid with other slices nevertheless.
-
-    Args:
-        stated_mm: SpacingBetweenSlices, 0 where it is absent.
-        thickness_mm: SliceThickness, 0 where it is absent or that of the scan.
-        gaps: between neighbouring frames, in slices of the scan.
-        step_mm: between slices of the scan.
-    """
+    """Whether frames that lie on the scan's slices come from a grid with other slices nevertheless."""
+    # Lengths are 0 where they are absent; gaps between frames are counted in slices of the scan.
     smallest_mm = math.gcd(*map(int, gaps)) * step_mm
     if stated_mm:
         # A distance that the frames contradict is no distance of slices; some writers put the thickness here.

@@ -168,12 +168,7 @@ def _name_shape(file: Path) -> str:
 
 
 def choose_series(found: FoundSeries, where: str, series: int | str | None = None) -> DicomSeries:
-    """The one series that is meant.
-
-    Args:
-        found: of `find_series`.
-        where: the path to name in an error.
-        series: its place in the list that the error prints, counted from 1, or its SeriesInstanceUID.
+    """The one series that is meant: ``series`` is its number in the list that the error prints, or its UID.
 
     Raises:
         UnreadableScan: there is no CT series, or several and none is chosen.
@@ -183,14 +178,10 @@ def choose_series(found: FoundSeries, where: str, series: int | str | None = Non
     lines = [f"{index}: {item.summary}" for index, item in enumerate(found.series, 1)]
     listed = first_few(lines, _LISTED, separator="; ")
     if series is not None:
-        chosen = [
-            item
-            for index, item in enumerate(found.series, 1)
-            if str(series).strip() in (str(index), item.uid)
-        ]
-        if not chosen:
-            raise UnreadableScan(f"{where}: there is no series {series}; there are {listed}.")
-        return chosen[0]
+        for index, item in enumerate(found.series, 1):
+            if str(series).strip() in (str(index), item.uid):
+                return item
+        raise UnreadableScan(f"{where}: there is no series {series}; there are {listed}.")
     volumes = [item for item in found.series if len(item.pictures) > 1] or list(found.series)
     if len(volumes) > 1:
         raise UnreadableScan(
@@ -240,17 +231,13 @@ def load_series(series: DicomSeries, where: str) -> RawVolume:
             if stack.dtype == np.int16 and (hu.min() < -32768 or hu.max() > 32767):
                 stack = stack.astype(np.float32)
             stack[index] = hu
-    _demand_negative(stack, series, where)
-    return RawVolume(stack.transpose(2, 1, 0), affine)
-
-
-def _demand_negative(stack: np.ndarray, series: DicomSeries, where: str) -> None:
-    """Refuse slices without RescaleIntercept in which nothing but padding is below 0, as air is."""
+    # Nothing but padding may be below 0, as air is.
     if not series.pictures[0].rescaled and not np.min(stack, where=stack > AIR_HU, initial=0) < 0:
         raise UnreadableScan(
             f"{where}: its slices have no RescaleIntercept (0028,1052) and no value below 0, as air has, so "
             "their HU are unknown; export the series again."
         )
+    return RawVolume(stack.transpose(2, 1, 0), affine)
 
 
 def identity(series: DicomSeries) -> Identity:

@@ -53,14 +53,8 @@ def sort_places(pictures: Sequence[SliceHeader], where: str) -> list[list[SliceH
 
 
 def _demand_apart(acquisitions: Sequence[tuple[str, str]], where: str) -> None:
-    """Refuse two acquisitions whose slices lie between each other, as of two breaths or two phases.
-
-    A scan that was made in steps has acquisitions one behind the other.
-
-    Args:
-        acquisitions: of the slices, sorted along the normal.
-        where: the scan to name in an error.
-    """
+    """Refuse two acquisitions whose slices lie between each other, as of two breaths or two phases."""
+    # A scan that was made in steps has acquisitions one behind the other.
     counts = Counter(acquisitions)
     changes = sum(before != after for before, after in itertools.pairwise(acquisitions))
     if 1 < len(counts) <= len(acquisitions) / 3 and changes >= len(acquisitions) / 2:
@@ -106,11 +100,7 @@ def stack_affine(slices: Sequence[SliceHeader], where: str) -> np.ndarray:
 
 
 def _rounded_step(slices: Sequence[SliceHeader], depths: np.ndarray) -> float | None:
-    """Distance between slices that stand in even steps, each position rounded to its last written digit.
-
-    Returns:
-        None where the steps are even as they are, or where rounding does not explain how they differ.
-    """
+    """Distance between slices in even steps whose positions are rounded; None where that explains nothing."""
     from scipy.optimize import minimize_scalar
 
     gaps = np.diff(depths)
@@ -128,12 +118,8 @@ def _rounded_step(slices: Sequence[SliceHeader], depths: np.ndarray) -> float | 
         return float(np.ptp(depths - step * index))
 
     widest = digit * (1 + 1e-3)
-    reach = 2 * digit / index[-1]
-    fitted = float(
-        minimize_scalar(
-            width, bounds=(mean - reach, mean + reach), method="bounded", options={"xatol": 1e-9}
-        ).x
-    )
+    bounds = (mean - 2 * digit / index[-1], mean + 2 * digit / index[-1])
+    fitted = float(minimize_scalar(width, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x)
     # Where exact ties were rounded both ways, the nominal step alone holds all positions.
     return next((step for step in (*slices[0].nominal_steps_mm, fitted) if width(step) <= widest), None)
 
@@ -157,13 +143,9 @@ def _same_spacing(picture: SliceHeader, spacing: tuple[float, float], digits: tu
 
 
 def _demand_alike(pictures: Sequence[SliceHeader], where: str) -> None:
-    directions = Counter(
-        tuple(np.round([*picture.along_row, *picture.along_column], 2).tolist()) for picture in pictures
-    )
-    first = pictures[0]
-    rows = np.stack([picture.along_row for picture in pictures])
-    columns = np.stack([picture.along_column for picture in pictures])
-    if max(np.abs(rows - first.along_row).max(), np.abs(columns - first.along_column).max()) > 2e-3:
+    axes = np.array([[*picture.along_row, *picture.along_column] for picture in pictures])
+    if np.abs(axes - axes[0]).max() > 2e-3:
+        directions = Counter(tuple(row) for row in np.round(axes, 2).tolist())
         counts = " and ".join(str(count) for _, count in directions.most_common())
         raise UnreadableScan(
             f"{where}: its slices look in different directions ({counts} slices); export one direction alone."
