@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,22 +22,39 @@ from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, grid_affine, read_nifti, write_nifti
 
 
-@pytest.fixture
-def data(tmp_path, chests, short_lines):
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, chests, short_lines):
+    """A folder with two scans in ``data`` and a stroke file for each."""
+    folder = tmp_path_factory.mktemp("project")
     for number, chest in enumerate(chests[:2]):
-        write_facts(tmp_path / "data", f"c{number}", ScanFacts(patient=f"p{number}", source="phantom"))
-        write_nifti(scan_path(tmp_path / "data", f"c{number}"), chest.ct)
-        write_strokes(tmp_path / f"c{number}.json", short_lines(chest))
-    return tmp_path / "data"
+        write_facts(folder / "data", f"c{number}", ScanFacts(patient=f"p{number}", source="phantom"))
+        write_nifti(scan_path(folder / "data", f"c{number}"), chest.ct)
+        write_strokes(folder / f"c{number}.json", short_lines(chest))
+    return folder
 
 
-def test_draw_fit_apply_suggest(data, tmp_path, chests):
-    runner = CliRunner()
-    run = runner.invoke(
-        app, ["annotate", "draw", "c0", "--strokes", str(tmp_path / "c0.json"), "--data", str(data), "--json"]
-    )
+@pytest.fixture
+def data(project, tmp_path):
+    return shutil.copytree(project, tmp_path, dirs_exist_ok=True) / "data"
+
+
+@pytest.fixture(scope="module")
+def annotated_project(project, tmp_path_factory):
+    """The same with a heart drawn in the first scan, and the record that the command printed."""
+    folder = shutil.copytree(project, tmp_path_factory.mktemp("annotated"), dirs_exist_ok=True)
+    strokes, data = str(folder / "c0.json"), str(folder / "data")
+    run = CliRunner().invoke(app, ["annotate", "draw", "c0", "--strokes", strokes, "--data", data, "--json"])
     assert run.exit_code == 0, run.output
-    record = json.loads(run.stdout)
+    return folder, json.loads(run.stdout)
+
+
+@pytest.fixture
+def annotated(annotated_project, tmp_path):
+    return shutil.copytree(annotated_project[0], tmp_path, dirs_exist_ok=True) / "data"
+
+
+def test_draw_fit_apply_suggest(annotated_project, annotated, tmp_path, chests):
+    runner, data, record = CliRunner(), annotated, annotated_project[1]
     where = annotation_paths(data, "c0", "heart")
     assert json.loads(where.record.read_text())["scan_sha256"] == sha256_file(scan_path(data, "c0"))
     assert record["mask_sha256"] == sha256_file(where.mask)
@@ -61,7 +79,7 @@ def test_draw_fit_apply_suggest(data, tmp_path, chests):
     assert {path.name for path in data.iterdir()} == {"ct", "masks", "annotations"}
 
 
-def test_another_mask_is_kept_unless_told(data, tmp_path, chests):
+def test_another_mask_is_kept_without_replace(data, tmp_path, chests):
     mask = annotation_paths(data, "c0", "heart").mask
     write_nifti(mask, chests[0].ct.with_array(chests[0].heart.astype(np.uint8)))
     before = mask.read_bytes()
@@ -70,14 +88,13 @@ def test_another_mask_is_kept_unless_told(data, tmp_path, chests):
     assert mask.read_bytes() == before and not (data / "annotations").exists()
     annotate_case(data, "c0", "heart", strokes=tmp_path / "c0.json", replace=True)
     assert mask.read_bytes() != before
-    annotate_case(data, "c0", "heart", strokes=tmp_path / "c0.json")
     write_nifti(mask, chests[0].ct.with_array(chests[0].heart.astype(np.uint8)))
     with pytest.raises(InputError, match="changed since"):
         annotate_case(data, "c0", "heart", strokes=tmp_path / "c0.json")
 
 
-def test_the_same_strokes_as_labels_draw_the_same_mask(data, tmp_path, chests, short_lines):
-    annotate_case(data, "c0", "heart", strokes=tmp_path / "c0.json")
+def test_the_same_strokes_as_labels_draw_the_same_mask_anew(annotated, tmp_path, chests, short_lines):
+    data = annotated
     first = annotation_paths(data, "c0", "heart").mask.read_bytes()
     labels, _ = paint_strokes(short_lines(chests[0]), chests[0].ct)
     write_nifti(tmp_path / "labels.nii.gz", chests[0].ct.with_array(labels))
