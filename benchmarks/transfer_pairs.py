@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coronet.imaging.filters import along_rows, gaussian_taps, in_plane
-from coronet.io.volume import Volume, grid_affine
+from coronet.io.volume import Volume, grid_affine, triple
 from coronet.phantom.noise import BYTE_SD
 from coronet.phantom.random_draws import between, chance, generator, pick
 
@@ -46,7 +46,7 @@ def draw_heart_pair(
     centre = anatomy.landmarks["heart_centre"]
     reach = [step * (size - 1) / 2 for step, size in zip(spacing_mm, shape, strict=True)]
     room = [max(min(half - 80.0, limit), 0.0) for half, limit in zip(reach, (45.0, 60.0, 80.0), strict=True)]
-    origin = tuple(
+    origin = triple(
         float(c) - half + between(rng, -free, free) for c, half, free in zip(centre, reach, room, strict=True)
     )
     tissue = rasterize(anatomy, grid_affine(spacing_mm, origin), shape)

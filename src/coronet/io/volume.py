@@ -14,9 +14,9 @@ import dataclasses
 import gzip
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -39,6 +39,15 @@ HIGHEST_HU = 32767
 _CHUNK_BYTES = 2**20
 _MOST_PACKED = 1032
 """Deflate makes nothing smaller than by this factor (zlib's technical details)."""
+
+
+_Value = TypeVar("_Value")
+
+
+def triple(values: Iterable[_Value]) -> tuple[_Value, _Value, _Value]:
+    """The three values along x, y and z as a tuple."""
+    x, y, z = values
+    return x, y, z
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +74,9 @@ class Volume:
         return float(abs(np.linalg.det(np.asarray(self.affine)[:3, :3])))
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, int, int]:
         """Number of voxels along (x, y, z)."""
-        return self.array.shape
+        return cast("tuple[int, int, int]", self.array.shape)
 
     def with_array(self, array: np.ndarray) -> Volume:
         """The same place with other values."""

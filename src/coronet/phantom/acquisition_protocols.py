@@ -113,13 +113,13 @@ def draw_settings(
     extras = between(rng, -4.0, 4.0), between(rng, 0.0, 8.0), between(rng, 0.0, 1.2)
     step = round((field_mm or field) / matrix, 6)
     slices = int((z_range_mm[1] - z_range_mm[0]) // gap) + 1
-    corner = tuple(round(side - step * (matrix - 1) / 2, 3) for side in shift)
+    left, back = (round(side - step * (matrix - 1) / 2, 3) for side in shift)
     return ScanSettings(
         kernel=kernel,
         thickness_mm=thickness,
         spacing_mm=(step, step, gap),
         shape=(matrix, matrix, slices),
-        origin_mm=(*corner, round(z_range_mm[0], 3)),
+        origin_mm=(left, back, round(z_range_mm[0], 3)),
         noise_hu=round(max(dose * kernel.gain, _LEAST_NOISE_HU), 3),
         modulation=round(modulation, 4),
         padding_hu=padding,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from coronet.io.volume import triple
 from coronet.phantom.coronaries import Coronary, draw_coronaries
 from coronet.phantom.deformation import Pose, draw_pose
 from coronet.phantom.heart import (
@@ -121,13 +122,13 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
         "hilum_right": HILA["right"],
         "aortic_valve": AORTIC_VALVE,
         "mitral_valve": MITRAL_VALVE,
-        "apex": tuple(a + 44.0 * b for a, b in zip((-23.0, 9.0, -9.0), LONG, strict=True)),
+        "apex": triple(a + 44.0 * b for a, b in zip((-23.0, 9.0, -9.0), LONG, strict=True)),
         "fork": TRUNK[-1],
     }
     places = pose.to_world(heart.to_body(np.asarray(list(marks.values()))))
     landmarks = dict(zip(marks, places, strict=True))
     for name, way in (
-        ("aortic_valve", tuple(b - a for a, b in zip(*ROOT[:2], strict=True))),
+        ("aortic_valve", triple(b - a for a, b in zip(*ROOT[:2], strict=True))),
         ("mitral_valve", LONG),
     ):
         ends = pose.to_world(
@@ -135,7 +136,7 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
                 np.asarray([marks[name], [m + w for m, w in zip(marks[name], axis(way), strict=True)]])
             )
         )
-        landmarks[f"{name}_normal"] = np.asarray(axis(tuple(float(v) for v in ends[1] - ends[0])))
+        landmarks[f"{name}_normal"] = np.asarray(axis(triple(float(v) for v in ends[1] - ends[0])))
     landmarks |= {
         "aorta_points": aorta.points,
         "aorta_radius_mm": aorta.radii,
@@ -164,7 +165,7 @@ def _fit_heart(traits: Traits) -> tuple[Placement, float]:
     heart = place_heart(traits, front)
     line = np.arange(-27, 28, dtype=np.float32) * np.float32(5.0)
     x, y, z = line[None, None, :], line[None, :, None], line[:, None, None]
-    at = tuple(c + o for c, o in zip((x, y, z), heart.centre, strict=True))
+    at = triple(c + o for c, o in zip((x, y, z), heart.centre, strict=True))
     sac = chambers(heart.to_heart(at), traits).pericardium < 0
     fork = heart.to_body(np.asarray([TRUNK[-1]]))[0, 2] - heart.centre[2]
     sac &= z < fork

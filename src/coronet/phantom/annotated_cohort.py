@@ -204,8 +204,9 @@ def _write(
         written += [mask_path(data, name, model), reference_path(data, name, model)]
         path = record.with_name(f"{model}.json")
         path.unlink(missing_ok=True)
-        if strokes[model] is not None:
-            write_strokes(path, strokes[model])
+        given = strokes[model]
+        if given is not None:
+            write_strokes(path, given)
             written.append(path)
     write_json(binding_path(data, name), {"scan_sha256": sha256_file(scan_path(data, name))})
     written += [binding_path(data, name), scan_path(data, name)]

@@ -65,10 +65,15 @@ def _deposit(
     centres: Sequence[Vector],
     radii: Sequence[float],
     hu: Sequence[float] | float,
-    **more: float,
+    *,
+    edge_mm: float,
+    motion_mm: Vector = (0.0, 0.0, 0.0),
+    fine_mm: float = Deposit.fine_mm,
 ) -> Deposit:
     values = np.broadcast_to(np.asarray(hu, dtype=np.float64), (len(radii),)).copy()
-    return Deposit("", "", "", shape, np.asarray(centres), np.asarray(radii), values, **more)
+    return Deposit(
+        "", "", "", shape, np.asarray(centres), np.asarray(radii), values, edge_mm, motion_mm, fine_mm
+    )
 
 
 def _aortic_wall(rng: np.random.Generator, sites: Sites) -> list[Deposit]:

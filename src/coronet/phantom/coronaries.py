@@ -48,7 +48,7 @@ _BED_MM = 1.6  # gap between a vessel's wall and the muscle below it
 
 def draw_coronaries(rng: np.random.Generator, traits: Traits) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Draw the tree on a heart: points (n, 3) in heart coordinates and radii (n,) in mm, by name."""
-    tree = {}
+    tree: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     size = between(rng, 0.85, 1.15)
     for name, (course, ends) in _COURSES.items():
         main = name == "LM"

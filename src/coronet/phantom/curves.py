@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from coronet.io.volume import triple
 from coronet.phantom.signed_distance import Vector, cross
 
 
@@ -25,7 +26,7 @@ class Station:
 
     def wall(self, cos: float, sin: float, distance_mm: float) -> Vector:
         """The point at ``distance_mm`` from the curve in the direction (cos, sin) of the cross-section."""
-        return tuple(
+        return triple(
             p + distance_mm * (cos * a + sin * u)
             for p, a, u in zip(self.point, self.across, self.up, strict=True)
         )
@@ -42,7 +43,7 @@ class Polyline:
     @classmethod
     def through(cls, points_mm: np.ndarray, radius_mm: np.ndarray | float) -> Polyline:
         """The polyline through (n, 3) points with one radius or (n,) radii."""
-        points = tuple(tuple(float(v) for v in point) for point in np.asarray(points_mm))
+        points = tuple(triple(float(v) for v in point) for point in np.asarray(points_mm))
         radii = np.broadcast_to(np.asarray(radius_mm, dtype=np.float64), (len(points),))
         marks = [0.0]
         for a, b in itertools.pairwise(points):
@@ -64,7 +65,7 @@ class Polyline:
         tangent = unit(_minus(b, a))
         across, up = frame(tangent)
         return Station(
-            point=tuple(p + part * (q - p) for p, q in zip(a, b, strict=True)),
+            point=triple(p + part * (q - p) for p, q in zip(a, b, strict=True)),
             tangent=tangent,
             across=across,
             up=up,
@@ -147,4 +148,4 @@ def spline(points: np.ndarray, parts: int) -> np.ndarray:
 
 def way_points(text: str) -> tuple[Vector, ...]:
     """Points out of text such as "-8 0 28, -14 3 28", in mm."""
-    return tuple(tuple(float(value) for value in point.split()) for point in text.split(","))
+    return tuple(triple(float(value) for value in point.split()) for point in text.split(","))

@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 
+from coronet.io.volume import triple
 from coronet.phantom.grid_field import GridField, GridShape, WorldBox, bspline
 from coronet.phantom.ranges import Traits
 from coronet.phantom.signed_distance import Coordinates, Vector, rotation
@@ -31,8 +32,8 @@ class Pose:
     def to_body(self, lattice: GridShape) -> Coordinates:
         """Body coordinates (x, y, z) of a lattice's nodes, float32 (z, y, x) each."""
         x, y, z = lattice.coordinates()
-        lines = tuple(lattice.line(axis) for axis in range(3))
-        return tuple(
+        lines = triple(lattice.line(axis) for axis in range(3))
+        return triple(
             (x * row[0] + y * row[1]) + z * row[2] + field.on(lines)
             for row, field in zip(self.matrix, self.displacement, strict=True)
         )
@@ -57,8 +58,8 @@ def draw_pose(rng: np.random.Generator, traits: Traits) -> Pose:
     """Draw the elastic part; rotation and size are traits."""
     turn = rotation(traits.turn_deg, traits.tilt_deg, traits.lean_deg)
     size = (traits.width, traits.depth, traits.height)
-    matrix = tuple(tuple(round(v / s, 9) for v in row) for row, s in zip(turn, size, strict=True))
-    inverse = tuple(tuple(round(turn[j][i] * size[j], 9) for j in range(3)) for i in range(3))
+    matrix = triple(triple(round(v / s, 9) for v in row) for row, s in zip(turn, size, strict=True))
+    inverse = triple(triple(round(turn[j][i] * size[j], 9) for j in range(3)) for i in range(3))
     lattice = GridShape.over(_REACH, _PITCH_MM)
     control = GridShape.over(_REACH, _CONTROL_MM)
     first = tuple(f - 2 for f in control.first)
@@ -69,4 +70,4 @@ def draw_pose(rng: np.random.Generator, traits: Traits) -> Pose:
         for axis in range(3):
             values = bspline(values, _CONTROL_MM, first[axis], lattice, axis)
         fields.append(GridField(lattice, values.astype(np.float32)))
-    return Pose(matrix, inverse, tuple(fields))
+    return Pose(matrix, inverse, triple(fields))

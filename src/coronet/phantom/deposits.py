@@ -7,9 +7,13 @@ bytes on every processor.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
 
 import numpy as np
+
+from coronet.io.volume import triple
 
 _TRUTH_GRID_MM = 0.2  # edge of the cubes in which a deposit's true volume is counted
 _MOST_CUBES = 110
@@ -50,7 +54,7 @@ class VoxelShare:
     @property
     def box(self) -> tuple[slice, slice, slice]:
         """Where the box lies in the scan."""
-        return tuple(slice(a, a + n) for a, n in zip(self.start, self.filled.shape, strict=True))
+        return triple(slice(a, a + n) for a, n in zip(self.start, self.filled.shape, strict=True))
 
 
 def _paint_balls(
@@ -97,7 +101,7 @@ def true_volume_mm3(deposit: Deposit) -> float:
     widest = float((high - low).max())
     step = max(_TRUTH_GRID_MM, deposit.fine_mm / 2, widest / _MOST_CUBES)
     shape = tuple(math.ceil((b - a) / step) for a, b in zip(low, high, strict=True))
-    filled, _ = _paint_balls(deposit, tuple(low + step / 2), (step,) * 3, shape)
+    filled, _ = _paint_balls(deposit, triple(low + step / 2), (step, step, step), shape)
     parts = int(np.rint(filled * np.float32(255)).astype(np.int64).sum())
     return round(parts / 255 * step**3, 3)
 
@@ -116,9 +120,9 @@ def share_of_voxels(
     Returns:
         The share, cut to the scan, or None where the scan holds nothing of it.
     """
-    spacing = tuple(float(affine[axis, axis]) for axis in range(3))
-    offset = tuple(float(affine[axis, 3]) for axis in range(3))
-    parts = tuple(max(1, math.ceil(step / deposit.fine_mm)) for step in spacing)
+    spacing = triple(float(affine[axis, axis]) for axis in range(3))
+    offset = triple(float(affine[axis, 3]) for axis in range(3))
+    parts = triple(max(1, math.ceil(step / deposit.fine_mm)) for step in spacing)
     low, high = deposit.box_mm()
     motion = np.abs(np.asarray(deposit.motion_mm, dtype=np.float64))
     pads = (margin, margin, math.ceil(thickness_mm / spacing[2] / 2) + 1)
@@ -130,12 +134,12 @@ def share_of_voxels(
             return None
         start.append(first)
         count.append(last - first)
-    fine_step = tuple(step / n for step, n in zip(spacing, parts, strict=True))
-    fine_origin = tuple(offset[i] + spacing[i] * (start[i] - 0.5) + fine_step[i] / 2 for i in range(3))
+    fine_step = triple(step / n for step, n in zip(spacing, parts, strict=True))
+    fine_origin = triple(offset[i] + spacing[i] * (start[i] - 0.5) + fine_step[i] / 2 for i in range(3))
     fine_shape = tuple(n * k for n, k in zip(count, parts, strict=True))
     filled, hu = _paint_balls(deposit, fine_origin, fine_step, fine_shape)
     substance = filled * hu
-    shift = tuple(round(m / step) for m, step in zip(deposit.motion_mm, fine_step, strict=True))
+    shift = triple(round(m / step) for m, step in zip(deposit.motion_mm, fine_step, strict=True))
     profile = max(1, round(thickness_mm / fine_step[2]))
     coarse = [
         _gather(_smear(field, shift), parts=parts, profile=profile, slices=count[2])
@@ -143,7 +147,7 @@ def share_of_voxels(
     ]
     inside = [(max(a, 0), min(a + n, limit)) for a, n, limit in zip(start, count, shape, strict=True)]
     cut = tuple(slice(a - s, b - s) for (a, b), s in zip(inside, start, strict=True))
-    return VoxelShare(tuple(a for a, _ in inside), coarse[0][cut], coarse[1][cut])
+    return VoxelShare(triple(a for a, _ in inside), coarse[0][cut], coarse[1][cut])
 
 
 def _smear(field: np.ndarray, shift: tuple[int, int, int]) -> np.ndarray:
@@ -158,11 +162,8 @@ def _smear(field: np.ndarray, shift: tuple[int, int, int]) -> np.ndarray:
 
 def _gather(field: np.ndarray, *, parts: tuple[int, int, int], profile: int, slices: int) -> np.ndarray:
     """Mean over the fine cells of each voxel, and along z over ``profile`` cells centred on each slice."""
-    plane = None
-    for i in range(parts[0]):
-        for j in range(parts[1]):
-            piece = field[i :: parts[0], j :: parts[1]]
-            plane = piece.copy() if plane is None else plane + piece
+    starts = itertools.product(range(parts[0]), range(parts[1]))
+    plane = functools.reduce(np.add, (field[i :: parts[0], j :: parts[1]] for i, j in starts))
     lead = (profile - parts[2]) // 2 if profile > parts[2] else 0
     skip = (parts[2] - profile) // 2 if profile < parts[2] else 0
     total = np.zeros((*plane.shape[:2], slices), np.float32)

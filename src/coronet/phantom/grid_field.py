@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TypeAlias
 
 import numpy as np
 
+from coronet.io.volume import triple
 from coronet.phantom.signed_distance import Coordinates
 
-WorldBox = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+WorldBox: TypeAlias = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +29,9 @@ class GridShape:
     @classmethod
     def over(cls, box: WorldBox, pitch_mm: float) -> GridShape:
         """The smallest lattice that encloses a box ((low, high) along x, y, z, in mm)."""
-        first = tuple(math.floor(low / pitch_mm) for low, _ in box)
-        last = tuple(math.ceil(high / pitch_mm) for _, high in box)
-        return cls(pitch_mm, first, tuple(max(b - a, 1) + 1 for a, b in zip(first, last, strict=True)))
+        first = triple(math.floor(low / pitch_mm) for low, _ in box)
+        last = triple(math.ceil(high / pitch_mm) for _, high in box)
+        return cls(pitch_mm, first, triple(max(b - a, 1) + 1 for a, b in zip(first, last, strict=True)))
 
     def line(self, axis: int) -> np.ndarray:
         """Positions of the nodes along one axis (0 is x), float32 mm."""
@@ -64,7 +66,7 @@ class GridField:
             sides.append(slice(start, stop))
         part = self.values[sides[2], sides[1], sides[0]]
         return GridField(
-            GridShape(self.lattice.pitch_mm, tuple(first), tuple(size)), np.ascontiguousarray(part)
+            GridShape(self.lattice.pitch_mm, triple(first), triple(size)), np.ascontiguousarray(part)
         )
 
     def on(self, lines: Coordinates) -> np.ndarray:
@@ -134,7 +136,7 @@ def bspline(control: np.ndarray, control_mm: float, first: int, lattice: GridSha
         t * t * t / 6,
     )
     shape = [-1 if i == 2 - axis else 1 for i in range(3)]
-    out = 0.0
+    out: np.ndarray | float = 0.0
     for tap, weight in enumerate(weights):
         out = out + np.take(control, low + tap - 1, axis=2 - axis) * weight.astype(np.float32).reshape(shape)
-    return out
+    return np.asarray(out)

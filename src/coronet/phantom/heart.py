@@ -7,9 +7,12 @@ the patient's right, y to the front, z to the head. Lengths are those of a heart
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 
 import numpy as np
 
+from coronet.io.volume import triple
 from coronet.phantom.curves import slope, smooth
 from coronet.phantom.ranges import Traits
 from coronet.phantom.signed_distance import (
@@ -53,7 +56,7 @@ class Placement:
     def to_heart(self, at: Coordinates) -> Coordinates:
         """Heart coordinates of places given in body coordinates."""
         d = [p - c for p, c in zip(at, self.centre, strict=True)]
-        return tuple(
+        return triple(
             (d[0] * self.matrix[0][i] + d[1] * self.matrix[1][i] + d[2] * self.matrix[2][i]) / self.size[i]
             for i in range(3)
         )
@@ -105,15 +108,15 @@ def chambers(at: Coordinates, traits: Traits) -> Chambers:
     cavity = ellipsoid(
         at,
         (-21.0, 7.5, -7.5),
-        tuple(
+        triple(
             max(h * traits.left_ventricle - w, 8.0)
             for h, w in zip((46.0, 32.0, 34.0), (wall * 1.1, wall, wall), strict=True)
         ),
         _AXES,
     )
     rv = _ventricle(at, (-3.0, 23.0, -24.0), (44.0, 25.0, 28.0), traits.right_ventricle)
-    ra = ellipsoid(at, (28.0, 3.0, -8.0), tuple(h * traits.right_atrium for h in (20.0, 24.0, 36.0)))
-    la = ellipsoid(at, (2.0, -26.0, 9.0), tuple(h * traits.left_atrium for h in (33.0, 18.0, 28.0)))
+    ra = ellipsoid(at, (28.0, 3.0, -8.0), triple(h * traits.right_atrium for h in (20.0, 24.0, 36.0)))
+    la = ellipsoid(at, (2.0, -26.0, 9.0), triple(h * traits.left_atrium for h in (33.0, 18.0, 28.0)))
     ear = capsule(at, ((-26.0, -20.0, 22.0), (-38.0, 4.0, 26.0)), (9.0, 5.5))
     right_ear = capsule(at, ((27.0, 12.0, 16.0), (15.0, 24.0, 28.0)), (10.0, 6.0))
     trunk, root = _rods(at, TRUNK, TRUNK_RADII), _rods(at, ROOT, ROOT_RADII)
@@ -127,16 +130,14 @@ def chambers(at: Coordinates, traits: Traits) -> Chambers:
 
 
 def _ventricle(at: Coordinates, centre: Vector, half: Vector, size: float) -> np.ndarray:
-    return ellipsoid(at, centre, tuple(h * size for h in half), _AXES)
+    return ellipsoid(at, centre, triple(h * size for h in half), _AXES)
 
 
 def _rods(at: Coordinates, points: tuple[Vector, ...], radii: tuple[float, ...]) -> np.ndarray:
     """Distance to a chain of rods."""
-    out = None
-    for i in range(len(points) - 1):
-        rod = capsule(at, (points[i], points[i + 1]), (radii[i], radii[i + 1]))
-        out = rod if out is None else np.minimum(out, rod)
-    return out
+    ends, widths = itertools.pairwise(points), itertools.pairwise(radii)
+    rods = (capsule(at, both, width) for both, width in zip(ends, widths, strict=True))
+    return functools.reduce(np.minimum, rods)
 
 
 def enclosed(at: Coordinates, traits: Traits, heart: Placement, floor_z: float) -> Chambers:

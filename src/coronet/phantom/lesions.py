@@ -176,7 +176,8 @@ def _track(
     angle, twist = between(rng, 0.0, 360.0), between(rng, -6.0, 6.0)
     steps = max(3, round(extent / 0.7))
     swell = 1.0
-    centres, radii = [], []
+    centres: list[Vector] = []
+    radii: list[float] = []
     for i in range(steps + 1):
         swell = min(max(swell + between(rng, -0.25, 0.25), 0.55), 1.5)
         angle += twist + between(rng, -9.0, 9.0)

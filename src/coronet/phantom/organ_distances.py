@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from coronet.io.volume import triple
 from coronet.phantom.anatomy import Anatomy
 from coronet.phantom.grid_field import GridField, GridShape, WorldBox
 from coronet.phantom.heart import enclosed
@@ -76,7 +77,7 @@ def _inside(box: WorldBox, other: WorldBox) -> WorldBox:
     for (low, high), (a, b) in zip(box, other, strict=True):
         first = min(max(a, low), high)
         sides.append((first, max(min(b, high), first)))
-    return tuple(sides)
+    return triple(sides)
 
 
 def _core_box(anatomy: Anatomy) -> WorldBox:
@@ -89,8 +90,8 @@ def _spine_box(anatomy: Anatomy) -> WorldBox:
     traits = anatomy.traits
     levels = np.arange(-400.0, 300.0, 20.0)
     line = [(x, y, z) for x in (-48.0, 48.0) for y in (-150.0, -30.0) for z in levels]
-    points = anatomy.pose.to_world(np.asarray(line) * (traits.vertebra, 1.0, 1.0))
-    return tuple((float(points[:, i].min()), float(points[:, i].max())) for i in range(3))
+    points = anatomy.pose.to_world(np.asarray(line) * np.asarray((traits.vertebra, 1.0, 1.0)))
+    return triple((float(points[:, i].min()), float(points[:, i].max())) for i in range(3))
 
 
 def _core(anatomy: Anatomy, lattice: GridShape) -> dict[str, GridField]:
@@ -99,7 +100,7 @@ def _core(anatomy: Anatomy, lattice: GridShape) -> dict[str, GridField]:
     at = anatomy.pose.to_body(lattice)
     parts = enclosed(at, traits, anatomy.heart, anatomy.floor_z)
     sac = parts.pericardium
-    lines = tuple(lattice.line(axis) for axis in range(3))
+    lines = triple(lattice.line(axis) for axis in range(3))
     fat = traits.mediastinal_fat_mm
 
     def tubes(group: tuple, margin: float) -> np.ndarray:
@@ -199,6 +200,6 @@ def _spread(middle: GridField, lattice: GridShape) -> np.ndarray:
         for line, part in zip(lines, own, strict=True)
     ]
     if all(side.start < side.stop for side in sides):
-        found = middle.on(tuple(line[side] for line, side in zip(lines, sides, strict=True)))
+        found = middle.on(triple(line[side] for line, side in zip(lines, sides, strict=True)))
         out[sides[2], sides[1], sides[0]] = found
     return out

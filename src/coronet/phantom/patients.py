@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from coronet.io.scan_facts import ScanFacts
-from coronet.io.volume import Volume
+from coronet.io.volume import Volume, triple
 from coronet.phantom.acquisition_protocols import ScanSettings, draw_settings
 from coronet.phantom.confounders import draw_confounders
 from coronet.phantom.deposits import Deposit, true_volume_mm3
@@ -148,7 +148,7 @@ def _voxel_box(box_mm: tuple[np.ndarray, np.ndarray], settings: ScanSettings) ->
         first = min(max(int((box_mm[0][axis] - origin) // step), 0), size - 1)
         last = min(max(int((box_mm[1][axis] - origin) // step), first + 1), size)
         sides.append(slice(first, last))
-    return tuple(sides)
+    return triple(sides)
 
 
 def _deposit_facts(deposit: Deposit) -> dict[str, Any]:

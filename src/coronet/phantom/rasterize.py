@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from coronet.io.volume import triple
 from coronet.phantom.anatomy import TEXTURE, Anatomy
 from coronet.phantom.grid_field import GridField, GridShape, WorldBox
 from coronet.phantom.organ_distances import OrganDistances, organ_distances, pericardium
@@ -44,7 +45,7 @@ class _Slab:
         if found is not None:
             sides, distance = found
             distance += deeper_mm
-            self.blend(sides, distance, hu if np.ndim(hu) == 0 else hu[sides])
+            self.blend(sides, distance, hu[sides] if isinstance(hu, np.ndarray) else hu)
 
     def find(self, field: GridField) -> tuple[tuple[slice, slice, slice], np.ndarray] | None:
         """The field's distances on the part of the slab that its lattice covers."""
@@ -113,13 +114,15 @@ class _Grid:
         step = [float(affine[i, i]) for i in range(3)]
         if min(step) <= 0 or np.any(affine[:3, :3] != np.diag(step)):
             raise ValueError("phantoms are painted on axis-aligned RAS+ grids with positive spacing.")
-        lines = tuple(np.arange(n) * s + float(o) for n, s, o in zip(shape, step, affine[:3, 3], strict=True))
+        lines = triple(
+            np.arange(n) * s + float(o) for n, s, o in zip(shape, step, affine[:3, 3], strict=True)
+        )
         return cls(lines, (step[0] + step[1] + step[2]) / 3.0, min(step) < 2.0)
 
     @property
     def box(self) -> WorldBox:
         """Lowest and highest position along x, y, z."""
-        return tuple((float(line[0]), float(line[-1])) for line in self.lines)
+        return triple((float(line[0]), float(line[-1])) for line in self.lines)
 
 
 def rasterize(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> Tissue:
@@ -271,6 +274,6 @@ def _artery(points: np.ndarray, radius: np.ndarray) -> Tube:
 
 def _texture(values: np.ndarray, lines: Coordinates, pitch_mm: float) -> GridField:
     """Random values over a grid, repeated as often as needed."""
-    lattice = GridShape.over(tuple((float(line[0]), float(line[-1])) for line in lines), pitch_mm)
+    lattice = GridShape.over(triple((float(line[0]), float(line[-1])) for line in lines), pitch_mm)
     index = [(np.arange(lattice.size[axis]) + lattice.first[axis]) % TEXTURE for axis in range(3)]
     return GridField(lattice, values[np.ix_(index[2], index[1], index[0])])

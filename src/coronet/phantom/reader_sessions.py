@@ -14,7 +14,7 @@ from coronet.annotation.draft_mask import DraftMask
 from coronet.annotation.forest import Forest, Samples, join_samples
 from coronet.annotation.heart import PreparedChest, draw_heart
 from coronet.annotation.named_pieces import apply_labels
-from coronet.annotation.strokes import Strokes
+from coronet.annotation.strokes import Stroke, Strokes
 from coronet.io.volume import Volume
 from coronet.phantom import simulated_reader
 from coronet.phantom.ground_truth_labels import ComponentTruth
@@ -82,13 +82,14 @@ def training_samples(sessions: Iterable[ReaderSession]) -> Samples:
 
 def fit_if_possible(table: Samples | None) -> Forest | None:
     """A forest, where the table holds two kinds of pieces."""
-    possible = table is not None and calcium.can_fit_forest(table)
-    return calcium.fit_candidate_forest(table) if possible else None
+    if table is None or not calcium.can_fit_forest(table):
+        return None
+    return calcium.fit_candidate_forest(table)
 
 
 def _review(session: ReaderSession, prior: Samples | None) -> ClassifiedCandidates:
     """Review a training scan several times; the forest learns between the reviews."""
-    clicks = []
+    clicks: list[Stroke] = []
     classified = session.classify(None, fit_if_possible(prior))
     for review in range(_REVIEWS):
         more = simulated_reader.simulated_calcium_strokes(

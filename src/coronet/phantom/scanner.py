@@ -94,13 +94,13 @@ def scan(
         now = noise.white(rng, settings.shape[1::-1])
         mixed = now * np.float32(fresh) + before * np.float32(link)
         before = now
-        variances = [
+        across, along = (
             noise.relative_variance(
                 line[k], reference_mm=ref, modulation=settings.modulation, size=settings.shape[1 - axis]
             )
             for axis, (line, ref) in enumerate(zip((paths.across, paths.along), reference, strict=True))
-        ]
-        grain = noise.slice_noise(noise.textured(mixed, texture), *variances, streaks, rng)
+        )
+        grain = noise.slice_noise(noise.textured(mixed, texture), across, along, streaks, rng)
         grain *= np.float32(settings.noise_hu)
         plane += grain
         np.rint(plane, out=plane)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
-Coordinates = tuple[np.ndarray, np.ndarray, np.ndarray]
-Vector = tuple[float, float, float]
+from coronet.io.volume import triple
+
+Coordinates: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
+Vector: TypeAlias = tuple[float, float, float]
 FAR_MM = 99.0
 """Distance given to places that no one asks about."""
 
@@ -29,7 +32,9 @@ def meet(a: np.ndarray, b: np.ndarray, width_mm: float) -> np.ndarray:
     return -merge(-a, -b, width_mm)
 
 
-def disc(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray, squareness: float) -> np.ndarray:
+def disc(
+    x: np.ndarray, y: np.ndarray, a: np.ndarray | float, b: np.ndarray | float, squareness: float
+) -> np.ndarray:
     """Distance along the radius to an ellipse with half axes a, b, between round (0) and box-like (1)."""
     u, v = x / a, y / b
     u, v = u * u, v * v
@@ -78,12 +83,16 @@ def capsule(
     scale = 1.0 / size if size > 0 else 0.0
     part = d[0] * (step[0] * scale) + d[1] * (step[1] * scale) + d[2] * (step[2] * scale)
     np.minimum(np.maximum(part, 0.0, out=part), 1.0, out=part)
-    apart = None
-    for p, s in zip(d, step, strict=True):
-        square = part * s
-        np.subtract(p, square, out=square)
-        square *= square
-        apart = square if apart is None else np.add(apart, square, out=apart)
+
+    def square(i: int) -> np.ndarray:
+        out = part * step[i]
+        np.subtract(d[i], out, out=out)
+        out *= out
+        return out
+
+    apart = square(0)
+    apart += square(1)
+    apart += square(2)
     np.sqrt(apart, out=apart)
     part *= radii[1] - radii[0]
     part += radii[0]
@@ -99,7 +108,7 @@ def profile(z: np.ndarray, levels: Sequence[float], values: Sequence[float]) -> 
 def axis(vector: Vector) -> Vector:
     """The unit vector along ``vector``, rounded."""
     size = math.sqrt(sum(v * v for v in vector))
-    return tuple(round(v / size, 9) for v in vector)
+    return triple(round(v / size, 9) for v in vector)
 
 
 def cross(a: Vector, b: Vector) -> Vector:
@@ -121,6 +130,6 @@ def rotation(turn_deg: float, tilt_deg: float, lean_deg: float) -> tuple[Vector,
 
 def product(a: Sequence[Vector], b: Sequence[Vector]) -> tuple[Vector, Vector, Vector]:
     """Matrix product of two 3 × 3 matrices, in plain numbers."""
-    return tuple(
-        tuple(a[i][0] * b[0][j] + a[i][1] * b[1][j] + a[i][2] * b[2][j] for j in range(3)) for i in range(3)
+    return triple(
+        triple(a[i][0] * b[0][j] + a[i][1] * b[1][j] + a[i][2] * b[2][j] for j in range(3)) for i in range(3)
     )

@@ -18,7 +18,7 @@ from coronet.annotation.calcium import ClassifiedCandidates, visibility
 from coronet.annotation.named_pieces import NAMES, UNLABELLED
 from coronet.annotation.ray_surface import BEFORE_BACKGROUND_MM, BEHIND_HEART_MM
 from coronet.annotation.strokes import Stroke, Strokes
-from coronet.io.volume import Volume
+from coronet.io.volume import Volume, triple
 from coronet.phantom.ground_truth_labels import ComponentTruth, true_names
 from coronet.phantom.random_draws import bell, between, chance, generator, turn
 
@@ -119,7 +119,7 @@ class _Patch:
             flat = [float(want), self._beside(across, line, self.sides_mm[1 - longer])]
             place = flat if longer == 0 else flat[::-1]
             place.insert(self.axis, float(self.at))
-            places.append(tuple(place))
+            places.append(triple(place))
         return places
 
     def _beside(self, across: np.ndarray, line: np.ndarray, step_mm: float) -> float:
@@ -140,7 +140,7 @@ def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list
     found = []
     for axis, shares in ((2, _AXIAL), (1, _CORONAL)):
         low, high = _ends(truth, axis)
-        sides = tuple(step for other, step in enumerate(volume.spacing_mm) if other != axis)
+        first, second = (step for other, step in enumerate(volume.spacing_mm) if other != axis)
         for share in shares:
             at = low + round((high - low) * share)
             exact, there = (mask[(slice(None),) * axis + (at,)] > 0 for mask in (truth, drawn))
@@ -148,7 +148,9 @@ def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list
                 parts = cc3d.connected_components(np.ascontiguousarray(wrong), connectivity=8)
                 size = np.bincount(parts.ravel())[1:]
                 for part in np.argsort(-size, kind="stable")[:2].tolist():
-                    found.append(_Patch(label, axis, at, exact, np.argwhere(parts == part + 1), sides))
+                    found.append(
+                        _Patch(label, axis, at, exact, np.argwhere(parts == part + 1), (first, second))
+                    )
     return sorted(found, key=lambda patch: -patch.mm2)
 
 
@@ -249,7 +251,7 @@ def _hand(
 
 def _world(volume: Volume, place: Sequence[float]) -> tuple[float, float, float]:
     affine = np.asarray(volume.affine, np.float64)
-    return tuple(
+    return triple(
         round(float(sum(affine[row, axis] * place[axis] for axis in range(3)) + affine[row, 3]), 1) + 0.0
         for row in range(3)
     )

@@ -10,7 +10,7 @@ import numpy as np
 from coronet.phantom.curves import spline
 from coronet.phantom.random_draws import between
 from coronet.phantom.ranges import Traits
-from coronet.phantom.signed_distance import Coordinates, disc
+from coronet.phantom.signed_distance import Coordinates, Vector, disc
 from coronet.phantom.thorax import rim, spine_centre
 from coronet.phantom.tubes import Tube
 
@@ -96,7 +96,7 @@ def _shoulder(side: float, traits: Traits) -> tuple[Tube, ...]:
         (84.0, 6.0, 138.0),
         (joint[0] - 14.0, -14.0, joint[2] + 12.0),
     )
-    lines = [(collar, (6.0, 5.0, 5.5))]
+    lines: list[tuple[tuple[Vector, ...], tuple[float, ...]]] = [(collar, (6.0, 5.0, 5.5))]
     blade = [
         rim(0.85, 105.0, 17.0, traits),
         rim(0.8, 75.0, 16.0, traits),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,7 +32,10 @@ _FLESH_BACK = (-112.0, -118.0, -120.0, -120.0, -116.0, -106.0, -92.0, -84.0, -84
 """Outer surface of the muscles along z, without shoulders and arms."""
 
 
-def spine_centre(z: np.ndarray | float, traits: Traits) -> tuple[np.ndarray | float, np.ndarray | float]:
+_Height = TypeVar("_Height", float, np.ndarray)
+
+
+def spine_centre(z: _Height, traits: Traits) -> tuple[_Height, _Height]:
     """Middle (x, y) of the vertebral bodies at height z."""
     u = (z - 20.0) / 150.0
     v = (z + 30.0) / 110.0

@@ -47,9 +47,9 @@ def rods_of(tubes: tuple[Tube, ...], margin_mm: float) -> Rods:
     if not ends:
         none = np.zeros((0, 3))
         return Rods(np.zeros((0, 2, 3)), np.zeros((0, 2)), none, none, none)
-    ends, radii, flats = np.concatenate(ends), np.concatenate(radii), np.concatenate(flats)
-    reach = (radii.max(axis=1)[:, None] + margin_mm) / flats
-    return Rods(ends, radii, flats, ends.min(axis=1) - reach, ends.max(axis=1) + reach)
+    end, radius, flat = np.concatenate(ends), np.concatenate(radii), np.concatenate(flats)
+    reach = (radius.max(axis=1)[:, None] + margin_mm) / flat
+    return Rods(end, radius, flat, end.min(axis=1) - reach, end.max(axis=1) + reach)
 
 
 class PlacedTubes:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from coronet.io.volume import triple
 from coronet.phantom.curves import spline, way_points
 from coronet.phantom.heart import ROOT, ROOT_RADII, TRUNK, TRUNK_RADII, Placement
 from coronet.phantom.random_draws import between, chance
@@ -160,10 +161,10 @@ def _grow(
     radius: float,
     depth: int,
 ) -> None:
-    first = axis(tuple(w + between(rng, -0.18, 0.18) for w in way))
-    bend = axis(tuple(w + between(rng, -0.3, 0.3) for w in first))
-    middle = tuple(s + w * length * 0.5 for s, w in zip(start, first, strict=True))
-    end = tuple(m + w * length * 0.5 for m, w in zip(middle, bend, strict=True))
+    first = axis(triple(w + between(rng, -0.18, 0.18) for w in way))
+    bend = axis(triple(w + between(rng, -0.3, 0.3) for w in first))
+    middle = triple(s + w * length * 0.5 for s, w in zip(start, first, strict=True))
+    end = triple(m + w * length * 0.5 for m, w in zip(middle, bend, strict=True))
     thin = radius * (_SHARE + 0.08)
     tubes.append(Tube(np.asarray([start, middle, end]), np.asarray([radius, (radius + thin) / 2, thin])))
     if depth == 0 or radius < 0.45:
@@ -174,7 +175,7 @@ def _grow(
             continue
         spread = math.radians(between(rng, 14.0, 42.0))
         cos, sin = round(math.cos(spread), 9), round(math.sin(spread), 9)
-        fork = axis(tuple(b * cos + v * sin * sign for b, v in zip(bend, level, strict=True)))
+        fork = axis(triple(b * cos + v * sin * sign for b, v in zip(bend, level, strict=True)))
         _grow(
             rng,
             tubes,
