@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from coronet.io.volume import Volume
+from coronet.io.volume import Volume, triple
 
 _BLOCK_MM = 4.0
 _SOFT_HU = (-200, 300)
@@ -39,7 +39,7 @@ class BlockMeans:
 
     def inside(self, index: np.ndarray) -> np.ndarray:
         """Which blocks (n, 3) there are."""
-        return ((index >= 0) & (index < self.hu.shape)).all(axis=1)
+        return np.all((index >= 0) & (index < self.hu.shape), axis=1)
 
     def within(self, box: tuple[slice, slice, slice]) -> BlockMeans:
         """A part of the blocks."""
@@ -76,21 +76,21 @@ class Body:
 def block_means(volume: Volume, *, block_mm: float = _BLOCK_MM) -> BlockMeans:
     """The scan in blocks of about ``block_mm``."""
     spacing = volume.spacing_mm
-    factor = tuple(max(1, round(block_mm / step)) for step in spacing)
-    size = tuple(-(-count // step) for count, step in zip(volume.shape, factor, strict=True))
-    means = {name: np.empty(size, np.float32) for name in ("hu", "soft", "spread")}
+    factor = triple(max(1, round(block_mm / step)) for step in spacing)
+    size = triple(-(-count // step) for count, step in zip(volume.shape, factor, strict=True))
+    hu, soft, spread = (np.empty(size, np.float32) for _ in range(3))
     # a scan lies in memory plane by plane
     for level in range(size[2]):
         slab = volume.array[:, :, level * factor[2] : (level + 1) * factor[2]].T
         slab = (slab if slab.dtype == np.int16 else np.rint(slab)).astype(np.int32)
         clipped = np.clip(slab, *_SOFT_HU)
         count = _sums(np.ones(slab.shape[1:], np.int32), factor) * len(slab)
-        means["hu"][:, :, level] = _sums(np.clip(slab, -1024, 3000).sum(axis=0), factor) / count
+        hu[:, :, level] = _sums(np.clip(slab, -1024, 3000).sum(axis=0), factor) / count
         total, squares = _sums(clipped.sum(axis=0), factor), _sums((clipped * clipped).sum(axis=0), factor)
-        means["soft"][:, :, level] = total / count
-        means["spread"][:, :, level] = np.sqrt(np.maximum(squares * count - total * total, 0)) / count
-    steps = tuple(step * many for step, many in zip(spacing, factor, strict=True))
-    return BlockMeans(factor, steps, volume.shape, **means)
+        soft[:, :, level] = total / count
+        spread[:, :, level] = np.sqrt(np.maximum(squares * count - total * total, 0)) / count
+    steps = triple(step * many for step, many in zip(spacing, factor, strict=True))
+    return BlockMeans(factor, steps, volume.shape, hu, soft, spread)
 
 
 def _sums(plane: np.ndarray, factor: tuple[int, int, int]) -> np.ndarray:
@@ -130,14 +130,14 @@ def chest_box(blocks: BlockMeans, body: Body, wanted: np.ndarray) -> tuple[slice
     for axis, (low, _, high) in enumerate(body.lungs_at):
         ends = [low - 2, high + 2, *(wanted[:, axis] - margin[axis]), *(wanted[:, axis] + margin[axis])]
         box.append(slice(max(int(min(ends)), 0), min(int(max(ends)) + 1, blocks.hu.shape[axis])))
-    return tuple(box)
+    return triple(box)
 
 
 def _quantiles(mask: np.ndarray, axis: int) -> tuple[int, int, int]:
     count = np.cumsum(mask.sum(axis=tuple(i for i in range(3) if i != axis), dtype=np.int64))
     if not count[-1]:
         return 0, len(count) // 2, len(count) - 1
-    return tuple(int(np.searchsorted(count * 100, count[-1] * share)) for share in (2, 50, 98))
+    return triple(int(np.searchsorted(count * 100, count[-1] * share)) for share in (2, 50, 98))
 
 
 def _block_ml(blocks: BlockMeans) -> float:

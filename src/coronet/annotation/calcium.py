@@ -89,7 +89,7 @@ def draw_calcium(
     found = find_candidates(ct, heart) if candidates is None else candidates
     strokes = place_pieces(strokes, found, ct)
     labels = apply_labels(found, strokes, ct)
-    forest = fit_candidate_forest(prior, seed=seed) if _suffices(prior) else None
+    forest = fit_candidate_forest(prior, seed=seed) if prior is not None and _suffices(prior) else None
     classified = classify_candidates(found, labels, forest=forest)
     for faults in (labels.missed, labels.overruled, labels.bony):
         for fault in faults[:_MAX_LISTED]:
@@ -98,9 +98,9 @@ def draw_calcium(
             logger.warning("The same holds for %d more strokes.", len(faults) - _MAX_LISTED)
     draft = _draft(classified, ct, case=case)
     if _labels_coronary(strokes) and not draft.mask.any():
-        faults = "; ".join((*labels.missed, *labels.overruled)[:_MAX_LISTED])
+        reasons = "; ".join((*labels.missed, *labels.overruled)[:_MAX_LISTED])
         raise InputError(
-            f"Strokes label coronary calcium, but none is left: {faults}. Correct them; {NONE_HINT}."
+            f"Strokes label coronary calcium, but none is left: {reasons}. Correct them; {NONE_HINT}."
         )
     return draft
 

@@ -212,7 +212,7 @@ def _surroundings(
         for number, (first, last) in enumerate(boxes):
             inner = 0 if own is None else pieces.sum(own)
             sums[name, number] = _box_sums(running, first, last) - inner
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for number, (distance, (first, last)) in enumerate(zip(_NEAR_MM, boxes, strict=True)):
         voxels = np.maximum((last - first).prod(axis=1) - pieces.counts, 1)
         mean = {name: sums[name, number] / voxels for name in fields}

@@ -76,12 +76,12 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
     dense = hu >= CALCIUM_HU
     fine = np.ix_(*(np.arange(size) // step for size, step in zip(hu.shape, steps, strict=True)))
     bright = dense & (outside_mm[fine] <= margin_mm)
-    labels = cc3d.connected_components(bright, connectivity=26, out_dtype=np.uint32)
-    counts = np.bincount(labels.ravel())
+    parts = cc3d.connected_components(bright, connectivity=26, out_dtype=np.uint32)
+    counts = np.bincount(parts.ravel())
     counts[0] = 0
     kept = counts >= LEAST_VOXELS
     number = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    labels = number[labels]
+    labels = number[parts]
     if not kept.any():
         empty = np.zeros((0, len(FEATURES)), np.int16)
         return Candidates(view, labels, empty, np.zeros(0), np.zeros((0, 3)), np.zeros(0, bool))

@@ -10,7 +10,7 @@ import numpy as np
 from coronet.annotation.stroke_voxels import Marks
 from coronet.imaging.resampling import mask_slices
 from coronet.imaging.slice_names import slice_name
-from coronet.io.volume import Volume
+from coronet.io.volume import Volume, triple
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,7 +52,7 @@ def contact_sheet(volume: Volume, mask: np.ndarray, marks: Marks | None, *, unce
 
     steps = np.asarray(volume.spacing_mm)
     sides = mask_slices(mask, [*np.rint(_MARGIN_MM / steps[:2]).astype(int), 0])
-    box = sides or tuple(slice(0, size) for size in volume.shape)
+    box = sides or triple(slice(0, size) for size in volume.shape)
     edge = max(1, round(6 / steps[2]))
     low, high = max(box[2].start - edge, 0), min(box[2].stop - 1 + edge, volume.shape[2] - 1)
     chosen = sorted({round(float(z)) for z in np.linspace(low, high, _COLUMNS * _ROWS)})

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class Forest:
     """A fitted forest."""
 
     # one (tree, leaf table) a tree; a leaf table is int32 (nodes, classes) in 65,536ths
-    trees: tuple[tuple[object, np.ndarray], ...] = dataclasses.field(repr=False)
+    trees: tuple[tuple[Any, np.ndarray], ...] = dataclasses.field(repr=False)
     # share of the training rows that the trees which were not fitted to them get right, classes weighted
     # alike. Neighbouring voxels of one stroke are alike, so it is optimistic.
     out_of_bag: float

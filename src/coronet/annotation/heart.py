@@ -24,7 +24,7 @@ from coronet.annotation.forest import Forest, Samples
 from coronet.annotation.stroke_voxels import Marks, mark_strokes, parts_of
 from coronet.annotation.strokes import NO_HEART_STROKE, STROKE_LABELS, Strokes
 from coronet.errors import InputError
-from coronet.io.volume import Volume
+from coronet.io.volume import Volume, triple
 
 logger = logging.getLogger("coronet")
 
@@ -213,7 +213,8 @@ def _on_voxels(
     level: np.ndarray, volume: Volume, blocks: BlockMeans
 ) -> tuple[tuple[slice, slice, slice], np.ndarray]:
     """Blocks on the scan's voxels, linearly: the box that is not 0, and uint8 per cent, x running fastest."""
-    values, box = np.ascontiguousarray(level.T) * np.float32(100), []
+    values = np.ascontiguousarray(level.T) * np.float32(100)
+    box: list[slice] = []
     for axis in (2, 1, 0):
         turned = 2 - axis
         filled = np.flatnonzero((level > 0).any(axis=tuple(j for j in range(3) if j != axis)))
@@ -229,7 +230,7 @@ def _on_voxels(
         upper = np.take(values, np.minimum(below + 1, count - 1), axis=turned)
         values = lower + (upper - lower) * share
         box.insert(0, slice(start, stop))
-    return tuple(box), np.clip(np.rint(values), 0, 100).astype(np.uint8).T
+    return triple(box), np.clip(np.rint(values), 0, 100).astype(np.uint8).T
 
 
 def _one_piece(mask: np.ndarray) -> np.ndarray:

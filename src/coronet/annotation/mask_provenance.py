@@ -10,6 +10,7 @@ from typing import Any
 import coronet
 from coronet.annotation.draft_mask import CalciumTally
 from coronet.annotation.strokes import FORMAT as STROKES
+from coronet.annotation.strokes import Target
 from coronet.errors import InputError
 from coronet.files import read_json, write_json
 
@@ -29,7 +30,7 @@ class Provenance:
     """What made a mask."""
 
     case: str
-    target: str
+    target: Target
     scan_sha256: str
     mask_sha256: str  # of the mask's file as this tool wrote it
     mask_ml: float

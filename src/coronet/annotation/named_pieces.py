@@ -66,7 +66,7 @@ def place_pieces(strokes: Strokes | Marks | None, found: Candidates, ct: Volume)
 
 
 def _placed(number: int, stroke: Stroke, found: Candidates, ct: Volume) -> Stroke:
-    if stroke.kind != "piece":
+    if stroke.kind != "piece" or stroke.piece is None:
         return stroke
     if stroke.piece > found.count:
         there = f"pieces 1 to {found.count}" if found.count else "no bright piece at all"

@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from coronet.annotation.block_grid import BlockMeans, Body
 from coronet.imaging.filters import blur_mm
+from coronet.io.volume import triple
 
 _COUNT = 800
 _NEIGHBOURS = 6
@@ -93,7 +94,7 @@ def cast_rays(blocks: BlockMeans, body: Body, heart: np.ndarray, background: np.
     index = np.stack(np.nonzero(heart), axis=1)
     low, high = index.min(axis=0), index.max(axis=0)
     # The middle of the extent, since strokes do not fill the heart evenly.
-    centre = tuple(float(a + b) / 2 for a, b in zip(low, high, strict=True))
+    centre = triple(float(a + b) / 2 for a, b in zip(low, high, strict=True))
     air = _along(blur_mm(blocks.hu, 1.5, blocks.spacing_mm), centre, blocks)
     front = _along(_chest_wall(blocks, body), centre, blocks) > 0.5
     wall = np.minimum(

@@ -12,12 +12,12 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from coronet.errors import InputError
 from coronet.files import read_json, write_text
 
-Target = Literal["heart", "calcium"]
+Target: TypeAlias = Literal["heart", "calcium"]
 
 STROKE_LABELS: dict[str, tuple[str, ...]] = {
     "heart": ("heart", "background"),
@@ -110,13 +110,14 @@ def _parse_strokes(raw: Any, *, where: str) -> Strokes:
     """Strokes out of JSON data; errors name the stroke by its number, counted from 1."""
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise InputError(f'{where}: no stroke file ("format" must be "{FORMAT}"); see docs/annotate.md.')
-    target, items = raw.get("target"), raw.get("strokes", [])
-    fits = target in get_args(Target) and isinstance(items, list)
+    items = raw.get("strokes", [])
+    fits = raw.get("target") in get_args(Target) and isinstance(items, list)
     if not fits or not {"strokes", "none"} & set(raw) or set(raw) - {"format", "target", "strokes", "none"}:
         raise InputError(
             f'{where}: it must hold "format", "target" (heart or calcium) and a list "strokes", and may hold '
             '"none" for calcium; nothing else.'
         )
+    target = raw["target"]
     strokes = tuple(
         _parse_stroke(item, target, f"{where}: stroke {number}") for number, item in enumerate(items, 1)
     )
@@ -167,7 +168,7 @@ def _parse_stroke(item: Any, target: str, where: str) -> Stroke:
             raise InputError(f"{where}: points are [x, y, z] and radius_mm is a number, in millimetres.")
     if radius < 0 or any(len(point) != 3 for point in points):
         raise InputError(f"{where}: points are [x, y, z], and a radius is not negative.")
-    placed = tuple(tuple(float(value) for value in point) for point in points)
+    placed = tuple((float(x), float(y), float(z)) for x, y, z in points)
     return Stroke(item["label"], item["kind"], placed, float(radius))
 
 

@@ -11,7 +11,7 @@ from coronet.annotation.annotated_cases import annotation_paths
 from coronet.annotation.strokes import Target
 from coronet.errors import InputError
 from coronet.imaging.slice_names import slice_height_mm, slice_name
-from coronet.io.volume import Volume, read_nifti
+from coronet.io.volume import Volume, read_nifti, triple
 
 _APART_MM = 12.0
 
@@ -67,7 +67,8 @@ def uncertain_slices(uncertainty: Volume, count: int) -> tuple[SuggestedPlace, .
     area = uncertainty.array.sum(axis=(0, 1), dtype=np.int64)
     step_x, step_y, step_z = uncertainty.spacing_mm
     apart = max(1, round(_APART_MM / step_z))
-    left, chosen = area.copy(), []
+    left = area.copy()
+    chosen: list[SuggestedPlace] = []
     while len(chosen) < count and left.max(initial=0) > 0:
         z = int(left.argmax())
         chosen.append(
@@ -92,4 +93,4 @@ def _patch_centre(plane: np.ndarray, z: int, affine: np.ndarray) -> tuple[float,
     depth = ndimage.distance_transform_edt(np.pad(largest, 1))[1:-1, 1:-1]
     x, y = np.unravel_index(int(depth.argmax()), depth.shape)
     place = np.asarray(affine) @ [x, y, z, 1]
-    return tuple(round(float(value), 1) for value in place[:3])
+    return triple(round(float(value), 1) for value in place[:3])

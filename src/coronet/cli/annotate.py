@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -13,6 +13,7 @@ from coronet.cli.options import AsJson, DataFolder, print_warnings
 if TYPE_CHECKING:
     from coronet.annotation.mask_provenance import Provenance
     from coronet.annotation.named_pieces import BrightPiece
+    from coronet.annotation.strokes import Target
 
 annotate_app = typer.Typer(no_args_is_help=True, help="Draw masks from a few strokes with a random forest.")
 
@@ -22,13 +23,13 @@ Replace = Annotated[bool, typer.Option("--replace", help="Overwrite a mask that 
 KNOWN_PATIENT = "--patient belongs to a scan that is imported; this case is in the cohort already."
 
 
-def _target(name: str) -> str:
+def _target(name: str) -> Target:
     from coronet.annotation.strokes import STROKE_LABELS
     from coronet.errors import InputError
 
     if name not in STROKE_LABELS:
         raise InputError(f'--target "{name}" must be heart or calcium.')
-    return name
+    return cast("Target", name)
 
 
 def _score(volume, mask) -> float:
@@ -130,7 +131,7 @@ def annotate_draw(
     typer.echo(json.dumps(_plain(record, data)) if as_json else _report_lines(record, data))
 
 
-def _import(scan: Path, data: Path, kind: str, strokes: Path, patient: str | None) -> str:
+def _import(scan: Path, data: Path, kind: Target, strokes: Path, patient: str | None) -> str:
     """Import a scan that is no case yet, after its strokes were checked against it."""
     from coronet.annotation.stroke_voxels import read_strokes
     from coronet.dataset.import_scans import import_scans
@@ -246,12 +247,12 @@ def annotate_apply(
     from coronet.lists import check_list
 
     kind, records, refused = _target(target), [], []
-    cases = check_list(cases, "CASE")
-    for case in cases:
+    chosen = check_list(cases, "CASE")
+    for case in chosen:
         check_replaceable(annotation_paths(data, case, kind), case, kind, replace=replace)
-    for number, case in enumerate(cases, 1):
+    for number, case in enumerate(chosen, 1):
         try:
-            with waiting(f"drawing the {kind} of {case}, {number} of {len(cases)}"):
+            with waiting(f"drawing the {kind} of {case}, {number} of {len(chosen)}"):
                 record = annotate_case(data, case, kind, strokes=None, replace=replace, agatston=_score)
         except CoronetError as error:
             refused.append(str(error))
