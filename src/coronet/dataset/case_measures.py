@@ -124,11 +124,18 @@ def measure_image(volume: Volume) -> ImageMeasures:
     body = sample[sample > AIR_HU]
     soft = sample[(sample > _SOFT_TISSUE_HU[0]) & (sample < _SOFT_TISSUE_HU[1])]
     spacing = volume.spacing_mm
-    extent = [size * step for size, step in zip(volume.shape, spacing, strict=True)]
+    nx, ny, nz = volume.shape
+    width, depth, height = (size * step for size, step in zip(volume.shape, spacing, strict=True))
     return ImageMeasures(
-        *volume.shape,
-        *(round(value, 4) for value in spacing),
-        *(round(value, 1) for value in extent),
+        nx=nx,
+        ny=ny,
+        nz=nz,
+        spacing_x_mm=round(spacing[0], 4),
+        spacing_y_mm=round(spacing[1], 4),
+        spacing_z_mm=round(spacing[2], 4),
+        width_mm=round(width, 1),
+        depth_mm=round(depth, 1),
+        height_mm=round(height, 1),
         oblique_deg=_oblique_deg(volume.affine),
         hu_min=round(float(whole.min()), 3) if whole.size else 0.0,
         hu_max=round(float(whole.max()), 3) if whole.size else 0.0,

@@ -117,15 +117,14 @@ def read_table(path: Path) -> pandas.DataFrame:
 def left_out(table: pandas.DataFrame) -> dict[str, str]:
     """The cases that take no part in training, tuning and testing, and why."""
     reasons = {}
-    for row in table.itertuples():
-        unfit = [flag for flag in row.flags.split() if flag in UNFIT]
-        missing = [
-            name for name, there in (("heart", row.has_heart), ("calcium", row.has_calcium)) if not there
-        ]
+    columns = (table[name] for name in ("case", "flags", "has_heart", "has_calcium"))
+    for case, flags, heart, calcium in zip(*columns, strict=True):
+        unfit = [flag for flag in flags.split() if flag in UNFIT]
+        missing = [name for name, there in (("heart", heart), ("calcium", calcium)) if not there]
         if unfit:
-            reasons[row.case] = f"is flagged {', '.join(unfit)}"
+            reasons[case] = f"is flagged {', '.join(unfit)}"
         elif missing:
-            reasons[row.case] = f"has no {' and no '.join(missing)} mask"
+            reasons[case] = f"has no {' and no '.join(missing)} mask"
     return reasons
 
 

@@ -101,7 +101,7 @@ def _coarse(pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     best = np.full((len(_mirrorings()), len(stack), len(stack)), -2.0, np.float32)
     chosen = np.zeros(best.shape, np.int64)
     for number, axes in enumerate(_mirrorings()):
-        mirrored = np.flip(stack, [axis + 1 for axis in axes]).reshape(len(stack), -1).T
+        mirrored = np.flip(stack, tuple(axis + 1 for axis in axes)).reshape(len(stack), -1).T
         for rotation, matrix in enumerate(_rotations()[1]):
             likeness = still @ _standard((matrix @ mirrored).T).T
             better = likeness > best[number]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -149,10 +149,13 @@ class _Import:
             )
         held = self._held_masks(where, case, scan.volume, _MASKS - set(wanted), new=old is None)
         identity = self.patient or _identity(scan, digest)
-        keeps_patient = old is not None and not identity.known
+        if old is not None and not identity.known:
+            patient = old.facts.patient
+        else:
+            patient = patient_pseudonym(identity.text, key)
         facts = dataclasses.replace(
             scan.facts,
-            patient=old.facts.patient if keeps_patient else patient_pseudonym(identity.text, key),
+            patient=patient,
             flags=quality_flags(scan.volume, scan.facts, _heart(held | wanted)),
         )
         masks = [mask_path(data, case, name) for name in wanted]
@@ -172,7 +175,7 @@ class _Import:
         return facts
 
     def _held_masks(
-        self, where: str, case: str, volume: Volume, names: set[str], *, new: bool
+        self, where: str, case: str, volume: Volume, names: Iterable[str], *, new: bool
     ) -> dict[str, np.ndarray]:
         """Masks that are there and stay; they must belong to a scan and lie on the new one's grid."""
         held = {}

@@ -15,7 +15,7 @@ import numpy as np
 
 from coronet.dataset.heart_check import HEART_PLACE, HEART_SIZE, INCOMPLETE, check_heart
 from coronet.io.scan_facts import ScanFacts
-from coronet.io.volume import AIR_HU, Volume
+from coronet.io.volume import AIR_HU, Volume, triple
 
 CONTRAST = "contrast"
 NOT_HU = "not_hu"
@@ -120,7 +120,8 @@ def check_scan_heart(
         return {**warnings, **faults}
     if INCOMPLETE not in faults:
         return dict(warnings)
-    return {flag: words for flag, words in warnings.items() if flag != NO_HEART} | faults
+    kept = {flag: words for flag, words in warnings.items() if flag != NO_HEART}
+    return {**kept, **faults}
 
 
 def in_flag_order(flags: Iterable[str]) -> tuple[str, ...]:
@@ -166,7 +167,7 @@ def _coarse(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:
         for place in range(1, block):
             total += layers[place::block]
         hu = np.moveaxis(total / block, 0, axis)
-    spacing = tuple(
+    spacing = triple(
         value * step[axis] * (blocks[axis] // step[axis]) for axis, value in enumerate(volume.spacing_mm)
     )
     return hu, spacing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def find_sources(entry: FolderEntry) -> tuple[FolderSource, ...]:
     for item in series.series:
         nameless = dataclasses.replace(item, fault_files=())
         label = f"series {item.uid or item.key}"
-        found.append(FolderSource(label, lambda item=nameless: read_series(item, ANONYMOUS)))
+        found.append(FolderSource(label, functools.partial(read_series, nameless, ANONYMOUS)))
     if series.stray:
         reason = f"{len(series.stray)} damaged files ({series.stray_faults})."
         found.append(_lost("damaged files", reason))

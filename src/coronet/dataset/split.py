@@ -91,9 +91,10 @@ def make_split(table: pandas.DataFrame, params: SplitParams) -> Split:
             "add scans with masks (`coronet data import`) or phantoms (`coronet data phantom`)."
         )
     parts = _assign(strata, params)
+    ordered = used.sort_values("case")
     members = tuple(
-        Member(row.case, row.patient, parts[row.patient], strata[row.patient])
-        for row in used.sort_values("case").itertuples()
+        Member(case, patient, parts[patient], strata[patient])
+        for case, patient in zip(ordered["case"], ordered["patient"], strict=True)
     )
     return Split(params.seed, members, tuple(sorted(excluded.items())))
 

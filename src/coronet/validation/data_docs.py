@@ -124,7 +124,7 @@ def _library() -> Any:
 def _expect(rule: Rule) -> Any:
     import great_expectations.expectations as gxe
 
-    shared = {
+    shared: dict[str, Any] = {
         "column": rule.column,
         "severity": rule.severity,
         "description": f"{rule.says} Else: {rule.remedy.format(case='CASE')}.",

@@ -124,12 +124,12 @@ def _split_states(table: pandas.DataFrame, split: Split) -> list[str]:
     patients = {member.case: member.patient for member in split.members}
     out = left_out(table)
     states = []
-    for row in table.itertuples():
-        if row.case in patients and row.case in out:
-            states.append(f"is in the split though it {out[row.case]}")
-        elif row.case in patients and patients[row.case] != row.patient:
+    for case, patient in zip(table["case"], table["patient"], strict=True):
+        if case in patients and case in out:
+            states.append(f"is in the split though it {out[case]}")
+        elif case in patients and patients[case] != patient:
             states.append("has another patient in the split than in the table")
-        elif row.case not in patients and row.case not in out:
+        elif case not in patients and case not in out:
             states.append("is missing from the split")
         else:
             states.append("")

@@ -39,7 +39,10 @@ def index_folder() -> Path:
     """Where the package's tables lie."""
     import idc_index_data
 
-    return Path(idc_index_data.IDC_INDEX_PARQUET_FILEPATH).parent
+    table = idc_index_data.IDC_INDEX_PARQUET_FILEPATH
+    if table is None:
+        raise InputError(f"{_PACKAGE} holds no index; install it again.")
+    return Path(table).parent
 
 
 @contextlib.contextmanager

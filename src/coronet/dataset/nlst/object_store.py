@@ -6,12 +6,13 @@ Addresses are path-style, ``<endpoint>/<bucket>/<key>``, which Amazon's and othe
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
@@ -20,6 +21,8 @@ from coronet.files import md5_file
 
 if TYPE_CHECKING:
     from requests import Response
+
+_Answer = TypeVar("_Answer")
 
 ENDPOINT = "https://s3.amazonaws.com"
 CONNECT_S = 5
@@ -120,7 +123,7 @@ class Store:
         token = ""
         while True:
             asked = {"prefix": f"{folder}/"} | ({"continuation-token": token} if token else {})
-            answer = self._patiently(lambda asked=asked: self._list(bucket, asked).content)
+            answer = self._patiently(functools.partial(self._list, bucket, asked)).content
             try:
                 page = ElementTree.fromstring(answer)
                 for item in page.findall("{*}Contents"):
@@ -213,7 +216,7 @@ class Store:
             raise InputError(f"{self.host} refuses {urlsplit(url).path.lstrip('/')} ({answer.status_code}).")
         return answer
 
-    def _patiently(self, ask: Callable[[], bytes | None]) -> bytes | None:
+    def _patiently(self, ask: Callable[[], _Answer]) -> _Answer:
         for attempt in range(ATTEMPTS):
             if self.stop.wait(2 ** (attempt - 1) if attempt else 0):
                 raise Stopped

@@ -38,7 +38,7 @@ def select_series(request: Request) -> Manifest:
               qualify row_number() over (partition by patient order by {selection_rules.ORDER}) = 1
             )
         """
-        found = database.execute(f"{best} select count(*) from best").fetchone()[0]
+        found = database.execute(f"{best} select count(*) from best").fetchall()[0][0]
         if found < request.patients:
             wanted = f' and "{request.where}"' if request.where else ""
             raise InputError(
