@@ -90,7 +90,10 @@ def cut_short(
     Returns:
         The part of the scan, and that of the mask.
     """
-    first, end = mask_box(heart, (0, 0, 0))
+    box = mask_box(heart, (0, 0, 0))
+    if box is None:
+        raise ValueError("a scan is cropped to its heart, and the mask is empty")
+    first, end = box
     spacing = np.asarray(ct.spacing_mm)
     half = np.maximum(field_mm / 2 / spacing[:2], (end - first)[:2] / 2)
     middle = (first + end)[:2] / 2

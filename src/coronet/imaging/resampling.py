@@ -9,13 +9,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
-from coronet.io.volume import AIR_HU, Volume
+from coronet.io.volume import AIR_HU, Volume, triple
 
-IndexBox = tuple[slice, slice, slice]
+IndexBox: TypeAlias = tuple[slice, slice, slice]
 """A part of an array (x, y, z)."""
+Index: TypeAlias = Sequence[int] | np.ndarray
+"""A voxel (x, y, z)."""
 
 _PLANES = 4
 """Planes of a scan that are resampled at once."""
@@ -41,7 +44,7 @@ class Grid:
 
 def grid_of(volume: Volume) -> Grid:
     """The grid a volume lies on."""
-    return Grid(tuple(int(n) for n in volume.shape), np.asarray(volume.affine, dtype=np.float64))
+    return Grid(triple(int(n) for n in volume.shape), np.asarray(volume.affine, dtype=np.float64))
 
 
 def centred_grid(grid: Grid, spacing_mm: Sequence[float]) -> Grid:
@@ -57,13 +60,13 @@ def centred_grid(grid: Grid, spacing_mm: Sequence[float]) -> Grid:
     return _subgrid(grid, start=centre - (shape - 1) / 2 * ratio, ratio=ratio, shape=shape)
 
 
-def crop_grid(grid: Grid, low: Sequence[int], high: Sequence[int]) -> Grid:
+def crop_grid(grid: Grid, low: Index, high: Index) -> Grid:
     """The part of a grid from voxel ``low`` (inclusive) to ``high`` (exclusive)."""
-    low = np.asarray(low, float)
-    return _subgrid(grid, start=low, ratio=np.ones(3), shape=np.asarray(high) - low)
+    start = np.asarray(low, float)
+    return _subgrid(grid, start=start, ratio=np.ones(3), shape=np.asarray(high) - start)
 
 
-def box_grid(grid: Grid, low: Sequence[int], high: Sequence[int], spacing_mm: Sequence[float]) -> Grid:
+def box_grid(grid: Grid, low: Index, high: Index, spacing_mm: Sequence[float]) -> Grid:
     """Another spacing over the box of voxels ``low`` (inclusive) to ``high`` (exclusive) of ``grid``."""
     return centred_grid(crop_grid(grid, low, high), spacing_mm)
 
@@ -72,10 +75,10 @@ def _subgrid(grid: Grid, *, start: np.ndarray, ratio: np.ndarray, shape: np.ndar
     affine = np.array(grid.affine, dtype=np.float64)
     affine[:3, 3] = (affine @ [*start, 1.0])[:3]
     affine[:3, :3] = affine[:3, :3] * ratio
-    return Grid(tuple(int(n) for n in shape), affine)
+    return Grid(triple(int(n) for n in shape), affine)
 
 
-def mask_box(mask: np.ndarray, margin: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
+def mask_box(mask: np.ndarray, margin: Index) -> tuple[np.ndarray, np.ndarray] | None:
     """Box of the true voxels of ``mask``, widened by ``margin`` voxels and clipped to the array.
 
     Returns:
@@ -92,10 +95,10 @@ def mask_box(mask: np.ndarray, margin: Sequence[int]) -> tuple[np.ndarray, np.nd
     return low, high
 
 
-def mask_slices(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> IndexBox | None:
+def mask_slices(mask: np.ndarray, margin: Index = (0, 0, 0)) -> IndexBox | None:
     """`mask_box` as slices of the array."""
     box = mask_box(mask, margin)
-    return None if box is None else tuple(slice(int(low), int(high)) for low, high in zip(*box, strict=True))
+    return None if box is None else triple(slice(int(low), int(high)) for low, high in zip(*box, strict=True))
 
 
 def margin_voxels(margin_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:

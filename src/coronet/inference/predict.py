@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from coronet.config import InputParams
-from coronet.imaging.resampling import Grid, crop_grid, grid_of, mask_box, regrid, relative_axes
+from coronet.imaging.resampling import Grid, Index, crop_grid, grid_of, mask_box, regrid, relative_axes
 from coronet.inference.devices import precision
 from coronet.inference.sliding_window import sliding_window
 from coronet.io.volume import AIR_HU, CALCIUM_HU, Volume
@@ -115,7 +115,7 @@ def _may_be_calcium(ct: Volume, grid: Grid) -> np.ndarray:
     low, high = _scan_box(grid, grid_of(ct), (0, 0, 0), grid.shape)
     bright = ct.array[tuple(map(slice, low, high))] >= CALCIUM_HU
     components = cc3d.dust(bright, threshold=_LEAST_VOXELS, connectivity=26)
-    start, ratio = relative_axes(grid, grid_of(ct))
+    start, ratio = _parallel_axes(grid, grid_of(ct))
     place = np.rint(start + (np.argwhere(components) + low) * ratio).astype(int)
     result = np.zeros(grid.shape, bool)
     result[tuple(place.clip(0, np.asarray(grid.shape) - 1).T)] = True
@@ -135,11 +135,16 @@ def _to_scan(answer: np.ndarray, grid: Grid, scan: Grid, *, wanted: np.ndarray) 
     return result
 
 
-def _scan_box(
-    grid: Grid, scan: Grid, low: Sequence[int], high: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
+def _parallel_axes(source: Grid, target: Grid) -> tuple[np.ndarray, np.ndarray]:
+    axes = relative_axes(source, target)
+    if axes is None:
+        raise ValueError("a network's grid is laid along the axes of its scan")
+    return axes
+
+
+def _scan_box(grid: Grid, scan: Grid, low: Index, high: Index) -> tuple[np.ndarray, np.ndarray]:
     """Box of a scan's voxels that reads from voxels ``low`` to ``high`` of a network's grid laid over it."""
-    start, ratio = relative_axes(scan, grid)
+    start, ratio = _parallel_axes(scan, grid)
     first = np.floor(start + (np.asarray(low) - 2) * ratio)
     last = np.ceil(start + (np.asarray(high) + 1) * ratio) + 1
     return np.clip(first, 0, scan.shape).astype(int), np.clip(last, 0, scan.shape).astype(int)

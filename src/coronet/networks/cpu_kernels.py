@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +63,7 @@ class _FastUpBlock(UpBlock):
     """
 
     def forward(self, coarse: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
-        convolution = self[0]
+        convolution = cast(nn.Conv3d, self[0])
         above, level = convolution.weight.tensor_split([coarse.shape[1]], dim=1)
         kernel = (above.transpose(0, 1).flatten(2) @ _copy_sums(above.device)).unflatten(2, (4, 4, 4))
         features = convolve_doubled(coarse, kernel, convolution.bias)
@@ -87,7 +87,12 @@ def _copy_sums(device: torch.device) -> torch.Tensor:
 def _activate(block: ConvBlock, features: torch.Tensor) -> torch.Tensor:
     """Batch norm and activation of a block."""
     _, norm, activation = block
-    if block.training and isinstance(activation, nn.SELU) and features.device.type == "cpu":
+    if (
+        block.training
+        and isinstance(norm, nn.BatchNorm3d)
+        and isinstance(activation, nn.SELU)
+        and features.device.type == "cpu"
+    ):
         return normed_selu(norm, features)
     return activation(norm(features))
 
@@ -202,6 +207,8 @@ def normed_selu(norm: nn.BatchNorm3d, features: torch.Tensor) -> torch.Tensor:
         features: (n, c, x, y, z), best in channels-last layout.
     """
     result, mean, variance = _NormedSelu.apply(features, norm.weight, norm.bias, norm.eps)
+    assert norm.num_batches_tracked is not None and norm.momentum is not None
+    assert norm.running_mean is not None and norm.running_var is not None
     with torch.no_grad():
         count = features.numel() // features.shape[1]
         norm.num_batches_tracked += 1

@@ -212,7 +212,7 @@ def _swap_activation(module: nn.Module, activation: str) -> None:
             _swap_activation(child, activation)
 
 
-def _drop_unused(encoder: nn.Module, depth: int) -> None:
+def _drop_unused(encoder: Any, depth: int) -> None:
     """Remove layers below ``depth`` and classifiers, which would be saved and averaged for nothing."""
     stages = encoder.get_stages()[: depth + 1]
     used = {id(layer) for stage in stages for layer in nn.ModuleList([stage]).modules()}

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -19,6 +20,9 @@ from coronet.networks.autoencoder import Autoencoder
 from coronet.networks.cpu_kernels import accelerate
 from coronet.networks.quality import ModelQuality, read_quality
 from coronet.networks.unet import ACTIVATIONS, UNet
+
+if TYPE_CHECKING:
+    from coronet.networks.encoders import EncodedUNet
 
 WEIGHTS, SPEC = "weights.safetensors", "model.json"
 OWN = ("plain", "autoencoder")
@@ -129,7 +133,7 @@ def build_network(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if params.encoder in OWN:
-            network: nn.Module = UNet(params.channels, params.activation)
+            network: UNet | EncodedUNet = UNet(params.channels, params.activation)
         else:
             from coronet.networks.encoders import EncodedUNet
 
@@ -140,6 +144,12 @@ def build_network(
     if start is not None:
         _load(network, start)
     return network
+
+
+def to_device(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module on a device, in the memory layout in which convolutions are fastest."""
+    # torch's annotations of `to` lack `memory_format`
+    return module.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
 def build_autoencoder(params: NetworkParams, *, shape: Sequence[int], seed: int) -> Autoencoder:
@@ -197,7 +207,7 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
     module = module.eval().requires_grad_(False)
     _fold_norms(module)
     return LoadedModel(
-        module=accelerate(module).to(device, memory_format=torch.channels_last_3d),
+        module=to_device(accelerate(module), device),
         spec=spec,
         sha256=digest,
         device=device,

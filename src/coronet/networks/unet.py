@@ -110,4 +110,5 @@ def expect_little(head: nn.Conv3d, share: float = 0.05) -> None:
     Without it the first epochs go into learning that most voxels are background (Lin et al. 2017, focal
     loss, section 4.1).
     """
+    assert head.bias is not None
     nn.init.constant_(head.bias, -math.log((1 - share) / share))

@@ -114,6 +114,7 @@ def _prepare_case(model: str, spec: InputParams, folder: Path, case: Case) -> di
     from safetensors.numpy import save_file
 
     ct = read_nifti(case.ct)
+    assert case.heart is not None, case.id
     heart = load_mask(case.heart, ct)
     if model == "heart":
         seen, mask = heart_input(ct, spec), heart
@@ -122,10 +123,11 @@ def _prepare_case(model: str, spec: InputParams, folder: Path, case: Case) -> di
             seen = calcium_input(ct, heart > 0, spec, measured=True)
         except InputError as error:
             raise InputError(f"{case.id}: {error}.") from error
+        assert case.calcium is not None, case.id
         mask = load_mask(case.calcium, ct)
     check_contrast(scale_intensity(seen.hu.astype(np.float32), spec.window_hu), case.id)
     arrays = {"hu": seen.hu, "target": network_target(mask, ct, seen.grid, model=model)}
-    if seen.distance_mm is not None:
+    if seen.distance_mm is not None and seen.region is not None:
         tenths = np.rint(seen.distance_mm * TENTHS).clip(0, FAR - 1)
         arrays["distance"] = np.where(seen.region, tenths, FAR).astype(np.uint8)
     path = folder / f"{case.id}.safetensors"

@@ -54,7 +54,8 @@ def cut_window(
         inner.append(slice(low - start, max(low, high) - start))
     for channel, (array, fill) in enumerate(zip(stack, fills, strict=True)):
         result[channel].fill_(fill)
-        result[(channel, *inner)] = torch.from_numpy(np.ascontiguousarray(array[tuple(source)])).to(device)
+        part = torch.from_numpy(np.ascontiguousarray(array[tuple(source)]))
+        result[channel][tuple(inner)] = part.to(device)
     return result
 
 
@@ -109,7 +110,8 @@ def _read(block: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     read = F.grid_sample(
         picture[None], grid[None], mode="bilinear", padding_mode="border", align_corners=True
     )[0]
-    return torch.lerp(*read.chunk(2), x - before)
+    lower, upper = read.chunk(2)
+    return torch.lerp(lower, upper, x - before)
 
 
 def _between(points: int, size: int) -> torch.Tensor:

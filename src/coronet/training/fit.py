@@ -116,9 +116,10 @@ class SegmentationLearner:
         scan_input = case.within(self._params.input.margin_mm)
         if self._model == "calcium":
             # only bright voxels count, so windows without any need no answer
-            scan_input = dataclasses.replace(
-                scan_input, region=scan_input.region & (scan_input.hu >= CALCIUM_HU)
-            )
+            region = scan_input.hu >= CALCIUM_HU
+            if scan_input.region is not None:
+                region = scan_input.region & region
+            scan_input = dataclasses.replace(scan_input, region=region)
         answer = probabilities(module, scan_input, self._params.input, device=self._device, overlap=0.0)
         predicted, truth = answer >= self._params.threshold, case.target >= _CERTAIN
         if self._model == "calcium":

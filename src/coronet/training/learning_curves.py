@@ -30,7 +30,8 @@ def read_history(path: Path) -> tuple[dict[str, float], ...]:
         table = pandas.read_csv(path, float_precision="round_trip")
         if not {"epoch", "loss", "learning_rate"} <= set(table) or table.isna().any(axis=None):
             raise ValueError("a column or a cell is missing")
-        return tuple(table.astype(float).astype({"epoch": int}).to_dict("records"))
+        rows = table.astype(float).astype({"epoch": int}).to_dict("records")
+        return tuple({str(name): value for name, value in row.items()} for row in rows)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); `dvc repro train` writes it.") from error
 

@@ -174,7 +174,7 @@ class WindowSampler:
     ) -> BrightComponent:
         """A bright thing of the case, by the root of its size, but for the focus."""
         if focus and rng.random() < _FOCUS_SHARE:
-            return focus[rng.integers(len(focus))]
+            return focus[int(rng.integers(len(focus)))]
         return _draw(rng, self._anchors[number].hard, self._hard_shares[number])
 
     def candidates(self, epoch: int, count: int) -> tuple[BrightComponent, ...]:

@@ -23,6 +23,7 @@ from coronet.config import OptimiserParams
 from coronet.errors import StageError
 from coronet.inference.devices import determinism, precision
 from coronet.networks.cpu_kernels import accelerate
+from coronet.networks.factory import to_device
 from coronet.training import checkpoint
 from coronet.training.progress import EpochProgress
 
@@ -65,7 +66,7 @@ class _Training:
     def __init__(self, module: nn.Module, params: OptimiserParams) -> None:
         self.params = params
         self.module = module
-        self.average = None
+        self.average: AveragedModel | None = None
         if params.averaging:
             self.average = AveragedModel(module, multi_avg_fn=self._average, use_buffers=True)
             # the first weights are averaged too, not replaced
@@ -90,6 +91,7 @@ class _Training:
 
     def _average(self, averages: Sequence[torch.Tensor], present: Sequence[torch.Tensor], _: object) -> None:
         """Move averages towards the present values; quickly at first, when those are still poor."""
+        assert self.average is not None
         steps = int(self.average.n_averaged)
         decay = min(self.params.averaging, (1 + steps) / (10 + steps))
         for average, value in zip(averages, present, strict=True):
@@ -157,7 +159,7 @@ def train_epochs(
     Raises:
         StageError: the loss is no longer a number.
     """
-    module = accelerate(module).to(device, memory_format=torch.channels_last_3d)
+    module = to_device(accelerate(module), device)
     training = _Training(module, params)
     saved = checkpoint.latest_checkpoint(work)
     if saved is not None:
