@@ -134,7 +134,8 @@ class CheckedValue:
 
     def __post_init__(self) -> None:
         faults: list[ParamFault] = []
-        for name, hint in _hints(type(self)).items():
+        kind: Any = type(self)
+        for name, hint in _hints(kind).items():
             if not dataclasses.is_dataclass(hint):
                 _build(hint, getattr(self, name), (name,), faults)
         if not faults:

@@ -34,6 +34,7 @@ def annotation_error_section(
         return None
     ordered = worst_annotations(rows)
     worst = cases[ordered[0].case]
+    assert worst.heart is not None and worst.calcium is not None, worst.id
     return AnnotationErrorSection(
         _figures(figures), ordered, compared_pictures(worst, heart=worst.heart, calcium=worst.calcium)
     )

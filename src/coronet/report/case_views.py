@@ -74,9 +74,10 @@ def compared_pictures(case: Case, *, heart: Path, calcium: Path) -> tuple[Pictur
         calcium: file of the calcium mask.
     """
     ct = read_nifti(case.ct)
-    references = {model: find_reference(case, model) for model in ("heart", "calcium")}
-    true_heart = references["heart"] and load_mask(references["heart"].path, ct) > 0
-    fates = compare_masks(load_mask(calcium, ct), load_mask(references["calcium"].path, ct))
+    heart_reference, calcium_reference = find_reference(case, "heart"), find_reference(case, "calcium")
+    assert calcium_reference is not None, case.id
+    true_heart = None if heart_reference is None else load_mask(heart_reference.path, ct) > 0
+    fates = compare_masks(load_mask(calcium, ct), load_mask(calcium_reference.path, ct))
     return case_pictures(ct, load_mask(heart, ct) > 0, calcium=fates, reference_heart=true_heart)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from coronet.imaging.resampling import IndexBox, mask_slices
 from coronet.imaging.slice_names import slice_name
-from coronet.io.volume import Volume
+from coronet.io.volume import Volume, triple
 
 _MEDIASTINUM = (-160.0, 240.0)  # window 400, level 40, in HU
 _PROJECTION = (-100.0, 700.0)  # a wider window, so that calcium in a maximum projection is not lost in bone
@@ -111,9 +111,9 @@ def projection(
         slab: what is projected along the line of sight; its other two axes are ignored.
         box: the part to show across the line of sight.
     """
-    shown = tuple(slab[axis] if axis == view.through else box[axis] for axis in range(3))
+    shown = triple(slab[axis] if axis == view.through else box[axis] for axis in range(3))
     plane = ct.array[shown].max(axis=view.through)
-    cuts = {kind: mask[shown].any(axis=view.through) for kind, mask in masks.items()}
+    cuts = {kind: np.any(mask[shown], axis=view.through) for kind, mask in masks.items()}
     depth = (shown[view.through].stop - shown[view.through].start) * ct.spacing_mm[view.through]
     title = f"{view.name}, maximum over {depth:.0f} mm"
     return _picture(view, plane, cuts, ct=ct, box=shown, window=_PROJECTION, title=title, marks=())
@@ -121,7 +121,7 @@ def projection(
 
 def whole_box(shape: Sequence[int]) -> IndexBox:
     """The box of a whole array."""
-    return tuple(slice(0, size) for size in shape)
+    return triple(slice(0, size) for size in shape)
 
 
 def box_with_margin(mask: np.ndarray, spacing_mm: Sequence[float], *, margin_mm: float) -> IndexBox:
@@ -184,9 +184,9 @@ def _jpeg(rows: np.ndarray, window: tuple[float, float], extent_mm: tuple[float,
     """Resample to square pixels before windowing, so that edges keep their HU; then pack as a data URI."""
     from PIL import Image
 
-    size = tuple(max(1, round(extent / _PIXEL_MM)) for extent in extent_mm)
+    width, height = (max(1, round(extent / _PIXEL_MM)) for extent in extent_mm)
     coarse = Image.fromarray(np.ascontiguousarray(rows, dtype=np.float32))
-    fine = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC))
+    fine = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
     low, high = window
     scaled = np.clip((fine - low) / (high - low), 0, 1) * 255
     packed = io.BytesIO()

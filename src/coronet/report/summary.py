@@ -69,7 +69,7 @@ def read_summary(project: Path) -> ClosingSummary:
 def _figures(scores: dict[str, Any]) -> list[SummaryFigure]:
     lesions, free, voxels = scores["lesions"], scores["calcium_free"], scores["calcium_voxels"]
     agreement = scores["agreement"]
-    bias, low, high = agreement["bias"], *agreement["limits"]
+    bias, (low, high) = agreement["bias"], agreement["limits"]
     icc, rank = _number(agreement["icc2_1"]), _number(agreement["spearman"])
     same = share_of_confusion(scores["groups"]["confusion"])
     kappa, linear = _number(agreement["kappa"]), _number(agreement["kappa_linear"])
