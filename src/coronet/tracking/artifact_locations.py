@@ -59,7 +59,7 @@ def check_locations(uri: str, mlruns: Path) -> None:
         return
     if (
         url.get_backend_name() == "sqlite"
-        and Path(url.database).resolve() == Path(mlruns).resolve() / DATABASE
+        and Path(url.database or "").resolve() == Path(mlruns).resolve() / DATABASE
     ):
         _move(url, elsewhere, mlruns)
     elif absent := [root for root in elsewhere.values() if not root.is_dir()]:

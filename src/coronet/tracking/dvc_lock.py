@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from coronet.errors import StageError
 from coronet.files import replacing_folder
@@ -93,7 +93,7 @@ def _is_stage(stage: Any) -> bool:
     return isinstance(stage, dict) and all(_are_entries(stage.get(side, [])) for side in ("deps", "outs"))
 
 
-def _are_entries(entries: Any) -> bool:
+def _are_entries(entries: Any) -> TypeGuard[list[dict[str, Any]]]:
     return isinstance(entries, list) and all(
         isinstance(entry, dict) and isinstance(entry.get("path"), str) for entry in entries
     )

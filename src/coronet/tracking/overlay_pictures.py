@@ -70,7 +70,7 @@ def _worst_names(model: str, scores: Path) -> list[str]:
     rows = read_case_scores(scores / "scores.csv")
     if model == "heart":
         measured = [row for row in rows if row.heart_dice is not None]
-        ordered = sorted(measured, key=lambda row: (row.heart_dice, row.case))
+        ordered = tuple(sorted(measured, key=lambda row: (row.heart_dice, row.case)))
     else:
         ordered = worst_first(rows, read_json(scores / "metrics.json")["groups"]["names"])
     return [row.case for row in ordered[:_WORST]]
@@ -87,7 +87,9 @@ def _pictures(project: Path, model: str, name: str) -> tuple[Picture, ...]:
     if model == "calcium":
         return compared_pictures(case, heart=heart_path, calcium=calcium_path)
     ct = read_nifti(case.ct)
-    heart, truth = (load_mask(path, ct) > 0 for path in (heart_path, find_reference(case, "heart").path))
+    reference = find_reference(case, "heart")
+    assert reference is not None, name
+    heart, truth = (load_mask(path, ct) > 0 for path in (heart_path, reference.path))
     differing = {"truth": truth, "false": heart & ~truth, "missed": truth & ~heart}
     return case_pictures(ct, heart, calcium=differing)
 

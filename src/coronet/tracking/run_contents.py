@@ -153,7 +153,8 @@ def pair_fingerprint(parts: Mapping[str, tuple[str, str]]) -> str:
 def scores_record(build: Path, *, tags: Mapping[str, str]) -> RunContents:
     """Gather what the heart and the calcium network in ``build`` reach together, from scan to score."""
     scores, page = build / "scores", build / "report" / "index.html"
-    parts, sources = {}, {}
+    parts: dict[str, tuple[str, str]] = {}
+    sources: dict[str, Any] = {}
     for model in ("heart", "calcium"):
         description = read_json(build / model / "fit" / "model.json")
         parts[model] = (description["fingerprint"], description["weights_sha256"])

@@ -204,7 +204,7 @@ def _complete(client: MlflowClient, run: Run, record: RunContents) -> None:
     known = run.data.metrics
     lacking += [(key, 0, value, now) for key, value in record.figures.items() if known.get(key) != value]
     write_metrics(client, run_id, lacking)
-    if not run.inputs.dataset_inputs and record.dataset["hashes"]:
+    if not (run.inputs and run.inputs.dataset_inputs) and record.dataset["hashes"]:
         client.log_inputs(run_id, datasets=[dataset_input(record.dataset)])
     _write_artifacts(client, run_id, record)
     tags = {**record.tags, CONTENT: record.digest, "mlflow.note.content": _describe(record, run_id)}

@@ -7,6 +7,7 @@ an experiment of their own, so that they are not mistaken for trainings of the p
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -94,7 +95,11 @@ class StudyRecord:
     def best(self) -> TrialRecord | None:
         """The complete trial of the highest value; the first of equals."""
         complete = [trial for trial in self.trials if trial.state == "complete"]
-        return max(complete, key=lambda trial: trial.value) if complete else None
+        return (
+            max(complete, key=lambda trial: -math.inf if trial.value is None else trial.value)
+            if complete
+            else None
+        )
 
     @property
     def cases(self) -> str:
@@ -157,7 +162,7 @@ def _parent(client: MlflowClient, experiment: str, study: StudyRecord, ended: Se
         "model": study.model,
         "held_out_cases": " ".join(map(str, study.held_out)),
     }
-    start = min((trial.started_ms for trial in ended), default=None)
+    start = min((trial.started_ms for trial in ended if trial.started_ms is not None), default=None)
     return client.create_run(experiment, start_time=start, run_name=study.name, tags=tags).info.run_id
 
 

@@ -9,6 +9,7 @@ server that does not answer. `coronet tracking sync` writes what did not reach M
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import queue
@@ -130,9 +131,7 @@ class _Stream:
                 self._metrics += [(*metric, now) for metric in epoch_metrics(event)]
             # before the first epoch there may be no training: another process may hold its folder
             if epochs or status == "FINISHED":
-                self.failures[:] = [
-                    _attempt(self._project, lambda client, end=status: self._write(client, end))
-                ]
+                self.failures[:] = [_attempt(self._project, functools.partial(self._write, status=status))]
 
     def _write(self, client: MlflowClient, status: str) -> None:
         from coronet.tracking import runs
