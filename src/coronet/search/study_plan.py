@@ -82,7 +82,8 @@ class StudyPlan:
         """
         chosen = dataclasses.replace(self.template, network=params.network)
         key = self._key("search-pretrain", {"model": chosen, "fold": fold.split})
-        return key, dataclasses.replace(self.params, **{self.model: chosen})
+        change: dict[str, Any] = {self.model: chosen}
+        return key, dataclasses.replace(self.params, **change)
 
     def _key(self, stage: str, params: Mapping[str, Any]) -> str:
         return fingerprint(

@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coronet.search import database
 from coronet.tracking.study_runs import StudyRecord, TrialRecord, write_study
@@ -27,14 +27,15 @@ _FEWEST = 2
 
 def read_study(study: optuna.Study) -> StudyRecord:
     """What a study holds now."""
-    facts = study.user_attrs
+    facts, metrics = study.user_attrs, study.metric_names
+    assert metrics is not None, study.study_name
     trials = study.get_trials(deepcopy=False)
     retried = {number for trial in trials for number in trial.system_attrs.get(_RETRIES, ())}
     return StudyRecord(
         name=study.study_name,
         model=facts[database.BOUND]["model"],
         fingerprint=facts["fingerprint"],
-        metric=study.metric_names[0],
+        metric=metrics[0],
         held_out=tuple(facts["folds"]),
         trials=tuple(_read_trial(trial, retried=trial.number in retried) for trial in trials),
     )
@@ -99,7 +100,7 @@ def _draw(study: optuna.Study, folder: Path, *, metric: str) -> None:
 
     if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < _FEWEST:
         return
-    named = {"target_name": metric}
+    named: dict[str, Any] = {"target_name": metric}
     for name, plot, options in (
         ("history", plots.plot_optimization_history, named),
         ("reports", plots.plot_intermediate_values, {}),

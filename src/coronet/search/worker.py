@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -121,7 +121,8 @@ def _fail_stale(plan: StudyPlan, study: optuna.Study) -> None:
             # a worker of another computer may have done so in between
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, ValueError):
                 study.tell(trial.number, state=TrialState.FAIL)
-                study._storage.get_heartbeat_stale_trial_callback()(study, trial)
+                storage: Any = study._storage
+                storage.get_heartbeat_stale_trial_callback()(study, trial)
 
 
 def _remove_checkpoints(plan: StudyPlan, study: optuna.Study) -> None:
