@@ -130,6 +130,8 @@ def _promote(version: Version) -> None:
         logger.info("%s/%d has a verdict already; see `coronet models history %s`", model, number, model)
     elif champion is None:
         done = promotion.promote(model, first=True)
-        logger.info("%s/%d: %s", model, number, done.verdict.answer)
+        # a promotion that was killed before is finished without a new verdict
+        answer = done.verdict.answer if done.verdict else done.entry.kind
+        logger.info("%s/%d: %s", model, number, answer)
     elif champion.number != number:
         logger.info("%s/%d is registered; `coronet models promote %s` decides about it", model, number, model)

@@ -87,7 +87,7 @@ def _requirements() -> list[str]:
     for line in importlib.metadata.requires("coronet") or ():
         if "extra ==" in line:
             continue
-        name = re.match(r"[A-Za-z0-9._-]+", line).group()
+        name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
         # a local part such as +cpu names a build that other machines do not find
         pinned.append(f"{name}=={importlib.metadata.version(name).partition('+')[0]}")
     return sorted(pinned)

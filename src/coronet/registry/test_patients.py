@@ -31,7 +31,9 @@ def pick_split(
             )
         kept = [member for member in split.members if member.part != "test" or member.case in tested]
         return dataclasses.replace(split, members=tuple(kept))
-    old = tested if champion is None else set(_split_of(champion).cases("test"))
+    if champion is None:
+        return split
+    old = set(_split_of(champion).cases("test"))
     if old != tested:
         raise PromotionError(
             f"{candidate.name} and {champion.name} have other test patients: {len(old & tested)} scans test "

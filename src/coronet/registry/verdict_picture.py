@@ -51,7 +51,7 @@ def _draw_differences(ax: Axes, item: PairedComparison) -> None:
     for bound in (-item.margin, item.margin):
         ax.axvline(bound, color=_BOUND, linewidth=0.8, linestyle="--")
     ax.plot(gains, rows, "o", color=_POINTS, markersize=5)
-    if item.low is not None:
+    if item.low is not None and item.high is not None:
         ax.plot([item.low, item.high], [-1.5, -1.5], color=_MEAN, linewidth=3, solid_capstyle="butt")
     ax.plot([item.mean], [-1.5], "D", color=_MEAN, markersize=7)
     ax.set_yticks([-1.5], ["mean"])
