@@ -33,10 +33,11 @@ prefect: .venv/.installed ## Prefect's pages on 127.0.0.1:4200, with all flows a
 test: .venv/.installed lint ## the whole test command
 	@OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: .venv/.installed ## linters and import layers
+lint: .venv/.installed ## linters, import layers and types
 	@ruff check .
 	@ruff format --check .
 	@lint-imports --no-cache
+	@mypy
 
 ui: .venv/.installed ## MLflow on 127.0.0.1:5000
 	@coronet tracking ui
