@@ -209,6 +209,7 @@ def _carried(raw: Mapping[str, Any], weights_sha256: str) -> ModelQuality | None
 
 def gate_verdict(**plain: Any) -> GateVerdict:
     """A verdict out of plain data."""
-    return GateVerdict(
-        **{key: tuple(item) if isinstance(item, list) else item for key, item in plain.items()}
-    )
+    fields: dict[str, Any] = {
+        key: tuple(item) if isinstance(item, list) else item for key, item in plain.items()
+    }
+    return GateVerdict(**fields)

@@ -7,7 +7,6 @@ an experiment of their own, so that they are not mistaken for trainings of the p
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -95,11 +94,8 @@ class StudyRecord:
     def best(self) -> TrialRecord | None:
         """The complete trial of the highest value; the first of equals."""
         complete = [trial for trial in self.trials if trial.state == "complete"]
-        return (
-            max(complete, key=lambda trial: -math.inf if trial.value is None else trial.value)
-            if complete
-            else None
-        )
+        valued = [(trial.value, trial) for trial in complete if trial.value is not None]
+        return max(valued, key=lambda item: item[0])[1] if valued else None
 
     @property
     def cases(self) -> str:
