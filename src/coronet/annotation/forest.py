@@ -183,7 +183,7 @@ def save_samples(path: Path, samples: Samples) -> None:
     """Write a table as ``.npz`` without pickle."""
     with replacing(path) as part, part.open("wb") as stream:
         columns = {field.name: getattr(samples, field.name) for field in dataclasses.fields(Samples)}
-        texts = {name: np.asarray(columns.pop(name), np.str_) for name in _TEXTS}
+        texts: dict[str, Any] = {name: np.asarray(columns.pop(name), np.str_) for name in _TEXTS}
         np.savez_compressed(stream, **columns, **texts)
 
 

@@ -95,5 +95,5 @@ def _entry(row: Mapping[str, Any]) -> ManifestEntry:
         heart = ManifestSeries(
             *(row[f"heart_{key}"] for key in ("uid", "bucket", "uuid", "files", "mb", "doi"))
         )
-    acquired = (row[key] for key in ("site", "manufacturer", "model", "kernel", "thickness_mm"))
-    return ManifestEntry(*acquired, ct, heart)
+    acquired = {key: row[key] for key in ("site", "manufacturer", "model", "kernel", "thickness_mm")}
+    return ManifestEntry(**acquired, ct=ct, heart=heart)
