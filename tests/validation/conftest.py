@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -107,11 +107,16 @@ def cohort(tmp_path: Path, drawn: dict[str, Scan], sound: Path) -> Cohort:
     return Cohort(shutil.copytree(sound, tmp_path / "data"), drawn)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def measured_once() -> Iterator[None]:
+@pytest.fixture(scope="session")
+def measured() -> tuple[dict[tuple, tuple], dict[tuple, float]]:
+    """Measures of cases and distances of pictures that are known already."""
+    return {}, {}
+
+
+@pytest.fixture(autouse=True)
+def measured_once(measured: tuple[dict, dict], monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure a case, and compare two pictures, once in all tests: most of them change one case of six."""
-    cases: dict[tuple, tuple] = {}
-    distances: dict[tuple, float] = {}
+    cases, distances = measured
     describe, compare = case_table._describe_case, duplicates._distance
 
     def describe_once(case: Case) -> tuple:
@@ -127,10 +132,8 @@ def measured_once() -> Iterator[None]:
             distances[key] = compare(fixed, moving, poses)
         return distances[key]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(case_table, "_describe_case", describe_once)
-        patch.setattr(duplicates, "_distance", compare_once)
-        yield
+    monkeypatch.setattr(case_table, "_describe_case", describe_once)
+    monkeypatch.setattr(duplicates, "_distance", compare_once)
 
 
 @pytest.fixture(scope="session")
