@@ -175,13 +175,13 @@ def grow_small(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def small_project(shared_folder: Path) -> Path:
+def small_project(shared_folder: Path, templates: Path) -> Path:
     """Built once, to be copied and not changed: ``heart/1`` and ``calcium/1`` are challengers."""
     folder = shared_folder / "small" / "project"
     with filelock.FileLock(f"{folder.parent}.lock", timeout=900):
         if not (folder.parent / "done").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            shutil.copytree(templates / "bare" / "mlruns", folder / "mlruns")
             build_small(folder)
             (folder.parent / "done").touch()
     return folder
