@@ -33,8 +33,19 @@ def run_pipeline_stage(name: str, model: str = "") -> None:
     Raises:
         StageError: there is no such stage, or ``model`` is missing or out of place.
     """
-    stages = {"describe": describe, "validate": validate, "split": split, "score": score, "report": report}
-    model_stages = {"prepare": prepare, "pretrain": pretrain, "train": train, "evaluate": evaluate}
+    stages = {
+        "describe": describe_stage,
+        "validate": validate_stage,
+        "split": split_stage,
+        "score": score_stage,
+        "report": report_stage,
+    }
+    model_stages = {
+        "prepare": prepare_stage,
+        "pretrain": pretrain_stage,
+        "train": train_stage,
+        "evaluate": evaluate_stage,
+    }
     if name not in stages and name not in model_stages:
         raise StageError(f'There is no stage "{name}"; `dvc stage list` names them.')
     if (name in model_stages) != (model in MODELS):
@@ -60,7 +71,7 @@ def check_data() -> None:
         )
 
 
-def describe() -> None:
+def describe_stage() -> None:
     """Write the case table."""
     from coronet.dataset import case_table
 
@@ -69,7 +80,7 @@ def describe() -> None:
         case_table.write_table(_TABLE, case_table.describe_cases(DATA, workers=workers(), progress=advance))
 
 
-def validate() -> None:
+def validate_stage() -> None:
     """Write the validation report; raise `GateFailed` last."""
     from coronet import validation as gate
     from coronet.dataset import case_table
@@ -77,7 +88,7 @@ def validate() -> None:
     gate.check(gate.run_validation(case_table.read_table(_TABLE), params().validate, out=_VALIDATION))
 
 
-def split() -> None:
+def split_stage() -> None:
     """Write the split; raise `GateFailed` where it would leak."""
     from coronet import validation as gate
     from coronet.dataset import case_table
@@ -89,7 +100,7 @@ def split() -> None:
     parts.write_split(_SPLIT, made)
 
 
-def prepare(model: str) -> None:
+def prepare_stage(model: str) -> None:
     """Write what the network sees of training and tuning patients."""
     from coronet.dataset.cases import find_cases
     from coronet.dataset.split import read_split
@@ -107,7 +118,7 @@ def prepare(model: str) -> None:
         )
 
 
-def pretrain(model: str) -> None:
+def pretrain_stage(model: str) -> None:
     """Train the autoencoder on training patients, where the network starts from one."""
     from coronet.dataset.split import read_split
     from coronet.process import keep_memory
@@ -173,7 +184,7 @@ def learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, .
     )
 
 
-def train(model: str) -> None:
+def train_stage(model: str) -> None:
     """Train a network, or resume a training that was interrupted."""
     from coronet.preprocessing.prepared_store import prepared_cases
     from coronet.process import keep_memory
@@ -202,7 +213,7 @@ def train(model: str) -> None:
         )
 
 
-def evaluate(model: str) -> None:
+def evaluate_stage(model: str) -> None:
     """Measure a network on the test patients' own grids."""
     from coronet.dataset.split import read_split
     from coronet.evaluation import segmentation as measure
@@ -216,7 +227,7 @@ def evaluate(model: str) -> None:
     tracker.track_evaluation(model, project=Path())
 
 
-def score() -> None:
+def score_stage() -> None:
     """Take test patients from scan to score."""
     from coronet.dataset.split import read_split
     from coronet.evaluation import cohort
@@ -234,7 +245,7 @@ def score() -> None:
         )
 
 
-def report() -> None:
+def report_stage() -> None:
     """Write the cohort's page and the headline figures, and print where the page is."""
     from coronet.report import cohort_page, headline
 

@@ -17,7 +17,7 @@ from coronet.dataset.cases import Case, mask_path, scan_path, write_facts
 from coronet.files import sha256_file
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, grid_affine, write_nifti
-from coronet.validation import Report, evaluate
+from coronet.validation import Report, evaluate_rules
 
 SHAPE = (60, 56, 48)
 SPACING = (5.5, 5.5, 6.0)
@@ -157,7 +157,7 @@ def limits() -> ValidateParams:
 @pytest.fixture
 def validated(cohort: Cohort, limits: ValidateParams) -> Callable[[], Report]:
     """The report of the cohort as it is now, without pages."""
-    return lambda: evaluate(case_table.describe_cases(cohort.data, workers=1), limits)
+    return lambda: evaluate_rules(case_table.describe_cases(cohort.data, workers=1), limits)
 
 
 @pytest.fixture

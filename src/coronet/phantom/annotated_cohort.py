@@ -119,7 +119,7 @@ def _draw(
     data: Path, slots: tuple[Slot, ...], missing: list[Slot], key: dict[str, Any], workers: int
 ) -> None:
     seed, training = key["seed"], slots[: key["teachers"]]
-    with worker_pool(workers) as pool, cohort.progress("masks", len(training) + len(missing)) as advance:
+    with worker_pool(workers) as pool, cohort.case_progress("masks", len(training) + len(missing)) as advance:
         hearts = [pool.submit(_begin, data, slot, seed) for slot in training]
         table = training_samples(begun.session for begun in _in_order(hearts, advance))
         begun = {slot: job.result() for slot, job in zip(training, hearts, strict=True)}

@@ -180,7 +180,7 @@ def _make_and_write(data: Path, slot: Slot, seed: int, version: int, window: Win
 def _make(data: Path, slots: list[Slot], *, seed: int, version: int, workers: int, window: Window) -> None:
     if not slots:
         return
-    with worker_pool(min(workers, len(slots))) as pool, progress("phantoms", len(slots)) as advance:
+    with worker_pool(min(workers, len(slots))) as pool, case_progress("phantoms", len(slots)) as advance:
         jobs = [pool.submit(_make_and_write, data, slot, seed, version, window) for slot in slots]
         for job in concurrent.futures.as_completed(jobs):
             job.result()
@@ -188,7 +188,7 @@ def _make(data: Path, slots: list[Slot], *, seed: int, version: int, workers: in
 
 
 @contextlib.contextmanager
-def progress(text: str, total: int) -> Iterator[Callable[[], None]]:
+def case_progress(text: str, total: int) -> Iterator[Callable[[], None]]:
     """Count finished jobs: a bar on a terminal, elsewhere a line in the log every half minute."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -10,7 +10,7 @@ from coronet.io.volume import triple
 from coronet.phantom.anatomy import Anatomy
 from coronet.phantom.grid_field import GridField, GridShape, WorldBox
 from coronet.phantom.heart import enclosed
-from coronet.phantom.signed_distance import FAR_MM, Coordinates, ellipsoid, meet, merge
+from coronet.phantom.signed_distance import OUTSIDE_MM, Coordinates, ellipsoid, meet, merge
 from coronet.phantom.skeleton import spine
 from coronet.phantom.thorax import cavity, column, diaphragm_height, flesh, lungs, skin
 from coronet.phantom.tubes import distance_to, rods_of
@@ -192,7 +192,7 @@ def _body(anatomy: Anatomy, lattice: GridShape, middle: GridField) -> dict[str, 
 
 def _spread(middle: GridField, lattice: GridShape) -> np.ndarray:
     """The mediastinum's distances on the body's lattice, far outside its own."""
-    out = np.full((lattice.size[2], lattice.size[1], lattice.size[0]), np.float32(FAR_MM))
+    out = np.full((lattice.size[2], lattice.size[1], lattice.size[0]), np.float32(OUTSIDE_MM))
     lines = [lattice.line(axis) for axis in range(3)]
     own = [middle.lattice.line(axis) for axis in range(3)]
     sides = [

@@ -16,7 +16,7 @@ from coronet.io.volume import triple
 
 Coordinates: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 Vector: TypeAlias = tuple[float, float, float]
-FAR_MM = 99.0
+OUTSIDE_MM = 99.0
 """Distance given to places that no one asks about."""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from coronet.phantom.ranges import Traits
 from coronet.phantom.signed_distance import (
-    FAR_MM,
+    OUTSIDE_MM,
     Coordinates,
     capsule,
     disc,
@@ -141,7 +141,7 @@ def lungs(at: Coordinates, room: np.ndarray, below: np.ndarray, middle: np.ndarr
         middle: distance to the mediastinum.
     """
     air = np.maximum(room + 3.0, -middle)
-    return meet(air, -below, 5.0) if below.size else np.full_like(at[0], FAR_MM)
+    return meet(air, -below, 5.0) if below.size else np.full_like(at[0], OUTSIDE_MM)
 
 
 def rim(angle: float, z: float, out_mm: float, traits: Traits) -> tuple[float, float, float]:

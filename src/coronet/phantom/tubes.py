@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from coronet.phantom.signed_distance import FAR_MM, Coordinates, Vector, capsule
+from coronet.phantom.signed_distance import OUTSIDE_MM, Coordinates, Vector, capsule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class PlacedTubes:
 
         Returns:
             Where in these slices (z, y, x) the rods' boxes lie, and there the distances, float32 (z, y, x),
-            `FAR_MM` outside the boxes; None where no box is touched.
+            `OUTSIDE_MM` outside the boxes; None where no box is touched.
         """
         hit = np.flatnonzero(self._in_view & (self._first[:, 2] < stop) & (self._last[:, 2] > start))
         if not hit.size:
@@ -81,7 +81,7 @@ class PlacedTubes:
         first, last = self._first[hit], self._last[hit]
         low, high = first.min(axis=0).tolist(), last.max(axis=0).tolist()
         low[2], high[2] = max(low[2], start), min(high[2], stop)
-        out = np.full([high[i] - low[i] for i in (2, 1, 0)], np.float32(FAR_MM))
+        out = np.full([high[i] - low[i] for i in (2, 1, 0)], np.float32(OUTSIDE_MM))
         for i, (x, y, z), (to_x, to_y, to_z) in zip(hit.tolist(), first.tolist(), last.tolist(), strict=True):
             tile = self._tiles.pop(i, None)
             if tile is None:
@@ -110,9 +110,9 @@ def distance_to(rods: Rods, lines: Coordinates) -> np.ndarray:
         lines: ascending positions (x), (y), (z) in mm.
 
     Returns:
-        float32 (z, y, x), exact within the rods' boxes and `FAR_MM` elsewhere.
+        float32 (z, y, x), exact within the rods' boxes and `OUTSIDE_MM` elsewhere.
     """
-    out = np.full([len(line) for line in reversed(lines)], np.float32(FAR_MM))
+    out = np.full([len(line) for line in reversed(lines)], np.float32(OUTSIDE_MM))
     found = PlacedTubes(rods, lines).between(0, len(lines[2]))
     if found is not None:
         sides, distance = found

@@ -176,7 +176,7 @@ def _free_gpu() -> None:
         torch.cuda.empty_cache()
 
 
-def main() -> int:
+def run_worker() -> int:
     """Take trials of the study that the arguments name."""
     end_with_parent()
     # An interrupt from the keyboard reaches all processes; the parent passes it on, once.
@@ -199,4 +199,4 @@ def _work(number: str, model: str, project: str, study: str, trials: str) -> Non
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_worker())

@@ -31,11 +31,11 @@ _SAMPLE_SECONDS = 10.0
 """Between two samples of the machine's load."""
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 """A server that does not answer is given up soon; the next epoch tries again."""
-OnEpoch = Callable[[int, Mapping[str, float]], None]
+LogEpoch = Callable[[int, Mapping[str, float]], None]
 
 
 @contextlib.contextmanager
-def tracking(model: str, *, fingerprint: str, params: Any, project: Path) -> Iterator[OnEpoch]:
+def tracking(model: str, *, fingerprint: str, params: Any, project: Path) -> Iterator[LogEpoch]:
     """Stream a training to MLflow; an unfinished run of the same fingerprint is continued.
 
     Yields:

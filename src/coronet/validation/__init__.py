@@ -15,10 +15,10 @@ from coronet.validation.rules import all_rules
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["CaseFault", "Report", "check", "check_leakage", "check_parts", "evaluate", "run_validation"]
+__all__ = ["CaseFault", "Report", "check", "check_leakage", "check_parts", "evaluate_rules", "run_validation"]
 
 
-def evaluate(
+def evaluate_rules(
     table: pandas.DataFrame,
     params: ValidateParams,
     *,
@@ -46,12 +46,12 @@ def evaluate(
 def run_validation(
     table: pandas.DataFrame, params: ValidateParams, *, split: Split | None = None, out: Path
 ) -> Report:
-    """`evaluate`, with ``report.json``, ``index.html`` and ``docs/`` in ``out``.
+    """`evaluate_rules`, with ``report.json``, ``index.html`` and ``docs/`` in ``out``.
 
     Whether the gate is passed is the report's to say; `check` turns it into an error.
     """
     out.mkdir(parents=True, exist_ok=True)
-    report = evaluate(table, params, split=split, folder=out)
+    report = evaluate_rules(table, params, split=split, folder=out)
     write_validation_report(report, out)
     return report
 
@@ -62,4 +62,4 @@ def check_leakage(table: pandas.DataFrame, split: Split, params: ValidateParams)
     Raises:
         GateFailed: with one line for each fault.
     """
-    check(evaluate(table, params, split=split, leakage_only=True))
+    check(evaluate_rules(table, params, split=split, leakage_only=True))

@@ -32,7 +32,7 @@ _SAME_SPACING = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
-class Segmentation:
+class DicomSegmentation:
     """What one SEG object holds.
 
     Attributes:
@@ -44,7 +44,7 @@ class Segmentation:
     other_series: bool
 
 
-def load_segmentation(path: Path, grid: Volume, scan: Identifiers) -> Segmentation:
+def load_segmentation(path: Path, grid: Volume, scan: Identifiers) -> DicomSegmentation:
     """Read the one DICOM segmentation at or under ``path``.
 
     Args:
@@ -78,7 +78,7 @@ def load_segmentation(path: Path, grid: Volume, scan: Identifiers) -> Segmentati
             f"{path}: the segmentation and the scan name another {conflict}; give the segmentation that was "
             "drawn on this scan."
         )
-    return Segmentation(layers, scan.other_series(drawn_on))
+    return DicomSegmentation(layers, scan.other_series(drawn_on))
 
 
 def _find(path: Path) -> Path:
