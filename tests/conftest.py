@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from repositories import commit
 pytest_plugins = ["dicom_files", "made_chests", "trained_project"]
 
 ROOT = Path(__file__).resolve().parents[1]
+# a shell starts background jobs deaf to Ctrl-C, which they pass on to the commands that the tests interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = ROOT.parent / "shared" / "data"
 BLOCKED = """
 import socket

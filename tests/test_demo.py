@@ -72,7 +72,7 @@ def test_training_killed_with_dvc_goes_on_to_the_same_weights(project):
     environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "SHELL": "/bin/sh"}
     first = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
-    while not list((project / "mlruns" / "work").glob("*/epoch-00001.json")):
+    while not list((project / "mlruns" / "work").glob("*/epoch-00001-*")):
         assert time.monotonic() < deadline and first.poll() is None
         time.sleep(0.05)
     first.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -245,12 +246,14 @@ def test_a_server_holds_the_same(tiny, helpers, content, monkeypatch, tmp_path):
     )
     try:
         monkeypatch.setattr(tracker, "END_SECONDS", 120)
-        registration.register_version("heart", tiny)
-        expected = content(tiny)
+        local = shutil.copytree(tiny, tmp_path / "local")
+        registration.register_version("heart", local)
+        expected = content(local)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         _wait_for_server(uri)
         stream(tiny, helpers.history)
         runs.sync(tiny)
+        registration.register_version("heart", tiny)
         found = content(tiny)
         assert found["versions"] == expected["versions"] and found["aliases"] == expected["aliases"]
         assert set(found["runs"]) >= set(expected["runs"])
