@@ -14,12 +14,13 @@ from coronet.networks.factory import LoadedModel, load_model
 from coronet.networks.quality import QUALITY, GateVerdict, ModelQuality, gate_verdict, read_quality
 from coronet.registry import promotion_log, versions
 from coronet.registry.promotion_log import JUDGED
-from coronet.registry.verdict import Verdict
 from coronet.registry.versions import PACKAGE, Version
 
 if TYPE_CHECKING:
     import torch
     from mlflow import MlflowClient
+
+    from coronet.registry.verdict import Verdict
 
 logger = logging.getLogger("coronet")
 GATE, GATE_HEADLINE = "gate", "gate_headline"
