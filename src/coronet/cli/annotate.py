@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from coronet.annotation.named_pieces import BrightPiece
     from coronet.annotation.strokes import Target
 
-annotate_app = typer.Typer(no_args_is_help=True, help="Draw masks from a few strokes with a random forest.")
+annotate_app = typer.Typer(no_args_is_help=True)
 
 TargetName = Annotated[str, typer.Option("--target", help="heart or calcium.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite a mask that this tool did not draw.")]

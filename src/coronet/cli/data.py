@@ -10,10 +10,7 @@ import typer
 from coronet.cli.options import AsJson, DataFolder, print_warnings
 from coronet.errors import InputError
 
-data_app = typer.Typer(
-    no_args_is_help=True,
-    help="Phantoms, your own scans and NLST, in one layout. Example: `coronet data import SCAN`.",
-)
+data_app = typer.Typer(no_args_is_help=True)
 
 
 @data_app.command("phantom")

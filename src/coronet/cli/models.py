@@ -8,10 +8,7 @@ import typer
 
 from coronet.cli.options import AsJson
 
-models_app = typer.Typer(
-    no_args_is_help=True,
-    help="Register, compare, promote and roll back models. Example: `coronet models promote heart`.",
-)
+models_app = typer.Typer(no_args_is_help=True)
 
 Model = Annotated[str, typer.Argument(metavar="NAME", help="heart or calcium.")]
 ApprovedBy = Annotated[

@@ -13,10 +13,7 @@ from coronet.config import MODELS
 if TYPE_CHECKING:
     from coronet.tracking.study_runs import StudyRecord
 
-search_app = typer.Typer(
-    no_args_is_help=True,
-    help="Example: `coronet search heart --trials 20`. Search better parameters; see docs/search.md.",
-)
+search_app = typer.Typer(no_args_is_help=True)
 Storage = Annotated[
     str | None,
     typer.Option(

@@ -9,10 +9,7 @@ import typer
 
 from coronet.cli.options import AsJson
 
-tracking_app = typer.Typer(
-    no_args_is_help=True,
-    help="Runs in MLflow: write what it lacks, look at them. Example: `coronet tracking ui`.",
-)
+tracking_app = typer.Typer(no_args_is_help=True)
 
 
 @tracking_app.command("sync")
