@@ -40,9 +40,9 @@ from coronet.config import ModelParams, Params
 from coronet.dataset.cases import find_cases
 from coronet.inference.devices import pick_device
 from coronet.io.volume import AIR_HU
+from coronet.memory import keep_memory
 from coronet.networks.factory import build_network
 from coronet.preprocessing.prepared_store import PreparedCase, load_prepared, prepare_model, prepared_cases
-from coronet.process import keep_memory
 from coronet.training.fit import SegmentationLearner
 from coronet.training.trainer import train_epochs
 

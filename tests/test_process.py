@@ -11,7 +11,7 @@ import pytest
 STEPS = """
 import resource
 import numpy as np
-from coronet.process import keep_memory
+from coronet.memory import keep_memory
 
 def faults():
     np.ones(64 * 2**20, np.uint8)
@@ -41,15 +41,15 @@ def test_memory_that_is_kept_needs_no_new_pages() -> None:
 
 
 def test_loading_a_model_leaves_the_allocator_alone(save_fit, tmp_path, monkeypatch) -> None:
-    from coronet import process
+    from coronet import memory
     from coronet.networks.factory import load_model
 
     folder = save_fit(tmp_path / "heart", "heart")
     asked = []
-    monkeypatch.setattr(process, "_tune_malloc", asked.append)
+    monkeypatch.setattr(memory, "_tune_malloc", asked.append)
     load_model(folder)
     assert asked == []
-    process.keep_window_memory()
+    memory.keep_window_memory()
     assert len(asked) == 1
 
 

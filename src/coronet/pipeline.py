@@ -121,7 +121,7 @@ def prepare_stage(model: str) -> None:
 def pretrain_stage(model: str) -> None:
     """Train the autoencoder on training patients, where the network starts from one."""
     from coronet.dataset.split import read_split
-    from coronet.process import keep_memory
+    from coronet.memory import keep_memory
     from coronet.training import pretrain as autoencoder
 
     keep_memory()
@@ -186,8 +186,8 @@ def learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, .
 
 def train_stage(model: str) -> None:
     """Train a network, or resume a training that was interrupted."""
+    from coronet.memory import keep_memory
     from coronet.preprocessing.prepared_store import prepared_cases
-    from coronet.process import keep_memory
     from coronet.tracking.tracker import tracking
     from coronet.training import fit
     from coronet.training.pretrain import ENCODER

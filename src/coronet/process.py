@@ -1,4 +1,4 @@
-"""Processes: how one ends with the one that started it, how it keeps memory, and pools of them."""
+"""Processes: how one ends with the one that started it, and pools of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
-import platform
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
@@ -19,9 +18,6 @@ from coronet.errors import Busy, InputError
 
 _PARENT_DEATH_SIGNAL = 1
 """Of prctl(2): be told of the parent's end."""
-_MOST_MAPPINGS, _MAPPED_FROM, _TRIM_THRESHOLD = -4, -3, -1
-"""Of mallopt(3): how many blocks may have pages of their own, from how many bytes on they have, and how much
-free memory is kept."""
 
 
 def end_with_parent(parent: int | None = None) -> None:
@@ -63,27 +59,6 @@ def check_port(port: int) -> None:
             raise Busy(
                 f"Port {port} of 127.0.0.1 is in use by another program; end it, or give another with --port."
             ) from error
-
-
-def keep_memory() -> None:
-    """Let this process use its freed memory again in place of giving it back to the system; for training.
-
-    Every step makes and frees the same hundreds of megabytes. To get them from the system as zeroed pages
-    each time takes up to a fifth of a step. glibc only; elsewhere it does nothing.
-    """
-    _tune_malloc({_MOST_MAPPINGS: 0, _TRIM_THRESHOLD: 2**30})
-
-
-def keep_window_memory() -> None:
-    """The same for a window's features alone; for commands that score. Whole scans are still given back."""
-    _tune_malloc({_MAPPED_FROM: 2**25, _TRIM_THRESHOLD: 2**26})
-
-
-def _tune_malloc(options: Mapping[int, int]) -> None:
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        for option, value in options.items():
-            libc.mallopt(option, value)
 
 
 @contextlib.contextmanager

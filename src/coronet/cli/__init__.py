@@ -19,7 +19,7 @@ from coronet.cli.options import AsJson
 from coronet.cli.score import score_command
 from coronet.cli.search import search_app
 from coronet.cli.tracking import tracking_app
-from coronet.process import keep_window_memory
+from coronet.memory import keep_window_memory
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -26,7 +26,8 @@ from optuna.trial import TrialState
 from coronet import terminal
 from coronet.errors import Busy, SearchError
 from coronet.files import exclusive
-from coronet.process import end_with_parent, keep_memory
+from coronet.memory import keep_memory
+from coronet.process import end_with_parent
 from coronet.search import database
 from coronet.search.objective import BEGUN, Objective, TrialFailed
 from coronet.search.study_plan import StudyPlan, make_study_plan
