@@ -21,6 +21,7 @@ from coronet.annotation import calcium
 from coronet.annotation.candidates import find_candidates
 from coronet.annotation.forest import Forest, Samples
 from coronet.annotation.strokes import Strokes, write_strokes
+from coronet.config import MODELS
 from coronet.dataset.cases import binding_path, mask_path, reference_path, scan_path
 from coronet.errors import InputError
 from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
@@ -41,7 +42,6 @@ from coronet.process import worker_pool
 logger = logging.getLogger("coronet")
 
 _TRAINING_SCANS = 12  # how many scans, from the first, train the forest of calcium
-_MODELS = ("heart", "calcium")
 
 
 def write_annotated_cohort(
@@ -148,7 +148,7 @@ class _Begun:
 def _begin(data: Path, slot: Slot, seed: int) -> _Begun:
     """Draw the heart of a scan and find the bright pieces in it."""
     ct, reader_seed = read_nifti(scan_path(data, slot.case_id)), seed * 100_003 + slot.index
-    exact = {model: cohort.exact_path(data, slot.case_id, model) for model in _MODELS}
+    exact = {model: cohort.exact_path(data, slot.case_id, model) for model in MODELS}
     truth = {model: read_nifti(path, np.uint8).array for model, path in exact.items()}
     *_, (draft, strokes) = draw_heart_in_sessions(ct, truth["heart"], case=slot.case_id, seed=reader_seed)
     found = find_candidates(ct, draft.mask)
@@ -198,7 +198,7 @@ def _write(
     name, record = slot.case_id, record_path(data, slot.case_id)
     record.unlink(missing_ok=True)
     written = []
-    for model in _MODELS:
+    for model in MODELS:
         write_bytes(mask_path(data, name, model), masks[model])
         write_bytes(reference_path(data, name, model), cohort.exact_path(data, name, model).read_bytes())
         written += [mask_path(data, name, model), reference_path(data, name, model)]
