@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from coronet.annotation.stroke_voxels import Marks
 from coronet.annotation.strokes import Stroke, Strokes
 from coronet.errors import InputError
 from coronet.io.volume import Volume, grid_affine
+from dispatch import outputs_at_dispatch_levels
 
 ORIGIN = (-40.0, -40.0, 10.0)
 STEP = (1.0, 1.0, 2.0)
@@ -314,21 +313,8 @@ print(found.count, hashlib.sha256(found.features.tobytes() + found.labels.tobyte
 
 @pytest.mark.slow
 def test_features_are_the_same_at_every_level_of_dispatch():
-    levels = list(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
-    plain = {
-        "NPY_DISABLE_CPU_FEATURES": " ".join(levels),
-        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA",
-    }
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-c", DRAW, os.path.dirname(__file__)],
-            env=os.environ | settings,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for settings in ({}, plain)
-    ]
+    folder = os.path.dirname(__file__)
+    outputs = outputs_at_dispatch_levels(DRAW, ([folder], [folder]))
     ct, heart = scan(noise=98, seed=5)
     found = find_candidates(ct, heart)
     digest = hashlib.sha256(found.features.tobytes() + found.labels.tobytes()).hexdigest()

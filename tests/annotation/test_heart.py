@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from coronet.errors import InputError
 from coronet.io.masks import read_mask
 from coronet.io.reader import read_scan
 from coronet.io.volume import Volume, grid_affine
+from dispatch import outputs_at_dispatch_levels
 
 STROKES = Path(__file__).parent / "strokes"
 HASH = """
@@ -134,17 +132,6 @@ def test_ten_strokes_give_a_real_heart(real_data, name, least):
 
 @pytest.mark.slow
 def test_every_processor_draws_the_same_bytes():
-    features = list(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
-    if not features:
-        pytest.skip("numpy dispatches nothing on this processor")
-    outputs = set()
-    for disabled in ("", " ".join(features)):
-        environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": disabled}
-        if not disabled:
-            del environment["NPY_DISABLE_CPU_FEATURES"]
-        run = subprocess.run(
-            [sys.executable, "-c", HASH], env=environment, capture_output=True, text=True, check=True
-        )
-        outputs.add(run.stdout.strip())
+    outputs = set(outputs_at_dispatch_levels(HASH))
     assert len(outputs) == 1
     assert int(outputs.pop().split()[0]) > 1000

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
-import sys
 
 import cc3d
 import numpy as np
@@ -17,6 +14,7 @@ from coronet.phantom.anatomy import Anatomy, draw_anatomy
 from coronet.phantom.random_draws import generator
 from coronet.phantom.ranges import REALISTIC, WILD
 from coronet.phantom.rasterize import Tissue, exact_heart_mask, rasterize
+from dispatch import outputs_at_dispatch_levels
 
 STEP = 5.0
 SIZE = (76, 64, 68)
@@ -187,23 +185,7 @@ print(digest.hexdigest())
 """
 
 
-def dispatched_features() -> list[str]:
-    """What numpy uses on this processor beyond its baseline."""
-    return list(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
-
-
 @pytest.mark.slow
 def test_every_processor_gives_the_same_bytes():
-    features = dispatched_features()
-    if not features:
-        pytest.skip("numpy dispatches nothing on this processor")
-    hashes = set()
-    for disabled in ("", " ".join(features)):
-        environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": disabled}
-        if not disabled:
-            del environment["NPY_DISABLE_CPU_FEATURES"]
-        run = subprocess.run(
-            [sys.executable, "-c", HASH], env=environment, capture_output=True, text=True, check=True
-        )
-        hashes.add(run.stdout.strip())
+    hashes = set(outputs_at_dispatch_levels(HASH))
     assert len(hashes) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from coronet.fingerprint import recipe_version
 from coronet.io.volume import read_nifti
 from coronet.phantom.cohort import compare_with_pin, is_whole, truth_path, write_cohort
 from coronet.phantom.patients import Window, make_case, plan
+from dispatch import outputs_at_dispatch_levels
 
 TINY = Window(matrix=96, field_mm=180.0, below_mm=(2.0, 4.0), length_mm=(135.0, 140.0))
 SMALL = Window(matrix=160, field_mm=170.0, below_mm=(6.0, 12.0), length_mm=(135.0, 145.0))
@@ -238,31 +238,12 @@ for path in sorted(data.rglob("*.nii.gz")):
 """
 
 
-def dispatched() -> list[str]:
-    """Instruction sets beyond NumPy's baseline that this processor has; NumPy refuses to disable others."""
-    features = np.show_config(mode="dicts")["SIMD Extensions"]
-    return list(features.get("found", []))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 5])
 def test_the_same_seed_gives_the_same_bytes_at_every_level_of_dispatch(tmp_path, index):
-    outputs = []
-    plain = {
-        "NPY_DISABLE_CPU_FEATURES": " ".join(dispatched()),
-        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA",
-    }
-    for level, settings in enumerate(({}, plain)):
-        done = subprocess.run(
-            [sys.executable, "-c", DRAW, str(tmp_path / str(level)), str(index)],
-            env=os.environ | settings,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        outputs.append(done.stdout)
-    if not dispatched():
-        pytest.skip("this processor has nothing beyond NumPy's baseline")
+    outputs = outputs_at_dispatch_levels(
+        DRAW, tuple([str(tmp_path / level), str(index)] for level in ("own", "baseline"))
+    )
     assert outputs[0].count("\n") == 3
     assert outputs[0] == outputs[1]
 
