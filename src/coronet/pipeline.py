@@ -10,13 +10,14 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from coronet.config import MODELS, Params, load_params
 from coronet.errors import StageError
 from coronet.fingerprint import fingerprint, hash_tree
 from coronet.json_lines import append_line
+from coronet.progress import Progress
 
 logger = logging.getLogger("coronet")
 DATA = Path("data")
@@ -76,8 +77,10 @@ def describe_stage() -> None:
     from coronet.dataset import case_table
 
     check_data()
-    with progress("describe") as advance:
-        case_table.write_table(_TABLE, case_table.describe_cases(DATA, workers=workers(), progress=advance))
+    with Progress("describe") as progress:
+        case_table.write_table(
+            _TABLE, case_table.describe_cases(DATA, workers=workers(), progress=progress.update)
+        )
 
 
 def validate_stage() -> None:
@@ -106,7 +109,7 @@ def prepare_stage(model: str) -> None:
     from coronet.dataset.split import read_split
     from coronet.preprocessing import prepared_store
 
-    with progress(f"prepare {model}") as advance:
+    with Progress(f"prepare {model}") as progress:
         prepared_store.prepare_model(
             model,
             find_cases(DATA),
@@ -114,7 +117,7 @@ def prepare_stage(model: str) -> None:
             params(),
             BUILD / model / "prepared",
             workers=workers(),
-            progress=advance,
+            progress=progress.update,
         )
 
 
@@ -149,19 +152,6 @@ def timed(stage: str) -> Iterator[None]:
     except OSError as error:
         # hours of training must not fail by it
         logger.warning("the time of %s is not kept: %s", stage, error)
-
-
-@contextlib.contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, as a function of (done, in all); silent where it is no terminal."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def params() -> Params:
@@ -220,9 +210,9 @@ def evaluate_stage(model: str) -> None:
     from coronet.tracking import tracker
 
     folder = BUILD / model
-    with progress(f"evaluate {model}") as advance:
+    with Progress(f"evaluate {model}") as progress:
         measure.evaluate_model(
-            model, DATA, read_split(_SPLIT), folder / "fit", folder / "evaluation", progress=advance
+            model, DATA, read_split(_SPLIT), folder / "fit", folder / "evaluation", progress=progress.update
         )
     tracker.track_evaluation(model, project=Path())
 
@@ -232,7 +222,7 @@ def score_stage() -> None:
     from coronet.dataset.split import read_split
     from coronet.evaluation import cohort
 
-    with progress("score") as advance:
+    with Progress("score") as progress:
         cohort.score_cohort(
             DATA,
             read_split(_SPLIT),
@@ -241,7 +231,7 @@ def score_stage() -> None:
             out=BUILD / "scores",
             params=params(),
             earlier=BUILD / "heart" / "evaluation",
-            progress=advance,
+            progress=progress.update,
         )
 
 

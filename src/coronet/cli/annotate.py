@@ -110,10 +110,10 @@ def annotate_draw(
 
     from coronet.annotation.annotated_cases import annotate_case
     from coronet.annotation.strokes import check_stroke_file
-    from coronet.cli.progress import waiting
     from coronet.dataset.cases import CASE_PATTERN, scan_path
     from coronet.errors import InputError
     from coronet.io.patient_identity import given_patient
+    from coronet.progress import waiting
 
     case, kind = scan, _target(target)
     if patient is not None:
@@ -174,7 +174,7 @@ def annotate_pieces(
     import json
 
     from coronet.annotation.annotated_cases import list_pieces
-    from coronet.cli.progress import waiting
+    from coronet.progress import waiting
 
     with waiting(f"searching bright pieces of {case}"):
         pieces = list_pieces(data, case)
@@ -213,7 +213,7 @@ def annotate_fit(
     import json
 
     from coronet.annotation.annotated_cases import fit_library, report_path
-    from coronet.cli.progress import waiting
+    from coronet.progress import waiting
 
     kind = _target(target)
     with waiting(f"fitting the {kind} forest"):
@@ -242,9 +242,9 @@ def annotate_apply(
     import json
 
     from coronet.annotation.annotated_cases import annotate_case, annotation_paths, check_replaceable
-    from coronet.cli.progress import waiting
     from coronet.errors import CoronetError, InputError
     from coronet.lists import check_list
+    from coronet.progress import waiting
 
     kind, records, refused = _target(target), [], []
     chosen = check_list(cases, "CASE")
@@ -285,9 +285,9 @@ def annotate_suggest(
 
     from coronet.annotation.annotated_cases import annotated_cases
     from coronet.annotation.suggestions import suggest
-    from coronet.cli.progress import waiting
     from coronet.errors import InputError
     from coronet.lists import check_list
+    from coronet.progress import waiting
 
     kind = _target(target)
     chosen = check_list(cases, "CASE") if cases else tuple(item.case for item in annotated_cases(data, kind))
