@@ -97,8 +97,8 @@ def test_used_ports_are_named_before_anything_starts(tmp_path, offline, coronet,
 def test_a_server_of_another_folder_is_not_taken_for_ones_own(tmp_path, offline, other_server):
     """A copied folder holds the original's address."""
     code = (
-        "import conductor; print(conductor.running_server() or 'none')\n"
-        "with conductor.registered('http://x'): print(conductor._ADDRESS.read_text())"
+        "import prefect_server; print(prefect_server.running_server() or 'none')\n"
+        "with prefect_server.registered('http://x'): print(prefect_server._ADDRESS.read_text())"
     )
     project = tmp_path / "project"
     (project / "mlruns" / "prefect").mkdir(parents=True)
