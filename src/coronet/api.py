@@ -70,6 +70,10 @@ def load_models(
     return Models(heart=found["heart"], calcium=found["calcium"])
 
 
+def _loaded(models: Models | str) -> Models:
+    return models if isinstance(models, Models) else load_models(models)
+
+
 def segment(
     scan: Path | str | Image | Scan,
     models: Models | str = "build",
@@ -99,7 +103,7 @@ def segment(
     """
     from coronet.scoring.score_scan import segment_scan
 
-    pair = models if isinstance(models, Models) else load_models(models)
+    pair = _loaded(models)
     return segment_scan(
         read_scan(scan, series=series), heart_model=pair.heart, calcium_model=pair.calcium, force=force
     )
@@ -141,7 +145,7 @@ def score(
     """
     from coronet.scoring.score_scan import score_scan
 
-    pair = models if isinstance(models, Models) else load_models(models)
+    pair = _loaded(models)
     return score_scan(
         read_scan(scan, series=series),
         heart_model=pair.heart,
@@ -184,7 +188,7 @@ def score_batch(
     from coronet.report.scan_page import write_scan_result
     from coronet.scoring.batch import Scorer, score_folder
 
-    pair = models if isinstance(models, Models) else load_models(models)
+    pair = _loaded(models)
     scorer = Scorer(pair.heart, pair.calcium, **rules)
     return score_folder(
         folder,

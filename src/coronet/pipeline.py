@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from coronet.config import MODELS, Params, load_params
@@ -34,32 +34,33 @@ def run_pipeline_stage(name: str, model: str = "") -> None:
     Raises:
         StageError: there is no such stage, or ``model`` is missing or out of place.
     """
-    stages = {
+    stages: dict[str, Callable[[], None]] = {
         "describe": describe_stage,
         "validate": validate_stage,
         "split": split_stage,
         "score": score_stage,
         "report": report_stage,
     }
-    model_stages = {
+    model_stages: dict[str, Callable[[str], None]] = {
         "prepare": prepare_stage,
         "pretrain": pretrain_stage,
         "train": train_stage,
         "evaluate": evaluate_stage,
     }
-    if name not in stages and name not in model_stages:
-        raise StageError(f'There is no stage "{name}"; `dvc stage list` names them.')
-    if (name in model_stages) != (model in MODELS):
+    if name in stages and not model:
+        with timed(name):
+            stages[name]()
+    elif name in model_stages and model in MODELS:
+        with timed(f"{name}@{model}"):
+            model_stages[name](model)
+    elif name in stages or name in model_stages:
         wanted = "heart or calcium" if name in model_stages else "no model"
         raise StageError(f"`coronet stage {name}` takes {wanted}.")
-    with timed(f"{name}@{model}" if model else name):
-        if model:
-            model_stages[name](model)
-        else:
-            stages[name]()
+    else:
+        raise StageError(f'There is no stage "{name}"; `dvc stage list` names them.')
 
 
-def check_data() -> None:
+def _check_data() -> None:
     """Check that there are scans.
 
     Raises:
@@ -76,7 +77,7 @@ def describe_stage() -> None:
     """Write the case table."""
     from coronet.dataset import case_table
 
-    check_data()
+    _check_data()
     with Progress("describe") as progress:
         case_table.write_table(
             _TABLE, case_table.describe_cases(DATA, workers=workers(), progress=progress.update)
@@ -130,7 +131,7 @@ def pretrain_stage(model: str) -> None:
     keep_memory()
     chosen = params()
     folder = BUILD / model
-    key = learning_key("pretrain", model, chosen, inputs=("prepared",))
+    key = _learning_key("pretrain", model, chosen, inputs=("prepared",))
     autoencoder.pretrain_model(
         model,
         folder / "prepared",
@@ -164,7 +165,7 @@ def workers() -> int:
     return max(1, min(4, os.cpu_count() or 1))
 
 
-def learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, ...]) -> str:
+def _learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, ...]) -> str:
     """Fingerprint of a training; ``inputs`` are folders of ``build/<model>``, and the split is always one."""
     hashes = {name: hash_tree(BUILD / model / name) for name in inputs}
     return fingerprint(
@@ -185,7 +186,7 @@ def train_stage(model: str) -> None:
     keep_memory()
     chosen = params()
     folder = BUILD / model
-    key = learning_key("train", model, chosen, inputs=("prepared", "pretrained"))
+    key = _learning_key("train", model, chosen, inputs=("prepared", "pretrained"))
     work = MLRUNS / "work" / key
     with tracking(model, fingerprint=key, params=chosen.model(model), project=Path()) as on_epoch:
         fit.fit_model(

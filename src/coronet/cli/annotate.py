@@ -20,7 +20,7 @@ annotate_app = typer.Typer(no_args_is_help=True)
 TargetName = Annotated[str, typer.Option("--target", help="heart or calcium.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite a mask that this tool did not draw.")]
 
-KNOWN_PATIENT = "--patient belongs to a scan that is imported; this case is in the cohort already."
+_KNOWN_PATIENT = "--patient belongs to a scan that is imported; this case is in the cohort already."
 
 
 def _target(name: str) -> Target:
@@ -123,7 +123,7 @@ def annotate_draw(
         with waiting(f"importing {scan}"):
             case = _import(Path(scan), data, kind, strokes, patient)
     elif patient is not None:
-        raise InputError(KNOWN_PATIENT)
+        raise InputError(_KNOWN_PATIENT)
     with waiting(f"drawing the {kind} of {case}"):
         record = annotate_case(
             data, case, kind, strokes=strokes, use_library=not alone, replace=replace, agatston=_score
@@ -153,7 +153,7 @@ def _import(scan: Path, data: Path, kind: Target, strokes: Path, patient: str | 
         )
     if imported is not None:
         if patient is not None:
-            raise InputError(KNOWN_PATIENT)
+            raise InputError(_KNOWN_PATIENT)
         return imported
     outcome = import_scans([scan], data=data, patient=patient)
     if outcome.refused or len(outcome.added) != 1:

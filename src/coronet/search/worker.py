@@ -74,7 +74,7 @@ def run_trials(
                 begin = record.settled + len(running) < trials
                 if begin:
                     study.sampler = _sampler(plan, len(record.trials))
-                    _run_trial(plan, study, Objective(plan, drawn=drawing.close))
+                    _run_trial(plan, study, Objective(plan, on_drawn=drawing.close))
             if begin:
                 _remove_checkpoints(plan, study)
                 if after:

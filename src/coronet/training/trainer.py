@@ -145,16 +145,14 @@ def train_epochs(
     device: torch.device,
     title: str,
     on_epoch: OnEpoch | None = None,
-    stop: Callable[[], bool] | None = None,
 ) -> TrainingOutcome:
-    """Train until the epochs are used up, the metric stands still, or ``stop`` says so.
+    """Train until the epochs are used up or the metric stands still.
 
     Args:
         module: the network; on return it is trained, though not with the best weights.
         params: epochs, steps, learning rate, patience.
         work: folder of the checkpoints; what is there is gone on with.
         on_epoch: called with (epoch, what was measured) after the checkpoint; may raise to give up.
-        stop: asked after every epoch.
 
     Raises:
         StageError: the loss is no longer a number.
@@ -180,8 +178,6 @@ def train_epochs(
             progress.update(epoch + 1, note=note)
             if on_epoch:
                 on_epoch(epoch + 1, entry)
-            if stop and stop():
-                break
     logger.info(
         "%s: %d epochs, best %s %.4f after epoch %d",
         title,
