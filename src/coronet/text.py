@@ -1,10 +1,9 @@
-"""Text for errors and comparisons: long lists shortened, the nearest name, accents taken off."""
+"""Text for errors and comparisons: long lists shortened, things counted, accents taken off."""
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 
 def first_few(items: Sequence[object], most: int, *, separator: str = ", ") -> str:
@@ -13,9 +12,9 @@ def first_few(items: Sequence[object], most: int, *, separator: str = ", ") -> s
     return separator.join(map(str, items[:most])) + more
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Which of several names, one at least, is most like ``name``."""
-    return difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)[0]
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: ``1 case``, ``3 cases``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def without_accents(text: str) -> str:

@@ -116,9 +116,9 @@ def test_flags_are_found_where_none_are_recorded(data):
 
 
 def test_progress_is_told(data):
-    seen = []
-    describe_cases(data, workers=1, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 2), (2, 2)]
+    calls = []
+    describe_cases(data, workers=1, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 2), (2, 2)]
 
 
 def test_absent_and_foreign_tables_are_refused(tmp_path):

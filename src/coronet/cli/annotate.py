@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from coronet.cli.options import AsJson, DataFolder, print_warnings
+from coronet.text import counted
 
 if TYPE_CHECKING:
     from coronet.annotation.mask_provenance import Provenance
@@ -20,7 +21,7 @@ annotate_app = typer.Typer(no_args_is_help=True)
 TargetName = Annotated[str, typer.Option("--target", help="heart or calcium.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite a mask that this tool did not draw.")]
 
-_KNOWN_PATIENT = "--patient belongs to a scan that is imported; this case is in the cohort already."
+KNOWN_PATIENT = "--patient belongs to a scan that is imported; this case is in the cohort already."
 
 
 def _target(name: str) -> Target:
@@ -38,10 +39,6 @@ def _score(volume, mask) -> float:
     return score_calcium(volume, mask).scores.agatston
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _wrong_share(out_of_bag: float, target: str) -> str:
     """The out-of-bag score in words."""
     unit = "blocks" if target == "heart" else "pieces"
@@ -54,7 +51,7 @@ def _report_lines(record: Provenance, data: Path) -> str:
     """What was drawn, what no stroke labels, and where it was saved."""
     from coronet.annotation.annotated_cases import annotation_paths
 
-    library = _count(record.library_scans, "other scan") if record.library_scans else "no other scan"
+    library = counted(record.library_scans, "other scan") if record.library_scans else "no other scan"
     learned = f"learned from {library}"
     wrong = "" if record.out_of_bag is None else f"; {_wrong_share(record.out_of_bag, record.target)}"
     tally, lines = record.tally, []
@@ -67,7 +64,7 @@ def _report_lines(record: Provenance, data: Path) -> str:
         score = "" if record.agatston is None else f", Agatston score {record.agatston:.1f}"
         rest = wrong if record.forest else "; only pieces that strokes label are drawn"
         lines.append(
-            f"{record.case}: calcium of {_count(tally.pieces, 'piece')} ({tally.unreviewed} labelled by no "
+            f"{record.case}: calcium of {counted(tally.pieces, 'piece')} ({tally.unreviewed} labelled by no "
             f"stroke), {tally.mm3:.1f} mm³{score}; {learned}{rest}"
         )
         if tally.unreviewed:
@@ -110,10 +107,10 @@ def annotate_draw(
 
     from coronet.annotation.annotated_cases import annotate_case
     from coronet.annotation.strokes import check_stroke_file
+    from coronet.cli.progress import waiting
     from coronet.dataset.cases import CASE_PATTERN, scan_path
     from coronet.errors import InputError
     from coronet.io.patient_identity import given_patient
-    from coronet.progress import waiting
 
     case, kind = scan, _target(target)
     if patient is not None:
@@ -123,7 +120,7 @@ def annotate_draw(
         with waiting(f"importing {scan}"):
             case = _import(Path(scan), data, kind, strokes, patient)
     elif patient is not None:
-        raise InputError(_KNOWN_PATIENT)
+        raise InputError(KNOWN_PATIENT)
     with waiting(f"drawing the {kind} of {case}"):
         record = annotate_case(
             data, case, kind, strokes=strokes, use_library=not alone, replace=replace, agatston=_score
@@ -153,7 +150,7 @@ def _import(scan: Path, data: Path, kind: Target, strokes: Path, patient: str | 
         )
     if imported is not None:
         if patient is not None:
-            raise InputError(_KNOWN_PATIENT)
+            raise InputError(KNOWN_PATIENT)
         return imported
     outcome = import_scans([scan], data=data, patient=patient)
     if outcome.refused or len(outcome.added) != 1:
@@ -174,7 +171,7 @@ def annotate_pieces(
     import json
 
     from coronet.annotation.annotated_cases import list_pieces
-    from coronet.progress import waiting
+    from coronet.cli.progress import waiting
 
     with waiting(f"searching bright pieces of {case}"):
         pieces = list_pieces(data, case)
@@ -185,7 +182,9 @@ def annotate_pieces(
 
 
 def _piece_lines(case: str, pieces: tuple[BrightPiece, ...], most: int) -> list[str]:
-    lines = [f"{case}: {_count(len(pieces), 'bright piece')} in the heart mask or near it, the largest first"]
+    lines = [
+        f"{case}: {counted(len(pieces), 'bright piece')} in the heart mask or near it, the largest first"
+    ]
     if not pieces:
         return lines
     lines.append(f"{'piece':>6} {'x':>8} {'y':>8} {'z mm':>8} {'mm³':>9} {'peak HU':>8}")
@@ -213,7 +212,7 @@ def annotate_fit(
     import json
 
     from coronet.annotation.annotated_cases import fit_library, report_path
-    from coronet.progress import waiting
+    from coronet.cli.progress import waiting
 
     kind = _target(target)
     with waiting(f"fitting the {kind} forest"):
@@ -225,7 +224,7 @@ def annotate_fit(
         "report": str(report_path(data, kind)),
     }
     wrong = _wrong_share(forest.out_of_bag, kind)
-    text = f"The {kind} forest learns from {_count(scans, 'scan')}; {wrong}. Report: {result['report']}"
+    text = f"The {kind} forest learns from {counted(scans, 'scan')}; {wrong}. Report: {result['report']}"
     typer.echo(json.dumps(result) if as_json else text)
 
 
@@ -242,9 +241,9 @@ def annotate_apply(
     import json
 
     from coronet.annotation.annotated_cases import annotate_case, annotation_paths, check_replaceable
+    from coronet.cli.progress import waiting
     from coronet.errors import CoronetError, InputError
     from coronet.lists import check_list
-    from coronet.progress import waiting
 
     kind, records, refused = _target(target), [], []
     chosen = check_list(cases, "CASE")
@@ -285,9 +284,9 @@ def annotate_suggest(
 
     from coronet.annotation.annotated_cases import annotated_cases
     from coronet.annotation.suggestions import suggest
+    from coronet.cli.progress import waiting
     from coronet.errors import InputError
     from coronet.lists import check_list
-    from coronet.progress import waiting
 
     kind = _target(target)
     chosen = check_list(cases, "CASE") if cases else tuple(item.case for item in annotated_cases(data, kind))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from coronet.cli.options import AsJson, DataFolder, print_warnings
 from coronet.errors import InputError
-
-if TYPE_CHECKING:
-    from coronet.dataset.nlst.manifest import Manifest, ManifestEntry
 
 data_app = typer.Typer(no_args_is_help=True)
 
@@ -170,37 +166,27 @@ def data_nlst(
     import dataclasses
     import json
 
+    from coronet.cli.nlst import bytes_progress, plan_of
     from coronet.dataset.import_messages import patient_warnings
     from coronet.dataset.nlst.acquisition import acquire, remaining
     from coronet.dataset.nlst.manifest import Request
     from coronet.dataset.nlst.selection import manifest_for
-    from coronet.progress import Progress
 
     if patients is None and (where or seed):
         raise InputError("--where and --seed choose patients; give --patients too.")
     request = None if patients is None else Request(patients=patients, seed=seed, where=where.strip())
     chosen, written = manifest_for(request, manifest)
-    plan = _download_plan(chosen, remaining(chosen, data))
-    gigabytes = plan["ct_gb"] + plan["heart_gb"]
+    plan = plan_of(chosen, remaining(chosen, data))
     if not as_json:
-        typer.echo(
-            f"{manifest} {'was written' if written else 'stands'}: {plan['patients']} scans of as many "
-            f"patients, {plan['hearts']} with a heart segmentation. {plan['to_download']} to download: "
-            f"{gigabytes:.2f} GB ({plan['ct_gb']:.2f} GB CT, {plan['heart_gb']:.2f} GB segmentations)."
-        )
+        typer.echo(f"{manifest} {'was written' if written else 'stands'}: {plan}")
     if dry_run:
         if as_json:
-            typer.echo(json.dumps({"manifest": str(manifest), "written": written, **plan}))
+            typer.echo(
+                json.dumps({"manifest": str(manifest), "written": written, **dataclasses.asdict(plan)})
+            )
         return
-    with Progress("download", gigabytes * 1e9, in_bytes=True) as progress:
-        got = acquire(
-            chosen,
-            data=data,
-            downloads=downloads,
-            endpoint=endpoint,
-            keep=keep,
-            progress=progress.advance,
-        )
+    with bytes_progress(plan.gigabytes) as progress:
+        got = acquire(chosen, data=data, downloads=downloads, endpoint=endpoint, keep=keep, progress=progress)
     if as_json:
         content = dataclasses.asdict(got) | {"added": [item.to_json() for item in got.added]}
         typer.echo(json.dumps({"manifest": str(manifest), "written": written, **content}))
@@ -216,15 +202,3 @@ def data_nlst(
         typer.echo(f"refused: {reason}", err=True)
     if got.refused:
         raise InputError(f"{len(got.refused)} refused, {len(got.added) + got.before} in the cohort.")
-
-
-def _download_plan(manifest: Manifest, missing: Sequence[ManifestEntry]) -> dict[str, Any]:
-    """What a manifest holds, and what is still to be downloaded of it, in 10⁹ bytes."""
-    hearts = [entry.heart.size_mb for entry in missing if entry.heart]
-    return {
-        "patients": len(manifest.entries),
-        "hearts": manifest.hearts,
-        "to_download": len(missing),
-        "ct_gb": round(sum(entry.ct.size_mb for entry in missing) / 1000, 3),
-        "heart_gb": round(sum(hearts) / 1000, 3),
-    }

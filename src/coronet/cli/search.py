@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coronet.cli.options import AsJson
+from coronet.config import MODELS
 
 if TYPE_CHECKING:
     from coronet.tracking.study_runs import StudyRecord
@@ -51,8 +52,7 @@ def run_search(
         _show(result)
 
 
-# the names of `coronet.config.MODELS`, which takes too long to import for every command
-for _model in ("heart", "calcium"):
+for _model in MODELS:
     search_app.command(_model, help=f"Search for the {_model} model, or resume a search.")(run_search)
 
 

@@ -22,21 +22,18 @@ from coronet.io.volume import AIR_HU
 
 _COARSER = 3
 _ANGLES_DEG = (-8.0, 0.0, 8.0)
-_CANDIDATES = 3
-"""How many likeliest copies of each scan are compared finely."""
+_CANDIDATES = 3  # how many likeliest copies of each scan are compared finely
 _MIRRORINGS = 3
-_MIRROR_LEEWAY = 0.05
-"""Mirrorings tried finely: at most so many, and worse than the best by at most this."""
+_MIRROR_LEEWAY = 0.05  # mirrorings tried finely: at most so many, and worse than the best by at most this
 _REFINING_DEG = (4.0, 2.0)
-_STRANGERS = (3, 7)
+_SHIFTS = (3, 7)
 _SURE, _HOPELESS = 0.35, 0.62
 """Outside of these distances, before chance is weighed, rotations are not refined."""
 _BLOCK = 6
 _REACH = 2
 _VESSEL_HU = -200
 _BONE_HU = 300
-_LEAST_LUNG_BLOCK = 0.4
-"""Least share of a block inside the lungs."""
+_LEAST_LUNG_BLOCK = 0.4  # least share of a block inside the lungs
 _LEAST_TEXTURE_HU = 20.0
 _LEAST_SPREAD = 1.0
 _LEAST_BLOCKS = 12
@@ -55,16 +52,16 @@ class DuplicatePair:
 
 
 def find_duplicates(
-    names: Sequence[str], pictures: Sequence[np.ndarray], persons: Sequence[str]
+    names: Sequence[str], pictures: Sequence[np.ndarray], patients: Sequence[str]
 ) -> tuple[DuplicatePair, ...]:
-    """Distance of each scan to its likeliest copies among the scans of other persons, nearest first.
+    """Distance of each scan to its likeliest copies among the scans of other patients, nearest first.
 
     Args:
         names: name of each scan.
         pictures: `picture` of each scan, in the same order.
-        persons: whose scan it is, in the same order; scans of one person are not compared.
+        patients: of each scan, in the same order; scans of one patient are not compared.
     """
-    other = np.array(persons)[:, None] != np.array(persons)[None, :]
+    other = np.array(patients)[:, None] != np.array(patients)[None, :]
     if not other.any():
         return ()
     likeness, rotation = _coarse(pictures)
@@ -175,7 +172,7 @@ def _distance(fixed: np.ndarray, moving: np.ndarray, poses: Sequence[ChestPose])
     if distance > _HOPELESS:
         return 1.0
     turned = _turn(moving, (axes, angles))
-    chance = np.mean([_fine(lungs, turned, strangers=number) for number in _STRANGERS])
+    chance = np.mean([_fine(lungs, turned, shift=number) for number in _SHIFTS])
     return min(1.0, distance / float(chance))
 
 
@@ -223,13 +220,13 @@ def _lung_blocks(picture: np.ndarray) -> _LungBlocks | None:
     return _LungBlocks(kept, weights[kept], weights[kept] * blocks[kept], power[kept])
 
 
-def _fine(lungs: _LungBlocks, moving: np.ndarray, *, strangers: int = 0) -> float:
+def _fine(lungs: _LungBlocks, moving: np.ndarray, *, shift: int = 0) -> float:
     """1 - the median over blocks of the best local correlation with ``moving``."""
-    # With strangers each block seeks in the place of another, that many further on: what chance gives.
+    # With a shift each block seeks in the place of another, that many further on: what chance gives.
     padded = np.pad(moving, _REACH, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (_BLOCK + 2 * _REACH,) * 3)
     windows = windows[::_BLOCK, ::_BLOCK, ::_BLOCK].reshape(-1, *(_BLOCK + 2 * _REACH,) * 3)[lungs.kept]
-    windows = np.roll(windows, strangers, axis=0)
+    windows = np.roll(windows, shift, axis=0)
     best = np.full(len(windows), -1.0, np.float32)
     for x, y, z in itertools.product(range(2 * _REACH + 1), repeat=3):
         part = windows[:, x : x + _BLOCK, y : y + _BLOCK, z : z + _BLOCK].reshape(len(windows), -1)

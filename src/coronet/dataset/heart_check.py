@@ -20,14 +20,10 @@ HEART_PLACE = "heart_place"
 HEART_FLAGS = (INCOMPLETE, HEART_SIZE, HEART_PLACE)
 """Flags that a heart mask decides on."""
 _HEART_ML = (250.0, 1600.0)
-_LEAST_CUT_ML = 50.0
-"""A smaller mask that touches the border is no sign of a heart that is cut."""
-_EXTENT_MM = (70.0, 220.0)
-"""Along each axis; whole hearts of the scans at hand measure 90 to 150 mm."""
-_LEAST_BETWEEN_LUNGS = 0.4
-"""Share of a heart with lung on both sides in its row; 0.86 and more in whole ones."""
-_MOST_LUNG = 0.1
-"""Share of a heart below `LUNG_HU`."""
+_LEAST_CUT_ML = 50.0  # a smaller mask that touches the border is no sign of a heart that is cut
+_EXTENT_MM = (70.0, 220.0)  # along each axis; whole hearts of the scans at hand measure 90 to 150 mm
+_LEAST_BETWEEN_LUNGS = 0.4  # share of a heart with lung on both sides in its row; 0.86 and more in whole ones
+_MOST_LUNG = 0.1  # share of a heart below `LUNG_HU`
 _SIDES = (
     ("the left edge of the scan's field of view", "the right edge of the scan's field of view"),
     ("the back edge of the scan's field of view", "the front edge of the scan's field of view"),

@@ -11,8 +11,7 @@ from coronet.errors import InputError
 from coronet.io.masks import Labels, read_mask
 from coronet.io.reader import Scan
 
-_ARTERIES = 4
-"""Calcium labels 1 to 4 name LM, LAD, LCX and RCA; a mask with higher ones names no arteries."""
+_ARTERIES = 4  # calcium labels 1 to 4 name LM, LAD, LCX and RCA; a mask with higher ones names no arteries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +26,7 @@ class MaskSources:
 
 
 def read_masks(masks: MaskSources, scan: Scan) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The masks by name, and what speaks against them.
+    """The masks by name, and warnings about them.
 
     Raises:
         InputError: a mask does not fit the scan, or that of the heart is empty.

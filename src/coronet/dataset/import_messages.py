@@ -8,8 +8,7 @@ from typing import Any
 
 from coronet.text import first_few
 
-_NAMED = 5
-"""Cases that a warning names at most."""
+_NAMED = 5  # cases that a warning names at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +21,7 @@ class ImportedScan:
             none, share the pseudonym.
         new: False where it had been there before.
         masks: which masks were written now.
-        warnings: what speaks against the masks that were given, in words.
+        warnings: of the masks that were given, in words.
         flags: of `coronet.dataset.quality_flags`.
         shape: voxels (x, y, z).
         spacing_mm: (x, y, z).

@@ -8,10 +8,8 @@ import numpy as np
 
 from coronet.imaging.resampling import IndexBox, mask_slices
 
-_BODY_MM3 = 500.0
-"""Bright bodies smaller than this are not listed; the bones around a heart are far larger."""
-_BODY_MARGIN_MM = 25.0
-"""How far around a calcium mask the bright body that a piece is part of is measured."""
+_BODY_MM3 = 500.0  # bright bodies smaller than this are not listed; the bones around a heart are far larger
+_BODY_MARGIN_MM = 25.0  # how far around a calcium mask the bright body that a piece is part of is measured
 _MOST_LISTED = 100
 """Of the farthest pieces, of those in the largest bodies, and of those without a bright voxel."""
 

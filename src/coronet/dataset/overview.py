@@ -10,6 +10,7 @@ from typing import Any
 from coronet.dataset.case_table import left_out, read_table
 from coronet.dataset.cases import Case, find_cases
 from coronet.dataset.split import read_split
+from coronet.text import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +96,7 @@ def overview_table(cases: Sequence[CaseOverview]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (header, *rows)
     ]
-    patients = _counted(len({item.patient for item in cases}), "patient")
+    patients = counted(len({item.patient for item in cases}), "patient")
     waiting = sum(bool(item.next) for item in cases)
-    lines.append(f"{_counted(len(cases), 'case')} of {patients}; {waiting} with something to do.")
+    lines.append(f"{counted(len(cases), 'case')} of {patients}; {waiting} with something to do.")
     return "\n".join(lines)
-
-
-def _counted(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"

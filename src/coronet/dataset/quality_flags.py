@@ -48,10 +48,8 @@ _SOFT_HU = (-130.0, 170.0)
 _LEAST_LUNG_ML = 100.0
 _LEAST_BETWEEN_CM2 = 35.0
 _LEAST_BETWEEN_MM = 40.0
-_WIDE = 0.75
-"""Fraction of the lungs' largest area from which a slice shows them at full width."""
-_BROAD = 0.8
-"""Fraction of the heart's usual area from which the topmost slice still shows heart."""
+_WIDE = 0.75  # fraction of the lungs' largest area from which a slice shows them at full width
+_BROAD = 0.8  # fraction of the heart's usual area from which the topmost slice still shows heart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +78,7 @@ def quality_flags(volume: Volume, facts: ScanFacts, heart: np.ndarray | None = N
     """Flags of a scan, in the order of `FLAGS`.
 
     Args:
-        volume: HU in RAS+; where the values are no HU, what the picture shows is not judged.
+        volume: HU in RAS+; where the values are no HU, the picture is not examined.
         facts: of the same scan; only ``contrast`` counts.
         heart: boolean heart mask, shape of ``volume``, which decides whether the heart is whole. Without one,
             lungs and mediastinum do.
@@ -103,7 +101,7 @@ def check_scan_heart(
     chest: ChestView | None,
     near_mm: Sequence[float] = (0, 0, 0),
 ) -> dict[str, str]:
-    """Warnings with what a heart mask tells.
+    """Warnings together with those of a heart mask.
 
     Where the picture shows no heart between two lungs and the mask is part of one that the scan cuts, that it
     is cut is the reason; any other mask is none of a heart.

@@ -49,12 +49,8 @@ def compare_masks(predicted: np.ndarray, reference: np.ndarray) -> dict[str, np.
 def _touching(lesions: np.ndarray, other: np.ndarray) -> np.ndarray:
     import cc3d
 
-    labels = cc3d.connected_components(lesions.astype(np.uint8), connectivity=26)
-    touched = np.unique(labels[other & lesions])
-    keep = np.zeros(int(labels.max()) + 1, dtype=bool)
-    keep[touched] = True
-    keep[0] = False
-    return keep[labels]
+    labels = cc3d.connected_components(lesions, connectivity=26)
+    return np.isin(labels, np.unique(labels[other & lesions]))
 
 
 def by_vessel(calcium: np.ndarray) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from coronet.files import read_json, replacing_folder, sha256_file
 from coronet.report import charts
 from coronet.report.annotation_error_section import AnnotationErrorSection, annotation_error_section
 from coronet.report.case_views import compared_pictures
-from coronet.report.html_page import Figure, number, signed, write_page
+from coronet.report.html_page import Figure, network_facts, number, signed, write_page
 from coronet.report.notices import describe_floors, describe_test_set
 from coronet.report.slice_pictures import Picture
 from coronet.training.learning_curves import HISTORY, read_history
@@ -252,15 +252,8 @@ def _origin(build: Path, metrics: Mapping[str, Any], params: Params) -> tuple[tu
     rows.append(("Patients", f"{parts}; no patient is in two parts"))
     for model in MODELS:
         spec = read_json(build / model / "fit" / "model.json")
-        learned = ", ".join(f"{count} {source}" for source, count in sorted(spec["cases"].items()))
-        rows += [
-            (
-                f"{model.capitalize()} network",
-                f"{spec['params']['network']['encoder']}, learned from {learned}",
-            ),
-            (f"{model.capitalize()} fingerprint", spec["fingerprint"]),
-            (f"{model.capitalize()} weights, sha256", spec["weights_sha256"]),
-        ]
+        encoder = spec["params"]["network"]["encoder"]
+        rows += network_facts(model, encoder, spec["cases"], spec["fingerprint"], spec["weights_sha256"])
     rows += [
         ("Case table, sha256", sha256_file(build / "cases.csv")),
         ("Split, sha256", sha256_file(build / "split.json")),

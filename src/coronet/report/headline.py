@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from coronet.config import MODELS
+from coronet.evaluation.agreement import share_of_confusion
 from coronet.files import read_json, write_json
 
 
@@ -17,7 +18,7 @@ def write_headline(build: Path, out: Path) -> None:
 
 def headline(heart: dict[str, Any], calcium: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
     """Headline figures out of the three ``metrics.json``; None where the test scans cannot show it."""
-    agreement = scores["agreement"]
+    agreement, share = scores["agreement"], share_of_confusion(scores["groups"]["confusion"])
     figures = {
         "heart": {
             "dice": heart["dice"]["mean"],
@@ -36,7 +37,7 @@ def headline(heart: dict[str, Any], calcium: dict[str, Any], scores: dict[str, A
             "bias": agreement["bias"],
             "icc": agreement["icc2_1"],
             "kappa": agreement["kappa_linear"],
-            "same_group": _share_on_diagonal(scores["groups"]["confusion"]),
+            "same_group": share.same / share.of,
             "zero_when_free": scores["calcium_free"]["share"],
         },
     }
@@ -44,7 +45,3 @@ def headline(heart: dict[str, Any], calcium: dict[str, Any], scores: dict[str, A
         part: {name: None if value is None else round(value, 4) for name, value in values.items()}
         for part, values in figures.items()
     }
-
-
-def _share_on_diagonal(confusion: list[list[int]]) -> float:
-    return sum(row[place] for place, row in enumerate(confusion)) / sum(map(sum, confusion))

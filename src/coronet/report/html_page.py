@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coronet.files import write_text
+from coronet.imaging.slice_names import slice_span
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -45,8 +47,23 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, signed=signed, readable=readable)
+    environment.filters.update(
+        number=number, signed=signed, readable=readable, slice_span=lambda span: slice_span(*span)
+    )
     return environment
+
+
+def network_facts(
+    model: str, encoder: str, cases: Mapping[str, int], fingerprint: str, weights_sha256: str
+) -> list[tuple[str, str]]:
+    """Rows on what a network is and how many cases of each source it learned from."""
+    sources = ", ".join(f"{count} {source}" for source, count in sorted(cases.items())) or "unknown cases"
+    name = model.capitalize()
+    return [
+        (f"{name} network", f"{encoder}, learned from {sources}"),
+        (f"{name} fingerprint", fingerprint or "none"),
+        (f"{name} weights, sha256", weights_sha256),
+    ]
 
 
 def number(value: float | None, digits: int = 0, *, sign: str = "") -> str:

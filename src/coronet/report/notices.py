@@ -9,6 +9,7 @@ from coronet.config import MODELS
 from coronet.config.floors import FLOOR_WORDS, NETWORK_FLOORS, SCORE_FLOORS, Floor
 from coronet.files import read_json
 from coronet.networks.quality import network_figures, score_figures
+from coronet.text import counted
 
 PHANTOM_LIMITS = (
     "Phantoms have stents, calcified valves, pacemaker leads and plaques smeared by motion; they lack "
@@ -41,7 +42,7 @@ def describe_test_set(sources: Mapping[str, int]) -> tuple[str, str]:
             f"{phantoms} of the {count} test scans are synthetic phantoms; on those the figures say nothing "
             "about patients."
         )
-    scans = "1 test scan" if count == 1 else f"{count} test scans"
+    scans = counted(count, "test scan")
     if count < _FEW:
         return "Few test scans.", (
             f"The figures are of {scans}, none of them a phantom; with so few, other scans may give quite "

@@ -8,12 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from coronet.dataset.quality_flags import UNFIT
-from coronet.imaging.slice_names import slice_span
 from coronet.report.case_views import by_vessel, case_pictures
-from coronet.report.html_page import Figure, number, readable, write_page
-from coronet.report.slice_pictures import Picture
+from coronet.report.html_page import Figure, network_facts, number, readable, write_page
 from coronet.scoring.counted_voxels import find_calcium
-from coronet.scoring.model_statement import ModelStatement
 from coronet.scoring.risk_groups import PRESETS
 from coronet.scoring.score_scan import ScanScore
 
@@ -36,63 +33,15 @@ class Notice:
     grave: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class Rung:
-    """A risk group; ``state`` is ``here``, ``possible`` or empty."""
-
-    label: str
-    state: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Ladder:
-    """The risk groups of one preset."""
-
-    name: str
-    rungs: tuple[Rung, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class LesionRow:
-    """A line of the table of lesions."""
-
-    number: int
-    place: str
-    slices: str
-    volume_mm3: float
-    peak_hu: float
-    weight: float
-    agatston: float
-
-
-@dataclasses.dataclass(frozen=True)
-class ScanReport:
-    """Everything that ``scan.html.j2`` shows."""
-
-    agatston: float
-    interval: str
-    worth: ModelStatement
-    notices: tuple[Notice, ...]
-    ladders: tuple[Ladder, ...]
-    figures: tuple[Figure, ...]
-    legend: tuple[tuple[str, str], ...]
-    pictures: tuple[Picture, ...]
-    lesions: tuple[LesionRow, ...]
-    origin: tuple[tuple[str, str], ...]
-
-
 def write_scan_result(folder: Path, scored: ScanScore) -> None:
     """Write masks, ``score.json`` and the page into ``folder``."""
     scored.save(folder)
     # the page holds no identifier, file name or path
-    write_page(Path(folder) / _PAGE, "scan.html.j2", report=_read_scan_report(scored))
-
-
-def _read_scan_report(scored: ScanScore) -> ScanReport:
-    """Gather what the page shows."""
     calcium = by_vessel(scored.masks.calcium.astype(np.uint8))
     names = {"calcium": "calcium"} | {name: name.upper() for name in ("lm", "lad", "lcx", "rca")}
-    return ScanReport(
+    write_page(
+        Path(folder) / _PAGE,
+        "scan.html.j2",
         agatston=scored.result.scores.agatston,
         interval=_interval(scored),
         worth=scored.statement,
@@ -103,18 +52,7 @@ def _read_scan_report(scored: ScanScore) -> ScanReport:
         pictures=case_pictures(
             scored.ct, scored.masks.heart, calcium=calcium, count=_AXIAL_SLICES, numbers=_numbers(scored)
         ),
-        lesions=tuple(
-            LesionRow(
-                number=lesion.number,
-                place=lesion.vessel or place,
-                slices=slice_span(*lesion.slices),
-                volume_mm3=lesion.volume_mm3,
-                peak_hu=lesion.peak_hu,
-                weight=lesion.weight,
-                agatston=lesion.agatston,
-            )
-            for lesion, place in zip(scored.result.lesions, scored.places, strict=True)
-        ),
+        lesions=tuple(zip(scored.result.lesions, scored.places, strict=True)),
         origin=_origin(scored),
     )
 
@@ -139,17 +77,15 @@ def _notices(scored: ScanScore) -> tuple[Notice, ...]:
     return tuple(notices)
 
 
-def _ladders(scored: ScanScore) -> tuple[Ladder, ...]:
-    ladders = []
+def _ladders(scored: ScanScore) -> dict[str, list[tuple[str, str]]]:
+    """Labels of the risk groups by preset, each with ``here``, ``possible`` or an empty state."""
+    ladders = {}
     for name, preset in PRESETS.items():
         # CAC-DRS appends the number of vessels to its label.
-        own = scored.result.groups[name].split("/")[0]
-        possible = {label.split("/")[0]: "possible" for label in scored.intervals.groups[name]} | {
-            own: "here"
-        }
-        rungs = tuple(Rung(readable(label), possible.get(label, "")) for label in preset.labels)
-        ladders.append(Ladder(_LADDER_NAMES[name], rungs))
-    return tuple(ladders)
+        states = {label.split("/")[0]: "possible" for label in scored.intervals.groups[name]}
+        states[scored.result.groups[name].split("/")[0]] = "here"
+        ladders[_LADDER_NAMES[name]] = [(readable(label), states.get(label, "")) for label in preset.labels]
+    return ladders
 
 
 def _figures(scored: ScanScore) -> tuple[Figure, ...]:
@@ -185,14 +121,7 @@ def _numbers(scored: ScanScore) -> np.ndarray:
 def _origin(scored: ScanScore) -> tuple[tuple[str, str], ...]:
     rows = []
     for name, origin in scored.segmentation.models.items():
-        learned = (
-            ", ".join(f"{count} {source}" for source, count in sorted(origin.cases.items())) or "unknown"
-        )
-        rows += [
-            (f"{name.capitalize()} network", f"{origin.encoder}, {learned}"),
-            (f"{name.capitalize()} fingerprint", origin.fingerprint or "none"),
-            (f"{name.capitalize()} weights, sha256", origin.weights_sha256),
-        ]
+        rows += network_facts(name, origin.encoder, origin.cases, origin.fingerprint, origin.weights_sha256)
     protocol, facts = scored.result.protocol, scored.facts
     voxels = " × ".join(str(size) for size in scored.ct.shape)
     spacing = " × ".join(f"{value:.2f}" for value in scored.ct.spacing_mm)

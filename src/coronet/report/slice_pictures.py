@@ -93,11 +93,10 @@ def axial(
         box: the part to show; all by default.
         marks: texts with voxel coordinates (x, y, z).
     """
-    box = box or whole_box(ct.shape)
-    plane = ct.array[box[0], box[1], index]
-    cuts = {kind: mask[box[0], box[1], index] for kind, mask in masks.items()}
+    x, y, _ = box or whole_box(ct.shape)
     title = f"axial, {slice_name(ct, index)}"
-    return _picture(_AXIAL, plane, cuts, ct=ct, box=box, window=_MEDIASTINUM, title=title, marks=marks)
+    shown = (x, y, slice(index, index + 1))
+    return _picture(_AXIAL, ct, masks, shown, window=_MEDIASTINUM, title=title, marks=marks)
 
 
 def projection(
@@ -112,11 +111,9 @@ def projection(
         box: the part to show across the line of sight.
     """
     shown = triple(slab[axis] if axis == view.through else box[axis] for axis in range(3))
-    plane = ct.array[shown].max(axis=view.through)
-    cuts = {kind: np.any(mask[shown], axis=view.through) for kind, mask in masks.items()}
     depth = (shown[view.through].stop - shown[view.through].start) * ct.spacing_mm[view.through]
     title = f"{view.name}, maximum over {depth:.0f} mm"
-    return _picture(view, plane, cuts, ct=ct, box=shown, window=_PROJECTION, title=title, marks=())
+    return _picture(view, ct, masks, shown, window=_PROJECTION, title=title)
 
 
 def whole_box(shape: Sequence[int]) -> IndexBox:
@@ -155,29 +152,30 @@ def informative_slices(weight: np.ndarray, heart: np.ndarray, *, count: int, apa
 
 def _picture(
     view: View,
-    plane: np.ndarray,
-    cuts: Mapping[str, np.ndarray],
-    *,
     ct: Volume,
+    masks: Mapping[str, np.ndarray],
     box: IndexBox,
+    *,
     window: tuple[float, float],
     title: str,
-    marks: Sequence[tuple[str, tuple[float, float, float]]],
+    marks: Sequence[tuple[str, tuple[float, float, float]]] = (),
 ) -> Picture:
+    """The maximum of a box along the line of sight, with the shadows of the masks in it."""
+    plane = ct.array[box].max(axis=view.through)
     across_mm, down_mm = ct.spacing_mm[view.across], ct.spacing_mm[view.down]
     width, height = plane.shape[0] * across_mm, plane.shape[1] * down_mm
-    outlines = tuple(
-        Outline(kind, path)
-        for kind, cut in cuts.items()
-        if (path := _path(view.rows(cut), across_mm=across_mm, down_mm=down_mm))
-    )
-    placed = []
+    outlines, placed = [], []
+    for kind, mask in masks.items():
+        shadow = view.rows(np.any(mask[box], axis=view.through))
+        if path := _path(shadow, across_mm=across_mm, down_mm=down_mm):
+            outlines.append(Outline(kind, path))
     for text, voxel in marks:
         x = (voxel[view.across] - box[view.across].start + 0.5) * across_mm
         y = (voxel[view.down] - box[view.down].start + 0.5) * down_mm
         placed.append(Mark(text, round(width - x, 2), round(height - y, 2)))
     image = _jpeg(view.rows(plane), window, (width, height))
-    return Picture(title, round(width, 2), round(height, 2), image, outlines, tuple(placed), view.sides)
+    size = round(width, 2), round(height, 2)
+    return Picture(title, *size, image, tuple(outlines), tuple(placed), view.sides)
 
 
 def _jpeg(rows: np.ndarray, window: tuple[float, float], extent_mm: tuple[float, float]) -> str:

@@ -145,7 +145,7 @@ def _failing(item: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _stand_alone(folder: Path) -> None:
-    """Make the pages readable without a network, to which they would turn for style, scripts and index."""
+    """Make the pages readable without a network: no external style, script or index."""
     pages = sorted(page for page in folder.rglob("*.html") if page != folder / "index.html")
     links = "".join(
         f'<li><a href="{page.relative_to(folder).as_posix()}">'

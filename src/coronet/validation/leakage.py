@@ -111,8 +111,8 @@ def check_parts(split: Split, used: Iterable[str], *, parts: tuple[str, ...] = (
             f"{', '.join(strange)}: not in {' or '.join(parts)}, so nothing may be learned from it; "
             "take the cases from build/split.json."
         )
-    kept = {person for part in set(PARTS) - set(parts) for person in split.patients(part)}
-    shared = sorted({person for part in parts for person in split.patients(part)} & kept)
+    kept = {patient for part in set(PARTS) - set(parts) for patient in split.patients(part)}
+    shared = sorted({patient for part in parts for patient in split.patients(part)} & kept)
     if shared:
         raise GateFailed(
             f"patient {', '.join(shared)} is in {' or '.join(parts)} and in another part; "

@@ -9,13 +9,12 @@ from coronet.config import ValidateParams
 from coronet.dataset.case_measures import CALCIUM_LABELS, HEART_LABELS
 from coronet.dataset.case_table import left_out
 from coronet.dataset.mask_pieces import MaskPiece, read_pieces
-from coronet.text import first_few
+from coronet.text import counted, first_few
 
 if TYPE_CHECKING:
     import pandas
 
-_MOST_NAMED = 3
-"""Pieces whose places stand in a message."""
+_MOST_NAMED = 3  # pieces whose places stand in a message
 
 
 def prepare_columns(table: pandas.DataFrame, params: ValidateParams) -> pandas.DataFrame:
@@ -63,8 +62,8 @@ def _pieces(pieces: Sequence[MaskPiece], where: str, measure: str, unit: str) ->
     """Number, volume and places of pieces, those with the largest measure first."""
     ordered = sorted(pieces, key=lambda piece: -getattr(piece, measure))
     shown = [f"{getattr(piece, measure):.10g} {unit} at {_place(piece)}" for piece in ordered]
-    lesions = "1 calcium lesion" if len(ordered) == 1 else f"{len(ordered)} calcium lesions"
     volume = sum(piece.mm3 for piece in ordered)
+    lesions = counted(len(ordered), "calcium lesion")
     return f"{lesions} ({volume:.1f} mm³) {where}: {first_few(shown, _MOST_NAMED)}"
 
 

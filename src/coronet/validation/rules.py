@@ -10,8 +10,7 @@ _LEAST_DEVIATION_HU = 20
 _LEAST_DISTINCT = 100
 _LARGEST_OBLIQUE_DEG = 30
 _LARGEST_SKEW = 0.02
-_BONE_HU = 200
-"""Some bone of every chest is brighter."""
+_BONE_HU = 200  # some bone of every chest is brighter
 _LARGEST_PIECES_SHARE = 0.02
 _LEAST_DENSE_SHARE = 0.3
 """A mask drawn on blurred edges may hold fainter voxels; one that belongs elsewhere holds mostly such."""

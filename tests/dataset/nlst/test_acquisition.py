@@ -70,11 +70,11 @@ def test_scans_and_hearts_become_cases(tmp_path, commons, series, bring):
     heart = commons.put([commons.segmentation(tmp_path / "seg.dcm", ct, drawn)])
     other = series("b", seed=5)
     manifest = commons.manifest((commons.put(ct), heart), (commons.put(other), None))
-    told: list[int] = []
-    got = bring(manifest, progress=told.append)
+    reported: list[int] = []
+    got = bring(manifest, progress=reported.append)
     assert (len(got.added), got.before, got.refused, got.unmasked) == (2, 0, (), ())
     assert [item.masks for item in got.added] == [("heart",), ()]
-    assert sum(told) == pytest.approx(1e6 * sum(entry.size_mb for entry in manifest.entries), abs=2)
+    assert sum(reported) == pytest.approx(1e6 * sum(entry.size_mb for entry in manifest.entries), abs=2)
     case = next(case for case in find_cases(tmp_path / "data") if case.heart)
     assert np.array_equal(read_nifti(case.ct).array, read_scan(tmp_path / "a").volume.array)
     union = ((drawn > 0) & (drawn < 6)).transpose(2, 1, 0)[::-1, ::-1]
@@ -188,11 +188,11 @@ def test_a_segmentation_that_does_not_fit_costs_the_mask_alone(tmp_path, commons
 def test_a_store_that_goes_away_leaves_what_is_whole(tmp_path, commons, series, bring, monkeypatch):
     monkeypatch.setattr(store_module, "ATTEMPTS", 1)
     manifest = commons.manifest((commons.put(series("a")), None), (commons.put(series("b", seed=1)), None))
-    seen = []
+    counts = []
 
     def progress(count: int) -> None:
-        seen.append(count)
-        if sum(seen) > 1e6 * manifest.entries[0].size_mb + 2000:
+        counts.append(count)
+        if sum(counts) > 1e6 * manifest.entries[0].size_mb + 2000:
             commons.down = True
 
     with pytest.raises(Unreachable, match="no longer answers"):
@@ -211,7 +211,7 @@ def test_a_store_that_is_silent_is_given_up_soon(tmp_path, commons, series, monk
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         started = time.monotonic()
-        with pytest.raises(Unreachable, match="no word in time"):
+        with pytest.raises(Unreachable, match="no answer in time"):
             acquire(
                 manifest,
                 data=tmp_path / "data",

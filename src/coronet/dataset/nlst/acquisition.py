@@ -28,8 +28,7 @@ from coronet.files import exclusive, read_json, write_json
 logger = logging.getLogger("coronet")
 
 _RECORD_NAME = ".nlst.json"
-_KEPT_SHARE = 0.6
-"""Most that a converted scan takes of its DICOM files."""
+_KEPT_SHARE = 0.6  # most that a converted scan takes of its DICOM files
 
 
 @dataclasses.dataclass(frozen=True)

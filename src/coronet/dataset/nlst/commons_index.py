@@ -67,9 +67,9 @@ def check_condition(database: DuckDBPyConnection, condition: str) -> None:
     import duckdb
 
     try:
-        speaks = database.sql(f"select {', '.join(selection_rules.COLUMNS)} from candidates")
-        kind = speaks.select(duckdb.SQLExpression(condition).alias("wanted")).types[0]
-        speaks.filter(duckdb.SQLExpression(condition)).limit(1).fetchall()
+        columns = database.sql(f"select {', '.join(selection_rules.COLUMNS)} from candidates")
+        kind = columns.select(duckdb.SQLExpression(condition).alias("wanted")).types[0]
+        columns.filter(duckdb.SQLExpression(condition)).limit(1).fetchall()
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         raise InputError(

@@ -18,8 +18,7 @@ from coronet.io.header_numbers import read_numbers
 from coronet.io.log_redaction import silence_libraries
 
 _CONNECTIONS = 8
-_SIZE_TOLERANCE = 0.02
-"""Fraction by which a series may differ from the size that the manifest states."""
+_SIZE_TOLERANCE = 0.02  # fraction by which a series may differ from the size that the manifest states
 
 _TAGS = ["SeriesInstanceUID", "SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"]
 

@@ -1,6 +1,6 @@
 """The manifest of a selection: one line a series, made to be read and reviewed in git.
 
-It names no patient. Series are named by the UIDs that the Commons publishes, without which nobody could
+It names no patient. Series are named by the UIDs that the Commons publishes, without which one could not
 download the same data again.
 """
 

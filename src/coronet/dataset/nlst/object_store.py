@@ -106,7 +106,7 @@ class Store:
         if failure and isinstance(failure[0], InputError):
             raise failure[0]
         if failure or asking.is_alive():
-            reason = failure[0] if failure else "no word in time"
+            reason = failure[0] if failure else "no answer in time"
             raise Unreachable(
                 f"{self.host} does not answer ({reason}): there is no network, or it is blocked. "
                 "Nothing was downloaded; the manifest stays, and the same command goes on from it."

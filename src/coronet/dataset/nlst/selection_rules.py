@@ -19,11 +19,9 @@ SPACING_TOLERANCE_MM = 0.05
 _SLICES = (100, 420)
 """Fewer are localizers or parts of a chest (2.5 mm × 100 = 25 cm); more are finer than 1 mm, or several."""
 
-_CHEST_MM = 330.0
-"""Length of a typical NLST scan: 137 slices of 2.5 mm (GE), 165 of 2.0 mm (Siemens)."""
+_CHEST_MM = 330.0  # length of a typical NLST scan: 137 slices of 2.5 mm (GE), 165 of 2.0 mm (Siemens)
 
-_STEP_MM = 0.5
-"""Estimated spacings nearer to each other than this count as equal."""
+_STEP_MM = 0.5  # estimated spacings nearer to each other than this count as equal
 
 _FIRST_ROUND = "1999-01-02"
 """NLST's study dates are made up: this one stands for the first screening (T0), 2000 for T1, 2001 for T2."""
