@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from coronet import config
-from coronet.config.param_types import OWN_ENCODERS, SMP_ENCODERS, SMP_LEVELS
+from coronet.config.model_params import OWN_ENCODERS, SMP_ENCODERS, SMP_LEVELS
 from coronet.config.schema import build
 from coronet.config.strict_yaml import parse_yaml
 from coronet.errors import ParamsError

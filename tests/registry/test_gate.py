@@ -87,7 +87,7 @@ def test_a_guard_rejects_only_what_is_shown_and_matters():
 
 
 def test_what_fails_rejects_and_what_nobody_knows_cannot_promote():
-    failed, unknown = Check("Dice", False, "0.2", "at least 0.9"), Check("κ", None, "no patient tells")
+    failed, unknown = Check("Dice", False, "0.2", "at least 0.9"), Check("κ", None, "no patient has it")
     gain = paired(CLEAR_GAIN)
     assert decide_verdict([FINE, failed], [gain], GATE) == (REJECT, ("Dice: 0.2, wanted at least 0.9.",))
     assert decide_verdict([failed, unknown], [], GATE)[0] == REJECT
@@ -289,7 +289,7 @@ def test_few_test_patients_are_not_enough(grown):
 
 def test_without_the_other_model_there_is_no_path(small):
     with mlflow_client.open_client(small.folder / "mlruns") as client:
-        versions.drop_alias(client, "calcium", "challenger")
+        client.delete_registered_model_alias("calcium", "challenger")
     with pytest.raises(
         PromotionError, match="needs a calcium network too, .* `coronet models register calcium` first"
     ):

@@ -30,7 +30,7 @@ def aliases(small, model: str = "heart") -> dict[str, int]:
 
 
 def kinds(small, model: str = "heart") -> list[tuple[str, int]]:
-    """What the log tells of a model."""
+    """The events that the log holds of a model."""
     return [(entry.kind, entry.version) for entry in promotion_log.read(small.folder) if entry.model == model]
 
 
@@ -300,7 +300,7 @@ def test_a_rollback_that_was_killed_is_finished_before_a_promotion(promoted):
     promotion.rollback("heart", promoted.folder)
     with mlflow_client.open_client(promoted.folder / "mlruns") as client:
         for alias, number in before.items():
-            versions.set_alias(client, "heart", alias, number)
+            client.set_registered_model_alias("heart", alias, str(number))
     with pytest.raises(PromotionError, match="There is no challenger; heart/1 is champion"):
         promotion.promote("heart", promoted.folder)
     assert aliases(promoted) == {"champion": 1, "previous": 2}
@@ -313,12 +313,12 @@ def test_promoters_at_once_take_turns(grown, coronet):
         subprocess.Popen(command, cwd=grown.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = sorted((*process.communicate(timeout=600), process.returncode) for process in both)
-    assert sorted(code for _, _, code in said) == [0, 2], said
-    answers = [json.loads(out) for out, _, code in said if code == 0]
+    results = sorted((*process.communicate(timeout=600), process.returncode) for process in both)
+    assert sorted(code for _, _, code in results) == [0, 2], results
+    answers = [json.loads(out) for out, _, code in results if code == 0]
     assert answers[0]["champion"] == 2
     assert "There is no challenger; heart/2 is champion" in next(
-        error for _, error, code in said if code == 2
+        error for _, error, code in results if code == 2
     )
     assert kinds(grown).count(("promoted", 2)) == 1
     assert agree(grown)

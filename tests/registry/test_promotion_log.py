@@ -1,4 +1,4 @@
-"""The log of promotions: any edit, deletion or move is found; a kill leaves nothing half-said."""
+"""The log of promotions: any edit, deletion or move is found; a kill leaves nothing half-written."""
 
 from __future__ import annotations
 

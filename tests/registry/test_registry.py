@@ -1,4 +1,4 @@
-"""Versions: made once, told to git, loaded without a pickle, and brought back."""
+"""Versions: made once, logged, loaded without a pickle, and brought back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from coronet.registry import promotion, promotion_log, reference_output, registr
 from coronet.tracking import mlflow_client
 
 
-def test_register_makes_a_version_once_and_tells_the_log(tiny, helpers):
+def test_register_makes_a_version_once_and_logs_it(tiny, helpers):
     made = registration.register_version("heart", tiny)
     assert made.created and made.version.number == 1 and made.version.fingerprint == "h" + "1" * 63
     assert made.version.weights_sha256 == sha256_file(tiny / "build/heart/fit/weights.safetensors")

@@ -6,7 +6,7 @@ import pytest
 
 from coronet.errors import InputError
 from coronet.files import sha256_file
-from coronet.registry import registration, versions
+from coronet.registry import registration
 from coronet.registry.resolve_models import resolve_models
 from coronet.tracking import mlflow_client
 
@@ -19,8 +19,8 @@ def test_models_are_named_by_alias_by_part_or_as_built(tiny, tmp_path):
     for model in built:
         registration.register_version(model, tiny)
     with mlflow_client.open_client(tiny / "mlruns") as client:
-        versions.set_alias(client, "heart", "champion", 1)
-        versions.drop_alias(client, "heart", "challenger")
+        client.set_registered_model_alias("heart", "champion", "1")
+        client.delete_registered_model_alias("heart", "challenger")
     with pytest.raises(InputError, match="calcium has no champion yet"):
         resolve_models("champion", tiny)
     found = resolve_models("challenger", tiny)

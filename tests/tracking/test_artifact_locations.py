@@ -39,8 +39,8 @@ def champions(templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
             registration.register_version(model, folder)
         with mlflow_client.open_client(folder / "mlruns") as client:
             for model in MODELS:
-                versions.set_alias(client, model, "champion", 1)
-                versions.drop_alias(client, model, "challenger")
+                client.set_registered_model_alias(model, "champion", "1")
+                client.delete_registered_model_alias(model, "challenger")
                 promotion_log.append(folder, promotion_log.Event(promotion_log.PROMOTED, model, 1))
         runs.sync(folder)
     shutil.rmtree(folder / "mlruns" / "work", ignore_errors=True)

@@ -13,17 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from coronet.config.model_params import (
-    AugmentParams,
-    InputParams,
-    LossParams,
-    ModelParams,
-    NetworkParams,
-    OptimiserParams,
-    PretrainParams,
-    SamplingParams,
-)
-from coronet.config.param_types import (
     Activation,
+    AugmentParams,
     Count,
     EncoderName,
     Epochs,
@@ -31,9 +22,16 @@ from coronet.config.param_types import (
     Fraction,
     Gamma,
     HuRange,
+    InputParams,
     Length,
+    LossParams,
+    ModelParams,
+    NetworkParams,
+    OptimiserParams,
     Patience,
+    PretrainParams,
     Rate,
+    SamplingParams,
     Seed,
     Size,
     SpacingRange,
@@ -207,9 +205,14 @@ class Params(CheckedValue):
 
     def model(self, name: str) -> ModelParams:
         """Parameters of ``heart`` or ``calcium``."""
-        if name not in MODELS:
-            raise ParamsError(f'There is no model "{name}"; the models are {" and ".join(MODELS)}.')
-        return getattr(self, name)
+        return getattr(self, check_model(name))
+
+
+def check_model(name: str) -> str:
+    """Return ``name``; a `ParamsError` if it is none of `MODELS`."""
+    if name not in MODELS:
+        raise ParamsError(f'There is no model "{name}"; the models are {" and ".join(MODELS)}.')
+    return name
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

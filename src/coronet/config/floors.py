@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from operator import attrgetter
 
-from coronet.config import GateParams
-from coronet.errors import ParamsError
+from coronet.config import GateParams, check_model
 
 _AT_LEAST, _AT_MOST = "at least", "at most"
 FLOOR_WORDS = {
@@ -65,7 +64,7 @@ NETWORK_FLOORS: Mapping[str, tuple[Floor, ...]] = {
         Floor("false_mm3", _AT_MOST, 20.0, "gate.calcium.false_mm3"),
     ),
 }
-"""Default floors of a network by itself. Whatever ``params.yaml`` asks for, scores are judged by these."""
+"""Default floors of a network by itself. Scores are rated by these, whatever ``params.yaml`` asks for."""
 SCORE_FLOORS = (
     Floor("score_error", _AT_MOST, 150.0, "gate.score_error"),
     Floor("kappa", _AT_LEAST, 0.5, "gate.kappa"),
@@ -85,9 +84,7 @@ def counted(floors: int) -> str:
 
 def default_floors(model: str) -> tuple[Floor, ...]:
     """The gate's floors of ``heart`` or ``calcium`` as Coronet ships them."""
-    if model not in NETWORK_FLOORS:
-        raise ParamsError(f'There is no model "{model}"; the models are {" and ".join(NETWORK_FLOORS)}.')
-    return (*NETWORK_FLOORS[model], *SCORE_FLOORS, *_COST_FLOORS)
+    return (*NETWORK_FLOORS[check_model(model)], *SCORE_FLOORS, *_COST_FLOORS)
 
 
 def gate_floors(gate: GateParams, model: str) -> tuple[Floor, ...]:
@@ -98,13 +95,10 @@ def gate_floors(gate: GateParams, model: str) -> tuple[Floor, ...]:
     )
 
 
-def floors_not_asked(gate: GateParams, model: str) -> tuple[Floor, ...]:
-    """Default floors that ``params.yaml`` switches off."""
-    pairs = zip(default_floors(model), gate_floors(gate, model), strict=True)
-    return tuple(default for default, floor in pairs if floor.limit is None)
-
-
-def floors_lowered(gate: GateParams, model: str) -> tuple[Floor, ...]:
-    """Default floors of which ``params.yaml`` asks for less."""
-    pairs = zip(default_floors(model), gate_floors(gate, model), strict=True)
-    return tuple(default for default, floor in pairs if floor.is_looser_than(default))
+def floors_spared(gate: GateParams, model: str) -> tuple[tuple[Floor, ...], tuple[Floor, ...]]:
+    """Default floors that ``params.yaml`` switches off, and those of which it asks for less."""
+    pairs = list(zip(default_floors(model), gate_floors(gate, model), strict=True))
+    return (
+        tuple(default for default, floor in pairs if floor.limit is None),
+        tuple(default for default, floor in pairs if floor.is_looser_than(default)),
+    )

@@ -17,8 +17,7 @@ from coronet.errors import ParamsError
 _CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
 """What git leaves of a merge that it could not finish."""
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
-_DEEPEST = 12
-"""Levels whose line numbers are kept; anchors can make a document that has no end."""
+_DEEPEST = 12  # levels whose line numbers are kept; anchors can make a document that has no end
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coronet.config import MODELS
-from coronet.registry import promotion_log
-from coronet.registry.promotion import alias_drift, unfinished_move
-from coronet.registry.promotion_log import PROMOTED, LogFault
+from coronet.registry import promotion_log, versions
+from coronet.registry.promotion_log import PROMOTED, ROLLED_BACK, LogEntry, LogFault
+from coronet.registry.versions import CHALLENGER, CHAMPION, PREVIOUS
 from coronet.tracking import mlflow_client
 from coronet.tracking.git_state import missing_commit, read_committed
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,3 +84,35 @@ def check_log(project: Path = Path()) -> LogCheck:
         unfinished=tuple(unfinished),
         unchecked=missing_commit(project),
     )
+
+
+def alias_drift(client: MlflowClient, entries: Iterable[LogEntry], model: str) -> tuple[str, ...]:
+    """Where MLflow's champion and previous differ from the log; a sentence each."""
+    logged, present = promotion_log.logged_aliases(entries, model), versions.aliases(client, model)
+
+    def named(number: int | None) -> str:
+        return f"{model}/{number}" if number else "absent"
+
+    return tuple(
+        f"MLflow's {alias} of {model} is {named(present.get(alias))}, the log's is "
+        f"{named(logged.get(alias))}."
+        for alias in (CHAMPION, PREVIOUS)
+        if logged.get(alias) != present.get(alias)
+    )
+
+
+def unfinished_move(client: MlflowClient, entries: Iterable[LogEntry], model: str) -> LogEntry | None:
+    """The last move of a model, if MLflow's aliases stand anywhere between before and after it; or None."""
+    own = [entry for entry in entries if entry.model == model]
+    moves = [place for place, entry in enumerate(own) if entry.kind in (PROMOTED, ROLLED_BACK)]
+    if not moves:
+        return None
+    before = promotion_log.logged_aliases(own[: moves[-1]], model)
+    after, present = promotion_log.logged_aliases(own, model), versions.aliases(client, model)
+    if versions.find(client, model, str(after[CHAMPION])) is None:
+        return None
+    ends = [(present.get(alias), before.get(alias), after.get(alias)) for alias in (CHAMPION, PREVIOUS)]
+    done = all(now == then for now, _, then in ends) and present.get(CHALLENGER) != after[CHAMPION]
+    if done or any(now not in between for now, *between in ends):
+        return None
+    return own[moves[-1]]

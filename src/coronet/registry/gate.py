@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.config import MODELS, GateParams, Params
-from coronet.config.floors import Floor, floors_lowered, floors_not_asked, gate_floors
+from coronet.config.floors import floors_spared, gate_floors
 from coronet.errors import LedgerError, PromotionError
 from coronet.evaluation.paired_tests import PairedComparison, compare_paired
 from coronet.files import write_json, write_text
@@ -22,7 +22,7 @@ from coronet.registry.candidate_evaluation import (
     evaluate_candidate,
 )
 from coronet.registry.lineage_checks import VersionFacts, check_origin, check_weights, unpack
-from coronet.registry.promotion_log import JUDGED, LogEntry
+from coronet.registry.promotion_log import GATE_KINDS, LogEntry
 from coronet.registry.test_patients import check_apart, pick_split
 from coronet.registry.verdict import REJECT, VERDICT_WORDS, Check, Verdict, decide_verdict, floor_sentences
 from coronet.registry.verdict_picture import draw_verdict
@@ -66,7 +66,7 @@ def evaluate_gate(project: Path, candidate: Version, champion: Version | None, p
             companion = unpack(client, project, other, folder / "companion")
             old = unpack(client, project, champion, folder / "champion") if champion else None
         sides = [side for side in (new, old, companion) if side is not None]
-        checks = [check for side in sides for check in check_weights(side, entries, judged=side is new)]
+        checks = [check for side in sides for check in check_weights(side, entries, own=side is new)]
         checks += check_origin(new, project)
         evidence: CandidateEvaluation | None = None
         comparisons: tuple[PairedComparison, ...] = ()
@@ -84,8 +84,7 @@ def evaluate_gate(project: Path, candidate: Version, champion: Version | None, p
                 if not comparisons:
                     checks.append(Check("comparison", None, f"no patient has {VERDICT_WORDS[DICE]}"))
     answer, reasons = decide_verdict(checks, comparisons, params.gate)
-    not_asked = floors_not_asked(params.gate, candidate.model)
-    lowered = floors_lowered(params.gate, candidate.model)
+    not_asked, lowered = floors_spared(params.gate, candidate.model)
     spared = floor_sentences(not_asked, lowered, evidence.figures if evidence else {})
     return Verdict(
         answer=answer,
@@ -114,11 +113,14 @@ def write_verdict(folder: Path, verdict: Verdict) -> None:
 
 def check_floors(evidence: CandidateEvaluation, gate: GateParams, model: str) -> tuple[Check, ...]:
     """Ask for what ``params.yaml`` asks for; what the test patients cannot answer is unknown."""
-    return tuple(
-        _floor(floor, evidence.figures[floor.name])
-        for floor in gate_floors(gate, model)
-        if floor.limit is not None
-    )
+    checks = []
+    for floor in gate_floors(gate, model):
+        value = evidence.figures[floor.name]
+        found = "the test patients cannot answer it" if value is None else f"{value:.4g}"
+        if floor.limit is not None:
+            name = f"{floor.key}: {VERDICT_WORDS[floor.name]}"
+            checks.append(Check(name, floor.holds(value), found, floor.text))
+    return tuple(checks)
 
 
 def compare_all(
@@ -145,11 +147,6 @@ def compare_all(
     )
 
 
-def _floor(floor: Floor, value: float | None) -> Check:
-    found = "the test patients cannot answer it" if value is None else f"{value:.4g}"
-    return Check(f"{floor.key}: {VERDICT_WORDS[floor.name]}", floor.holds(value), found, floor.text)
-
-
 def _companion(client: MlflowClient, model: str) -> tuple[Version, str]:
     """The other model's champion, else its challenger, and which it is."""
     other = next(name for name in MODELS if name != model)
@@ -157,7 +154,7 @@ def _companion(client: MlflowClient, model: str) -> tuple[Version, str]:
         if (found := versions.find(client, other, alias)) is not None:
             return found, alias
     raise PromotionError(
-        f"{model} is judged on the whole path from scan to score, which needs a {other} network too, and "
+        f"{model} is evaluated on the whole path from scan to score, which needs a {other} network too, and "
         f"none is registered; `coronet models register {other}` first."
     )
 
@@ -172,12 +169,12 @@ def _measure(
 
 
 def _trial(entries: tuple[LogEntry, ...], candidate: Version, test_sha256: str) -> int:
-    """How many versions have been judged on these patients, this one included."""
+    """How many versions have been evaluated on these patients, this one included."""
     tried = {
         entry.version
         for entry in entries
         if entry.model == candidate.model
-        and entry.kind in JUDGED
+        and entry.kind in GATE_KINDS
         and entry.details.get("verdict", {}).get("test_sha256") == test_sha256
     }
     return len(tried | {candidate.number}) if test_sha256 else 0

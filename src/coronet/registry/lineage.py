@@ -36,7 +36,7 @@ class Lineage:
         validation: what the report says, and its hash.
         split: how many scans are in each part, and DVC's md5.
         figures: of the stage evaluate, when it was registered.
-        moves: lines of the log about it: judged, promoted, rolled back.
+        moves: lines of the log about it: rejected, promoted, rolled back.
         rebuild: commands that make it again.
         missing: what could not be found, a sentence each.
     """

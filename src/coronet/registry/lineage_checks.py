@@ -67,11 +67,11 @@ def unpack(client: MlflowClient, project: Path, version: Version, to: Path) -> V
 
 
 def check_weights(
-    carried: VersionFacts, entries: Iterable[LogEntry], *, judged: bool = True
+    carried: VersionFacts, entries: Iterable[LogEntry], *, own: bool = True
 ) -> tuple[Check, ...]:
     """Whether the weights are those of the log, of their training, and still answer as they did.
 
-    What does not hold of a version that is not the one ``judged`` is no fault of that one's, but unknown.
+    Of the champion or the companion (not ``own``) a failed check is no fault of the candidate, but unknown.
     """
     version = carried.version
     line = find_registration(entries, version.model, version.number)
@@ -87,7 +87,7 @@ def check_weights(
         _golden(carried),
         _learned_split(carried),
     )
-    if judged:
+    if own:
         return checks
     return tuple(dataclasses.replace(check, ok=check.ok or None) for check in checks)
 
@@ -128,7 +128,7 @@ def _golden(carried: VersionFacts) -> Check:
     try:
         off = difference(carried.fit, carried.golden)
     except CoronetError as error:
-        # the folder is a temporary one and tells nothing
+        # the folder is a temporary one
         return Check(name, False, str(error).replace(str(carried.fit), carried.name), wanted)
     return Check(name, off <= carried.golden["tolerance"], f"off by {off:.2g}", wanted)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,31 +16,19 @@ from coronet.files import sha256_file, write_bytes, write_json, write_text
 from coronet.networks.quality import QUALITY, ModelQuality
 from coronet.registry.reference_output import GOLDEN, golden_facts, golden_volume
 
-PATCH = "uncommitted.patch"
+CARD, PATCH = "model-card.md", "uncommitted.patch"
 _SCRIPT = Path(__file__).parent / "network_pyfunc.py"
 
 
-@dataclasses.dataclass(frozen=True)
-class VersionFiles:
-    """What lies beside the weights.
+def build_network_folder(fit: Path, out: Path, *, quality: ModelQuality, files: Mapping[str, bytes]) -> Path:
+    """Write a version's folder, absent before.
 
-    Attributes:
-        card: Markdown.
-        lock: ``dvc.lock`` as it was; empty where there was none.
-        params: ``params.yaml`` as it was.
-        patch: what differed from the commit; empty where nothing did.
+    Args:
+        fit: folder of the model.
+        out: the folder to write.
         quality: what was reached on test scans, and the gate's verdict.
+        files: what else lies beside the model, by name; empty ones are left out.
     """
-
-    card: str
-    lock: bytes = b""
-    params: bytes = b""
-    patch: str = ""
-    quality: ModelQuality = dataclasses.field(default_factory=ModelQuality)
-
-
-def build_network_folder(fit: Path, out: Path, *, files: VersionFiles) -> Path:
-    """Write a version's folder, absent before: the model in ``fit`` and the ``files`` beside it."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
@@ -58,15 +46,12 @@ def build_network_folder(fit: Path, out: Path, *, files: VersionFiles) -> Path:
     with tempfile.TemporaryDirectory() as staging:
         copy_model(fit, Path(staging) / "fit")
         weights = sha256_file(fit / WEIGHTS)
-        write_json(Path(staging) / "fit" / QUALITY, files.quality.to_json(weights))
+        write_json(Path(staging) / "fit" / QUALITY, quality.to_json(weights))
         _save(out, Path(staging) / "fit", signature, example)
     write_json(out / GOLDEN, golden_facts(fit))
-    write_text(out / "model-card.md", files.card)
-    for name, content in (("dvc.lock", files.lock), ("params.yaml", files.params)):
+    for name, content in files.items():
         if content:
             write_bytes(out / name, content)
-    if files.patch:
-        write_bytes(out / PATCH, files.patch.encode("utf-8", "surrogateescape"))
     return out
 
 

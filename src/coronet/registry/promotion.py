@@ -9,22 +9,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coronet import config
-from coronet.errors import InputError, ParamsError, PromotionError
+from coronet.errors import InputError, PromotionError
 from coronet.files import exclusive, sha256_file
 from coronet.registry import gate, promotion_log, versions
+from coronet.registry.check import alias_drift, unfinished_move
 from coronet.registry.promotion_log import PROMOTED, REJECTED, ROLLED_BACK, UNDECIDED, Event, LogEntry
 from coronet.registry.verdict import REJECT, Verdict
 from coronet.registry.version_quality import record_verdict
 from coronet.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 from coronet.tracking import mlflow_client
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 Approve = Callable[[Verdict], str | None]
 
@@ -108,7 +106,7 @@ def promote(
             lock.close()
             approved_by = _clean_name(approve(verdict))
             lock.enter_context(_opened(project, model))
-            _check_unchanged(project, model, first=first, judged=(candidate, champion))
+            _check_unchanged(project, model, first=first, compared=(candidate, champion))
         old = champion.number if champion else None
         details = {
             **_identity(candidate),
@@ -162,51 +160,14 @@ def rollback(
 
 def history(model: str, project: Path = Path()) -> tuple[LogEntry, ...]:
     """All lines of the log about a model, oldest first."""
-    _check_model(model)
+    config.check_model(model)
     return tuple(entry for entry in promotion_log.read(project) if entry.model == model)
-
-
-def alias_drift(client: MlflowClient, entries: Iterable[LogEntry], model: str) -> tuple[str, ...]:
-    """Where MLflow's champion and previous differ from the log; a sentence each."""
-    logged, present = promotion_log.logged_aliases(entries, model), versions.aliases(client, model)
-
-    def named(number: int | None) -> str:
-        return f"{model}/{number}" if number else "absent"
-
-    return tuple(
-        f"MLflow's {alias} of {model} is {named(present.get(alias))}, the log's is "
-        f"{named(logged.get(alias))}."
-        for alias in (CHAMPION, PREVIOUS)
-        if logged.get(alias) != present.get(alias)
-    )
-
-
-def unfinished_move(client: MlflowClient, entries: Iterable[LogEntry], model: str) -> LogEntry | None:
-    """The last move of a model, if MLflow's aliases stand anywhere between before and after it; or None."""
-    own = [entry for entry in entries if entry.model == model]
-    moves = [place for place, entry in enumerate(own) if entry.kind in (PROMOTED, ROLLED_BACK)]
-    if not moves:
-        return None
-    before = promotion_log.logged_aliases(own[: moves[-1]], model)
-    after, present = promotion_log.logged_aliases(own, model), versions.aliases(client, model)
-    if versions.find(client, model, str(after[CHAMPION])) is None:
-        return None
-    ends = [(present.get(alias), before.get(alias), after.get(alias)) for alias in (CHAMPION, PREVIOUS)]
-    done = all(now == then for now, _, then in ends) and present.get(CHALLENGER) != after[CHAMPION]
-    if done or any(now not in between for now, *between in ends):
-        return None
-    return own[moves[-1]]
-
-
-def _check_model(model: str) -> None:
-    if model not in config.MODELS:
-        raise ParamsError(f'There is no model "{model}"; the models are {" and ".join(config.MODELS)}.')
 
 
 @contextlib.contextmanager
 def _opened(project: Path, model: str) -> Iterator[tuple[LogEntry, ...]]:
     """The log, verified, while no other promotion of the model runs."""
-    _check_model(model)
+    config.check_model(model)
     busy = f"Another promotion of {model} is under way; wait for it."
     # the other one may be measuring all the while
     with exclusive(project / "mlruns" / f".promotion-{model}.lock", seconds=3600, busy=busy):
@@ -214,11 +175,11 @@ def _opened(project: Path, model: str) -> Iterator[tuple[LogEntry, ...]]:
 
 
 def _check_unchanged(
-    project: Path, model: str, *, first: bool, judged: tuple[Version, Version | None]
+    project: Path, model: str, *, first: bool, compared: tuple[Version, Version | None]
 ) -> None:
     """Refuse an approval of a comparison that another promotion or registration has overtaken."""
     now = _contestants(project, model, first=first)
-    if [item and item.number for item in now] != [item and item.number for item in judged]:
+    if [item and item.number for item in now] != [item and item.number for item in compared]:
         raise PromotionError(
             f"The champion or the challenger of {model} changed while the approval was awaited, so it is not "
             f"used. `coronet models promote {model}` compares anew."
@@ -260,9 +221,9 @@ def _follow_log(project: Path, model: str) -> None:
         present = versions.aliases(client, model)
         for alias in (PREVIOUS, CHAMPION):
             if alias in logged and present.get(alias) != logged[alias]:
-                versions.set_alias(client, model, alias, logged[alias])
+                client.set_registered_model_alias(model, alias, str(logged[alias]))
         if present.get(CHALLENGER) == logged[CHAMPION]:
-            versions.drop_alias(client, model, CHALLENGER)
+            client.delete_registered_model_alias(model, CHALLENGER)
 
 
 def _moved(entry: LogEntry, verdict: Verdict | None = None) -> Promotion:

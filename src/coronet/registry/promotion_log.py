@@ -30,7 +30,7 @@ logger = logging.getLogger("coronet")
 LOG = "promotions.jsonl"
 REGISTERED, PROMOTED, ROLLED_BACK = "registered", "promoted", "rolled_back"
 REJECTED, UNDECIDED = "rejected", "insufficient_evidence"
-JUDGED = (PROMOTED, REJECTED, UNDECIDED)
+GATE_KINDS = (PROMOTED, REJECTED, UNDECIDED)
 _START = "0" * 64
 _LOCK_SECONDS = 60
 _ABSOLUTE = re.compile(r"^[/~]|(^|[\s«\"'(=])(~?/[^\s/]+/|[A-Za-z]:[\\/]|\\\\|file:)")

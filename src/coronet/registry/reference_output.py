@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from coronet.networks.factory import LoadedModel
 
 GOLDEN = "golden.json"
-_VOLUME = "ellipsoid-1"
-"""Name of `golden_volume`; a change of it needs another name."""
+_VOLUME = "ellipsoid-1"  # name of `golden_volume`; a change of it needs another name
 _TOLERANCE = 1e-3
 """Largest difference of a probability; processors and libraries round differently, other weights do more."""
 _SAMPLES = 512

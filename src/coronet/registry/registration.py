@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coronet import config
-from coronet.config import MODELS
 from coronet.errors import InputError, LedgerError, StageError
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical, dvc_md5
 from coronet.networks.quality import read_quality
 from coronet.registry import promotion_log
 from coronet.registry.model_card import model_card, statement
-from coronet.registry.packaging import VersionFiles, build_network_folder
-from coronet.registry.reference_output import GOLDEN
+from coronet.registry.packaging import CARD, PATCH, build_network_folder
 from coronet.registry.version_quality import record_evaluation
-from coronet.registry.versions import CHALLENGER, Version, aliases, create_version, set_alias, versions
+from coronet.registry.versions import CHALLENGER, Version, aliases, create_version, versions
 from coronet.tracking import mlflow_client, runs
-from coronet.tracking.dvc_lock import read_lock
+from coronet.tracking.dvc_lock import LOCK, read_lock
 from coronet.tracking.git_state import GitState, read_git_state
 
 if TYPE_CHECKING:
@@ -45,13 +43,13 @@ def register_version(model: str, project: Path = Path(), *, allow_dirty: bool = 
     not committed, and keeps the difference with the version.
 
     Raises:
-        InputError: no such model; code that is not committed.
+        ParamsError: no such model.
+        InputError: code that is not committed.
         StageError: there is no training, or it is of other code, parameters or data than are there.
         LedgerError: MLflow cannot be reached, or lacks versions that the log names.
     """
     project = Path(project)
-    if model not in MODELS:
-        raise InputError(f'There is no model "{model}"; the models are {" and ".join(MODELS)}.')
+    config.check_model(model)
     fit = project / "build" / model / "fit"
     _check_training(model, project, fit)
     code = read_git_state(project, patch=True)
@@ -127,7 +125,7 @@ def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: Gi
         for key, value in run.data.tags.items()
         if not key.startswith(("mlflow.", "coronet.", "git_", "dirty"))
     }
-    lock = project / "dvc.lock"
+    lock = project / LOCK
     patch = code.patch.encode("utf-8", "surrogateescape")
     tags = kept | {
         "git_commit": code.commit,
@@ -139,17 +137,16 @@ def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: Gi
     tags = {key: value for key, value in tags.items() if value}
     evaluated = any(key.startswith("test/") for key in run.data.metrics)
     metrics = read_json(project / "build" / model / "evaluation" / "metrics.json") if evaluated else None
-    files = VersionFiles(
-        card=model_card(model, description, metrics=metrics, tags=tags, changed=code.changed),
-        lock=lock.read_bytes() if lock.exists() else b"",
-        params=(project / "params.yaml").read_bytes(),
-        patch=code.patch,
-        quality=read_quality(fit, model, sha256_file(fit / "weights.safetensors")),
-    )
+    files = {
+        CARD: model_card(model, description, metrics=metrics, tags=tags, changed=code.changed).encode(),
+        LOCK: lock.read_bytes() if lock.exists() else b"",
+        "params.yaml": (project / "params.yaml").read_bytes(),
+        PATCH: patch,
+    }
+    quality = read_quality(fit, model, description["weights_sha256"])
     about = f"{_headline(model, metrics)} {statement(description['cases'])} Not a medical device."
     with tempfile.TemporaryDirectory() as staging:
-        folder = build_network_folder(fit, Path(staging) / "model", files=files)
-        tags["golden_mean"] = f"{read_json(folder / GOLDEN)['mean']:.7f}"
+        folder = build_network_folder(fit, Path(staging) / "model", quality=quality, files=files)
         return create_version(
             client, model, folder, run_id=run.info.run_id, tags=tags, about=about.replace("**", "")
         )
@@ -170,6 +167,6 @@ def _log(client: MlflowClient, project: Path, version: Version) -> None:
         return
     newest = max(item.number for item in versions(client, version.model))
     if version.number == newest and newest not in aliases(client, version.model).values():
-        set_alias(client, version.model, CHALLENGER, version.number)
+        client.set_registered_model_alias(version.model, CHALLENGER, str(version.number))
     event = promotion_log.Event(promotion_log.REGISTERED, version.model, version.number, dict(version.tags))
     promotion_log.append(project, event)

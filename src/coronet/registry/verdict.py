@@ -39,7 +39,7 @@ class Verdict:
         answer: `PROMOTE`, `REJECT` or `UNDECIDED`.
         reasons: sentences that the answer rests on.
         model: ``heart`` or ``calcium``.
-        version: number of the version that is judged.
+        version: number of the version.
         champion: number of the champion it is compared with; None where there is none.
         companion: version of the other model with which the whole path was run, such as
             ``calcium/2 (champion)``; empty where nothing was run.

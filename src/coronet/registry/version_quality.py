@@ -13,7 +13,7 @@ from coronet.files import write_json
 from coronet.networks.factory import LoadedModel, load_model
 from coronet.networks.quality import QUALITY, GateVerdict, ModelQuality, gate_verdict, read_quality
 from coronet.registry import promotion_log, versions
-from coronet.registry.promotion_log import JUDGED
+from coronet.registry.promotion_log import GATE_KINDS
 from coronet.registry.versions import PACKAGE, Version
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def load_scoring_model(
     model = load_model(folder, device=device)
     if model.quality.gate is not None:
         return model
-    # A training in build/ may have been registered and judged: its project's log knows it by the weights.
+    # A training in build/ may have been registered and evaluated: its project's log lists the weights.
     homes = (Path(project), *folder.resolve().parents[2:3])
     found = next(filter(None, (logged_verdict(home, part, model.sha256) for home in homes)), None)
     return dataclasses.replace(model, quality=dataclasses.replace(model.quality, gate=found))
@@ -58,12 +58,12 @@ def logged_verdict(project: Path, model: str, weights_sha256: str) -> GateVerdic
     try:
         entries = promotion_log.read(project)
     except InputError as error:
-        logger.warning("%s So what the gate said of these networks is not known.", error)
+        logger.warning("%s The gate's verdict on these networks is not known.", error)
         return None
     for entry in reversed(entries):
         verdict = entry.details.get("verdict")
         same = (entry.model, entry.details.get("weights_sha256")) == (model, weights_sha256)
-        if verdict and same and entry.kind in JUDGED:
+        if verdict and same and entry.kind in GATE_KINDS:
             return gate_verdict(
                 answer=verdict["answer"],
                 reasons=verdict["reasons"],

@@ -72,17 +72,6 @@ def aliases(client: MlflowClient, model: str) -> dict[str, int]:
     return {name: int(number) for name, number in client.get_registered_model(model).aliases.items()}
 
 
-def set_alias(client: MlflowClient, model: str, alias: str, number: int) -> None:
-    """Let an alias name a version; it names no other then."""
-    client.set_registered_model_alias(model, alias, str(number))
-
-
-def drop_alias(client: MlflowClient, model: str, alias: str) -> None:
-    """Remove an alias; nothing happens where there is none."""
-    if alias in aliases(client, model):
-        client.delete_registered_model_alias(model, alias)
-
-
 def _to_version(found: ModelVersion) -> Version:
     """MLflow's entity as ours."""
     tags = dict(found.tags)
