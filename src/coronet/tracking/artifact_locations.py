@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("coronet")
 DATABASE, _ARTIFACTS = "mlflow.db", "artifacts"
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-"""How the tracking URI of a database begins."""
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # how the tracking URI of a database begins
 EXPERIMENTS = (*MODELS, "coronet", *(f"{model}-search" for model in MODELS))
 """Experiments of this program; others keep their addresses unless they lie in the folder that was moved."""
 _COLUMNS = (

@@ -8,8 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
-_SECONDS = 60
-"""How long git may take to answer."""
+_SECONDS = 60  # how long git may take to answer
 _OWN_RECORDS = ("dvc.lock", "promotions.jsonl")
 """Written by the machinery itself, so a change in them is no change of the code."""
 _RUNNING = ("src", "flows", "params.yaml", "dvc.yaml", "data.dvc", "pyproject.toml")
@@ -63,18 +62,18 @@ def missing_commit(project: Path) -> str:
         return "git is not installed, or not on the PATH; install it."
     except subprocess.TimeoutExpired:
         return f"git did not answer in {_SECONDS} s; see what `git status` says."
-    said = done.stderr.decode("utf-8", "replace").strip()
+    message = done.stderr.decode("utf-8", "replace").strip()
     if done.returncode == 0:
         return ""
-    if "dubious ownership" in said:
-        advice = re.search(r"git config --global --add safe\.directory .*", said)
+    if "dubious ownership" in message:
+        advice = re.search(r"git config --global --add safe\.directory .*", message)
         command = f"`{advice[0].strip()}`" if advice else "`git status`, which says how to trust it"
         return f"The repository belongs to another user, so git does not read it; run {command}."
-    if "not a git repository" in said:
+    if "not a git repository" in message:
         return "The project lies in no git repository; `git init`, then `git add` and `git commit`."
-    if "ambiguous argument 'HEAD'" in said or "unknown revision" in said:
+    if "ambiguous argument 'HEAD'" in message or "unknown revision" in message:
         return "The project has no commit; `git add` and `git commit`."
-    return f"git fails ({' '.join(said.split())[:200]}); see what `git status` says."
+    return f"git fails ({' '.join(message.split())[:200]}); see what `git status` says."
 
 
 def read_committed(project: Path, path: str, *, revision: str = "HEAD") -> bytes:
@@ -112,6 +111,6 @@ def _ask(project: Path, *arguments: str, accept: tuple[int, ...] = (0,)) -> byte
 
 def _run(project: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     command = ["git", "-C", str(project), *arguments]
-    # its messages are told apart by their words
+    # its messages are recognised by their English text
     environment = os.environ | {"LC_ALL": "C", "LANGUAGE": ""}
     return subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS, env=environment)

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from coronet.report.slice_pictures import Picture
 
 logger = logging.getLogger("coronet")
-_WORST = 3
-"""Cases pictured of each model."""
+_WORST = 3  # cases pictured of each model
 _STYLE = (
     "path{fill:none;stroke-width:.8;fill-rule:evenodd}.heart{stroke:#57d3e6}.hit{stroke:#4bdc82}"
     ".heart-reference{stroke:#f2f59a;stroke-dasharray:4 2}"

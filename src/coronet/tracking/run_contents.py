@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -19,8 +18,7 @@ from coronet.training.learning_curves import HISTORY, read_history
 TRAINING, PRETRAINING, PAIR = "training", "pretraining", "pair"
 _BY_CASE = {"f1": "dice", "iou": "iou"}
 """What an evaluation of calcium has for each case, and what a run calls it."""
-_PARAM_LENGTH = 6000
-"""What MLflow takes."""
+_PARAM_LENGTH = 6000  # what MLflow takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +34,7 @@ class RunContents:
         dataset: DVC's md5 by path, and what else is known of the data.
         history: (metric, epoch, value) of every epoch.
         figures: final metrics on test patients.
-        tables: rows per case by artifact path.
+        tables: CSV files with a row a case, shown as tables, by artifact path.
         files: what is shown, by artifact path.
     """
 
@@ -48,14 +46,15 @@ class RunContents:
     dataset: Mapping[str, Any]
     history: tuple[tuple[str, int, float], ...] = ()
     figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    tables: Mapping[str, tuple[Mapping[str, Any], ...]] = dataclasses.field(default_factory=dict)
+    tables: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """Hash of all of it; a run that carries it is whole."""
         content = dataclasses.asdict(self) | {
-            "files": {name: sha256_file(path) for name, path in self.files.items()}
+            part: {name: sha256_file(path) for name, path in paths.items()}
+            for part, paths in (("files", self.files), ("tables", self.tables))
         }
         return hashlib.sha256(json.dumps(canonical(content), sort_keys=True).encode()).hexdigest()
 
@@ -78,15 +77,15 @@ def training_record(
         pictures: folder of overlays.
     """
     description = read_json(fit / "model.json")
-    shown = {f"fit/{path.name}": path for path in _files(fit) if path.suffix != ".safetensors"}
-    figures = {f"fit/{key}": value for key, value in _numbers(read_json(fit / "metrics.json"))}
+    shown = _files("fit", fit)
+    figures = _figures("fit", read_json(fit / "metrics.json"))
     tables = {}
     if evaluation is not None:
-        figures |= {f"test/{key}": value for key, value in _numbers(_named(evaluation / "metrics.json"))}
-        tables["evaluation/cases.json"] = _read_cases(evaluation / "cases.csv")
-        shown |= {f"evaluation/{path.name}": path for path in _files(evaluation)}
+        figures |= _figures("test", _named(evaluation / "metrics.json"))
+        tables["evaluation/cases.json"] = evaluation / "cases.csv"
+        shown |= _files("evaluation", evaluation)
     if pictures is not None:
-        shown |= {f"pictures/{path.name}": path for path in _files(pictures)}
+        shown |= _files("pictures", pictures)
     return RunContents(
         model=model,
         kind=TRAINING,
@@ -138,8 +137,8 @@ def pretraining_record(
         params=text_params({key.rpartition(f".{model}.")[2]: value for key, value in raw.items()}),
         tags=inherited | {"weights_sha256": encoder},
         history=tuple(_read_history(pretrained / HISTORY)),
-        figures={f"fit/{key}": value for key, value in _numbers(metrics)},
-        files={f"fit/{path.name}": path for path in _files(pretrained) if path.suffix != ".safetensors"},
+        figures=_figures("fit", metrics),
+        files=_files("fit", pretrained),
         dataset=_dataset(tags, {"cases": len(metrics["cases"])}),
     )
 
@@ -160,16 +159,15 @@ def scores_record(build: Path, *, tags: Mapping[str, str]) -> RunContents:
         parts[model] = (description["fingerprint"], description["weights_sha256"])
         sources |= description["cases"]
     hashes = {key: tags[key] for key in ("data_ct_md5", "data_masks_md5") if key in tags}
-    shown = {f"scores/{path.name}": path for path in _files(scores)}
     return RunContents(
         model="coronet",
         kind=PAIR,
         fingerprint=pair_fingerprint(parts),
         params={},
         tags=hashes | {f"{model}_fingerprint": part[0] for model, part in parts.items()},
-        figures={f"score/{key}": value for key, value in _numbers(read_json(scores / "metrics.json"))},
-        tables={"scores/cases.json": _read_cases(scores / "scores.csv")},
-        files=shown | ({"report/index.html": page} if page.exists() else {}),
+        figures=_figures("score", read_json(scores / "metrics.json")),
+        tables={"scores/cases.json": scores / "scores.csv"},
+        files=_files("scores", scores) | ({"report/index.html": page} if page.exists() else {}),
         dataset=_dataset(tags, sources),
     )
 
@@ -227,27 +225,23 @@ def epoch_metrics(entry: Mapping[str, Any]) -> Iterator[tuple[str, int, float]]:
         yield key, int(entry["epoch"]), value
 
 
-def _read_cases(path: Path) -> tuple[dict[str, Any], ...]:
-    """Rows of ``cases.csv``; numbers as numbers, and None where nothing was measured."""
-    with path.open(newline="", encoding="utf-8") as lines:
-        return tuple({key: _cell(value) for key, value in row.items()} for row in csv.DictReader(lines))
-
-
-def _cell(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text or None
-
-
 def _numbers(value: Any) -> Iterator[tuple[str, float]]:
     for key, item in flatten(value):
         if isinstance(item, numbers.Real) and not isinstance(item, bool):
             yield key, float(item)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+def _figures(prefix: str, metrics: Any) -> dict[str, float]:
+    return {f"{prefix}/{key}": value for key, value in _numbers(metrics)}
+
+
+def _files(prefix: str, folder: Path) -> dict[str, Path]:
+    """Files of a folder by artifact path; weights are the registry's."""
+    return {
+        f"{prefix}/{path.name}": path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name[0] != "." and path.suffix != ".safetensors"
+    }
 
 
 def _dataset(tags: Mapping[str, str], cases: Mapping[str, int]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from coronet.config import MODELS
@@ -35,11 +35,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("coronet")
 CONTENT, KIND = "coronet.content", "coronet.kind"
-_BATCH = 900
-"""Metrics a request; MLflow takes 1000 at most."""
+_BATCH = 900  # metrics a request; MLflow takes 1000 at most
 _TAG_BATCH = 90
-_LEADING_PICTURES = 2
-"""Pictures at the head of a run's page; the others are among its artifacts."""
+_LEADING_PICTURES = 2  # pictures at the head of a run's page; the others are among its artifacts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,18 +240,14 @@ def _holds_artifacts(client: MlflowClient, run_id: str, record: RunContents) -> 
 
 
 def _write_artifacts(client: MlflowClient, run_id: str, record: RunContents) -> None:
+    import pandas
+
     for path, source in record.files.items():
         client.log_artifact(run_id, str(source), path.rpartition("/")[0])
-    with tempfile.TemporaryDirectory() as folder:
-        for path, rows in record.tables.items():
+    for path, source in record.tables.items():
+        table = pandas.read_csv(source, dtype={"case": str}, float_precision="round_trip")
+        with tempfile.TemporaryDirectory() as folder:
             # not client.log_table, which would add the rows to those of an earlier evaluation
             name = Path(folder) / Path(path).name
-            name.write_text(json.dumps(_table_content(rows)), encoding="utf-8")
+            table.to_json(name, orient="split", index=False, double_precision=15)
             client.log_artifact(run_id, str(name), path.rpartition("/")[0])
-
-
-def _table_content(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """A table as MLflow's pages and ``mlflow.load_table`` read it."""
-    rows = list(rows)
-    columns = list(rows[0]) if rows else []
-    return {"columns": columns, "data": [[row[name] for name in columns] for row in rows]}

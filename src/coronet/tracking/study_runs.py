@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from coronet.fingerprint import canonical
 from coronet.tracking import mlflow_client
+from coronet.tracking.runs import write_metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
 
 _STUDY, _TRIAL, STATE, _DRAWN = "coronet.study", "coronet.trial", "coronet.state", "coronet.plotted_trials"
 _PARENT = "mlflow.parentRunId"
-_BATCH = 900
 _RUN_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "killed": "FAILED"}
 """MLflow's run status for each state of a finished trial."""
 _LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
@@ -165,43 +165,36 @@ def _parent(client: MlflowClient, experiment: str, study: StudyRecord, ended: Se
 def _children(client: MlflowClient, experiment: str, parent: str) -> dict[int, Run]:
     """Runs of a study's trials by number; a run that was written in part is removed."""
     children: dict[int, Run] = {}
-    token = None
-    while True:
-        page = client.search_runs([experiment], f"tags.`{_PARENT}` = '{parent}'", page_token=token)
-        for run in page:
-            number = int(run.data.tags[_TRIAL])
-            if STATE not in run.data.tags or number in children:
-                client.delete_run(run.info.run_id)
-            else:
-                children[number] = run
-        token = page.token
-        if not token:
-            return children
+    for run in client.search_runs([experiment], f"tags.`{_PARENT}` = '{parent}'", max_results=50_000):
+        number = int(run.data.tags[_TRIAL])
+        if STATE not in run.data.tags or number in children:
+            client.delete_run(run.info.run_id)
+        else:
+            children[number] = run
+    return children
 
 
 def _write_trial(
     client: MlflowClient, experiment: str, parent: str, study: StudyRecord, trial: TrialRecord
 ) -> None:
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Param, RunTag
 
     tags = {
+        _PARENT: parent,
+        _TRIAL: str(trial.number),
         "training_fingerprint": trial.training,
         "epochs_trained": str(trial.epochs),
         "reason": trial.reason,
         "retry_of": " ".join(map(str, trial.retry_of)),
     }
-    tags = {
-        _PARENT: parent,
-        _TRIAL: str(trial.number),
-        **{key: value for key, value in tags.items() if value},
-    }
+    tags = {key: value for key, value in tags.items() if value}
     name = f"{study.name}-{trial.number}"
     run = client.create_run(experiment, start_time=trial.started_ms, run_name=name, tags=tags)
     run_id, end = run.info.run_id, trial.ended_ms
-    metrics = [Metric(f"{study.metric} so far", value, end, step) for step, value in trial.reported.items()]
+    metrics = [(f"{study.metric} so far", step, value, end) for step, value in trial.reported.items()]
     if trial.value is not None:
-        metrics.append(Metric(study.metric, trial.value, end, 0))
-    _log_metrics(client, run_id, metrics)
+        metrics.append((study.metric, 0, trial.value, end))
+    write_metrics(client, run_id, metrics)
     # The state comes last: a run that has it is whole.
     params = [Param(key, str(value)) for key, value in trial.drawn.items()]
     client.log_batch(run_id, params=params, tags=[RunTag(STATE, trial.state)])
@@ -210,18 +203,12 @@ def _write_trial(
 
 def _write_best(client: MlflowClient, parent: str, study: StudyRecord, ended: Sequence[TrialRecord]) -> None:
     """The parent's curve: the best value after each complete trial."""
-    from mlflow.entities import Metric
-
     key, best, metrics = f"best {study.metric}", float("-inf"), []
+    written = {item.step for item in client.get_metric_history(parent, key)}
     for trial in ended:
         if trial.state == "complete" and trial.value is not None:
             best = max(best, trial.value)
-            metrics.append(Metric(key, best, trial.ended_ms, trial.number))
-    written = {item.step for item in client.get_metric_history(parent, key)}
-    _log_metrics(client, parent, [item for item in metrics if item.step not in written])
+            if trial.number not in written:
+                metrics.append((key, trial.number, best, trial.ended_ms))
+    write_metrics(client, parent, metrics)
     client.set_terminated(parent, end_time=max((trial.ended_ms for trial in ended), default=None))
-
-
-def _log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
-    for start in range(0, len(metrics), _BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + _BATCH])

@@ -27,8 +27,7 @@ END_SECONDS = 15.0
 """How long a finished stage waits for MLflow."""
 _SYNC_SECONDS = 300.0
 """The same at the end of a demo, which draws pictures for MLflow and has nothing more to do."""
-_SAMPLE_SECONDS = 10.0
-"""Between two samples of the machine's load."""
+_SAMPLE_SECONDS = 10.0  # between two samples of the machine's load
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 """A server that does not answer is given up soon; the next epoch tries again."""
 LogEpoch = Callable[[int, Mapping[str, float]], None]
