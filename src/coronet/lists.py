@@ -40,13 +40,13 @@ def check_list(items: Iterable[str], where: str) -> tuple[str, ...]:
         raise InputError(
             f'{where}: the item "{spaced}" begins or ends with a space; write no spaces beside commas.'
         )
-    spelling: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for item in found:
-        before = spelling.get(folded(item))
+        before = seen.get(folded(item))
         if before is not None:
             spelt = "" if before == item else f' (also spelt "{before}")'
             raise InputError(f'{where}: "{item}" is given twice{spelt}; name each item once.')
-        spelling[folded(item)] = item
+        seen[folded(item)] = item
     return found
 
 

@@ -154,7 +154,7 @@ NIFTI = {
     "mask 1.5 voxels off": (
         PLAIN,
         dict(array=LABELS, affine=moved(1.5, 0, 0)),
-        "another grid.*lost its place",
+        "another grid.*states a wrong position",
     ),
     "mask far off": (
         PLAIN,
@@ -288,7 +288,7 @@ RESAMPLED = {
     "a place lost, of the same size": (
         (LABELS, moved(1.5, 0, 0)),
         ("--resample-mask",),
-        "lost its place",
+        "states a wrong position",
         {},
     ),
     "no place, of the same size": (
@@ -473,7 +473,7 @@ def test_masks_are_added_by_the_same_rules(tmp_path, series):
     shifted = nifti(tmp_path / "shifted.nii.gz", LABELS, moved(3, 2, 1))
     for option in ("--heart", "--calcium"):
         (reason,) = add(scan, "--data", data, option, shifted)["refused"]
-        assert "lost its place" in reason
+        assert "states a wrong position" in reason
     faint = nifti(tmp_path / "faint.nii.gz", cropped((9, 7, 3), (22, 16, 13)), moved(5, 5, 5))
     (added,) = add(scan, "--data", data, "--heart", faint, "--calcium", faint)["added"]
     assert added["masks"] == ["heart", "calcium"]

@@ -43,7 +43,7 @@ def save(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
 )
 @settings(max_examples=25, deadline=None)
 def test_turned_cropped_and_grown_masks_are_placed_exactly(tmp_path_factory, order, flips, low, grown):
-    # What begins elsewhere and has as many voxels was not cropped: it lost its place, and is refused.
+    # What begins elsewhere and has as many voxels was not cropped: its position is wrong, and it is refused.
     assume(not any(start == 2 * grown > 0 for start in low))
     full = np.pad(labels(), grown)
     affine = GRID.affine.copy()

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 _PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 _WHOLE = re.compile(r"[+-]?\d+")
 _WITH_UNIT = re.compile(r"(.*?[\d.,])\s*([a-z/]+)", re.IGNORECASE)
-_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
-"""Digits in groups of three, as in 1,024."""
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")  # digits in groups of three, as in 1,024
 _GROUPED_DOT_FRACTION = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+\.\d+")
 _GROUPED_COMMA_FRACTION = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+,\d+")
 _COMMA_FRACTION = re.compile(r"[+-]?\d*,\d+")

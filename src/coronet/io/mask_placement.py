@@ -11,11 +11,9 @@ import numpy as np
 from coronet.errors import InputError
 from coronet.io.volume import CALCIUM_HU, LUNG_HU, Volume, corner_indices
 
-_OFF_GRID = 0.05
-"""Fraction of a voxel by which a mask's grid may miss the scan's, at the scan's far corner."""
+_OFF_GRID = 0.05  # fraction of a voxel by which a mask's grid may miss the scan's, at the scan's far corner
 
-_MOST_OUTSIDE = 0.5
-"""A mask with more of its voxels than this outside the scan belongs to another one."""
+_MOST_OUTSIDE = 0.5  # a mask with more of its voxels than this outside the scan belongs to another one
 
 _MOST_AIR = 0.1
 _MOST_FAINT = 0.5
@@ -66,12 +64,12 @@ def place_labels(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> P
             f"{path}: the mask has as many voxels as the scan, but its header gives no place (1 × 1 × 1 mm, "
             "origin 0). Write it again with the spacing, directions and origin of its scan."
         )
-    drawn = np.count_nonzero(mask.array)
-    before = drawn * mask.voxel_mm3
+    marked = np.count_nonzero(mask.array)
+    before = marked * mask.voxel_mm3
     if missed <= _OFF_GRID:
         labels = _paste(mask.array, grid.shape, offset)
         # Voxels are counted, since those of the two files may differ in the last digit.
-        placed = PlacedLabels(labels, before, (drawn - np.count_nonzero(labels)) * mask.voxel_mm3)
+        placed = PlacedLabels(labels, before, (marked - np.count_nonzero(labels)) * mask.voxel_mm3)
     elif resample:
         placed = _resample(mask, grid, to_mask)
     else:
@@ -96,7 +94,7 @@ def place_labels(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> P
 
 
 def _check_same_size(mask: Volume, grid: Volume, to_mask: np.ndarray, path: Path, *, turned: float) -> None:
-    """Refuse a mask with as many voxels as the scan that lies beside it: one of the two lost its place."""
+    """Refuse a mask with as many voxels as the scan that lies beside it: one of the positions is wrong."""
     same = np.equal(mask.shape, grid.shape)
     shift = to_mask[:3, 3]
     if turned <= _OFF_GRID and (same & (np.abs(shift) >= 1 - _OFF_GRID)).any():
@@ -109,8 +107,8 @@ def _check_same_size(mask: Volume, grid: Volume, to_mask: np.ndarray, path: Path
         raise InputError(
             f"{path}: the mask lies on another grid than the scan. It has as many voxels "
             f"({_count(mask)}; the scan has {_count(grid)}), so it was not cropped, but begins {by} from "
-            "where the scan begins. It belongs to another scan, or one of the two lost its place: write it "
-            "again with the origin of its scan."
+            "where the scan begins. It belongs to another scan, or one of the two states a wrong position: "
+            "write it again with the origin of its scan."
         )
 
 
@@ -182,7 +180,7 @@ def _mm(volume: Volume) -> str:
 
 
 def tissue_warnings(labels: np.ndarray, ct: Volume, target: str | None, path: Path) -> dict[str, str]:
-    """What the HU under a mask say against it.
+    """Warnings from the HU under a mask.
 
     Args:
         labels: the mask, shape of ``ct``; anything but 0 belongs to it.
@@ -206,7 +204,7 @@ def tissue_warnings(labels: np.ndarray, ct: Volume, target: str | None, path: Pa
     if air == 1:
         raise InputError(
             f"{path}: the whole mask lies in air or lung (below {LUNG_HU:g} HU), where no {target} is. "
-            "It was drawn on another scan, or one of the two lost its place."
+            "It was drawn on another scan, or one of the two states a wrong position."
         )
     warnings = {}
     if air > _MOST_AIR:

@@ -47,7 +47,7 @@ class PlacedMask:
 
     Attributes:
         labels: uint8, the shape of the scan.
-        warnings: what speaks against the mask, a short key and a sentence without a full stop.
+        warnings: a short key, and a sentence without a full stop.
     """
 
     labels: np.ndarray
@@ -86,7 +86,7 @@ def read_mask(
     if is_path(source):
         layers, warnings = _read_layers(path, grid, identifiers)
     else:
-        layers = [_layer(raw_image(source, str(path)), {}, path)]
+        layers = [_layer(raw_image(source, str(path)), path)]
     if labels is not None:
         layers = _choose(layers, labels, path, absent_allowed=absent_allowed)
     placed = [place_labels(layer.volume, grid, path, resample=resample) for layer in layers]
@@ -202,26 +202,18 @@ def _read_layers(path: Path, grid: Volume, identifiers: Identifiers) -> tuple[li
         raise UnreadableScan(f"{path}: there is no such file or folder.")
     suffix = suffix_of(path)
     if path.is_file() and suffix in (".nrrd", ".nhdr"):
-        loaded, segments = nrrd.load_nrrd_layers(path)
-        named = [
-            {value: name for name, layer, value in segments if layer == index}
-            for index in range(len(loaded.array))
-        ]
-        return [
-            _layer(RawVolume(array, loaded.affine), names, path)
-            for array, names in zip(loaded.array, named, strict=True)
-        ], {}
+        return [_layer(loaded, path) for loaded in nrrd.load_nrrd_layers(path)], {}
     if path.is_file() and suffix in LOADERS:
         load, _ = LOADERS[suffix]
-        return [_layer(load(path), {}, path)], {}
+        return [_layer(load(path), path)], {}
     read = segmentation.load_segmentation(path, grid, identifiers)
     warnings = {}
     if read.other_series:
         warnings["mask_other_series"] = "the segmentation was drawn on another series than this scan"
-    return [_layer(loaded, names, path) for loaded, names in read.layers], warnings
+    return [_layer(loaded, path) for loaded in read.layers], warnings
 
 
-def _layer(loaded: RawVolume, names: Mapping[int, str], path: Path) -> Layer:
+def _layer(loaded: RawVolume, path: Path) -> Layer:
     array = loaded.array
     if array.dtype.kind == "f":
         lost = array.size - int(np.isfinite(array).sum())
@@ -238,4 +230,4 @@ def _layer(loaded: RawVolume, names: Mapping[int, str], path: Path) -> Layer:
         raise InputError(
             f"{path}: its values run from {low:g} to {high:g}; labels run from 0 to {_HIGHEST_LABEL}."
         )
-    return Layer(to_ras(array.astype(np.uint8), loaded.affine), names)
+    return Layer(to_ras(array.astype(np.uint8), loaded.affine), loaded.names)

@@ -37,8 +37,7 @@ _BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 _SLOPE, _INTERCEPT = "ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"
 _UNIT_TOLERANCE = 1e-2
 _LENGTH_MM = Quantity(most=5000)
-_HU = Quantity(most=100_000)
-"""What a header field can hold; see `coronet.io.header_numbers`."""
+_HU = Quantity(most=100_000)  # what a header field can hold; see `coronet.io.header_numbers`
 
 _RESCALING = re.compile(r"slope|intercept|rescale|intensity|scl_", re.IGNORECASE)
 """Names of fields that may change values; those that are not of the format have no defined meaning."""

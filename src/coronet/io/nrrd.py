@@ -28,42 +28,42 @@ _QUANTISED = ("old min", "oldmin", "old max", "oldmax")
 def load_nrrd(path: Path) -> RawVolume:
     """Read ``.nrrd``, ``.nhdr`` with its data beside it, or ``.seg.nrrd``.
 
-    A segmentation whose segments overlap lies in layers; the layers are the first axis of the array then, and
-    `coronet.io.masks` tells the segments apart by `_segments`.
-
     Raises:
         UnreadableScan: damaged, without orientation, or not three-dimensional.
     """
     array, header = _read(path)
     if header.get("kinds", ["domain"])[0] in ("list", "vector") and array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
-    affine = check_grid(_affine(header, path), path)
-    return RawVolume(three_axes(array, path), affine, {value: name for name, _, value in _segments(header)})
+    return RawVolume(three_axes(array, path), check_grid(_affine(header, path), path))
 
 
-def load_nrrd_layers(path: Path) -> tuple[RawVolume, tuple[tuple[str, int, int], ...]]:
-    """Read a label map as layers: array of shape (layers, x, y, z), and `_segments` of its header."""
+def load_nrrd_layers(path: Path) -> tuple[RawVolume, ...]:
+    """Read a label map; one whose segments overlap has several layers, the first axis of its array.
+
+    Raises:
+        UnreadableScan: damaged, without orientation, or no label map.
+    """
     array, header = _read(path)
     if array.ndim == 3:
         array = array[None]
     if array.ndim != 4 or (array.shape[0] > 1 and header.get("kinds", [""])[0] not in ("list", "vector")):
         raise UnreadableScan(f"{path}: shape {array.shape} is no label map with three axes.")
-    return RawVolume(array, check_grid(_affine(header, path), path)), _segments(header)
+    affine = check_grid(_affine(header, path), path)
+    return tuple(RawVolume(layer, affine, _segments(header, index)) for index, layer in enumerate(array))
 
 
-def _segments(header: Mapping[str, Any]) -> tuple[tuple[str, int, int], ...]:
-    """(name, layer, label value) of each segment that a ``.seg.nrrd`` header lists."""
+def _segments(header: Mapping[str, Any], layer: int) -> dict[int, str]:
+    """Label value and name of each segment that a ``.seg.nrrd`` header lists in a layer."""
     numbers = sorted(
         int(match.group(1)) for match in (re.fullmatch(r"Segment(\d+)_ID", key) for key in header) if match
     )
-    return tuple(
-        (
-            str(header.get(f"Segment{number}_Name", "")),
-            int(header.get(f"Segment{number}_Layer", 0)),
-            int(header.get(f"Segment{number}_LabelValue", number + 1)),
+    return {
+        int(header.get(f"Segment{number}_LabelValue", number + 1)): str(
+            header.get(f"Segment{number}_Name", "")
         )
         for number in numbers
-    )
+        if int(header.get(f"Segment{number}_Layer", 0)) == layer
+    }
 
 
 def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:

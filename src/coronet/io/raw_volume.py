@@ -14,8 +14,7 @@ from coronet.errors import UnreadableScan
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM, ITK and most NRRD files point left and back where RAS+ points right and front."""
 
-_RIGHT_ANGLE_TOLERANCE = 2e-3
-"""Largest cosine between two axes of an upright grid; 0.1 degrees."""
+_RIGHT_ANGLE_TOLERANCE = 2e-3  # largest cosine between two axes of an upright grid; 0.1 degrees
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from coronet.errors import UnreadableScan
 from coronet.io import metaimage, nifti, nrrd
 from coronet.io.dicom import series as dicom
 from coronet.io.dicom.contrast import contrast_given
+from coronet.io.dicom.grouping import DicomSeries
 from coronet.io.file_listing import files_under, is_absent
 from coronet.io.images import Image, is_path, raw_image
 from coronet.io.patient_identity import UNKNOWN, Identifiers, Identity
@@ -37,8 +38,7 @@ LOADERS = {
 _MASK_SUFFIX = ".seg.nrrd"
 IN_MEMORY = "the scan in memory"
 
-_MOST_LABELS = 64
-"""A picture with no more values than this, none below zero, is a label map."""
+_MOST_LABELS = 64  # a picture with no more values than this, none below zero, is a label map
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,19 +121,19 @@ def read_scan(scan: Path | str | Image | Scan, *, series: int | str | None = Non
     return read_series(dicom.choose_series(dicom.find_series(path), str(path), series), str(path))
 
 
-def read_series(series: dicom.DicomSeries, where: str) -> Scan:
+def read_series(series: DicomSeries, where: str) -> Scan:
     """Read one DICOM series; ``where`` names it in errors."""
     volume = _finish(dicom.load_series(series, where), where)
     first = series.pictures[0]
     facts = ScanFacts(
         patient="",
         source="dicom",
-        kernel=dicom.kernel_name(first.dataset),
+        kernel=series.kernel,
         slice_thickness_mm=first.thickness_mm,
-        tube_kv=dicom.tube_kv(series.pictures),
+        tube_kv=series.tube_kv,
         contrast=contrast_given({id(item.dataset): item.dataset for item in series.pictures}.values()),
     )
-    return Scan(volume, facts, dicom.identity(series), dicom.identifiers(series))
+    return Scan(volume, facts, series.identity, series.identifiers)
 
 
 def find_scans(path: Path, *, series: int | str | None = None, refused: list[str]) -> list[ScanSource]:
@@ -169,8 +169,8 @@ def _volume_source(file: Path) -> ScanSource:
     return ScanSource(str(file), lambda: read_scan(file))
 
 
-def _series_source(series: dicom.DicomSeries, where: str) -> ScanSource:
-    return ScanSource(where, lambda: read_series(series, where), dicom.identity(series))
+def _series_source(series: DicomSeries, where: str) -> ScanSource:
+    return ScanSource(where, lambda: read_series(series, where), series.identity)
 
 
 def _finish(loaded: RawVolume, where: str) -> Volume:

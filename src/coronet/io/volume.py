@@ -37,8 +37,7 @@ CALCIUM_HU = 130
 HIGHEST_HU = 32767
 """Metal ends below this, also where a scanner has an extended scale."""
 _CHUNK_BYTES = 2**20
-_MOST_PACKED = 1032
-"""Deflate makes nothing smaller than by this factor (zlib's technical details)."""
+_MOST_PACKED = 1032  # deflate makes nothing smaller than by this factor (zlib's technical details)
 
 
 _Value = TypeVar("_Value")

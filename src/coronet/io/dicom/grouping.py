@@ -10,11 +10,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from coronet.io.dicom.headers import SliceHeader
-from coronet.io.patient_identity import clean
+from coronet.io.dicom.headers import SliceHeader, many
+from coronet.io.patient_identity import Identifiers, Identity, clean, identity_of, read_identifiers
 
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_KERNEL = re.compile(
+    r"[A-Za-z]{1,3}\d{0,3}[a-z]?\+?|STANDARD|SOFT|DETAIL|LUNG|BONE|BONEPLUS|EDGE|CHEST|CHST|BODY"
+)
+"""Shapes of kernel names that scanners write; free text in the tag is not kept."""
+_TUBE_KV = (20.0, 400.0)  # tube voltages that occur
 _KEYWORDS = {
     "patient": "PatientID",
     "name": "PatientName",
@@ -47,23 +58,75 @@ class Origin:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SeriesGroup:
-    """Pictures of one series.
+class DicomSeries:
+    """The pictures of one series that can be used, and why it cannot be read, where that is so.
 
     Attributes:
         uid: SeriesInstanceUID, or empty where there is none.
-        key: tells this group from others of the same files; holds no header value.
-        pictures: in the order of the files.
-        fault: why they make no series, without any identifier; empty where they do.
+        key: tells this series from others of the same files; holds no header value.
+        pictures: its slices, in the order of the files.
+        fault: why it cannot be read, without any identifier.
+        fault_files: what the fault was found in, for messages to the user.
     """
 
     uid: str
     key: str
     pictures: tuple[SliceHeader, ...]
     fault: str = ""
+    fault_files: tuple[Path, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """SeriesNumber; 0 where there is none."""
+        return int(self.pictures[0].dataset.get("SeriesNumber") or 0)
+
+    @property
+    def summary(self) -> str:
+        """A line that tells this series from others without naming the patient."""
+        first = self.pictures[0]
+        thickness = "" if first.thickness_mm is None else f", {first.thickness_mm:g} mm thick"
+        spacing = " × ".join(f"{value:.3g}" for value in first.spacing_mm)
+        named = f", kernel {self.kernel}" if self.kernel else ""
+        return f"{len(self.pictures)} slices of {spacing} mm{thickness}{named}"
+
+    @property
+    def kernel(self) -> str:
+        """ConvolutionKernel where it looks like a kernel's name, else an empty text."""
+        values = many(self.pictures[0].dataset.get("ConvolutionKernel"))
+        first = str(next(iter(values), "")).strip()
+        return first if _KERNEL.fullmatch(first) else ""
+
+    @property
+    def tube_kv(self) -> float | None:
+        """Tube voltage in kV, or None where the header does not say one that a CT scanner has."""
+        value = self.pictures[0].dataset.get("KVP")
+        voltage = float(value) if isinstance(value, int | float) else 0.0
+        return voltage if _TUBE_KV[0] <= voltage <= _TUBE_KV[1] else None
+
+    @property
+    def identity(self) -> Identity:
+        """Who was scanned, as the headers say it: PatientID, or the study where that is no name."""
+        header = self._header()
+        return identity_of(
+            header.get("PatientID"),
+            header.get("StudyInstanceUID"),
+            name=header.get("PatientName"),
+            birth_date=header.get("PatientBirthDate"),
+        )
+
+    @property
+    def identifiers(self) -> Identifiers:
+        """What other objects of the same scan must share with it."""
+        header = self._header()
+        return read_identifiers(header, [header])
+
+    def _header(self) -> Dataset:
+        """Header of a slice that names the patient, or of the first one where none does."""
+        headers = [item.dataset for item in self.pictures]
+        return next((header for header in headers if clean(header.get("PatientID"))), headers[0])
 
 
-def group_slices(pictures: Iterable[SliceHeader]) -> list[SeriesGroup]:
+def group_slices(pictures: Iterable[SliceHeader]) -> list[DicomSeries]:
     """Sort pictures by series."""
     known: dict[tuple[str, ...], Origin] = {}
     members: dict[tuple[str, ...], list[tuple[SliceHeader, Origin]]] = {}
@@ -103,11 +166,11 @@ def _join_singles(
     return joined
 
 
-def _group(key: tuple[str, ...], found: Sequence[tuple[SliceHeader, Origin]]) -> SeriesGroup:
+def _group(key: tuple[str, ...], found: Sequence[tuple[SliceHeader, Origin]]) -> DicomSeries:
     pictures, origins = tuple(picture for picture, _ in found), [origin for _, origin in found]
     digest = hashlib.sha256("\0".join(key).encode(errors="surrogateescape")).hexdigest()[:16]
     if len(key) == 1:
-        return SeriesGroup(key[0], digest, pictures, _contradiction(origins))
+        return DicomSeries(key[0], digest, pictures, _contradiction(origins))
     fault = ""
     folders = {picture.path.parent for picture in pictures}
     if key[0]:
@@ -120,7 +183,7 @@ def _group(key: tuple[str, ...], found: Sequence[tuple[SliceHeader, Origin]]) ->
             f"its slices lie in {len(folders)} folders and carry neither SeriesInstanceUID nor "
             "FrameOfReferenceUID, so that they may be several scans; give one folder at a time."
         )
-    return SeriesGroup("", digest, pictures, fault)
+    return DicomSeries("", digest, pictures, fault)
 
 
 def _contradiction(origins: Sequence[Origin]) -> str:

@@ -58,8 +58,7 @@ TAGS = [
 """All that is ever parsed of a file. Names, numbers and UIDs only tell patients and series apart."""
 
 
-_PIXEL_TAGS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
-"""FloatPixelData, DoubleFloatPixelData and PixelData."""
+_PIXEL_TAGS = {0x7FE00008, 0x7FE00009, 0x7FE00010}  # FloatPixelData, DoubleFloatPixelData and PixelData
 
 
 class NotUsable(Exception):

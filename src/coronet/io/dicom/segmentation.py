@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,9 @@ if TYPE_CHECKING:
 
 _CONTOURS = ("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT")
 _SURFACES = "1.2.840.10008.5.1.4.1.1.66.5"
-_ROUNDED_MM = 0.051
-"""Positions that are written with one decimal miss their place by half a tenth."""
-_ROUNDED_SHARE = 0.05
-"""Fraction of the slice distance by which a frame may miss the scan's slice."""
-_SAME_SPACING = 0.02
-"""Relative difference up to which two slice distances are one, rounded."""
+_ROUNDED_MM = 0.051  # positions that are written with one decimal miss their place by half a tenth
+_ROUNDED_SHARE = 0.05  # fraction of the slice distance by which a frame may miss the scan's slice
+_SAME_SPACING = 0.02  # relative difference up to which two slice distances are one, rounded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +33,11 @@ class DicomSegmentation:
     """What one SEG object holds.
 
     Attributes:
-        layers: label arrays with their place, and number and name of the segments in each.
+        layers: label arrays with their place and the names of the segments in each.
         other_series: whether it says that it was drawn on another series than the scan.
     """
 
-    layers: tuple[tuple[RawVolume, Mapping[int, str]], ...]
+    layers: tuple[RawVolume, ...]
     other_series: bool
 
 
@@ -111,7 +108,7 @@ def _find(path: Path) -> Path:
     )
 
 
-def _layers(segmentation: Any, path: Path) -> Iterator[tuple[RawVolume, Mapping[int, str]]]:
+def _layers(segmentation: Any, path: Path) -> Iterator[RawVolume]:
     numbers = list(segmentation.segment_numbers)
     names = {
         number: str(segmentation.get_segment_description(number).segment_label or "").strip()
@@ -122,7 +119,7 @@ def _layers(segmentation: Any, path: Path) -> Iterator[tuple[RawVolume, Mapping[
     for group in [numbers] if together else [[number] for number in numbers]:
         volume = segmentation.get_volume(segment_numbers=group, combine_segments=True, relabel=False)
         affine = check_grid(LPS_TO_RAS @ volume.affine, path)
-        yield RawVolume(np.asarray(volume.array), affine), {number: names[number] for number in group}
+        yield RawVolume(np.asarray(volume.array), affine, {number: names[number] for number in group})
 
 
 def _fit_to_slices(dataset: Dataset, grid: Volume, *, same_series: bool) -> None:

@@ -7,12 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from coronet.errors import UnreadableScan
-from coronet.io.dicom.grouping import SeriesGroup, group_slices
+from coronet.io.dicom.grouping import DicomSeries, group_slices
 from coronet.io.dicom.headers import (
     NO_DICOM,
     SUFFIXES,
@@ -20,61 +19,16 @@ from coronet.io.dicom.headers import (
     NotDicom,
     NotUsable,
     SliceHeader,
-    many,
     slices_of,
 )
 from coronet.io.dicom.pixels import SliceDecoder
 from coronet.io.dicom.stacking import sort_places, stack_affine
 from coronet.io.file_listing import files_under, has_preamble
-from coronet.io.patient_identity import Identifiers, Identity, clean, identity_of, read_identifiers
 from coronet.io.raw_volume import RawVolume
 from coronet.io.volume import AIR_HU
 from coronet.text import first_few
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-_KERNEL = re.compile(
-    r"[A-Za-z]{1,3}\d{0,3}[a-z]?\+?|STANDARD|SOFT|DETAIL|LUNG|BONE|BONEPLUS|EDGE|CHEST|CHST|BODY"
-)
-"""Shapes of kernel names that scanners write; free text in the tag is not kept."""
-
-_TUBE_KV = (20.0, 400.0)
-"""Tube voltages that occur."""
-
-_NAMED, _LISTED = 3, 12
-"""Files and series that an error names at most."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class DicomSeries:
-    """The pictures of one series that can be used, and why it cannot be read, where that is so.
-
-    Attributes:
-        uid: SeriesInstanceUID, or empty where there is none.
-        key: tells this series from others of the same files; holds no header value.
-        number: SeriesNumber.
-        pictures: its slices.
-        fault: why it cannot be read, without any identifier.
-        fault_files: what the fault was found in, for messages to the user.
-    """
-
-    uid: str
-    key: str
-    number: int
-    pictures: tuple[SliceHeader, ...]
-    fault: str = ""
-    fault_files: tuple[Path, ...] = ()
-
-    @property
-    def summary(self) -> str:
-        """A line that tells this series from others without naming the patient."""
-        first = self.pictures[0]
-        kernel = kernel_name(first.dataset)
-        thickness = "" if first.thickness_mm is None else f", {first.thickness_mm:g} mm thick"
-        spacing = " × ".join(f"{value:.3g}" for value in first.spacing_mm)
-        named = f", kernel {kernel}" if kernel else ""
-        return f"{len(self.pictures)} slices of {spacing} mm{thickness}{named}"
+_NAMED, _LISTED = 3, 12  # files and series that an error names at most
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,23 +84,21 @@ def find_series(path: Path, *, nested: bool = True) -> FoundSeries:
     skipped.update(
         "other file" if fault == NO_DICOM else fault for file, fault in unread.items() - damaged.items()
     )
-    series = [_series(group, damaged) for group in group_slices(pictures)]
+    series = [_beside_damaged(group, damaged) for group in group_slices(pictures)]
     return FoundSeries(
         tuple(sorted(series, key=lambda item: (item.number, item.uid, item.key))), skipped, damaged
     )
 
 
-def _series(group: SeriesGroup, damaged: Mapping[Path, str]) -> DicomSeries:
-    number = int(group.pictures[0].dataset.get("SeriesNumber") or 0)
-    folders = {picture.path.parent for picture in group.pictures}
+def _beside_damaged(series: DicomSeries, damaged: Mapping[Path, str]) -> DicomSeries:
+    """The series, at fault where a damaged file lies beside its slices."""
+    folders = {picture.path.parent for picture in series.pictures}
     beside = tuple(file for file in damaged if file.parent in folders)
-    fault = group.fault
-    if beside:
-        reasons = _reasons(beside, damaged)
-        fault = (
-            f"a file beside its slices is damaged ({reasons}); copy it anew, or remove it if it is no slice."
-        )
-    return DicomSeries(group.uid, group.key, number, group.pictures, fault, beside)
+    if not beside:
+        return series
+    reasons = _reasons(beside, damaged)
+    fault = f"a file beside its slices is damaged ({reasons}); copy it anew, or remove it if it is no slice."
+    return dataclasses.replace(series, fault=fault, fault_files=beside)
 
 
 def _reasons(files: Sequence[Path], damaged: Mapping[Path, str]) -> str:
@@ -238,39 +190,3 @@ def load_series(series: DicomSeries, where: str) -> RawVolume:
             "their HU are unknown; export the series again."
         )
     return RawVolume(stack.transpose(2, 1, 0), affine)
-
-
-def identity(series: DicomSeries) -> Identity:
-    """Who was scanned, as the headers say it: PatientID, or the study where that is no name."""
-    header = _header(series)
-    return identity_of(
-        header.get("PatientID"),
-        header.get("StudyInstanceUID"),
-        name=header.get("PatientName"),
-        birth_date=header.get("PatientBirthDate"),
-    )
-
-
-def _header(series: DicomSeries) -> Dataset:
-    """Header of a slice that names the patient, or of the first one where none does."""
-    headers = (item.dataset for item in series.pictures)
-    return next((header for header in headers if clean(header.get("PatientID"))), series.pictures[0].dataset)
-
-
-def identifiers(series: DicomSeries) -> Identifiers:
-    """What other objects of the same scan must share with it."""
-    header = _header(series)
-    return read_identifiers(header, [header])
-
-
-def kernel_name(dataset: Dataset) -> str:
-    """ConvolutionKernel where it looks like a kernel's name, else an empty text."""
-    first = str(next(iter(many(dataset.get("ConvolutionKernel"))), "")).strip()
-    return first if _KERNEL.fullmatch(first) else ""
-
-
-def tube_kv(pictures: Sequence[SliceHeader]) -> float | None:
-    """Tube voltage in kV, or None where the header does not say one that a CT scanner has."""
-    value = pictures[0].dataset.get("KVP")
-    voltage = float(value) if isinstance(value, int | float) else 0.0
-    return voltage if _TUBE_KV[0] <= voltage <= _TUBE_KV[1] else None

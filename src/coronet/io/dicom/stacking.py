@@ -14,8 +14,7 @@ from coronet.io.raw_volume import LPS_TO_RAS
 from coronet.text import first_few
 
 _SAME_PLACE_MM = 0.02
-_UNEVEN = 0.05
-"""Fraction of the slice spacing by which a gap may differ; scanners round positions."""
+_UNEVEN = 0.05  # fraction of the slice spacing by which a gap may differ; scanners round positions
 _ROUNDED = 0.01
 """Fraction of the slice spacing from which gaps that differ are looked at as rounded positions."""
 _SAME_SPACING = (1e-4, 1e-3)
