@@ -16,6 +16,7 @@ scans in ``data/`` are prepared anew, as the profile wants them, in a folder tha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import platform
@@ -220,17 +221,24 @@ def our_epochs(model: str, params: ModelParams, data: Path, seed: int, rounds: i
     schedule = dataclasses.replace(params.optimiser, epochs=rounds + 1, stop_patience=0)
     folder = tempfile.TemporaryDirectory()
 
+    class OneIsEnough(Exception):
+        """Ends the training after an epoch."""
+
+    def give_up(*_: object) -> None:
+        raise OneIsEnough
+
     def epoch() -> None:
-        train_epochs(
-            network,
-            learner,
-            schedule,
-            seed=seed,
-            work=Path(folder.name),
-            device=pick_device(),
-            title="ours",
-            stop=lambda: True,
-        )
+        with contextlib.suppress(OneIsEnough):
+            train_epochs(
+                network,
+                learner,
+                schedule,
+                seed=seed,
+                work=Path(folder.name),
+                device=pick_device(),
+                title="ours",
+                on_epoch=give_up,
+            )
 
     return epoch
 

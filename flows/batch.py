@@ -18,8 +18,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, State
 
 from coronet.io.file_listing import is_content
+from coronet.memory import keep_window_memory
 
-RESULTS = Path("mlruns/scores")
 IDLE = "Nothing to do"
 SHOWN = 1000
 """Rows of the table that Prefect keeps; ``scores.csv`` has all."""
@@ -28,9 +28,7 @@ SHOWN = 1000
 @task(cache_policy=NO_CACHE)
 def score_scans(folder: Path, out: Path | None, *, models: str, again: bool, quiet_s: float) -> State[Any]:
     """Score what is new in the folder."""
-    import coronet
-    from coronet.report.scan_page import write_scan_result
-    from coronet.scoring.batch import Scorer, score_folder
+    from coronet import api
 
     bar = create_progress_artifact(progress=0.0, description="Files and sub-folders done, in per cent.")
 
@@ -38,18 +36,7 @@ def score_scans(folder: Path, out: Path | None, *, models: str, again: bool, qui
         update_progress_artifact(artifact_id=bar, progress=100.0 * done / entries)
 
     try:
-        loaded = coronet.load_models(models)
-        scorer = Scorer(heart_model=loaded.heart, calcium_model=loaded.calcium)
-        found = score_folder(
-            folder,
-            out or RESULTS / scorer.key,
-            scorer=scorer,
-            write=write_scan_result,
-            again=again,
-            quiet_s=quiet_s,
-            data=Path("data"),
-            progress=advance,
-        )
+        found = api.score_batch(folder, out, models, again=again, quiet_s=quiet_s, progress=advance)
     except Exception as error:
         return conductor.failure(error)
     rows = [
@@ -90,6 +77,7 @@ def batch(
         again: retry scans that could not be scored.
         quiet_s: leave for a later run what was changed less than so many seconds ago.
     """
+    keep_window_memory()
     with conductor.tracked():
         if folder.is_dir() and not any(is_content(item.name) for item in folder.iterdir()):
             return Completed(name=IDLE, message="There is nothing to score.")

@@ -10,7 +10,7 @@ import logging
 import sys
 from pathlib import Path
 
-import conductor
+import prefect_server
 
 from prefect import Flow, serve
 from prefect.client.orchestration import get_client
@@ -79,9 +79,9 @@ def _serve(port: int) -> None:
     check_port(port)
     Path("inbox").mkdir(exist_ok=True)
     with (
-        exclusive(conductor.HOME / "serving" / ".lock"),
-        conductor.serving(port) as address,
-        conductor.registered(address),
+        exclusive(prefect_server.HOME / "serving" / ".lock"),
+        prefect_server.serving(port) as address,
+        prefect_server.registered(address),
         temporary_settings({PREFECT_API_URL: address}),
     ):
         logger.info("Prefect's pages: http://127.0.0.1:%d", port)

@@ -27,6 +27,7 @@ from coronet.dvc_repository import remove_broken_rwlock
 from coronet.errors import CoronetError, StageError
 from coronet.files import exclusive
 from coronet.lists import check_list
+from guard import guarded
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import TaskRun
@@ -58,7 +59,7 @@ def run_stage(stage: str) -> State[Any]:
         return Completed(name=UP_TO_DATE, message=f"{stage} is up to date.")
     run_logger, lines = get_run_logger(), []
     command = [*(sys.executable, "-m", "dvc", "--wait-for-lock"), "repro", "--single-item", stage]
-    with conductor.guarded(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
+    with guarded(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
         assert child.stdout is not None
         for line in filter(None, map(str.rstrip, child.stdout)):
             lines.append(line)

@@ -69,7 +69,7 @@ def test_prefect_keeps_its_database_in_the_project(tmp_path, outside, name):
     project = tmp_path / name
     project.mkdir()
     code = (
-        "import conductor, asyncio\n"
+        "import prefect_server, asyncio\n"
         "from prefect.server.database import provide_database_interface\n"
         "asyncio.run(provide_database_interface().create_db())\n"
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coronet.io.images import Image
 from coronet.io.reader import Scan, read_scan
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from coronet.evaluation.agreement import Agreement
     from coronet.networks.factory import LoadedModel
+    from coronet.scoring.batch_table import BatchResult
     from coronet.scoring.score_scan import ScanScore, Segmentation
 
 
@@ -69,6 +70,10 @@ def load_models(
     return Models(heart=found["heart"], calcium=found["calcium"])
 
 
+def _loaded(models: Models | str) -> Models:
+    return models if isinstance(models, Models) else load_models(models)
+
+
 def segment(
     scan: Path | str | Image | Scan,
     models: Models | str = "build",
@@ -98,7 +103,7 @@ def segment(
     """
     from coronet.scoring.score_scan import segment_scan
 
-    pair = models if isinstance(models, Models) else load_models(models)
+    pair = _loaded(models)
     return segment_scan(
         read_scan(scan, series=series), heart_model=pair.heart, calcium_model=pair.calcium, force=force
     )
@@ -140,7 +145,7 @@ def score(
     """
     from coronet.scoring.score_scan import score_scan
 
-    pair = models if isinstance(models, Models) else load_models(models)
+    pair = _loaded(models)
     return score_scan(
         read_scan(scan, series=series),
         heart_model=pair.heart,
@@ -149,6 +154,52 @@ def score(
         method=method,
         calibration_factor=calibration_factor,
         force=force,
+    )
+
+
+def score_batch(
+    folder: Path,
+    out: Path | None = None,
+    models: Models | str = "build",
+    *,
+    groups: str = "paper",
+    again: bool = False,
+    quiet_s: float = 0.0,
+    progress: Callable[[int, int], None] | None = None,
+    **rules: Any,
+) -> BatchResult:
+    """Score each scan of a folder, with its page; what `coronet score --batch` and the flow share.
+
+    Args:
+        folder: DICOM series and volume files.
+        out: results; by default a folder under ``mlruns/scores`` for these networks and rules.
+        models: what `load_models` gives or takes.
+        groups: risk groups of the table.
+        again: try those scans once more that could not be scored.
+        quiet_s: leave for a later run what was changed less than so many seconds ago.
+        progress: called with (files or sub-folders done, in all).
+        rules: ``protocol``, ``method``, ``calibration_factor`` and ``force``, as of
+            `coronet.scoring.batch.Scorer`.
+
+    Raises:
+        InputError: see `coronet.scoring.batch.score_folder`.
+        Busy: another process writes to ``out``.
+    """
+    from coronet.report.scan_page import write_scan_result
+    from coronet.scoring.batch import Scorer, score_folder
+
+    pair = _loaded(models)
+    scorer = Scorer(pair.heart, pair.calcium, **rules)
+    return score_folder(
+        folder,
+        out or Path("mlruns") / "scores" / scorer.key,
+        scorer=scorer,
+        write=write_scan_result,
+        groups=groups,
+        again=again,
+        quiet_s=quiet_s,
+        data=Path("data"),
+        progress=progress,
     )
 
 

@@ -10,8 +10,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from coronet.errors import InputError
-
 logger = logging.getLogger("coronet")
 
 
@@ -51,23 +49,18 @@ def append_bytes(path: Path, line: bytes, *, mode: int = 0o666) -> None:
         os.close(handle)
 
 
-def read_lines(path: Path, *, keys: Collection[str] = (), whole: bool = False) -> tuple[dict[str, Any], ...]:
+def read_lines(path: Path, *, keys: Collection[str] = ()) -> tuple[dict[str, Any], ...]:
     """Read the objects of a file of JSON lines, oldest first; none where there is no file.
+
+    A line that a kill or a full disk has cut off is passed over and counted in the log.
 
     Args:
         path: the file.
         keys: what every object must hold.
-        whole: refuse the file if a line is damaged. Without it such a line is passed over and counted in the
-            log: a kill or a full disk has cut it off.
-
-    Raises:
-        InputError: a line is damaged, or the file is absent, and ``whole`` is set.
     """
     path = Path(path)
-    if whole and not path.exists():
-        raise InputError(f"{path} is absent.")
-    found, damaged = [], []
-    for number, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else (), start=1):
+    found, damaged = [], 0
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
         if not line.strip():
             continue
         try:
@@ -77,9 +70,7 @@ def read_lines(path: Path, *, keys: Collection[str] = (), whole: bool = False) -
         if isinstance(entry, dict) and all(key in entry for key in keys):
             found.append(entry)
         else:
-            damaged.append(number)
-    if damaged and whole:
-        raise InputError(f"{path}: line {damaged[0]} is damaged; make the file anew, or restore it.")
+            damaged += 1
     if damaged:
-        logger.warning("%s: damaged lines were passed over: %d", path.name, len(damaged))
+        logger.warning("%s: damaged lines were passed over: %d", path.name, damaged)
     return tuple(found)

@@ -40,13 +40,13 @@ def check_list(items: Iterable[str], where: str) -> tuple[str, ...]:
         raise InputError(
             f'{where}: the item "{spaced}" begins or ends with a space; write no spaces beside commas.'
         )
-    seen: dict[str, str] = {}
+    spelling: dict[str, str] = {}
     for item in found:
-        before = seen.get(folded(item))
+        before = spelling.get(folded(item))
         if before is not None:
             spelt = "" if before == item else f' (also spelt "{before}")'
             raise InputError(f'{where}: "{item}" is given twice{spelt}; name each item once.')
-        seen[folded(item)] = item
+        spelling[folded(item)] = item
     return found
 
 

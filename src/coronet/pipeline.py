@@ -17,6 +17,7 @@ from coronet.config import MODELS, Params, load_params
 from coronet.errors import StageError
 from coronet.fingerprint import fingerprint, hash_tree
 from coronet.json_lines import append_line
+from coronet.progress import Progress
 
 logger = logging.getLogger("coronet")
 DATA = Path("data")
@@ -33,32 +34,33 @@ def run_pipeline_stage(name: str, model: str = "") -> None:
     Raises:
         StageError: there is no such stage, or ``model`` is missing or out of place.
     """
-    stages = {
+    stages: dict[str, Callable[[], None]] = {
         "describe": describe_stage,
         "validate": validate_stage,
         "split": split_stage,
         "score": score_stage,
         "report": report_stage,
     }
-    model_stages = {
+    model_stages: dict[str, Callable[[str], None]] = {
         "prepare": prepare_stage,
         "pretrain": pretrain_stage,
         "train": train_stage,
         "evaluate": evaluate_stage,
     }
-    if name not in stages and name not in model_stages:
-        raise StageError(f'There is no stage "{name}"; `dvc stage list` names them.')
-    if (name in model_stages) != (model in MODELS):
+    if name in stages and not model:
+        with timed(name):
+            stages[name]()
+    elif name in model_stages and model in MODELS:
+        with timed(f"{name}@{model}"):
+            model_stages[name](model)
+    elif name in stages or name in model_stages:
         wanted = "heart or calcium" if name in model_stages else "no model"
         raise StageError(f"`coronet stage {name}` takes {wanted}.")
-    with timed(f"{name}@{model}" if model else name):
-        if model:
-            model_stages[name](model)
-        else:
-            stages[name]()
+    else:
+        raise StageError(f'There is no stage "{name}"; `dvc stage list` names them.')
 
 
-def check_data() -> None:
+def _check_data() -> None:
     """Check that there are scans.
 
     Raises:
@@ -75,9 +77,11 @@ def describe_stage() -> None:
     """Write the case table."""
     from coronet.dataset import case_table
 
-    check_data()
-    with progress("describe") as advance:
-        case_table.write_table(_TABLE, case_table.describe_cases(DATA, workers=workers(), progress=advance))
+    _check_data()
+    with Progress("describe") as progress:
+        case_table.write_table(
+            _TABLE, case_table.describe_cases(DATA, workers=workers(), progress=progress.update)
+        )
 
 
 def validate_stage() -> None:
@@ -106,7 +110,7 @@ def prepare_stage(model: str) -> None:
     from coronet.dataset.split import read_split
     from coronet.preprocessing import prepared_store
 
-    with progress(f"prepare {model}") as advance:
+    with Progress(f"prepare {model}") as progress:
         prepared_store.prepare_model(
             model,
             find_cases(DATA),
@@ -114,7 +118,7 @@ def prepare_stage(model: str) -> None:
             params(),
             BUILD / model / "prepared",
             workers=workers(),
-            progress=advance,
+            progress=progress.update,
         )
 
 
@@ -127,7 +131,7 @@ def pretrain_stage(model: str) -> None:
     keep_memory()
     chosen = params()
     folder = BUILD / model
-    key = learning_key("pretrain", model, chosen, inputs=("prepared",))
+    key = _learning_key("pretrain", model, chosen, inputs=("prepared",))
     autoencoder.pretrain_model(
         model,
         folder / "prepared",
@@ -151,19 +155,6 @@ def timed(stage: str) -> Iterator[None]:
         logger.warning("the time of %s is not kept: %s", stage, error)
 
 
-@contextlib.contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, as a function of (done, in all); silent where it is no terminal."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def params() -> Params:
     """``params.yaml`` of the project."""
     return load_params(Path("params.yaml"))
@@ -174,7 +165,7 @@ def workers() -> int:
     return max(1, min(4, os.cpu_count() or 1))
 
 
-def learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, ...]) -> str:
+def _learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, ...]) -> str:
     """Fingerprint of a training; ``inputs`` are folders of ``build/<model>``, and the split is always one."""
     hashes = {name: hash_tree(BUILD / model / name) for name in inputs}
     return fingerprint(
@@ -195,7 +186,7 @@ def train_stage(model: str) -> None:
     keep_memory()
     chosen = params()
     folder = BUILD / model
-    key = learning_key("train", model, chosen, inputs=("prepared", "pretrained"))
+    key = _learning_key("train", model, chosen, inputs=("prepared", "pretrained"))
     work = MLRUNS / "work" / key
     with tracking(model, fingerprint=key, params=chosen.model(model), project=Path()) as on_epoch:
         fit.fit_model(
@@ -220,9 +211,9 @@ def evaluate_stage(model: str) -> None:
     from coronet.tracking import tracker
 
     folder = BUILD / model
-    with progress(f"evaluate {model}") as advance:
+    with Progress(f"evaluate {model}") as progress:
         measure.evaluate_model(
-            model, DATA, read_split(_SPLIT), folder / "fit", folder / "evaluation", progress=advance
+            model, DATA, read_split(_SPLIT), folder / "fit", folder / "evaluation", progress=progress.update
         )
     tracker.track_evaluation(model, project=Path())
 
@@ -232,7 +223,7 @@ def score_stage() -> None:
     from coronet.dataset.split import read_split
     from coronet.evaluation import cohort
 
-    with progress("score") as advance:
+    with Progress("score") as progress:
         cohort.score_cohort(
             DATA,
             read_split(_SPLIT),
@@ -241,7 +232,7 @@ def score_stage() -> None:
             out=BUILD / "scores",
             params=params(),
             earlier=BUILD / "heart" / "evaluation",
-            progress=advance,
+            progress=progress.update,
         )
 
 

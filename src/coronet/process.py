@@ -17,7 +17,7 @@ from typing import Any
 from coronet.errors import Busy, InputError
 
 _PARENT_DEATH_SIGNAL = 1
-"""Of prctl(2): be told of the parent's end."""
+"""Of prctl(2): a signal at the parent's end."""
 
 
 def end_with_parent(parent: int | None = None) -> None:
@@ -95,8 +95,8 @@ class _Pool(ProcessPoolExecutor):
     def submit(self, *call: Any, **options: Any) -> Future[Any]:
         """Submit a job; an interrupt waits until a worker that is started for it is in the pool's list.
 
-        Otherwise the worker would never be told to end, and the program would wait for it. Workers inherit
-        that interrupts are blocked.
+        Otherwise nothing would end that worker, and the program would wait for it. Workers inherit that
+        interrupts are blocked.
         """
         with _interrupts_deferred():
             return super().submit(*call, **options)

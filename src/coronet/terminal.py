@@ -127,7 +127,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, CoronetError):
         return str(error)
     for cause in _causes(error):
-        if isinstance(cause, ModuleNotFoundError) and (extra := find_extra(cause.name)):
+        if isinstance(cause, ModuleNotFoundError) and (extra := _find_extra(cause.name)):
             return (
                 f"{(cause.name or '').partition('.')[0]} is not installed, which this command needs; install "
                 f'it with: pip install "coronet[{extra}]".'
@@ -148,7 +148,7 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def find_extra(module: str | None) -> str | None:
+def _find_extra(module: str | None) -> str | None:
     """The extra of this package that installs a module; None where no extra does."""
     package = (module or "").partition(".")[0]
     return next((extra for extra, packages in _EXTRAS.items() if package in packages), None)

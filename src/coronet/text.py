@@ -1,15 +1,21 @@
-"""Text for errors and comparisons: long lists shortened, things counted, accents taken off."""
+"""Text for errors and comparisons: long lists shortened, the nearest name, counts, accents taken off."""
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def first_few(items: Sequence[object], most: int, *, separator: str = ", ") -> str:
     """The first items of a list, and how many more there are: ``a, b and 7 more``."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return separator.join(map(str, items[:most])) + more
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Which of several names, one at least, is most like ``name``."""
+    return difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)[0]
 
 
 def counted(number: int, noun: str) -> str:

@@ -198,7 +198,7 @@ def test_a_piece_that_is_not_there_is_refused(data, target, stroke, words):
 
 
 def test_a_long_wait_is_announced_on_standard_error(data, monkeypatch):
-    monkeypatch.setattr("coronet.cli.progress._PATIENCE_S", 0.0)
+    monkeypatch.setattr("coronet.progress._PATIENCE_S", 0.0)
     done = draw(data, "c0", ALL, "--json")
     assert "drawing the calcium of c0 …" in done.stderr and json.loads(done.stdout)["case"] == "c0"
 

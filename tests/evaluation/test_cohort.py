@@ -57,7 +57,7 @@ def test_each_scored_scan_tells_how_long_it_took(scored, params, tmp_path):
         calcium_fit=folder / "calcium",
         out=tmp_path / "scores",
         params=params,
-        tell_seconds=seconds.append,
+        on_seconds=seconds.append,
     )
     assert len(seconds) == 2
     assert min(seconds) > 0

@@ -190,12 +190,12 @@ def test_what_rounding_leaves_is_zero():
 def test_resamples_by_weights_equal_resamples_by_rows():
     from scipy import stats
 
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(0)
     reference = np.array([0, 0, 0, 5, 5, 80, 120.5, 300, 420, 900.25])
     predicted = np.array([0, 0, 4, 5, 9, 80, 99.5, 310, 380, 1200.5])
     bins = find_groups("paper")
     classes = np.array([bins.indices(reference), bins.indices(predicted)])
-    found = PairedReadings.of(reference, predicted, classes, 4).resampled(40, seed=3)
+    found = PairedReadings.of(reference, predicted, classes, 4).resampled(40)
     for row in found:
         chosen = rng.integers(10, size=10)
         one, other = reference[chosen], predicted[chosen]

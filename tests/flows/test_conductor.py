@@ -97,8 +97,8 @@ def test_used_ports_are_named_before_anything_starts(tmp_path, offline, coronet,
 def test_a_server_of_another_folder_is_not_taken_for_ones_own(tmp_path, offline, other_server):
     """A copied folder holds the original's address."""
     code = (
-        "import conductor; print(conductor.running_server() or 'none')\n"
-        "with conductor.registered('http://x'): print(conductor._ADDRESS.read_text())"
+        "import prefect_server; print(prefect_server.running_server() or 'none')\n"
+        "with prefect_server.registered('http://x'): print(prefect_server._ADDRESS.read_text())"
     )
     project = tmp_path / "project"
     (project / "mlruns" / "prefect").mkdir(parents=True)
@@ -112,3 +112,23 @@ def test_a_server_of_another_folder_is_not_taken_for_ones_own(tmp_path, offline,
     )
     assert done.stdout.startswith("none\n")
     assert str(project) in done.stdout
+
+
+def test_a_batch_keeps_the_memory_of_its_windows_in_whatever_process_it_runs(tmp_path, offline):
+    code = (
+        "import conductor, coronet.memory; from pathlib import Path\n"
+        "coronet.memory._tune_malloc = lambda options: print('tuned')\n"
+        "import batch; print(batch.batch.fn(Path('inbox')).name)"
+    )
+    (tmp_path / "project" / "inbox").mkdir(parents=True)
+    environment = offline(tmp_path / "project")
+    environment |= {"PYTHONPATH": f"{FLOWS}:{environment['PYTHONPATH']}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "project",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n")[:2] == ["tuned", "Nothing to do"], done.stderr

@@ -22,7 +22,7 @@ def study(make, monkeypatch):
     def train(self, trial):
         objective.space.draw(trial, plan.params.search)
         trial.set_user_attr(TRAINING, f"training-{trial.number}")
-        self._drawn()
+        self._on_drawn()
         return 0.5
 
     monkeypatch.setattr(Objective, "_train", train)

@@ -77,10 +77,6 @@ def test_a_run_given_up_and_taken_up_again_ends_as_if_it_had_not_been(run, model
     assert hash_tree(whole.folder) == hash_tree(resumed.folder)
 
 
-def test_a_run_can_be_asked_to_stop(run):
-    assert run("one", stop=lambda: True).epochs == 1
-
-
 class Believer(torch.nn.Module):
     """Takes the brightest for calcium and nothing else."""
 

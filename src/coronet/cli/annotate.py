@@ -21,7 +21,7 @@ annotate_app = typer.Typer(no_args_is_help=True)
 TargetName = Annotated[str, typer.Option("--target", help="heart or calcium.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite a mask that this tool did not draw.")]
 
-KNOWN_PATIENT = "--patient belongs to a scan that is imported; this case is in the cohort already."
+_KNOWN_PATIENT = "--patient belongs to a scan that is imported; this case is in the cohort already."
 
 
 def _target(name: str) -> Target:
@@ -107,10 +107,10 @@ def annotate_draw(
 
     from coronet.annotation.annotated_cases import annotate_case
     from coronet.annotation.strokes import check_stroke_file
-    from coronet.cli.progress import waiting
     from coronet.dataset.cases import CASE_PATTERN, scan_path
     from coronet.errors import InputError
     from coronet.io.patient_identity import given_patient
+    from coronet.progress import waiting
 
     case, kind = scan, _target(target)
     if patient is not None:
@@ -120,7 +120,7 @@ def annotate_draw(
         with waiting(f"importing {scan}"):
             case = _import(Path(scan), data, kind, strokes, patient)
     elif patient is not None:
-        raise InputError(KNOWN_PATIENT)
+        raise InputError(_KNOWN_PATIENT)
     with waiting(f"drawing the {kind} of {case}"):
         record = annotate_case(
             data, case, kind, strokes=strokes, use_library=not alone, replace=replace, agatston=_score
@@ -150,7 +150,7 @@ def _import(scan: Path, data: Path, kind: Target, strokes: Path, patient: str | 
         )
     if imported is not None:
         if patient is not None:
-            raise InputError(KNOWN_PATIENT)
+            raise InputError(_KNOWN_PATIENT)
         return imported
     outcome = import_scans([scan], data=data, patient=patient)
     if outcome.refused or len(outcome.added) != 1:
@@ -171,7 +171,7 @@ def annotate_pieces(
     import json
 
     from coronet.annotation.annotated_cases import list_pieces
-    from coronet.cli.progress import waiting
+    from coronet.progress import waiting
 
     with waiting(f"searching bright pieces of {case}"):
         pieces = list_pieces(data, case)
@@ -212,7 +212,7 @@ def annotate_fit(
     import json
 
     from coronet.annotation.annotated_cases import fit_library, report_path
-    from coronet.cli.progress import waiting
+    from coronet.progress import waiting
 
     kind = _target(target)
     with waiting(f"fitting the {kind} forest"):
@@ -241,9 +241,9 @@ def annotate_apply(
     import json
 
     from coronet.annotation.annotated_cases import annotate_case, annotation_paths, check_replaceable
-    from coronet.cli.progress import waiting
     from coronet.errors import CoronetError, InputError
     from coronet.lists import check_list
+    from coronet.progress import waiting
 
     kind, records, refused = _target(target), [], []
     chosen = check_list(cases, "CASE")
@@ -284,9 +284,9 @@ def annotate_suggest(
 
     from coronet.annotation.annotated_cases import annotated_cases
     from coronet.annotation.suggestions import suggest
-    from coronet.cli.progress import waiting
     from coronet.errors import InputError
     from coronet.lists import check_list
+    from coronet.progress import waiting
 
     kind = _target(target)
     chosen = check_list(cases, "CASE") if cases else tuple(item.case for item in annotated_cases(data, kind))

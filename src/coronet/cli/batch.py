@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,42 +9,23 @@ import typer
 
 
 def score_batch(
-    folder: Path,
-    out: Path,
-    *,
-    models: str,
-    scoring: Mapping[str, Any],
-    groups: str,
-    force: bool,
-    again: bool,
-    as_json: bool,
+    folder: Path, out: Path, models: str, *, groups: str, again: bool, as_json: bool, **rules: Any
 ) -> None:
-    """Score each scan of ``folder`` into ``out`` and print the table.
+    """Score each scan of ``folder`` into ``out`` and print the table; ``rules`` are those of a `Scorer`.
 
     Raises:
         InputError: some scans could not be scored; all others are.
     """
     import json
 
-    from coronet import api, pipeline
+    from coronet import api
     from coronet.errors import InputError
-    from coronet.report.scan_page import write_scan_result
-    from coronet.scoring.batch import TABLE, Scorer, score_folder
-    from coronet.scoring.protocol import find_protocol
+    from coronet.progress import Progress
+    from coronet.scoring.batch import TABLE
 
-    pair = api.load_models(models)
-    rules = {**scoring, "protocol": find_protocol(scoring["protocol"])}
-    scorer = Scorer(heart_model=pair.heart, calcium_model=pair.calcium, force=force, **rules)
-    with pipeline.progress("score") as advance:
-        found = score_folder(
-            folder,
-            out,
-            scorer=scorer,
-            write=write_scan_result,
-            groups=groups,
-            again=again,
-            data=Path("data"),
-            progress=advance,
+    with Progress("score") as progress:
+        found = api.score_batch(
+            folder, out, models, groups=groups, again=again, progress=progress.update, **rules
         )
     if as_json:
         typer.echo(json.dumps(found.to_json()))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from coronet.cli.options import AsJson, DataFolder, print_warnings
 from coronet.errors import InputError
+
+if TYPE_CHECKING:
+    from coronet.dataset.nlst.manifest import Manifest, ManifestEntry
 
 data_app = typer.Typer(no_args_is_help=True)
 
@@ -166,27 +170,37 @@ def data_nlst(
     import dataclasses
     import json
 
-    from coronet.cli.nlst import bytes_progress, plan_of
     from coronet.dataset.import_messages import patient_warnings
     from coronet.dataset.nlst.acquisition import acquire, remaining
     from coronet.dataset.nlst.manifest import Request
     from coronet.dataset.nlst.selection import manifest_for
+    from coronet.progress import Progress
 
     if patients is None and (where or seed):
         raise InputError("--where and --seed choose patients; give --patients too.")
     request = None if patients is None else Request(patients=patients, seed=seed, where=where.strip())
     chosen, written = manifest_for(request, manifest)
-    plan = plan_of(chosen, remaining(chosen, data))
+    plan = _download_plan(chosen, remaining(chosen, data))
+    gigabytes = plan["ct_gb"] + plan["heart_gb"]
     if not as_json:
-        typer.echo(f"{manifest} {'was written' if written else 'stands'}: {plan}")
+        typer.echo(
+            f"{manifest} {'was written' if written else 'stands'}: {plan['patients']} scans of as many "
+            f"patients, {plan['hearts']} with a heart segmentation. {plan['to_download']} to download: "
+            f"{gigabytes:.2f} GB ({plan['ct_gb']:.2f} GB CT, {plan['heart_gb']:.2f} GB segmentations)."
+        )
     if dry_run:
         if as_json:
-            typer.echo(
-                json.dumps({"manifest": str(manifest), "written": written, **dataclasses.asdict(plan)})
-            )
+            typer.echo(json.dumps({"manifest": str(manifest), "written": written, **plan}))
         return
-    with bytes_progress(plan.gigabytes) as progress:
-        got = acquire(chosen, data=data, downloads=downloads, endpoint=endpoint, keep=keep, progress=progress)
+    with Progress("download", gigabytes * 1e9, in_bytes=True) as progress:
+        got = acquire(
+            chosen,
+            data=data,
+            downloads=downloads,
+            endpoint=endpoint,
+            keep=keep,
+            progress=progress.advance,
+        )
     if as_json:
         content = dataclasses.asdict(got) | {"added": [item.to_json() for item in got.added]}
         typer.echo(json.dumps({"manifest": str(manifest), "written": written, **content}))
@@ -202,3 +216,15 @@ def data_nlst(
         typer.echo(f"refused: {reason}", err=True)
     if got.refused:
         raise InputError(f"{len(got.refused)} refused, {len(got.added) + got.before} in the cohort.")
+
+
+def _download_plan(manifest: Manifest, missing: Sequence[ManifestEntry]) -> dict[str, Any]:
+    """What a manifest holds, and what is still to be downloaded of it, in 10⁹ bytes."""
+    hearts = [entry.heart.size_mb for entry in missing if entry.heart]
+    return {
+        "patients": len(manifest.entries),
+        "hearts": manifest.hearts,
+        "to_download": len(missing),
+        "ct_gb": round(sum(entry.ct.size_mb for entry in missing) / 1000, 3),
+        "heart_gb": round(sum(hearts) / 1000, 3),
+    }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,22 +17,6 @@ if TYPE_CHECKING:
     from coronet.scoring.score_with_mask import MaskScore
 
 _ALL = "all"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rules:
-    """How any mask is scored: options of both ways."""
-
-    protocol: str
-    method: str
-    calibration: float | None
-    groups: str
-
-    @property
-    def scoring(self) -> dict[str, Any]:
-        """Arguments of the scoring functions."""
-        chosen = "coronet" if self.protocol == _ALL else self.protocol
-        return {"protocol": chosen, "method": self.method, "calibration_factor": self.calibration}
 
 
 def score_command(
@@ -97,13 +82,20 @@ def score_command(
 
     The rules are explained in docs/scoring.md, batches in docs/batch.md.
     """
+    import json
+
     from coronet.errors import InputError
-    from coronet.files import check_writable
+    from coronet.files import check_writable, filling
+    from coronet.lists import split_list
     from coronet.scoring.protocol import find_protocol
     from coronet.scoring.risk_groups import find_groups
 
-    rules = _Rules(protocol, method, calibration, find_groups(groups).name)
-    find_protocol(rules.scoring["protocol"])
+    find_groups(groups)
+    rules: dict[str, Any] = {
+        "protocol": find_protocol("coronet" if protocol == _ALL else protocol),
+        "method": method,
+        "calibration_factor": calibration,
+    }
     if batch and (out is None or mask is not None or series is not None or protocol == _ALL):
         raise InputError(
             "--batch takes a folder of scans, --out and one --protocol, and neither --mask nor --series."
@@ -118,108 +110,62 @@ def score_command(
         from coronet.cli.batch import score_batch
 
         assert out is not None
-        score_batch(
-            scan,
-            out,
-            models=models,
-            scoring=rules.scoring,
-            groups=groups,
-            force=force,
-            again=again,
-            as_json=as_json,
-        )
-    elif mask is None:
-        _score_by_networks(scan, models, rules, series=series, force=force, out=out, as_json=as_json)
+        score_batch(scan, out, models, groups=groups, again=again, as_json=as_json, force=force, **rules)
+        return
+    names = _vessel_names(labels, vessels)
+    found: ScanScore | MaskScore
+    save: Callable[[Path], object]
+    if mask is None:
+        from coronet import api
+        from coronet.report.scan_page import write_scan_result
+
+        found = api.score(scan, models, series=series, force=force, **rules)
+        save = functools.partial(write_scan_result, scored=found)
     else:
-        _score_by_mask(
+        from coronet.scoring.score_with_mask import score_mask
+
+        found = score_mask(
             scan,
             mask,
-            rules,
-            labels=labels,
-            vessels=vessels,
-            calcium_labels=calcium_labels,
+            vessels=names,
+            labels=split_list(calcium_labels, "--calcium-labels"),
             probability=probability,
-            resample_mask=resample_mask,
             series=series,
-            out=out,
-            as_json=as_json,
+            resample_mask=resample_mask,
+            **rules,
         )
-
-
-def _score_by_networks(
-    scan: Path,
-    models: str,
-    rules: _Rules,
-    *,
-    series: str | None,
-    force: bool,
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """Let networks find heart and calcium, and score the calcium."""
-    from coronet import api
-    from coronet.files import filling
-    from coronet.report.scan_page import write_scan_result
-
-    found = api.score(scan, models, series=series, force=force, **rules.scoring)
-    compared = _compare_protocols(found, rules)
+        save = found.save
+    compared = _compare_protocols(found, calibration, names) if protocol == _ALL else []
     if out is not None:
         with filling(out) as part:
-            write_scan_result(part, found)
-            _write_table(part, compared)
-    _print_score(found, rules, compared, as_json=as_json)
+            save(part)
+            if compared:
+                _write_table(part / "protocols.csv", compared)
+    if as_json:
+        answer = found.to_json()
+        typer.echo(json.dumps(answer | {"protocols": compared} if compared else answer))
+    else:
+        table = ["", *_table_lines(compared, groups)] if compared else []
+        typer.echo("\n".join([*found.lines(groups), *table]))
 
 
-def _score_by_mask(
-    scan: Path,
-    mask: Path,
-    rules: _Rules,
-    *,
-    labels: bool,
-    vessels: str | None,
-    calcium_labels: str | None,
-    probability: Path | None,
-    resample_mask: bool,
-    series: str | None,
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """Score an existing calcium mask; no network is loaded."""
-    from coronet.files import filling
+def _vessel_names(labels: bool, vessels: str | None) -> Mapping[int, str] | None:
+    """Names of the mask's labels, where ``--labels`` or ``--vessels`` says that they are vessels."""
     from coronet.lists import split_list
     from coronet.scoring.calcium_score import VESSELS
-    from coronet.scoring.score_with_mask import score_mask
 
     named = split_list(vessels, "--vessels")
-    names = dict(enumerate(named, start=1)) if named else VESSELS if labels else None
-    found = score_mask(
-        scan,
-        mask,
-        vessels=names,
-        labels=split_list(calcium_labels, "--calcium-labels"),
-        probability=probability,
-        series=series,
-        resample_mask=resample_mask,
-        **rules.scoring,
-    )
-    compared = _compare_protocols(found, rules, names)
-    if out is not None:
-        with filling(out) as part:
-            found.save(part)
-            _write_table(part, compared)
-    _print_score(found, rules, compared, as_json=as_json)
+    return dict(enumerate(named, start=1)) if named else VESSELS if labels else None
 
 
 def _compare_protocols(
-    found: ScanScore | MaskScore, rules: _Rules, vessels: Mapping[int, str] | None = None
+    found: ScanScore | MaskScore, calibration: float | None, vessels: Mapping[int, str] | None
 ) -> list[dict[str, Any]]:
-    """The scores of the same mask under every protocol; empty unless ``--protocol all`` asks for it."""
-    if rules.protocol != _ALL:
-        return []
+    """The scores of the same mask under every protocol."""
     from coronet.scoring.calcium_score import score_under_all
 
     results = score_under_all(
-        found.ct, found.mask, found.result, calibration_factor=rules.calibration, vessels=vessels
+        found.ct, found.mask, found.result, calibration_factor=calibration, vessels=vessels
     )
     return [
         {"protocol": name, **dataclasses.asdict(result.scores), "groups": result.groups}
@@ -227,34 +173,22 @@ def _compare_protocols(
     ]
 
 
-def _write_table(folder: Path, compared: list[dict[str, Any]]) -> None:
-    if compared:
-        import pandas
+def _write_table(path: Path, compared: list[dict[str, Any]]) -> None:
+    import pandas
 
-        from coronet.files import write_text
+    from coronet.files import write_text
 
-        rows = [{**row, **row["groups"]} for row in compared]
-        table = pandas.DataFrame(rows).drop(columns="groups")
-        write_text(folder / "protocols.csv", table.to_csv(index=False))
+    table = pandas.DataFrame([{**row, **row["groups"]} for row in compared]).drop(columns="groups")
+    write_text(path, table.to_csv(index=False))
 
 
-def _print_score(
-    found: ScanScore | MaskScore, rules: _Rules, compared: list[dict[str, Any]], *, as_json: bool
-) -> None:
-    import json
-
-    if as_json:
-        answer = found.to_json()
-        typer.echo(json.dumps(answer | {"protocols": compared} if compared else answer))
-        return
-    lines = found.lines(rules.groups)
-    if compared:
-        head = f"{'protocol':<10}{'agatston':>10}{'weighted mm³':>14}{'volume mm³':>12}{'mass mg':>9}  group"
-        lines += ["", f"{head} ({rules.groups})"]
-        for row in compared:
-            mass = "-" if row["mass_mg"] is None else f"{row['mass_mg']:.2f}"
-            lines.append(
-                f"{row['protocol']:<10}{row['agatston']:>10.1f}{row['volume_weighted']:>14.1f}"
-                f"{row['volume_mm3']:>12.1f}{mass:>9}  {row['groups'][rules.groups]}"
-            )
-    typer.echo("\n".join(lines))
+def _table_lines(compared: list[dict[str, Any]], groups: str) -> list[str]:
+    head = f"{'protocol':<10}{'agatston':>10}{'weighted mm³':>14}{'volume mm³':>12}{'mass mg':>9}  group"
+    lines = [f"{head} ({groups})"]
+    for row in compared:
+        mass = "-" if row["mass_mg"] is None else f"{row['mass_mg']:.2f}"
+        lines.append(
+            f"{row['protocol']:<10}{row['agatston']:>10.1f}{row['volume_weighted']:>14.1f}"
+            f"{row['volume_mm3']:>12.1f}{mass:>9}  {row['groups'][groups]}"
+        )
+    return lines

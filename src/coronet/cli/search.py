@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coronet.cli.options import AsJson
-from coronet.config import MODELS
 
 if TYPE_CHECKING:
     from coronet.tracking.study_runs import StudyRecord
@@ -52,7 +51,8 @@ def run_search(
         _show(result)
 
 
-for _model in MODELS:
+# the names of `coronet.config.MODELS`, which takes too long to import for every command
+for _model in ("heart", "calcium"):
     search_app.command(_model, help=f"Search for the {_model} model, or resume a search.")(run_search)
 
 

@@ -7,7 +7,6 @@ yields what does not fit together.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 import reprlib
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from coronet.errors import ParamsError
+from coronet.text import nearest
 
 Path = tuple[str, ...]
 _VERBS = ("is ", "must ", "names ")  # how a fault begins that goes on from the key's name
@@ -54,7 +54,7 @@ class OneOf:
         """What is wrong, or nothing."""
         if value in self.names:
             return ""
-        near = difflib.get_close_matches(value, self.names, n=1, cutoff=0.0)[0]
+        near = nearest(value, self.names)
         known = " or ".join(filter(None, [", ".join(self.names[:-1]), self.names[-1]]))
         return f'"{value}" is not allowed; the nearest is "{near}" ({self.hint or known})'
 
@@ -198,7 +198,7 @@ def _build_dataclass(kind: Any, value: Any, path: Path, faults: list[ParamFault]
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in value:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)[0]
+            near = nearest(str(key), fields)
             _note(faults, path, f'there is no key "{key}"; the nearest is "{near}"', key=(str(key),))
     for name, field in fields.items():
         if name not in value and field.default is field.default_factory is dataclasses.MISSING:

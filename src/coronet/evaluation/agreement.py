@@ -193,7 +193,6 @@ def score_agreement(
     groups: str = "paper",
     names: tuple[str, str] = ("reference", "predicted"),
     resamples: int = 1000,
-    seed: int = 0,
 ) -> Agreement:
     """Compare predicted scores with reference scores of the same scans.
 
@@ -203,7 +202,6 @@ def score_agreement(
         groups: preset of risk groups, see `coronet.scoring.risk_groups`.
         names: what to call the two, (reference, predicted).
         resamples: of pairs, drawn with replacement, for the intervals.
-        seed: of the resampling.
 
     Raises:
         InputError: lengths differ, there are fewer than three pairs, or a value is no score.
@@ -222,7 +220,7 @@ def score_agreement(
     bins = find_groups(groups)
     classes = np.array([bins.indices(scores) for scores in (reference, predicted)])
     readings = PairedReadings.of(reference, predicted, classes, len(bins.labels))
-    intervals, undefined = _intervals(readings.resampled(resamples, seed))
+    intervals, undefined = _intervals(readings.resampled(resamples))
     same = _exact_share(int((classes[0] == classes[1]).sum()), reference.size)
     return Agreement(
         pairs=reference.size,

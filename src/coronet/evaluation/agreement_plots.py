@@ -35,14 +35,14 @@ def _draw_agreement(found: Agreement) -> Figure:
     return figure
 
 
-def write_agreement(found: Agreement, folder: Path, *, name: str = "agreement") -> tuple[Path, Path]:
-    """Write the picture as ``<name>.png`` and ``<name>.svg`` and return both paths.
+def write_agreement(found: Agreement, folder: Path) -> tuple[Path, Path]:
+    """Write the picture as ``agreement.png`` and ``agreement.svg`` and return both paths.
 
     The files hold no date and no random ids, so the same scores give the same bytes.
     """
     import matplotlib
 
-    paths = Path(folder) / f"{name}.png", Path(folder) / f"{name}.svg"
+    paths = Path(folder) / "agreement.png", Path(folder) / "agreement.svg"
     with matplotlib.rc_context({"svg.hashsalt": "coronet", "font.size": 9}):
         figure = _draw_agreement(found)
         for path, metadata in zip(paths, ({"Software": None}, {"Date": None}), strict=True):

@@ -12,6 +12,7 @@ import numpy as np
 
 _CELLS = 1 << 19
 """Pairs times resamples that are computed together; bounds the memory, and fits into a processor's cache."""
+_SEED = 0
 
 
 def kappas(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,14 +131,14 @@ class PairedReadings:
         values: np.ndarray = _statistics(np.ones((1, self.cells.values.size)), self)[0]
         return values
 
-    def resampled(self, resamples: int, seed: int) -> np.ndarray:
+    def resampled(self, resamples: int) -> np.ndarray:
         """Of pairs drawn with replacement.
 
         Returns:
             Shape (resamples, 11), in the order of `coronet.evaluation.agreement.Statistics` with ``limits``
             last as two columns; NaN where a statistic is not defined.
         """
-        rng, size = np.random.default_rng(seed), self.cells.values.size
+        rng, size = np.random.default_rng(_SEED), self.cells.values.size
         batch = max(1, _CELLS // size)
         rows = []
         for start in range(0, resamples, batch):

@@ -87,8 +87,8 @@ def measure_annotation_error(
         lesions_false=lesions.false,
         drawn_agatston=round(scores[0], 3),
         exact_agatston=round(scores[1], 3),
-        drawn_group=groups.labels[groups.index(scores[0])],
-        exact_group=groups.labels[groups.index(scores[1])],
+        drawn_group=groups.label(scores[0]),
+        exact_group=groups.label(scores[1]),
     )
 
 

@@ -91,7 +91,7 @@ def score_cohort(
     with_drawn: bool = True,
     earlier: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-    tell_seconds: Callable[[float], None] | None = None,
+    on_seconds: Callable[[float], None] | None = None,
 ) -> tuple[CaseScore, ...]:
     """Take every test scan from voxels to score and compare with the score of its mask.
 
@@ -107,7 +107,7 @@ def score_cohort(
         earlier: results of `coronet.evaluation.segmentation.evaluate_model` of the heart; its masks are used
             where the same weights predicted them.
         progress: called with (cases done, cases in all).
-        tell_seconds: called with each scan's seconds from disk to score and masks on disk, references aside.
+        on_seconds: called with each scan's seconds from disk to score and masks on disk, references aside.
 
     Returns:
         One row a case, sorted by id. Cases without a calcium mask are left out; ``metrics.json`` names them.
@@ -133,8 +133,8 @@ def score_cohort(
                         case, reference, models, params, part / MASKS, hearts=hearts, with_drawn=with_drawn
                     )
                 )
-                if tell_seconds:
-                    tell_seconds(found[-1].seconds)
+                if on_seconds:
+                    on_seconds(found[-1].seconds)
             if progress:
                 progress(done, len(names))
         if not found:
@@ -196,8 +196,8 @@ def _score_case(
         reference_agatston=round(reference.agatston, 3),
         predicted_volume_mm3=round(predicted.volume_mm3, 3),
         reference_volume_mm3=round(reference.volume_mm3, 3),
-        predicted_group=groups.labels[groups.index(predicted.agatston)],
-        reference_group=groups.labels[groups.index(reference.agatston)],
+        predicted_group=groups.label(predicted.agatston),
+        reference_group=groups.label(reference.agatston),
         heart_dice=None if heart_overlap is None else heart_overlap.dice,
         calcium_dice=voxels.dice,
         lesions=lesions.true,

@@ -33,46 +33,23 @@ class DelimitedTable:
         path: the file.
         delimiter: what lies between fields: comma, semicolon or tab.
         columns: the heading, in Unicode's composed form, without blanks around; a name may be empty.
-        text: all of the file.
+        rows: line number in the file and fields of every row; blank rows are left out.
     """
 
     path: Path
     delimiter: str
     columns: tuple[str, ...]
-    text: str
-
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Line number in the file and fields of every row; blank rows are left out.
-
-        Raises:
-            InputError: a row has more or fewer fields than the heading, or its quotes do not match.
-        """
-        records = _records(self.text, self.delimiter, self.path)
-        next(records)
-        for line, fields in records:
-            if len(fields) != len(self.columns):
-                raise InputError(self._misfit(line, fields))
-            yield line, fields
-
-    def _misfit(self, line: int, fields: list[str]) -> str:
-        count = len(fields)
-        hint = "Give every column a heading and every row a field for each."
-        if self.delimiter == "," and count > len(self.columns):
-            hint += " Numbers with decimal commas need quotes, or semicolons between the fields."
-        return (
-            f"{self.path}, line {line}: {count} field{'s' if count > 1 else ''}, but the heading has "
-            f"{len(self.columns)} ({', '.join(self.columns)}). {hint}"
-        )
+    rows: tuple[tuple[int, list[str]], ...]
 
 
 def read_delimited(path: Path) -> DelimitedTable:
     """Read a table of fields between commas, semicolons or tabs, in UTF-8, or in UTF-16 or -32 with its mark.
 
-    Quotes, byte order marks, any line ends, blank lines and Excel's line ``sep=;`` are understood. Rows are
-    checked while they are read, see `DelimitedTable.rows`.
+    Quotes, byte order marks, any line ends, blank lines and Excel's line ``sep=;`` are understood.
 
     Raises:
-        InputError: no such file, another encoding, no heading, or a heading that is not clear.
+        InputError: no such file, another encoding, no heading, a heading that is not clear, quotes that do
+            not match, or a row with more or fewer fields than the heading.
     """
     path = Path(path)
     text = _decode(path)
@@ -86,7 +63,8 @@ def read_delimited(path: Path) -> DelimitedTable:
                 f'{path}: its fields are divided by "{delimiter}"; use commas, semicolons or tabs.'
             )
     delimiter = delimiter or _find_delimiter(text, path)
-    _, heading = next(_records(text, delimiter, path), (0, []))
+    records = _records(text, delimiter, path)
+    _, heading = next(records, (0, []))
     columns = tuple(unicodedata.normalize("NFC", name) for name in heading)
     if len(columns) < 2:
         raise InputError(
@@ -96,7 +74,21 @@ def read_delimited(path: Path) -> DelimitedTable:
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
         raise InputError(f'{path} has several columns "{twice[0]}"; give each a name of its own.')
-    return DelimitedTable(path, delimiter, columns, text)
+    rows = tuple(records)
+    for line, fields in rows:
+        if len(fields) != len(columns):
+            raise InputError(f"{path}, line {line}: {_misfit(columns, len(fields), delimiter)}")
+    return DelimitedTable(path, delimiter, columns, rows)
+
+
+def _misfit(columns: tuple[str, ...], count: int, delimiter: str) -> str:
+    hint = "Give every column a heading and every row a field for each."
+    if delimiter == "," and count > len(columns):
+        hint += " Numbers with decimal commas need quotes, or semicolons between the fields."
+    return (
+        f"{count} field{'s' if count > 1 else ''}, but the heading has {len(columns)} "
+        f"({', '.join(columns)}). {hint}"
+    )
 
 
 def _decode(path: Path) -> str:

@@ -67,14 +67,17 @@ def read_pairs(
             it twice.
     """
     table = read_delimited(path)
-    numeric, filled = _contents(table)
+    fields = list(zip(*(row for _, row in table.rows), strict=True)) or [()] * len(table.columns)
+    numeric = [index for index, texts in enumerate(fields) if any(map(is_number, texts))]
     options = {"--reference": reference, "--predicted": predicted, "--id": id_column}
     named = [_find(table, option, name) for option, name in options.items()]
     wanted = [column for column in named if column is not None]
     if len(set(wanted)) < len(wanted):
         raise InputError(f"{path}: --reference, --predicted and --id must name different columns.")
     reference_at, predicted_at, id_at = named
-    found = [index for index, name in enumerate(table.columns) if _says_id(index, name) and filled[index]]
+    found = [
+        index for index, name in enumerate(table.columns) if _says_id(index, name) and any(fields[index])
+    ]
     ids = [id_at] if id_at is not None else [index for index in found if index not in wanted]
     if reference_at is None and predicted_at is None:
         own = next((pair for pair in _COHORT_COLUMNS if set(pair) <= set(table.columns)), None)
@@ -102,16 +105,6 @@ def _says_id(index: int, name: str) -> bool:
     return bool(_ID_WORDS.fullmatch(name)) if name else index == 0
 
 
-def _contents(table: DelimitedTable) -> tuple[list[int], list[bool]]:
-    """Which columns hold a number anywhere, and which hold anything; checks every row's number of fields."""
-    numeric, filled = [False] * len(table.columns), [False] * len(table.columns)
-    for _, fields in table.rows():
-        for index, text in enumerate(fields):
-            filled[index] = filled[index] or bool(text)
-            numeric[index] = numeric[index] or is_number(text)
-    return [index for index, found in enumerate(numeric) if found], filled
-
-
 def _choose(
     table: DelimitedTable, left: Sequence[int], reference: int | None, predicted: int | None
 ) -> tuple[int, int]:
@@ -134,22 +127,19 @@ def _choose(
 
 
 def _read(table: DelimitedTable, reference: int, predicted: int, ids: Sequence[int]) -> ScorePairs:
-    lines: list[int] = []
-    texts: tuple[list[str], list[str]] = ([], [])
-    lines_by_id: dict[tuple[str, ...], int] = {}
-    for line, fields in table.rows():
-        lines.append(line)
-        texts[0].append(fields[reference])
-        texts[1].append(fields[predicted])
-        if ids:
-            key = tuple(unicodedata.normalize("NFC", fields[index]) for index in ids)
+    if ids:
+        lines_by_id: dict[tuple[str, ...], int] = {}
+        for line, row in table.rows:
+            key = tuple(unicodedata.normalize("NFC", row[index]) for index in ids)
             _check_id(key, line, lines_by_id, table.path)
-    names = table.columns[reference], table.columns[predicted]
-    first, second = parse_scores(
-        list(zip(names, texts, strict=True)), lines, delimiter=table.delimiter, where=str(table.path)
-    )
+    columns = [(table.columns[at], [row[at] for _, row in table.rows]) for at in (reference, predicted)]
+    lines = [line for line, _ in table.rows]
+    first, second = parse_scores(columns, lines, delimiter=table.delimiter, where=str(table.path))
     return ScorePairs(
-        first, second, names=names, ids=tuple(table.columns[index] or "row name" for index in ids)
+        first,
+        second,
+        names=(table.columns[reference], table.columns[predicted]),
+        ids=tuple(table.columns[index] or "row name" for index in ids),
     )
 
 

@@ -38,6 +38,7 @@ from coronet.phantom.reader_sessions import (
     training_samples,
 )
 from coronet.process import worker_pool
+from coronet.progress import Progress
 
 logger = logging.getLogger("coronet")
 
@@ -119,14 +120,14 @@ def _draw(
     data: Path, slots: tuple[Slot, ...], missing: list[Slot], key: dict[str, Any], workers: int
 ) -> None:
     seed, training = key["seed"], slots[: key["teachers"]]
-    with worker_pool(workers) as pool, cohort.case_progress("masks", len(training) + len(missing)) as advance:
+    with worker_pool(workers) as pool, Progress("masks", len(training) + len(missing)) as progress:
         hearts = [pool.submit(_begin, data, slot, seed) for slot in training]
-        table = training_samples(begun.session for begun in _in_order(hearts, advance))
+        table = training_samples(begun.session for begun in _in_order(hearts, progress.advance))
         begun = {slot: job.result() for slot, job in zip(training, hearts, strict=True)}
         jobs = [pool.submit(_finish, data, slot, key, table, begun.get(slot)) for slot in missing]
         for job in concurrent.futures.as_completed(jobs):
             job.result()
-            advance()
+            progress.advance()
 
 
 def _in_order(jobs: list[concurrent.futures.Future], advance: Callable[[], None]) -> Iterable[_Begun]:

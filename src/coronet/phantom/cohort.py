@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -19,10 +17,10 @@ from coronet.fingerprint import dvc_md5, recipe_version
 from coronet.io.volume import write_nifti
 from coronet.phantom.patients import PhantomCase, Slot, Window, make_slot, plan
 from coronet.process import worker_pool
+from coronet.progress import Progress
 
 log = logging.getLogger("coronet")
 
-_LINE_EVERY_S = 30.0
 PACKING = 1
 """Level of compression: noise hardly packs better at a higher one."""
 
@@ -180,36 +178,11 @@ def _make_and_write(data: Path, slot: Slot, seed: int, version: int, window: Win
 def _make(data: Path, slots: list[Slot], *, seed: int, version: int, workers: int, window: Window) -> None:
     if not slots:
         return
-    with worker_pool(min(workers, len(slots))) as pool, case_progress("phantoms", len(slots)) as advance:
+    with worker_pool(min(workers, len(slots))) as pool, Progress("phantoms", len(slots)) as progress:
         jobs = [pool.submit(_make_and_write, data, slot, seed, version, window) for slot in slots]
         for job in concurrent.futures.as_completed(jobs):
             job.result()
-            advance()
-
-
-@contextlib.contextmanager
-def case_progress(text: str, total: int) -> Iterator[Callable[[], None]]:
-    """Count finished jobs: a bar on a terminal, elsewhere a line in the log every half minute."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bars:
-            bar = bars.add_task(text, total=total)
-            yield lambda: bars.advance(bar)
-        return
-    done, last = 0, time.monotonic()
-
-    def advance() -> None:
-        nonlocal done, last
-        done += 1
-        if time.monotonic() - last > _LINE_EVERY_S and done < total:
-            last = time.monotonic()
-            log.info("%s: %d of %d", text, done, total)
-
-    yield advance
+            progress.advance()
 
 
 def _refuse_others(data: Path, slots: tuple[Slot, ...], *, mix: bool) -> None:

@@ -77,7 +77,7 @@ def evaluate_candidate(
             out=folder / "scores",
             params=params,
             with_drawn=False,
-            tell_seconds=seconds.append,
+            on_seconds=seconds.append,
         )
         metrics = evaluate_model(
             model, data, split, fits[model], folder / "evaluation", earlier=folder / "scores"

@@ -35,7 +35,7 @@ from coronet.files import exclusive, read_json, replacing_folder, write_json, wr
 from coronet.io.reader import Scan
 from coronet.networks.factory import LoadedModel
 from coronet.process import sharing_cores
-from coronet.scoring.batch_table import BatchRow, row_of, to_csv
+from coronet.scoring.batch_table import BatchResult, BatchRow, row_of, to_csv
 from coronet.scoring.model_statement import ModelStatement, state_models
 from coronet.scoring.predicted_masks import origin_of
 from coronet.scoring.protocol import PROTOCOLS, Protocol
@@ -65,8 +65,7 @@ class Scorer:
 
     def __call__(self, scan: Scan) -> ScanScore:
         """Score one scan."""
-        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return score_scan(scan, **options)
+        return score_scan(scan, **vars(self))
 
     @property
     def statement(self) -> ModelStatement:
@@ -92,51 +91,12 @@ class Scorer:
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-@dataclasses.dataclass(frozen=True)
-class BatchResult:
-    """Scores of a folder.
-
-    Attributes:
-        statement: what the networks are worth, to be read before the scores.
-        rows: one a scan, sorted by name.
-        scored_now: how many scans were scored by this run.
-    """
-
-    statement: ModelStatement
-    rows: tuple[BatchRow, ...]
-    scored_now: int
-
-    @property
-    def refused(self) -> tuple[BatchRow, ...]:
-        """Rows without a score."""
-        return tuple(row for row in self.rows if row.reason)
-
-    @property
-    def learned_from(self) -> tuple[BatchRow, ...]:
-        """Rows of scans that a network had in its training."""
-        return tuple(row for row in self.rows if row.in_training)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "statement": self.statement.text,
-            "cautions": list(self.statement.cautions),
-            "learned_from": len(self.learned_from),
-            "scored_now": self.scored_now,
-            "rows": [dataclasses.asdict(row) for row in self.rows],
-        }
-
-
-def _save(folder: Path, scored: ScanScore) -> None:
-    scored.save(folder)
-
-
 def score_folder(
     folder: Path,
     out: Path,
     *,
     scorer: Scorer,
-    write: Callable[[Path, ScanScore], object] = _save,
+    write: Callable[[Path, ScanScore], object] = lambda folder, scored: scored.save(folder),
     groups: str = "paper",
     again: bool = False,
     quiet_s: float = 0.0,
@@ -169,25 +129,25 @@ def score_folder(
     entries = [item for item in find_entries(folder) if time.time() - item.changed >= quiet_s]
     with exclusive(out / ".lock"):
         _settle(out, scorer)
-        journal, key = OutcomeJournal(out / SOURCES), load_key(out, of=data)
         cases = case_names(data) if data is not None else {}
-        names = {digest: name for digest, name in cases.items() if name not in (TABLE, _SETTINGS)}
-        claims: dict[str, threading.Lock] = {}
-
-        def take(entry: FolderEntry) -> int:
-            return _take(
-                entry, out, journal, key, names=names, claims=claims, scorer=scorer, write=write, again=again
-            )
-
+        run = _BatchRun(
+            out=out,
+            scorer=scorer,
+            write=write,
+            again=again,
+            journal=OutcomeJournal(out / SOURCES),
+            key=load_key(out, of=data),
+            names={digest: name for digest, name in cases.items() if name not in (TABLE, _SETTINGS)},
+        )
         try:
             scored = 0
-            for done, count in enumerate(_in_lanes(take, entries, journal, lanes), 1):
+            for done, count in enumerate(_in_lanes(run, entries, lanes), 1):
                 scored += count
                 if progress:
                     progress(done, len(entries))
         finally:
             # A run that is stopped leaves a table of what it has.
-            rows = _rows(out, entries, journal, preset)
+            rows = run.rows(entries, preset)
             write_text(out / TABLE, to_csv(rows))
     return BatchResult(scorer.statement, rows, scored)
 
@@ -204,103 +164,113 @@ def _settle(out: Path, scorer: Scorer) -> None:
         shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
-def _in_lanes(
-    take: Callable[[FolderEntry], int], entries: Sequence[FolderEntry], journal: OutcomeJournal, lanes: int
-) -> Iterator[int]:
-    """What ``take`` returns of each entry as they end, ``lanes`` of them at work at a time.
+@dataclasses.dataclass(frozen=True)
+class _BatchRun:
+    """One run over a folder: what it scores with, and what results are named by.
+
+    Attributes:
+        out: folder of the results.
+        scorer: networks and rules.
+        write: writes the files of a score.
+        again: try those scans once more that could not be scored.
+        journal: what earlier runs came to.
+        key: of the hashes that name scans.
+        names: case by content digest, of the scans that are cases too.
+        claims: a lock for each scan, since the same one may lie in the folder twice.
+    """
+
+    out: Path
+    scorer: Scorer
+    write: Callable[[Path, ScanScore], object]
+    again: bool
+    journal: OutcomeJournal
+    key: bytes
+    names: Mapping[str, str]
+    claims: dict[str, threading.Lock] = dataclasses.field(default_factory=dict)
+
+    def score_entry(self, entry: FolderEntry) -> int:
+        """Score the scans of an entry that are not done; returns how many were scored now."""
+        journal = self.journal
+        if journal.is_whole(entry) and all(self._is_done(entry, name) for name in journal.records(entry)):
+            return 0
+        scored = 0
+        for source in find_sources(entry):
+            if self._is_done(entry, source.label):
+                continue
+            unread = f"unread-{_digest(f'{entry.name}/{source.label}', self.key)[:10]}"
+            if journal.record(entry, source.label).starts >= _MOST_STARTS and not self.again:
+                reason = f"{_MOST_STARTS} runs ended while it was scored, maybe for want of memory."
+                journal.end(entry, source.label, unread, reason=reason)
+                continue
+            journal.begin(entry, source.label)
+            try:
+                scan, reason, new = self._score(source, unread)
+            except BaseException:
+                # The disk is full, or somebody stops the run: nothing to blame the scan for.
+                journal.leave(entry, source.label)
+                raise
+            journal.end(entry, source.label, scan, reason=reason)
+            scored += new
+            if reason:
+                logger.warning("%s: %s", scan, reason)
+        journal.close(entry)
+        return scored
+
+    def _is_done(self, entry: FolderEntry, label: str) -> bool:
+        record = self.journal.record(entry, label)
+        return bool(record.scan) and (not self.again if record.reason else self._has_score(record.scan))
+
+    def _has_score(self, scan: str) -> bool:
+        return (self.out / scan / SCORE).exists()
+
+    def _score(self, source: FolderSource, unread: str) -> tuple[str, str, bool]:
+        """Name of the scan, the reason where it has no score, and whether it was scored now."""
+        name = unread
+        with contextlib.ExitStack() as claimed:
+            try:
+                scan = source.read()
+                digest = content_digest(scan.volume, self.key)
+                name = self.names.get(digest, scan_name(digest))
+                claimed.enter_context(self.claims.setdefault(name, threading.Lock()))
+                if self._has_score(name):
+                    return name, "", False
+                scored = self.scorer(scan)
+            except CoronetError as error:
+                return name, _without(str(error), source.names), False
+            except Exception as error:
+                # Files from anywhere can break any parser; the others must not wait for it. The text may
+                # hold a name.
+                return name, f"{type(error).__name__} while it was read or scored.", False
+            with replacing_folder(self.out / name) as part:
+                self.write(part, scored)
+        return name, "", True
+
+    def rows(self, entries: Sequence[FolderEntry], preset: str) -> tuple[BatchRow, ...]:
+        """The table of all entries, with the risk groups of ``preset``."""
+        found: dict[str, BatchRow] = {}
+        for record in (item for entry in entries for item in self.journal.records(entry).values()):
+            if record.reason:
+                found.setdefault(record.scan, BatchRow(record.scan, reason=record.reason))
+            elif self._has_score(record.scan):
+                found[record.scan] = row_of(record.scan, read_json(self.out / record.scan / SCORE), preset)
+        return tuple(found[name] for name in sorted(found))
+
+
+def _in_lanes(run: _BatchRun, entries: Sequence[FolderEntry], lanes: int) -> Iterator[int]:
+    """How many scans of each entry were scored, as they end, ``lanes`` entries at work at a time.
 
     Entries that an earlier run was killed over come last and one by one, so that none is blamed for another.
     """
     suspects = [
-        entry for entry in entries if any(record.starts for record in journal.records(entry).values())
+        entry for entry in entries if any(record.starts for record in run.journal.records(entry).values())
     ]
     with sharing_cores(lanes), ThreadPoolExecutor(lanes) as pool:
         try:
-            others = [pool.submit(take, entry) for entry in entries if entry not in suspects]
+            others = [pool.submit(run.score_entry, entry) for entry in entries if entry not in suspects]
             yield from (ended.result() for ended in as_completed(others))
         finally:
             pool.shutdown(cancel_futures=True)
-    yield from map(take, suspects)
-
-
-def _take(
-    entry: FolderEntry,
-    out: Path,
-    journal: OutcomeJournal,
-    key: bytes,
-    *,
-    names: Mapping[str, str],
-    claims: dict[str, threading.Lock],
-    scorer: Scorer,
-    write: Callable[[Path, ScanScore], object],
-    again: bool,
-) -> int:
-    """Score the scans of an entry that are not done; returns how many were scored now."""
-
-    def done(label: str) -> bool:
-        record = journal.record(entry, label)
-        return bool(record.scan) and (not again if record.reason else (out / record.scan / SCORE).exists())
-
-    if journal.is_whole(entry) and all(map(done, journal.records(entry))):
-        return 0
-    scored = 0
-    for source in find_sources(entry):
-        if done(source.label):
-            continue
-        unread = f"unread-{_digest(f'{entry.name}/{source.label}', key)[:10]}"
-        if journal.record(entry, source.label).starts >= _MOST_STARTS and not again:
-            reason = f"{_MOST_STARTS} runs ended while it was scored, maybe for want of memory."
-            journal.end(entry, source.label, unread, reason=reason)
-            continue
-        journal.begin(entry, source.label)
-        try:
-            scan, reason, new = _score(
-                source, out, unread=unread, key=key, names=names, claims=claims, scorer=scorer, write=write
-            )
-        except BaseException:
-            # The disk is full, or somebody stops the run: nothing to blame the scan for.
-            journal.leave(entry, source.label)
-            raise
-        journal.end(entry, source.label, scan, reason=reason)
-        scored += new
-        if reason:
-            logger.warning("%s: %s", scan, reason)
-    journal.close(entry)
-    return scored
-
-
-def _score(
-    source: FolderSource,
-    out: Path,
-    *,
-    unread: str,
-    key: bytes,
-    names: Mapping[str, str],
-    claims: dict[str, threading.Lock],
-    scorer: Scorer,
-    write: Callable[[Path, ScanScore], object],
-) -> tuple[str, str, bool]:
-    """Name of the scan, the reason where it has no score, and whether it was scored now."""
-    name = unread
-    with contextlib.ExitStack() as claimed:
-        try:
-            scan = source.read()
-            digest = content_digest(scan.volume, key)
-            name = names.get(digest, scan_name(digest))
-            # The same scan may lie in the folder twice.
-            claimed.enter_context(claims.setdefault(name, threading.Lock()))
-            if (out / name / SCORE).exists():
-                return name, "", False
-            scored = scorer(scan)
-        except CoronetError as error:
-            return name, _without(str(error), source.names), False
-        except Exception as error:
-            # Files from anywhere can break any parser; the others must not wait for it. The text may hold a
-            # name.
-            return name, f"{type(error).__name__} while it was read or scored.", False
-        with replacing_folder(out / name) as part:
-            write(part, scored)
-    return name, "", True
+    yield from map(run.score_entry, suspects)
 
 
 def _without(text: str, names: Sequence[str]) -> str:
@@ -311,16 +281,3 @@ def _without(text: str, names: Sequence[str]) -> str:
 
 def _digest(text: str, key: bytes) -> str:
     return hmac.new(key, b"source\0" + text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
-
-
-def _rows(
-    out: Path, entries: Sequence[FolderEntry], journal: OutcomeJournal, preset: str
-) -> tuple[BatchRow, ...]:
-    found: dict[str, BatchRow] = {}
-    for entry in entries:
-        for record in journal.records(entry).values():
-            if record.reason:
-                found.setdefault(record.scan, BatchRow(record.scan, reason=record.reason))
-            elif (out / record.scan / SCORE).exists():
-                found[record.scan] = row_of(record.scan, read_json(out / record.scan / SCORE), preset)
-    return tuple(found[name] for name in sorted(found))

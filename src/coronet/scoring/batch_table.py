@@ -1,4 +1,4 @@
-"""The table of a batch: one row a scan."""
+"""What a batch came to: one row a scan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from coronet.config import MODELS
-from coronet.scoring.model_statement import LEARNED
+from coronet.scoring.model_statement import LEARNED, ModelStatement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +51,41 @@ class BatchRow:
         result = self.reason or f"{self.agatston:.1f} ({self.low:.1f} … {self.high:.1f}), group {self.group}"
         learned = "; learned from this scan" if self.in_training else ""
         return f"{self.scan}: {result}{learned}{f'; beware: {self.flags}' if self.flags else ''}"
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchResult:
+    """Scores of a folder.
+
+    Attributes:
+        statement: what the networks are worth, to be read before the scores.
+        rows: one a scan, sorted by name.
+        scored_now: how many scans were scored by this run.
+    """
+
+    statement: ModelStatement
+    rows: tuple[BatchRow, ...]
+    scored_now: int
+
+    @property
+    def refused(self) -> tuple[BatchRow, ...]:
+        """Rows without a score."""
+        return tuple(row for row in self.rows if row.reason)
+
+    @property
+    def learned_from(self) -> tuple[BatchRow, ...]:
+        """Rows of scans that a network had in its training."""
+        return tuple(row for row in self.rows if row.in_training)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "statement": self.statement.text,
+            "cautions": list(self.statement.cautions),
+            "learned_from": len(self.learned_from),
+            "scored_now": self.scored_now,
+            "rows": [dataclasses.asdict(row) for row in self.rows],
+        }
 
 
 def row_of(scan: str, answer: Mapping[str, Any], preset: str) -> BatchRow:

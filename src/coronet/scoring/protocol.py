@@ -8,7 +8,6 @@ the others reproduce what published programs do with the same mask. None of them
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 
 from coronet.errors import ParamsError
+from coronet.text import nearest
 
 _PARTS = ("slice", "lesion slice", "lesion")
 _SLICE_FACTORS = ("spacing", "thickness", "none")
@@ -165,7 +165,7 @@ def find_protocol(name: str | Protocol) -> Protocol:
         return name
     if name in PROTOCOLS:
         return PROTOCOLS[name]
-    near = difflib.get_close_matches(name, PROTOCOLS, n=1, cutoff=0.0)[0]
     raise ParamsError(
-        f'There is no scoring protocol "{name}"; the nearest is "{near}" ({", ".join(PROTOCOLS)} are known).'
+        f'There is no scoring protocol "{name}"; the nearest is "{nearest(name, PROTOCOLS)}" '
+        f"({', '.join(PROTOCOLS)} are known)."
     )

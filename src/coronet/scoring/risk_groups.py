@@ -7,13 +7,13 @@ tables (0.5, 100.5, 400.7) have a group.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
 
 from coronet.errors import InputError, ParamsError
+from coronet.text import nearest
 
 _TOLERANCE = 1e-6
 """Scores this near to 0 or to a bound are on it: a score is a sum of products and carries rounding errors."""
@@ -52,6 +52,10 @@ class Groups:
             InputError: the score is negative, infinite or no number.
         """
         return int(self.indices(np.array([score], dtype=np.float64))[0])
+
+    def label(self, score: float) -> str:
+        """Name of the group that ``score`` falls into; raises as `index` does."""
+        return self.labels[self.index(score)]
 
     def indices(self, scores: np.ndarray) -> np.ndarray:
         """Number of the group of each score, from 0; both arrays of shape (n,).
@@ -112,9 +116,9 @@ def find_groups(preset: str) -> Groups:
     """
     if preset in PRESETS:
         return PRESETS[preset]
-    near = difflib.get_close_matches(preset, PRESETS, n=1, cutoff=0.0)[0]
     raise ParamsError(
-        f'There are no risk groups "{preset}"; the nearest are "{near}" ({", ".join(PRESETS)}).'
+        f'There are no risk groups "{preset}"; the nearest are "{nearest(preset, PRESETS)}" '
+        f"({', '.join(PRESETS)})."
     )
 
 
@@ -131,7 +135,7 @@ def risk_group(score: float, preset: str, *, vessels: int | None = None) -> str:
         ParamsError: the preset is unknown.
     """
     groups = find_groups(preset)
-    label = groups.labels[groups.index(score)]
+    label = groups.label(score)
     if preset == "cac-drs" and vessels is not None and label != groups.labels[0]:
         return f"{label}/N{vessels}"
     return label

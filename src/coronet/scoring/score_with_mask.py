@@ -14,6 +14,7 @@ from coronet.errors import InputError
 from coronet.files import write_json
 from coronet.io.images import Image, is_path, raw_image
 from coronet.io.masks import ROUNDED, read_mask
+from coronet.io.raw_volume import RawVolume
 from coronet.io.reader import IN_MEMORY, LOADERS, Scan, demand_possible, read_scan, suffix_of
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, fit_dtype, to_ras
@@ -155,16 +156,24 @@ def _read(scan: Path | str | Image | Scan, series: int | str | None) -> Scan:
     """Read a scan; a volume need not look like a patient, so that test objects can be scored too."""
     if isinstance(scan, Scan):
         return scan
-    if not is_path(scan):
-        loaded, source, where = raw_image(scan, IN_MEMORY), "memory", IN_MEMORY
-    elif Path(scan).is_file() and suffix_of(Path(scan)) in LOADERS:
-        load, source = LOADERS[suffix_of(Path(scan))]
-        loaded, where = load(Path(scan)), str(scan)
-    else:
+    found = _load(scan, IN_MEMORY)
+    if found is None:
         return read_scan(scan, series=series)
+    loaded, source = found
     array = fit_dtype(loaded.array)
-    demand_possible(array, where)
+    demand_possible(array, str(scan) if is_path(scan) else IN_MEMORY)
     return Scan(to_ras(array, loaded.affine), ScanFacts(patient="", source=source))
+
+
+def _load(image: Path | str | Image, what: str) -> tuple[RawVolume, str] | None:
+    """A volume file, or an image in memory that ``what`` names, and its kind; None for any other path."""
+    if not is_path(image):
+        return raw_image(image, what), "memory"
+    path = Path(image)
+    if not path.is_file() or suffix_of(path) not in LOADERS:
+        return None
+    load, source = LOADERS[suffix_of(path)]
+    return load(path), source
 
 
 def _image_of(mask: Path | str | Image | np.ndarray, scan: Path | str | Image | Scan) -> Path | Image:
@@ -194,12 +203,10 @@ def _value_warnings(ct: Volume) -> dict[str, str]:
 
 def _read_probability(source: Path | str | Image, ct: Volume) -> np.ndarray:
     where = str(source) if is_path(source) else "the probability map in memory"
-    if not is_path(source):
-        loaded = raw_image(source, where)
-    elif Path(source).is_file() and suffix_of(Path(source)) in LOADERS:
-        loaded = LOADERS[suffix_of(Path(source))][0](Path(source))
-    else:
+    found = _load(source, where)
+    if found is None:
         raise InputError(f"{where} is not a volume file of probabilities.")
+    loaded, _ = found
     volume = to_ras(loaded.array.astype(np.float32), loaded.affine)
     if not volume.same_grid(ct):
         raise InputError(f"{where}: the probability map lies on another grid than the scan.")

@@ -7,7 +7,7 @@ at another probability or lain one voxel off, not how often the truth lies betwe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from coronet.scoring.counted_voxels import nonzero
 from coronet.scoring.risk_groups import PRESETS
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Probabilities from which a voxel counts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,6 @@ def score_intervals(
     result: ScoreResult,
     *,
     probability: np.ndarray | None = None,
-    thresholds: Sequence[float] = THRESHOLDS,
 ) -> Intervals:
     """Score the mask again, cut at other probabilities and moved by one voxel.
 
@@ -92,7 +92,6 @@ def score_intervals(
         result: its score; protocol and method are taken from it. Volume and mass have no groups, so for
             these methods the interval is the Agatston score's.
         probability: of calcium, same shape, 0…1; without it only the shift is tried.
-        thresholds: probabilities from which a voxel counts.
 
     Raises:
         InputError: the probability map does not fit the scan.
@@ -111,7 +110,7 @@ def score_intervals(
         )
         return again.value
 
-    widest = mask != 0 if probability is None else (mask != 0) | (probability >= min(thresholds))
+    widest = mask != 0 if probability is None else (mask != 0) | (probability >= min(THRESHOLDS))
     place = nonzero(widest)
     lowest = np.maximum(place.min(axis=0) - 1, 0) if place.size else np.zeros(3, dtype=int)
     highest = place.max(axis=0) + 2 if place.size else np.ones(3, dtype=int)
@@ -119,7 +118,7 @@ def score_intervals(
     small, cut = ct.with_array(ct.array[box]), mask[box] != 0
     at_threshold: tuple[tuple[float, float], ...] = ()
     if probability is not None:
-        at_threshold = tuple((float(at), score(small, probability[box] >= at)) for at in thresholds)
+        at_threshold = tuple((float(at), score(small, probability[box] >= at)) for at in THRESHOLDS)
     _check_neighbours(small, cut)
     at_shift = tuple(score(small, _moved(cut, axis, step)) for axis in range(3) for step in (-1, 1))
     value = result.scores.of(method)

@@ -33,14 +33,14 @@ class TrialFailed(Exception):
 class Objective:
     """The value of a trial: its metric on held-out patients, mean of the folds."""
 
-    def __init__(self, plan: StudyPlan, *, drawn: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, plan: StudyPlan, *, on_drawn: Callable[[], None] = lambda: None) -> None:
         """Make it.
 
         Args:
             plan: what the study is of.
-            drawn: called once the trial has its parameters, so that the next one may be drawn.
+            on_drawn: called once the trial has its parameters, so that the next one may be drawn.
         """
-        self._plan, self._drawn = plan, drawn
+        self._plan, self._on_drawn = plan, on_drawn
         self.lost = False
         """Whether another worker took this one for dead and repeats its trial."""
 
@@ -81,7 +81,7 @@ class Objective:
         params = space.apply(space.draw(trial, self._plan.params.search), self._plan.template)
         key = self._plan.training(params)
         trial.set_user_attr(TRAINING, key)
-        self._drawn()
+        self._on_drawn()
         folder = self._plan.work / key
         # A worker that is taken for dead may still live, and write where the retry goes on.
         with exclusive(folder / "trial.lock", seconds=None):

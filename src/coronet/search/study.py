@@ -58,7 +58,11 @@ def run_study(
     """
     plan = make_study_plan(model, project)
     wanted = plan.params.search.trials if trials is None else trials
-    name = _check_name(name or plan.study)
+    name = name or plan.study
+    if not _NAME.fullmatch(name):
+        raise SearchError(
+            f'A study cannot be called "{name}"; use up to 64 letters, digits, ".", "_" and "-".'
+        )
     opened = database.open_storage(plan.project, storage, space=plan.params.search)
     study = database.open_study(plan, name, opened)
     logger.info("study %s: %d of %d trials are done", name, read_study(study).settled, wanted)
@@ -94,27 +98,14 @@ def run_study(
         _run_workers(study, start, trials=wanted, workers=workers, after=report)
     report(pictures=True)
     result = read_study(study)
-    _check_result(result)
-    return result
-
-
-def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if result.best is None:
+        reasons = Counter(trial.reason for trial in result.trials if trial.settled and trial.reason)
+        common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
         raise SearchError(
-            f'A study cannot be called "{name}"; use up to 64 letters, digits, ".", "_" and "-".'
+            f'No trial of the study "{name}" came to a value{common}. '
+            "Correct that, or search.* in params.yaml, and search again."
         )
-    return name
-
-
-def _check_result(result: StudyRecord) -> None:
-    if result.best is not None:
-        return
-    reasons = Counter(trial.reason for trial in result.trials if trial.settled and trial.reason)
-    common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
-    raise SearchError(
-        f'No trial of the study "{result.name}" came to a value{common}. '
-        "Correct that, or search.* in params.yaml, and search again."
-    )
+    return result
 
 
 def _run_workers(

@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
@@ -74,7 +74,7 @@ def run_trials(
                 begin = record.settled + len(running) < trials
                 if begin:
                     study.sampler = _sampler(plan, len(record.trials))
-                    _run_trial(plan, study, Objective(plan, drawn=drawing.close))
+                    _run_trial(plan, study, Objective(plan, on_drawn=drawing.close))
             if begin:
                 _remove_checkpoints(plan, study)
                 if after:
@@ -122,8 +122,8 @@ def _fail_stale(plan: StudyPlan, study: optuna.Study) -> None:
             # a worker of another computer may have done so in between
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, ValueError):
                 study.tell(trial.number, state=TrialState.FAIL)
-                storage: Any = study._storage
-                storage.get_heartbeat_stale_trial_callback()(study, trial)
+                retries = plan.params.search.retries
+                optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=retries)(study, trial)
 
 
 def _remove_checkpoints(plan: StudyPlan, study: optuna.Study) -> None:

@@ -214,8 +214,8 @@ def draw_intensity(
     if noise_hu > 0:
         noise = torch.from_numpy(rng.standard_normal(hu.shape, dtype=np.float32))
         hu = hu + noise_hu * noise.to(hu.device)
-    seen = to_window(hu, window_hu)
-    return seen if gamma == 1 else seen.add_(1).mul_(0.5).pow_(float(gamma)).mul_(2).sub_(1)
+    scaled = to_window(hu, window_hu)
+    return scaled if gamma == 1 else scaled.add_(1).mul_(0.5).pow_(float(gamma)).mul_(2).sub_(1)
 
 
 def blur_intensity(hu: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +142,6 @@ def fit_model(
     start: Path | None = None,
     fingerprint: str = "",
     on_epoch: OnEpoch | None = None,
-    stop: Callable[[], bool] | None = None,
 ) -> FitResult:
     """Train a model, or resume a training that was interrupted.
 
@@ -156,7 +155,6 @@ def fit_model(
         start: folder of a trained model of the same network, to go on from.
         fingerprint: kept in ``model.json``.
         on_epoch: called with (epoch, what was measured) after every epoch; may raise to give up.
-        stop: asked after every epoch; true ends the training with what is best so far.
 
     Raises:
         StageError: no cases, cases of both parts, or a work folder of another run.
@@ -208,7 +206,6 @@ def fit_model(
             device=device,
             title=model,
             on_epoch=on_epoch,
-            stop=stop,
         )
         module.load_state_dict(outcome.weights)
         sources = prepared_sources(prepared, train_cases)

@@ -21,8 +21,8 @@ from coronet.training.augmentation import CPU, cut_window, draw_field, draw_inte
 
 _MOST_VOXELS = 20_000  # voxels kept to draw from; more would only cost memory
 _CANDIDATES = 2**31  # sets the draw of candidates apart from those of samples, whose index is smaller
-_LEAST_HARD_VOXELS = 3  # smaller bright things are noise, and are met anywhere
-_FOCUS_SHARE = 0.5  # share of the windows on bright things that is drawn from the focus, where there is one
+_LEAST_HARD_VOXELS = 3  # smaller bright components are noise, and are met anywhere
+_FOCUS_SHARE = 0.5  # share of the windows on bright components drawn from the focus, where there is one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Anchors:
     """What training windows of one case are placed on."""
 
     lesions: tuple[BrightComponent, ...]  # the connected parts of the mask
-    hard: tuple[BrightComponent, ...]  # the connected bright things outside of the mask, thinned
+    hard: tuple[BrightComponent, ...]  # the connected bright ones outside of the mask, thinned
     anywhere: np.ndarray  # voxels near the heart, thinned, shape (n, 3); empty where the trunk is seen
 
 
@@ -74,24 +74,26 @@ def _thinned(voxels: np.ndarray) -> np.ndarray:
     return voxels[:: max(1, len(voxels) // _MOST_VOXELS)]
 
 
-def _shares(things: Sequence[BrightComponent]) -> np.ndarray:
-    """Running sums of how often each thing is met, by the root of its size.
+def _shares(components: Sequence[BrightComponent]) -> np.ndarray:
+    """Running sums of how often each component is met, by the root of its size.
 
-    Things, not voxels, are to be told apart: a stent must be met about as often as the large sternum. Yet a
-    large lesion is met more often than a small one, since in drawn masks many of the smallest are noise.
+    Components, not voxels, are to be classified: a stent must be met about as often as the large sternum.
+    Yet a large lesion is met more often than a small one: in drawn masks many of the smallest are noise.
     """
-    return np.cumsum([len(thing.voxels) ** 0.5 for thing in things])
+    return np.cumsum([len(component.voxels) ** 0.5 for component in components])
 
 
-def _draw(rng: np.random.Generator, things: Sequence[BrightComponent], shares: np.ndarray) -> BrightComponent:
-    return things[int(np.searchsorted(shares[:-1], rng.random() * shares[-1], side="right"))]
+def _draw(
+    rng: np.random.Generator, components: Sequence[BrightComponent], shares: np.ndarray
+) -> BrightComponent:
+    return components[int(np.searchsorted(shares[:-1], rng.random() * shares[-1], side="right"))]
 
 
 class WindowSampler:
     """Draws training samples from prepared cases held in memory; ``device`` is where they are made.
 
     Attributes:
-        focus: bright things that the network took for calcium when this epoch began; none by default.
+        focus: bright components that the network took for calcium when this epoch began; none by default.
             Lesions that it did not believe in are not met more often: in masks that a person drew, most of
             those are none.
     """
@@ -160,11 +162,11 @@ class WindowSampler:
         kind, sampling = rng.random(), self._params.sampling
         anchor: np.ndarray | None = None
         if kind < sampling.positives and self._lesions:
-            thing = _draw(rng, self._lesions, self._lesion_shares)
-            number, anchor = thing.number, thing.voxels[rng.integers(len(thing.voxels))]
+            component = _draw(rng, self._lesions, self._lesion_shares)
+            number, anchor = component.number, component.voxels[rng.integers(len(component.voxels))]
         elif kind < sampling.positives + sampling.hard_negatives and self._anchors[number].hard:
-            thing = self._draw_hard(rng, number, self.focus)
-            number, anchor = thing.number, thing.voxels[rng.integers(len(thing.voxels))]
+            component = self._draw_hard(rng, number, self.focus)
+            number, anchor = component.number, component.voxels[rng.integers(len(component.voxels))]
         elif len(self._anchors[number].anywhere):
             anchor = self._anchors[number].anywhere[rng.integers(len(self._anchors[number].anywhere))]
         return number, self._centre(rng, self._cases[number].hu.shape, anchor)
@@ -172,28 +174,28 @@ class WindowSampler:
     def _draw_hard(
         self, rng: np.random.Generator, number: int, focus: Sequence[BrightComponent] = ()
     ) -> BrightComponent:
-        """A bright thing of the case, by the root of its size, but for the focus."""
+        """A bright component of the case, by the root of its size, but for the focus."""
         if focus and rng.random() < _FOCUS_SHARE:
             return focus[int(rng.integers(len(focus)))]
         return _draw(rng, self._anchors[number].hard, self._hard_shares[number])
 
     def candidates(self, epoch: int, count: int) -> tuple[BrightComponent, ...]:
-        """``count`` bright things, drawn as an epoch without a focus draws them."""
+        """``count`` bright components, drawn as an epoch without a focus draws them."""
         rng = np.random.default_rng([self._seed, epoch, _CANDIDATES])
         bright = [number for number, anchors in enumerate(self._anchors) if anchors.hard]
         return tuple(
             self._draw_hard(rng, bright[rng.integers(len(bright))]) for _ in range(count if bright else 0)
         )
 
-    def view(self, thing: BrightComponent) -> tuple[torch.Tensor, torch.Tensor]:
-        """A thing as scoring sees it.
+    def view(self, component: BrightComponent) -> tuple[torch.Tensor, torch.Tensor]:
+        """A component as scoring sees it.
 
         Returns:
             The window around it, shape (1, x, y, z) in −1 … 1, and where in the window it lies, boolean of
             shape (x, y, z).
         """
-        case, spec = self._cases[thing.number], self._params.input
-        middle = thing.voxels[len(thing.voxels) // 2]
+        case, spec = self._cases[component.number], self._params.input
+        middle = component.voxels[len(component.voxels) // 2]
         low = [
             min(max(int(place) - size // 2, 0), max(n - size, 0))
             for place, size, n in zip(middle, spec.shape, case.hu.shape, strict=True)
@@ -202,7 +204,7 @@ class WindowSampler:
         cutout = self._cutout(case, lambda stack, fills: cut_window(stack, centre, spec.shape, fills))
         if case.distance is not None:
             self._hide(cutout, 0.0)
-        inside = thing.voxels - low
+        inside = component.voxels - low
         inside = inside[(inside < spec.shape).all(axis=1) & (inside >= 0).all(axis=1)]
         place = torch.zeros(spec.shape, dtype=torch.bool)
         place[tuple(inside.T)] = True

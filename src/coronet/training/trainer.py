@@ -8,8 +8,8 @@ optimiser together, decides everything that follows.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,8 +24,8 @@ from coronet.errors import StageError
 from coronet.inference.devices import determinism, precision
 from coronet.networks.cpu_kernels import accelerate
 from coronet.networks.factory import to_device
+from coronet.progress import Progress
 from coronet.training import checkpoint
-from coronet.training.progress import EpochProgress
 
 logger = logging.getLogger("coronet")
 OnEpoch = Callable[[int, Mapping[str, float]], None]
@@ -145,16 +145,14 @@ def train_epochs(
     device: torch.device,
     title: str,
     on_epoch: OnEpoch | None = None,
-    stop: Callable[[], bool] | None = None,
 ) -> TrainingOutcome:
-    """Train until the epochs are used up, the metric stands still, or ``stop`` says so.
+    """Train until the epochs are used up or the metric stands still.
 
     Args:
         module: the network; on return it is trained, though not with the best weights.
         params: epochs, steps, learning rate, patience.
         work: folder of the checkpoints; what is there is gone on with.
         on_epoch: called with (epoch, what was measured) after the checkpoint; may raise to give up.
-        stop: asked after every epoch.
 
     Raises:
         StageError: the loss is no longer a number.
@@ -166,23 +164,28 @@ def train_epochs(
         training.load_state_dict(saved)
         logger.info("%s: going on after epoch %d", title, len(training.history))
     steps = max(1, params.patches_per_epoch // params.batch_size)
-    with determinism(device), EpochProgress(title, params.epochs, steps) as progress:
-        progress.resume(training.history)
+    with determinism(device), Progress(f"{title} epochs", params.epochs) as progress:
+        progress.update(len(training.history))
         while not training.finished:
-            started = time.monotonic()
             epoch = len(training.history)
             learner.begin_epoch(epoch, training.result.eval())
-            loss = _epoch(
-                training, learner, epoch=epoch, steps=steps, seed=seed, device=device, tick=progress.step
-            )
+            tick = functools.partial(progress.advance, 1 / steps)
+            loss = _epoch(training, learner, epoch=epoch, steps=steps, seed=seed, device=device, tick=tick)
             measured = learner.measure(training.result.eval(), loss)
             entry = training.close_epoch(loss, measured, learner.metric)
             checkpoint.save_checkpoint(work, epoch + 1, training.state_dict())
-            progress.epoch(entry, learner.metric, time.monotonic() - started)
+            note = f"loss {loss:.4f} {learner.metric} {entry[learner.metric]:.4f}"
+            progress.update(epoch + 1, note=note)
             if on_epoch:
                 on_epoch(epoch + 1, entry)
-            if stop and stop():
-                break
+    logger.info(
+        "%s: %d epochs, best %s %.4f after epoch %d",
+        title,
+        len(training.history),
+        learner.metric,
+        training.best_value,
+        training.best_epoch,
+    )
     return TrainingOutcome(training.best, training.best_epoch, training.best_value, tuple(training.history))
 
 
