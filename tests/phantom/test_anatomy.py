@@ -90,16 +90,16 @@ def test_coronaries_run_in_the_heart_near_its_surface(seed):
     affine = grid_affine((step,) * 3, tuple(c - step * n / 2 for c, n in zip(centre, size, strict=True)))
     tissue = rasterize(anatomy, affine, size)
     depth = distance_transform_edt(tissue.heart, sampling=step)
-    assert [artery.name for artery in anatomy.coronaries] == ["LM", "LAD", "LCX", "RCA"]
-    for artery in anatomy.coronaries:
-        gaps = np.linalg.norm(np.diff(artery.points_mm, axis=0), axis=1)
+    assert list(anatomy.coronaries) == ["LM", "LAD", "LCX", "RCA"]
+    for name, artery in anatomy.coronaries.items():
+        gaps = np.linalg.norm(np.diff(artery.points, axis=0), axis=1)
         length = gaps.sum()
         assert gaps.max() < 3.0
-        assert (artery.radius_mm > 0.5).all() and (artery.radius_mm < 3.0).all()
-        index = np.rint((artery.points_mm - affine[:3, 3]) / step).astype(int)
+        assert (artery.radii > 0.5).all() and (artery.radii < 3.0).all()
+        index = np.rint((artery.points - affine[:3, 3]) / step).astype(int)
         depths = depth[tuple(index.T)]
         assert (depths > 0).mean() > 0.97
-        if artery.name == "LM":
+        if name == "LM":
             assert 6 < length < 25
         else:
             assert 55 < length < 260
@@ -109,9 +109,9 @@ def test_coronaries_run_in_the_heart_near_its_surface(seed):
 
 
 def test_left_arteries_leave_the_left_main():
-    arteries = {artery.name: artery.points_mm for artery in painted(3)[0].coronaries}
+    arteries = painted(3)[0].coronaries
     for name in ("LAD", "LCX"):
-        assert np.linalg.norm(arteries[name][0] - arteries["LM"][-1]) < 3
+        assert np.linalg.norm(arteries[name].points[0] - arteries["LM"].points[-1]) < 3
 
 
 @pytest.mark.parametrize("seed", [0, 4])
@@ -121,15 +121,14 @@ def test_tissues_have_their_intensities(seed):
     assert tissue.hu.dtype == np.float32 and tissue.heart.dtype == bool
     assert tissue.hu[0, 0, 0] == -1000
     assert tissue.hu.min() >= -1001 and tissue.hu.max() < 1300
-    inner = marks["aorta_points"][
-        (marks["aorta_radius_mm"] > 10) & (np.abs(marks["aorta_points"][:, 2]) < 100)
-    ]
+    aorta = anatomy.tubes.vessels[0]
+    inner = aorta.points[(aorta.radii > 10) & (np.abs(aorta.points[:, 2]) < 100)]
     assert np.median(hu_at(tissue, affine, inner)) == pytest.approx(traits.blood_hu, abs=4)
     left = marks["aortic_valve"] + (-25.0, 15.0, -30.0)
     assert 15 < hu_at(tissue, affine, left)[0] < 75
     lungs = (tissue.hu < -700) & (tissue.hu > -960)
     assert 2000 < np.count_nonzero(lungs) * STEP**3 / 1000 < 9000
-    assert (hu_at(tissue, affine, marks["ribs"][6]).max()) > 110
+    assert (hu_at(tissue, affine, anatomy.tubes.ribs[6].points).max()) > 110
 
 
 def test_the_same_place_looks_the_same_on_another_grid():
@@ -146,13 +145,13 @@ def test_a_turned_grid_is_refused():
 
 
 def test_landmarks_are_complete():
-    marks = painted(0)[0].landmarks
+    anatomy = painted(0)[0]
+    marks = anatomy.landmarks
     for name in ("heart_centre", "carina", "hilum_left", "hilum_right", "aortic_valve", "mitral_valve"):
         assert marks[name].shape == (3,)
     for name in ("aortic_valve_normal", "mitral_valve_normal"):
         assert np.linalg.norm(marks[name]) == pytest.approx(1.0, abs=1e-6)
-    assert marks["ribs"].shape[0] == 24 and marks["ribs"].shape[2] == 3
-    assert marks["aorta_points"].shape == (len(marks["aorta_radius_mm"]), 3)
+    assert len(anatomy.tubes.ribs) == 24 and len(anatomy.tubes.cartilages) == 20
     assert marks["hilum_left"][0] < marks["carina"][0] < marks["hilum_right"][0]
     assert marks["carina"][2] > marks["heart_centre"][2] + 40
 
@@ -177,8 +176,8 @@ for seed, ranges in ((1, REALISTIC), (2, WILD)):
     anatomy = draw_anatomy(generator(9, seed), ranges=ranges)
     tissue = rasterize(anatomy, grid_affine((6.1, 5.9, 8.3), (-150.0, -120.0, -90.0)), (49, 42, 21))
     digest.update(tissue.hu.tobytes() + tissue.heart.tobytes())
-    for artery in anatomy.coronaries:
-        digest.update(artery.points_mm.tobytes() + artery.radius_mm.tobytes())
+    for artery in anatomy.coronaries.values():
+        digest.update(artery.points.tobytes() + artery.radii.tobytes())
     for name in sorted(anatomy.landmarks):
         digest.update(anatomy.landmarks[name].tobytes())
 print(digest.hexdigest())

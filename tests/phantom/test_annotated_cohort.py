@@ -16,7 +16,7 @@ from coronet.files import read_json
 from coronet.io.volume import read_nifti
 from coronet.phantom import simulated_reader
 from coronet.phantom.annotated_cohort import make_annotated_cohort, record_path, write_annotated_cohort
-from coronet.phantom.ground_truth_labels import BONE_MM3, ComponentTruth, component_truth, true_names
+from coronet.phantom.ground_truth_labels import BONE_MM3, true_labels
 from coronet.phantom.patients import Window
 
 CHEST = Window(matrix=112, field_mm=360.0, below_mm=(20.0, 30.0), length_mm=(180.0, 190.0))
@@ -38,8 +38,8 @@ def classified(phantom):
 
 
 @pytest.fixture(scope="module")
-def truth_of(phantom):
-    return component_truth(phantom.truth, phantom.calcium.array)
+def truth(phantom, classified):
+    return true_labels(classified.candidates, phantom.truth, phantom.calcium.array)
 
 
 def test_the_reader_begins_with_four_lines_that_are_not_the_truth(phantom):
@@ -75,13 +75,12 @@ def test_a_heart_that_is_right_needs_no_correction(phantom):
     assert simulated_reader.simulated_heart_corrections(phantom.ct, truth, truth, seed=1, review=0) == ()
 
 
-def test_the_reader_clicks_on_the_most_visible_wrong_piece(phantom, classified, truth_of):
-    clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, classified, truth_of, seed=1, most=2)
+def test_the_reader_clicks_on_the_most_visible_wrong_piece(phantom, classified, truth):
+    clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, classified, truth, seed=1, most=2)
     assert clicks is not None and 1 <= len(clicks.strokes) <= 2
     assert {stroke.label for stroke in clicks.strokes} <= set(STROKE_LABELS["calcium"])
     labels = apply_labels(classified.candidates, clicks, phantom.ct)
     named = np.flatnonzero(labels.piece != calcium.UNLABELLED)
-    truth = true_names(classified, truth_of)
     largest = max(
         (at for at, name in enumerate(truth) if name == "coronary"),
         key=lambda at: calcium.visibility(classified.candidates)[at],
@@ -89,13 +88,12 @@ def test_the_reader_clicks_on_the_most_visible_wrong_piece(phantom, classified, 
     assert largest in named and labels.piece[largest] == calcium.CORONARY
 
 
-def test_nothing_is_clicked_where_all_is_right(phantom, classified, truth_of):
+def test_nothing_is_clicked_where_all_is_right(phantom, classified, truth):
     found = classified.candidates
-    truth = true_names(classified, truth_of)
     right = np.array([calcium.NAMES.index(name) for name in truth], np.uint8)
     correct = calcium.ClassifiedCandidates(found, classified.user_labels, classified.probability, right, None)
     clicked = [
-        simulated_reader.simulated_calcium_strokes(phantom.ct, correct, truth_of, seed=seed)
+        simulated_reader.simulated_calcium_strokes(phantom.ct, correct, truth, seed=seed)
         for seed in range(12)
     ]
     mistakes = [stroke for clicks in clicked if clicks for stroke in clicks.strokes]
@@ -104,16 +102,13 @@ def test_nothing_is_clicked_where_all_is_right(phantom, classified, truth_of):
     assert len(mistakes) <= 3 + 12 * 0.12 * len(kinds)
 
 
-def test_small_faint_pieces_are_overlooked(phantom, classified, truth_of):
+def test_small_faint_pieces_are_overlooked(phantom, classified, truth):
     visible = calcium.visibility(classified.candidates)
-    truth = np.array(true_names(classified, truth_of))
-    wrong = np.flatnonzero(truth == "coronary")
+    wrong = np.flatnonzero(np.array(truth) == "coronary")
     faint = wrong[visible[wrong] < simulated_reader.NEVER_OVERLOOKED / 3]
     clicked = np.zeros(classified.candidates.count, int)
     for seed in range(12):
-        clicks = simulated_reader.simulated_calcium_strokes(
-            phantom.ct, classified, truth_of, seed=seed, most=99
-        )
+        clicks = simulated_reader.simulated_calcium_strokes(phantom.ct, classified, truth, seed=seed, most=99)
         labels = apply_labels(classified.candidates, clicks, phantom.ct) if clicks else classified.user_labels
         clicked += labels.piece != calcium.UNLABELLED
     sure = wrong[visible[wrong] > simulated_reader.NEVER_OVERLOOKED]
@@ -121,7 +116,7 @@ def test_small_faint_pieces_are_overlooked(phantom, classified, truth_of):
     assert (clicked[faint] < 10).all()
 
 
-def test_the_reader_boxes_flecks_that_are_too_many_to_click(phantom, classified, truth_of):
+def test_the_reader_boxes_flecks_that_are_too_many_to_click(phantom):
     hu, heart = phantom.ct.array.copy(), phantom.heart.array > 0
     rng = np.random.default_rng(0)
     dark = np.argwhere(heart & (hu < 100) & (phantom.calcium.array == 0))
@@ -135,12 +130,13 @@ def test_the_reader_boxes_flecks_that_are_too_many_to_click(phantom, classified,
     drawn = calcium.ClassifiedCandidates(
         found, labels, np.ones((found.count, 7), np.float32), everything, None
     )
-    strokes = simulated_reader.simulated_calcium_strokes(noisy, drawn, truth_of, seed=1)
+    names = true_labels(found, phantom.truth, phantom.calcium.array)
+    strokes = simulated_reader.simulated_calcium_strokes(noisy, drawn, names, seed=1)
     box, *clicks = strokes.strokes
     assert (box.kind, box.label) == ("box", "noise")
     assert clicks and {(click.kind, click.label) for click in clicks} == {("point", "coronary")}
     after = apply_labels(found, strokes, noisy)
-    truth = np.array(true_names(drawn, truth_of))
+    truth = np.array(names)
     visible = calcium.visibility(found)
     flecks = (truth == "noise") & (visible > simulated_reader.NEVER_OVERLOOKED)
     plaques = (truth == "coronary") & (visible > simulated_reader.NEVER_OVERLOOKED)
@@ -157,7 +153,7 @@ def test_bone_is_no_clip_because_one_lies_near(phantom, classified):
     for volume_mm3 in (1.0, float(found.volume_mm3[largest])):
         deposit = {"kind": "clip", "centre_mm": centre, "volume_mm3": volume_mm3}
         nothing = np.zeros(phantom.ct.shape, np.uint8)
-        named[volume_mm3 > 1] = true_names(classified, ComponentTruth(nothing, (deposit,)))[largest]
+        named[volume_mm3 > 1] = true_labels(found, {"confounders": [deposit]}, nothing)[largest]
     assert found.volume_mm3[largest] > BONE_MM3
     assert named == {False: "bone", True: "metal"}
 

@@ -9,11 +9,11 @@ import pytest
 import scipy.sparse.csgraph
 
 from coronet.phantom.anatomy import draw_anatomy
-from coronet.phantom.confounders import RATES, draw_confounders
-from coronet.phantom.curves import Polyline
+from coronet.phantom.confounders import CONFOUNDERS, draw_confounders
+from coronet.phantom.curves import Tube
 from coronet.phantom.deposits import true_volume_mm3
 from coronet.phantom.lesion_sites import find_sites
-from coronet.phantom.lesions import BLOCK, VESSEL_NAMES, burden_of, draw_lesions
+from coronet.phantom.lesions import BLOCK, VESSELS, burden_of, draw_lesions
 from coronet.phantom.random_draws import generator
 from coronet.phantom.scanner_artifacts import is_metal
 
@@ -41,9 +41,8 @@ def test_lesions_lie_on_their_vessels(sites, burden):
         assert 1 <= len(lesions) <= 12
         for lesion in lesions:
             curve = sites.vessels[lesion.vessel]
-            points = np.asarray(curve.points)
-            apart = np.sqrt(((lesion.centres_mm[:, None] - points) ** 2).sum(axis=2)).min(axis=1)
-            assert apart.max() < 1.3 * max(curve.radii_mm) + 1.0
+            apart = np.sqrt(((lesion.centres_mm[:, None] - curve.points) ** 2).sum(axis=2)).min(axis=1)
+            assert apart.max() < 1.3 * curve.radii.max() + 1.0
             assert 150 <= lesion.hu.max() <= 1200
 
 
@@ -81,9 +80,10 @@ def test_confounders_of_every_kind_occur_with_and_without_coronary_calcium(sites
                 deposit.kind for deposit in draw_confounders(generator(6, seed), sites, diseased=diseased)
             }
         )
-        for kind, rates in RATES.items():
-            assert abs(kinds[kind] / 150 - rates[diseased]) < 0.16
-            assert kinds[kind] > 0 or rates[diseased] == 0
+        for kind, confounder in CONFOUNDERS.items():
+            rate = confounder.rates[diseased]
+            assert abs(kinds[kind] / 150 - rate) < 0.16
+            assert kinds[kind] > 0 or rate == 0
 
 
 def test_only_metal_passes_for_metal(sites):
@@ -113,16 +113,16 @@ def test_names_are_unique(sites):
 
 
 def test_vessels_have_the_names_of_the_labels(sites):
-    assert set(sites.vessels) == set(VESSEL_NAMES)
+    assert set(sites.vessels) == set(VESSELS)
 
 
 def test_a_curve_is_measured_along_itself():
-    curve = Polyline.through(np.asarray([[0.0, 0, 0], [3, 4, 0], [3, 4, 12]]), np.asarray([2.0, 2.0, 1.0]))
+    curve = Tube(np.asarray([[0.0, 0, 0], [3, 4, 0], [3, 4, 12]]), np.asarray([2.0, 2.0, 1.0]))
     assert curve.length_mm == pytest.approx(17.0)
     middle = curve.at(11.0)
     assert middle.point == pytest.approx((3.0, 4.0, 6.0))
     assert middle.radius_mm == pytest.approx(1.5)
     assert np.dot(middle.tangent, middle.across) == pytest.approx(0.0)
-    wall = np.asarray(middle.wall(0.6, 0.8, 2.0)) - middle.point
+    wall = middle.wall(53.0, 2.0) - middle.point
     assert np.sqrt((wall**2).sum()) == pytest.approx(2.0)
     assert np.dot(wall, middle.tangent) == pytest.approx(0.0)

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from coronet.io.volume import triple
-from coronet.phantom.coronaries import Coronary, draw_coronaries
+from coronet.phantom.coronaries import draw_coronaries
+from coronet.phantom.curves import Tube
 from coronet.phantom.deformation import Pose, draw_pose
 from coronet.phantom.heart import (
     AORTIC_VALVE,
@@ -31,7 +32,6 @@ from coronet.phantom.ranges import REALISTIC, Ranges, Traits, draw_traits
 from coronet.phantom.signed_distance import Vector, axis
 from coronet.phantom.skeleton import draw_bones
 from coronet.phantom.thorax import CAVITY_FRONT, CAVITY_Z
-from coronet.phantom.tubes import Tube
 from coronet.phantom.vessels import CARINA, HILA, airways, great_vessels, gullet, lung_tree
 
 TEXTURE = 24
@@ -42,7 +42,7 @@ TEXTURE = 24
 class AnatomyTubes:
     """Tubes by tissue, in the world."""
 
-    vessels: tuple[Tube, ...]
+    vessels: tuple[Tube, ...]  # the aorta first
     airways: tuple[Tube, ...]  # trachea and main bronchi, outer surface
     gullet: tuple[Tube, ...]
     lung_vessels: tuple[Tube, ...]  # those inside the lungs
@@ -62,14 +62,12 @@ class Anatomy:
     heart: Placement
     floor_z: float  # body height of the heart's lowest point before the diaphragm flattens it
     top_z: float  # world height of the heart mask's upper end, just below the pulmonary trunk's bifurcation
-    coronaries: tuple[Coronary, ...]
+    coronaries: Mapping[str, Tube]  # LM, LAD, LCX and RCA, from the aorta outwards, points about 1 mm apart
     tubes: AnatomyTubes
     texture: np.ndarray  # random values 0..1, float32 (24, 24, 24), from which textures are made
-    # places in mm in the world: ``heart_centre``, ``carina``, ``hilum_left``, ``hilum_right``,
-    # ``aortic_valve`` and ``mitral_valve`` with their ``_normal``, ``apex`` (3,); ``aorta_points`` (n, 3)
-    # from the valve to the belly, ``aorta_radius_mm`` (n,); ``sternum`` (n, 3) from below; ``ribs`` (24, n,
-    # 3), right and left in turn, from the spine to the end of the bone; ``cartilages`` (20, n, 3) from there
-    # to the breastbone; ``body_half_axes`` (3,) of the chest
+    # places (3,) in mm in the world: ``heart_centre``, ``carina``, ``hilum_left``, ``hilum_right``, ``apex``,
+    # ``fork``, ``aortic_valve`` and ``mitral_valve`` with their ``_normal``; ``sternum`` (n, 3) from below;
+    # ``body_half_axes`` (3,) of the chest
     landmarks: Mapping[str, np.ndarray]
 
 
@@ -97,9 +95,8 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
     )
 
     world = functools.partial(_moved, pose)
-    aorta = world((vessels["aorta"],))[0]
     tubes = AnatomyTubes(
-        vessels=(aorta, *world(tuple(tube for name, tube in vessels.items() if name != "aorta"))),
+        vessels=world(tuple(vessels.values())),
         airways=world(tuple(pipes.values())),
         gullet=world((throat,)),
         lung_vessels=world(branches),
@@ -109,12 +106,10 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
         cartilages=world(bones.cartilages),
         bones=world(bones.others),
     )
-    coronaries = tuple(
-        Coronary(
-            name, pose.to_world(kept_inside(heart.to_body(points), radius, traits, heart, floor_z)), radius
-        )
-        for name, (points, radius) in tree.items()
-    )
+    coronaries = {}
+    for name, tube in tree.items():
+        line = kept_inside(heart.to_body(tube.points), tube.radii, traits, heart, floor_z)
+        coronaries[name] = tube.moved(pose.to_world(line))
     marks = {
         "heart_centre": (0.0, 0.0, 0.0),
         "carina": CARINA,
@@ -138,11 +133,7 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
         )
         landmarks[f"{name}_normal"] = np.asarray(axis(triple(float(v) for v in ends[1] - ends[0])))
     landmarks |= {
-        "aorta_points": aorta.points,
-        "aorta_radius_mm": aorta.radii,
         "sternum": pose.to_world(bones.sternum),
-        "ribs": np.stack([tube.points for tube in tubes.ribs]),
-        "cartilages": np.stack([tube.points for tube in tubes.cartilages]),
         "body_half_axes": np.asarray((150.0 * traits.width, 105.0 * traits.depth, 150.0 * traits.height)),
     }
     return Anatomy(

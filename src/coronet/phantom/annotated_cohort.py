@@ -28,7 +28,7 @@ from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_
 from coronet.fingerprint import recipe_version
 from coronet.io.volume import pack_nifti, read_nifti
 from coronet.phantom import cohort
-from coronet.phantom.ground_truth_labels import component_truth
+from coronet.phantom.ground_truth_labels import true_labels
 from coronet.phantom.patients import Slot, Window, plan
 from coronet.phantom.reader_sessions import (
     ReaderSession,
@@ -153,8 +153,8 @@ def _begin(data: Path, slot: Slot, seed: int) -> _Begun:
     truth = {model: read_nifti(path, np.uint8).array for model, path in exact.items()}
     *_, (draft, strokes) = draw_heart_in_sessions(ct, truth["heart"], case=slot.case_id, seed=reader_seed)
     found = find_candidates(ct, draft.mask)
-    component = component_truth(read_json(cohort.truth_path(data, slot.case_id)), truth["calcium"])
-    session = ReaderSession(slot.case_id, reader_seed, found, ct.shape, ct.affine, component)
+    labels = true_labels(found, read_json(cohort.truth_path(data, slot.case_id)), truth["calcium"])
+    session = ReaderSession(slot.case_id, reader_seed, found, ct.shape, ct.affine, labels)
     packed = pack_nifti(ct.with_array(draft.mask), level=cohort.PACKING)
     return _Begun(session, packed, strokes, draft.out_of_bag)
 

@@ -1,35 +1,24 @@
-"""Confounders of calcium scoring: calcium outside the coronaries, specks, and metal."""
+"""Confounders of calcium scoring: calcium outside the coronaries, specks, and metal.
+
+`CONFOUNDERS`, at the end, lists all kinds; a new one needs an entry there and the function that draws it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from coronet.phantom.curves import Polyline, frame, plus, toward, unit
+from coronet.phantom.curves import Tube, frame, norms, unit
 from coronet.phantom.deposits import Deposit
 from coronet.phantom.lesion_sites import COARSE_MM, Sites
 from coronet.phantom.random_draws import bell, between, chance, direction, pick, turn
-from coronet.phantom.signed_distance import Vector
-
-RATES = {
-    "aortic_wall": (0.5, 0.85),
-    "aortic_valve": (0.18, 0.4),
-    "mitral_annulus": (0.1, 0.25),
-    "node": (0.4, 0.4),
-    "rib_end": (0.75, 0.85),
-    "speck": (0.6, 0.6),
-    "pericardial_plate": (0.1, 0.12),
-    "lead": (0.06, 0.08),
-    "sternal_wire": (0.06, 0.15),
-    "clip": (0.15, 0.2),
-    "stent": (0.0, 0.07),
-}
-"""How often a patient has each kind: without and with coronary calcium."""
 
 _WIRE_HU = 6000.0
+_RADIANS = 0.01745  # of a degree
 
 
 def draw_confounders(rng: np.random.Generator, sites: Sites, *, diseased: bool) -> tuple[Deposit, ...]:
@@ -38,42 +27,24 @@ def draw_confounders(rng: np.random.Generator, sites: Sites, *, diseased: bool) 
     Args:
         diseased: whether the patient has coronary calcium; calcium elsewhere is then more frequent.
     """
-    drawers = {
-        "aortic_wall": _aortic_wall,
-        "aortic_valve": _aortic_valve,
-        "mitral_annulus": _mitral_annulus,
-        "node": _nodes,
-        "rib_end": _rib_ends,
-        "speck": _specks,
-        "pericardial_plate": _pericardial_plate,
-        "lead": _lead,
-        "sternal_wire": _sternal_wires,
-        "clip": _clips,
-        "stent": _stent,
-    }
     deposits: list[Deposit] = []
-    for kind, draw in drawers.items():
-        present = chance(rng, RATES[kind][diseased])
-        if present:
-            for number, deposit in enumerate(draw(rng, sites), start=1):
+    for kind, confounder in CONFOUNDERS.items():
+        if chance(rng, confounder.rates[diseased]):
+            for number, deposit in enumerate(confounder.draw(rng, sites), start=1):
                 deposits.append(dataclasses.replace(deposit, name=f"{kind}-{number:02d}", kind=kind))
     return tuple(deposits)
 
 
 def _deposit(
     shape: str,
-    centres: Sequence[Vector],
+    centres: Sequence[np.ndarray],
     radii: Sequence[float],
     hu: Sequence[float] | float,
-    *,
-    edge_mm: float,
-    motion_mm: Vector = (0.0, 0.0, 0.0),
-    fine_mm: float = Deposit.fine_mm,
+    **more: Any,
 ) -> Deposit:
+    """A deposit without name and kind; ``more`` are further fields of `Deposit`."""
     values = np.broadcast_to(np.asarray(hu, dtype=np.float64), (len(radii),)).copy()
-    return Deposit(
-        "", "", "", shape, np.asarray(centres), np.asarray(radii), values, edge_mm, motion_mm, fine_mm
-    )
+    return Deposit("", "", "", shape, np.asarray(centres), np.asarray(radii), values, **more)
 
 
 def _aortic_wall(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
@@ -90,12 +61,12 @@ def _aortic_wall(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         for i in range(steps + 1):
             place = 2 * i / steps - 1
             station = sites.aorta.at(middle + place * extent / 2)
-            turns = max(1, round(2 * spread * 0.01745 * station.radius_mm / 1.2))
+            turns = max(1, round(2 * spread * _RADIANS * station.radius_mm / 1.2))
             for j in range(turns + 1):
                 if chance(rng, 0.12):
                     continue
-                cos, sin = turn(angle + spread * (2 * j / turns - 1) * (1 - 0.4 * place * place))
-                centres.append(station.wall(cos, sin, station.radius_mm * between(rng, 0.95, 1.03)))
+                around = angle + spread * (2 * j / turns - 1) * (1 - 0.4 * place * place)
+                centres.append(station.wall(around, station.radius_mm * between(rng, 0.95, 1.03)))
                 radii.append(thick * between(rng, 0.75, 1.1))
                 hu.append(peak * between(rng, 0.7, 1.0))
         if centres:
@@ -105,31 +76,26 @@ def _aortic_wall(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
 
 def _aortic_valve(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     """Nodules on the cusps."""
-    centre, normal = sites.aortic_valve
+    centre, normal = sites.marks["aortic_valve"], sites.marks["aortic_valve_normal"]
     across, up = frame(unit(normal))
     nodules = []
     for _ in range(1 + int(rng.integers(5))):
         cos, sin = turn(between(rng, 0.0, 360.0))
         out = between(rng, 2.0, 11.0)
-        middle = plus(plus(plus(centre, across, out * cos), up, out * sin), normal, between(rng, -2.0, 3.0))
-        centres = [
-            plus(middle, direction(rng), between(rng, 0.0, 1.8)) for _ in range(1 + int(rng.integers(4)))
-        ]
+        middle = centre + out * cos * across + out * sin * up + between(rng, -2.0, 3.0) * normal
+        centres = [_near(rng, middle, 0.0, 1.8) for _ in range(1 + int(rng.integers(4)))]
         radii = [between(rng, 0.6, 1.7) for _ in centres]
-        nodules.append(
-            _deposit(
-                "nodule", centres, radii, between(rng, 250.0, 1000.0), edge_mm=0.8, motion_mm=_beat(rng, 1.5)
-            )
-        )
+        hu = between(rng, 250.0, 1000.0)
+        nodules.append(_deposit("nodule", centres, radii, hu, edge_mm=0.8, motion_mm=_beat(rng, 1.5)))
     return nodules
 
 
 def _mitral_annulus(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     """An arc of the ring, beaded."""
-    centre, normal = sites.mitral_valve
-    across, up = frame(unit(normal))
+    centre, normal = sites.marks["mitral_valve"], unit(sites.marks["mitral_valve_normal"])
+    across, up = frame(normal)
     ring, start, spread = between(rng, 13.0, 18.0), between(rng, 0.0, 360.0), between(rng, 20.0, 190.0)
-    steps = max(2, round(spread * 0.01745 * ring / 1.3))
+    steps = max(2, round(spread * _RADIANS * ring / 1.3))
     swell, centres, radii, hu = 1.2, [], [], []
     peak = between(rng, 350.0, 1300.0)
     for i in range(steps + 1):
@@ -137,8 +103,7 @@ def _mitral_annulus(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         if chance(rng, 0.12):
             continue
         cos, sin = turn(start + spread * i / steps)
-        middle = plus(plus(centre, across, ring * cos), up, ring * sin)
-        centres.append(plus(middle, unit(normal), between(rng, -1.2, 1.2)))
+        centres.append(centre + ring * cos * across + ring * sin * up + between(rng, -1.2, 1.2) * normal)
         radii.append(swell)
         hu.append(peak * between(rng, 0.7, 1.0))
     if not centres:
@@ -150,11 +115,11 @@ def _nodes(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     """Calcified lymph nodes at the hila and under the carina: clustered grains."""
     nodes = []
     for _ in range(1 + int(rng.integers(5))):
-        near = pick(rng, (sites.hila[0], sites.hila[1], sites.carina))
-        middle = plus(near, direction(rng), between(rng, 2.0, 16.0))
+        near = sites.marks[pick(rng, ("hilum_left", "hilum_right", "carina"))]
+        middle = _near(rng, near, 2.0, 16.0)
         size = between(rng, 2.0, 5.0)
         grains = 2 + int(rng.integers(8))
-        centres = [plus(middle, direction(rng), between(rng, 0.0, size * 0.7)) for _ in range(grains)]
+        centres = [_near(rng, middle, 0.0, size * 0.7) for _ in range(grains)]
         radii = [between(rng, 0.6, 1.0 + size * 0.25) for _ in range(grains)]
         hu = [between(rng, 250.0, 1100.0) for _ in range(grains)]
         nodes.append(_deposit("node", centres, radii, hu, edge_mm=0.8))
@@ -171,8 +136,8 @@ def _rib_ends(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         centres, radii, hu = [], [], []
         for _ in range(4 + int(reach * between(rng, 0.3, 1.0))):
             station = cartilage.at(between(rng, 0.0, 1.0) * between(rng, 0.0, reach))
-            cos, sin = turn(between(rng, 0.0, 360.0))
-            centres.append(station.wall(cos, sin, station.radius_mm * between(rng, 0.6, 1.0)))
+            angle = between(rng, 0.0, 360.0)
+            centres.append(station.wall(angle, station.radius_mm * between(rng, 0.6, 1.0)))
             radii.append(between(rng, 0.7, 1.8))
             hu.append(between(rng, 220.0, 700.0))
         ends.append(_deposit("cartilage", centres, radii, hu, edge_mm=1.0))
@@ -183,11 +148,10 @@ def _specks(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     """Single bright points in and around the heart that are no plaque."""
     specks = []
     for _ in range(1 + int(rng.integers(6))):
-        surface = pick(rng, sites.heart_surface)
-        middle = plus(toward(sites.heart_centre, surface, between(rng, 0.55, 1.12)), direction(rng), 2.0)
-        specks.append(
-            _deposit("speck", [middle], [between(rng, 0.45, 0.8)], between(rng, 300.0, 900.0), edge_mm=0.6)
-        )
+        centre, surface = sites.marks["heart_centre"], pick(rng, sites.heart_surface)
+        middle = centre + between(rng, 0.55, 1.12) * (surface - centre) + 2.0 * direction(rng)
+        radius = between(rng, 0.45, 0.8)
+        specks.append(_deposit("speck", [middle], [radius], between(rng, 300.0, 900.0), edge_mm=0.6))
     return specks
 
 
@@ -197,55 +161,41 @@ def _pericardial_plate(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     near = [point for point in sites.heart_surface if _apart(point, middle) < reach and chance(rng, 0.85)]
     # the surface is sampled on a grid too coarse for a sheet: what lies between its points closes it
     closed = near + [
-        plus(a, plus(b, a, -1.0), 0.5)
-        for a, b in itertools.combinations(near, 2)
-        if _apart(a, b) < 1.5 * COARSE_MM
+        a + 0.5 * (b - a) for a, b in itertools.combinations(near, 2) if _apart(a, b) < 1.5 * COARSE_MM
     ]
     radii = [between(rng, 0.9, 1.7) for _ in closed]
     return [_deposit("plate", closed, radii, between(rng, 350.0, 900.0), edge_mm=0.9)] if near else []
 
 
-def _apart(a: Vector, b: Vector) -> float:
-    return sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) ** 0.5
-
-
 def _lead(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     """A pacemaker lead: down the right side of the heart and into the right ventricle's tip."""
-    x, y, z = sites.heart_centre
-    corners = [
-        plus(sites.carina, (24.0, 12.0, 45.0)),
-        (x + 34.0, y + 2.0, z + 45.0),
-        (x + 36.0, y + 6.0, z + 8.0),
-        (x + 8.0, y + 16.0, z - 20.0),
-        (x - 28.0, y + 26.0, z - 34.0),
-    ]
-    path = Polyline.through(np.asarray(corners), between(rng, 0.7, 1.1))
-    marks = [i * 1.2 for i in range(int(path.length_mm / 1.2))]
-    centres = [_eased(path, mark) for mark in marks]
-    return [_deposit("wire", centres, [path.radii_mm[0]] * len(marks), _WIRE_HU, edge_mm=0.5, fine_mm=0.55)]
+    from_centre = ((34.0, 2.0, 45.0), (36.0, 6.0, 8.0), (8.0, 16.0, -20.0), (-28.0, 26.0, -34.0))
+    corners = np.concatenate(
+        [[sites.marks["carina"] + (24.0, 12.0, 45.0)], sites.marks["heart_centre"] + from_centre]
+    )
+    radius = between(rng, 0.7, 1.1)
+    path = Tube(corners, np.full(len(corners), radius))
+    centres = [_eased(path, i * 1.2) for i in range(int(path.length_mm / 1.2))]
+    return [_deposit("wire", centres, [radius] * len(centres), _WIRE_HU, edge_mm=0.5, fine_mm=0.55)]
 
 
-def _eased(path: Polyline, mark: float) -> Vector:
+def _eased(path: Tube, mark: float) -> np.ndarray:
     """The path with its corners rounded: a mean over 24 mm."""
-    total = (0.0, 0.0, 0.0)
+    total = np.zeros(3)
     for step in range(-4, 5):
-        total = plus(total, path.at(mark + 3.0 * step).point)
-    return total[0] / 9, total[1] / 9, total[2] / 9
+        total += path.at(mark + 3.0 * step).point
+    return total / 9
 
 
 def _sternal_wires(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     """Loops of wire around the breastbone after open surgery."""
-    if len(sites.sternum) < 2:
-        return []
-    low, high = sites.sternum[0], sites.sternum[-1]
+    low, high = sites.marks["sternum"][0], sites.marks["sternum"][-1]
     loops = []
     for i in range(3 + int(rng.integers(4))):
-        x, y, z = toward(low, high, min(0.1 + 0.16 * i, 1.0))
+        x, y, z = low + min(0.1 + 0.16 * i, 1.0) * (high - low)
         width, depth = between(rng, 12.0, 16.0), between(rng, 7.0, 9.0)
-        centres = []
-        for angle in range(0, 360, 8):
-            cos, sin = turn(float(angle))
-            centres.append((x + width * cos, y + depth * sin, z + 2.0 * sin))
+        turns = [turn(float(angle)) for angle in range(0, 360, 8)]
+        centres = [np.asarray((x + width * cos, y + depth * sin, z + 2.0 * sin)) for cos, sin in turns]
         loops.append(_deposit("wire", centres, [0.5] * len(centres), _WIRE_HU, edge_mm=0.4, fine_mm=0.45))
     return loops
 
@@ -253,32 +203,66 @@ def _sternal_wires(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
 def _clips(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     """Surgical clips in front of the heart, as along a bypass."""
     clips = []
-    fronts = [point for point in sites.heart_surface if point[1] > sites.heart_centre[1] + 20.0]
+    centre = sites.marks["heart_centre"]
+    fronts = [point for point in sites.heart_surface if point[1] > centre[1] + 20.0]
     for _ in range(2 + int(rng.integers(5))):
-        middle = plus(
-            pick(rng, fronts or sites.heart_surface), (0.0, between(rng, 1.0, 8.0), between(rng, -5.0, 30.0))
-        )
+        place = pick(rng, fronts or sites.heart_surface)
+        middle = place + np.asarray((0.0, between(rng, 1.0, 8.0), between(rng, -5.0, 30.0)))
         along = direction(rng)
-        centres = [plus(middle, along, step * 0.7) for step in range(-3, 4)]
+        centres = [middle + step * 0.7 * along for step in range(-3, 4)]
         clips.append(_deposit("clip", centres, [0.5] * len(centres), _WIRE_HU, edge_mm=0.4))
     return clips
 
 
 def _stent(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     """A stent: a mesh of metal on the vessel's wall."""
-    name = pick(rng, [name for name in ("LAD", "LCX", "RCA") if name in sites.vessels])
-    curve = sites.vessels[name]
+    curve = sites.vessels[pick(rng, ("LAD", "LCX", "RCA"))]
     middle, extent = curve.length_mm * between(rng, 0.08, 0.45), between(rng, 10.0, 20.0)
     centres = []
     for i in range(int(extent / 0.8)):
         station = curve.at(middle + i * 0.8)
-        for j in range(6):
-            cos, sin = turn(60.0 * j + 25.0 * i)
-            centres.append(station.wall(cos, sin, station.radius_mm))
+        centres += [station.wall(60.0 * j + 25.0 * i, station.radius_mm) for j in range(6)]
     return [_deposit("stent", centres, [0.28] * len(centres), 4500.0, edge_mm=0.3, motion_mm=_beat(rng, 0.8))]
 
 
+def _near(rng: np.random.Generator, point: np.ndarray, least_mm: float, most_mm: float) -> np.ndarray:
+    """A place between two distances from a point, in any direction."""
+    way = direction(rng)
+    return point + between(rng, least_mm, most_mm) * way
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    """Distance of two points in mm."""
+    return float(norms((a - b)[None])[0])
+
+
 def _beat(rng: np.random.Generator, reach_mm: float) -> tuple[float, float, float]:
+    """How far a heartbeat smears a deposit to either side, in mm."""
     size = bell(rng, reach_mm / 2, reach_mm / 4, 0.0, reach_mm)
-    x, y, z = direction(rng)
-    return x * size, y * size, z * size
+    x, y, z = (direction(rng) * size).tolist()
+    return x, y, z
+
+
+@dataclasses.dataclass(frozen=True)
+class Confounder:
+    """A kind of bright thing that is no coronary calcium."""
+
+    draw: Callable[[np.random.Generator, Sites], list[Deposit]]
+    rates: tuple[float, float]  # how often a patient has it: without and with coronary calcium
+    label: str  # what a reader calls it, of `coronet.annotation.strokes.STROKE_LABELS`
+
+
+CONFOUNDERS = {
+    "aortic_wall": Confounder(_aortic_wall, (0.5, 0.85), "aorta"),
+    "aortic_valve": Confounder(_aortic_valve, (0.18, 0.4), "valve"),
+    "mitral_annulus": Confounder(_mitral_annulus, (0.1, 0.25), "valve"),
+    "node": Confounder(_nodes, (0.4, 0.4), "other"),
+    "rib_end": Confounder(_rib_ends, (0.75, 0.85), "bone"),
+    "speck": Confounder(_specks, (0.6, 0.6), "other"),
+    "pericardial_plate": Confounder(_pericardial_plate, (0.1, 0.12), "other"),
+    "lead": Confounder(_lead, (0.06, 0.08), "metal"),
+    "sternal_wire": Confounder(_sternal_wires, (0.06, 0.15), "metal"),
+    "clip": Confounder(_clips, (0.15, 0.2), "metal"),
+    "stent": Confounder(_stent, (0.0, 0.07), "metal"),
+}
+"""All kinds of confounders, in the order in which they are drawn."""

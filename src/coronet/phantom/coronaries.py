@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-
 import numpy as np
 
-from coronet.phantom.curves import norms, slope, smooth, spline, way_points
+from coronet.phantom.curves import Tube, lengths_along, slope, smooth, spline, way_points
 from coronet.phantom.heart import chambers
 from coronet.phantom.random_draws import between
 from coronet.phantom.ranges import Traits
-from coronet.phantom.signed_distance import Vector
 
-
-@dataclasses.dataclass(frozen=True)
-class Coronary:
-    """One coronary artery."""
-
-    name: str  # LM, LAD, LCX or RCA
-    points_mm: np.ndarray  # centre line (n, 3) from the aorta outwards, about 1 mm apart
-    radius_mm: np.ndarray  # lumen radius (n,)
-
-
-_COURSES: dict[str, tuple[tuple[Vector, ...], tuple[float, float]]] = {
+_COURSES: dict[str, tuple[np.ndarray, tuple[float, float]]] = {
     "LM": (way_points("-8 0 28, -14 3 28, -20 7 26"), (2.3, 2.1)),
     "LAD": (
         way_points("-20 7 26, -28 16 24, -35 28 17, -41 38 6, -49 46 -8, -58 50 -22, -66 48 -36"),
@@ -46,25 +32,24 @@ _COURSES: dict[str, tuple[tuple[Vector, ...], tuple[float, float]]] = {
 _BED_MM = 1.6  # gap between a vessel's wall and the muscle below it
 
 
-def draw_coronaries(rng: np.random.Generator, traits: Traits) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Draw the tree on a heart: points (n, 3) in heart coordinates and radii (n,) in mm, by name."""
-    tree: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+def draw_coronaries(rng: np.random.Generator, traits: Traits) -> dict[str, Tube]:
+    """Draw the tree on a heart: lumens by name, from the aorta outwards, in heart coordinates."""
+    tree: dict[str, Tube] = {}
     size = between(rng, 0.85, 1.15)
     for name, (course, ends) in _COURSES.items():
         main = name == "LM"
-        points = np.asarray(course)
-        shift = (rng.random(points.shape) * 2 - 1) * (0.5 if main else 2.5)
+        shift = (rng.random(course.shape) * 2 - 1) * (0.5 if main else 2.5)
         shift[0] = 0.0
         if main:
             shift[-1] = 0.0
         reach = 1.0 if main else between(rng, 0.8, 1.0)
-        line = spline(points + shift, 24)
+        line = spline(course + shift, 24)
         line = line[: max(round(len(line) * reach), 4)]
         if not main:
-            start = tree["LM"][0][-1] if name in ("LAD", "LCX") else None
+            start = tree["LM"].points[-1] if name in ("LAD", "LCX") else None
             line = _settle(line, _radii(len(line), ends, size), traits, start)
         line = _evenly(line, 1.0)
-        tree[name] = (line, _radii(len(line), ends, size))
+        tree[name] = Tube(line, _radii(len(line), ends, size))
     return tree
 
 
@@ -74,7 +59,7 @@ def _radii(count: int, ends: tuple[float, float], size: float) -> np.ndarray:
     return (first + (last - first) * (np.arange(count) / (count - 1))) * size
 
 
-def _settle(line: np.ndarray, radius: np.ndarray, traits: Traits, start: Vector | None) -> np.ndarray:
+def _settle(line: np.ndarray, radius: np.ndarray, traits: Traits, start: np.ndarray | None) -> np.ndarray:
     """Move a line so that it runs just outside the muscle, then smooth it.
 
     Args:
@@ -91,7 +76,7 @@ def _settle(line: np.ndarray, radius: np.ndarray, traits: Traits, start: Vector 
         line = smooth(line, 6)
         if start is not None:
             fade = np.maximum(1.0 - np.arange(len(line)) / 12.0, 0.0)
-            line = line + (np.asarray(start) - line[0]) * fade[:, None]
+            line = line + (start - line[0]) * fade[:, None]
     return line
 
 
@@ -107,7 +92,7 @@ def _surface(line: np.ndarray, traits: Traits) -> tuple[np.ndarray, np.ndarray]:
 
 def _evenly(line: np.ndarray, step_mm: float) -> np.ndarray:
     """The same polyline with points ``step_mm`` apart."""
-    marks = [0.0, *itertools.accumulate(norms(line[1:] - line[:-1]).tolist())]
-    parts = max(round(marks[-1] / step_mm), 2)
+    marks = lengths_along(line)
+    parts = max(round(float(marks[-1]) / step_mm), 2)
     wanted = np.arange(parts + 1) * (marks[-1] / parts)
     return np.stack([np.interp(wanted, marks, line[:, i]) for i in range(3)], axis=1)

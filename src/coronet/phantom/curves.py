@@ -1,109 +1,97 @@
-"""Curves in space: polylines with places along them, splines and smoothing; vectors are plain numbers."""
+"""Curves in space: tubes with stations along them, splines and smoothing.
+
+Points and directions are float64 arrays (3,), lines are (n, 3), both in mm, RAS+. Sums are written out: a dot
+product may be rounded differently on another processor.
+"""
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
-import itertools
-import math
+import functools
 from collections.abc import Callable
 
 import numpy as np
 
-from coronet.io.volume import triple
-from coronet.phantom.signed_distance import Vector, cross
+from coronet.phantom.random_draws import turn
+from coronet.phantom.signed_distance import Vector
 
 
 @dataclasses.dataclass(frozen=True)
 class Station:
-    """A place on a curve."""
+    """A place on a tube."""
 
-    point: Vector  # mm, RAS+
-    tangent: Vector  # unit vector along the curve
-    across: Vector  # unit vector at right angles to the tangent
-    up: Vector  # unit vector at right angles to both
+    point: np.ndarray  # (3,) mm
+    tangent: np.ndarray  # (3,) unit vector along the tube
+    across: np.ndarray  # (3,) unit vector at right angles to the tangent
+    up: np.ndarray  # (3,) unit vector at right angles to both
     radius_mm: float
 
-    def wall(self, cos: float, sin: float, distance_mm: float) -> Vector:
-        """The point at ``distance_mm`` from the curve in the direction (cos, sin) of the cross-section."""
-        return triple(
-            p + distance_mm * (cos * a + sin * u)
-            for p, a, u in zip(self.point, self.across, self.up, strict=True)
-        )
+    def wall(self, angle_deg: float, distance_mm: float) -> np.ndarray:
+        """The point (3,) at ``distance_mm`` from the centre line, at an angle in the cross-section."""
+        cos, sin = turn(angle_deg)
+        return self.point + distance_mm * (cos * self.across + sin * self.up)
 
 
 @dataclasses.dataclass(frozen=True)
-class Polyline:
-    """A tube along a polyline."""
+class Tube:
+    """A chain of rods with round ends: a vessel, an airway, a rib, a node."""
 
-    points: tuple[Vector, ...]  # (n) points in mm
-    radii_mm: tuple[float, ...]  # (n) radii
-    marks: tuple[float, ...]  # (n) length from the start to each point, in mm
+    points: np.ndarray  # (n, 3) in mm, n at least 2
+    radii: np.ndarray  # (n,) in mm
+    flat: Vector = (1.0, 1.0, 1.0)  # factors on the axes; 0.6 along z makes the tube 1 / 0.6 as high as wide
 
-    @classmethod
-    def through(cls, points_mm: np.ndarray, radius_mm: np.ndarray | float) -> Polyline:
-        """The polyline through (n, 3) points with one radius or (n,) radii."""
-        points = tuple(triple(float(v) for v in point) for point in np.asarray(points_mm))
-        radii = np.broadcast_to(np.asarray(radius_mm, dtype=np.float64), (len(points),))
-        marks = [0.0]
-        for a, b in itertools.pairwise(points):
-            marks.append(marks[-1] + _length(_minus(b, a)))
-        return cls(points, tuple(float(r) for r in radii), tuple(marks))
+    def moved(self, points: np.ndarray) -> Tube:
+        """The same tube along other points."""
+        return dataclasses.replace(self, points=points)
+
+    def narrowed(self, wall_mm: float) -> Tube:
+        """The inside of a tube whose wall is ``wall_mm`` thick."""
+        return dataclasses.replace(self, radii=np.maximum(self.radii - wall_mm, 0.0))
+
+    @functools.cached_property
+    def _marks(self) -> np.ndarray:
+        """Length (n,) in mm from the start to each point."""
+        return lengths_along(self.points)
 
     @property
     def length_mm(self) -> float:
-        """Length of the whole curve."""
-        return self.marks[-1]
+        """Length of the centre line."""
+        return float(self._marks[-1])
 
     def at(self, mark_mm: float) -> Station:
-        """The place ``mark_mm`` from the start, kept within the curve."""
+        """The place ``mark_mm`` from the start, kept within the tube."""
         mark = min(max(mark_mm, 0.0), self.length_mm)
-        i = min(max(bisect.bisect_right(self.marks, mark) - 1, 0), len(self.points) - 2)
-        span = self.marks[i + 1] - self.marks[i]
-        part = (mark - self.marks[i]) / span if span > 0 else 0.0
-        a, b = self.points[i], self.points[i + 1]
-        tangent = unit(_minus(b, a))
+        i = min(max(int(np.searchsorted(self._marks, mark, "right")) - 1, 0), len(self.points) - 2)
+        start, end = float(self._marks[i]), float(self._marks[i + 1])
+        part = (mark - start) / (end - start) if end > start else 0.0
+        step, wider = self.points[i + 1] - self.points[i], float(self.radii[i + 1] - self.radii[i])
+        tangent = unit(step)
         across, up = frame(tangent)
-        return Station(
-            point=triple(p + part * (q - p) for p, q in zip(a, b, strict=True)),
-            tangent=tangent,
-            across=across,
-            up=up,
-            radius_mm=self.radii_mm[i] + part * (self.radii_mm[i + 1] - self.radii_mm[i]),
-        )
+        return Station(self.points[i] + part * step, tangent, across, up, float(self.radii[i]) + part * wider)
 
 
-def _minus(a: Vector, b: Vector) -> Vector:
-    """a − b."""
-    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+def unit(vector: np.ndarray) -> np.ndarray:
+    """Direction of a vector (3,); the z axis where it has no length."""
+    size = norms(vector[None])[0]
+    return vector / size if size > 0 else np.asarray((0.0, 0.0, 1.0))
 
 
-def plus(a: Vector, b: Vector, times: float = 1.0) -> Vector:
-    """a + times · b."""
-    return a[0] + times * b[0], a[1] + times * b[1], a[2] + times * b[2]
-
-
-def _length(a: Vector) -> float:
-    """Euclidean length."""
-    return math.sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])
-
-
-def unit(a: Vector) -> Vector:
-    """Direction of ``a``; the z axis where it has no length."""
-    size = _length(a)
-    return (a[0] / size, a[1] / size, a[2] / size) if size > 0 else (0.0, 0.0, 1.0)
-
-
-def frame(normal: Vector) -> tuple[Vector, Vector]:
+def frame(normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two unit vectors at right angles to a unit vector and to each other."""
     helper = (0.0, 0.0, 1.0) if abs(normal[2]) < 0.8 else (0.0, 1.0, 0.0)
-    first = unit(cross(normal, helper))
-    return first, cross(normal, first)
+    first = unit(np.cross(normal, helper))
+    return first, np.cross(normal, first)
 
 
-def toward(start: Vector, end: Vector, part: float) -> Vector:
-    """The point a share ``part`` of the way from ``start`` to ``end``."""
-    return plus(start, _minus(end, start), part)
+def norms(vectors: np.ndarray) -> np.ndarray:
+    """Lengths (n,) of vectors (n, 3), summed in a fixed order."""
+    x, y, z = vectors[:, 0], vectors[:, 1], vectors[:, 2]
+    return np.sqrt(x * x + y * y + z * z)
+
+
+def lengths_along(line: np.ndarray) -> np.ndarray:
+    """Length (n,) from the start of a line (n, 3) to each of its points."""
+    return np.concatenate([[0.0], np.cumsum(norms(line[1:] - line[:-1]))])
 
 
 def slope(distance: Callable[[np.ndarray], np.ndarray], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,12 +99,6 @@ def slope(distance: Callable[[np.ndarray], np.ndarray], points: np.ndarray) -> t
     steps = np.eye(3) * 0.5
     found = np.stack([distance(points + step) - distance(points - step) for step in steps], axis=1)
     return found, norms(found)
-
-
-def norms(vectors: np.ndarray) -> np.ndarray:
-    """Lengths of vectors (n, 3), summed in a fixed order."""
-    x, y, z = vectors[:, 0], vectors[:, 1], vectors[:, 2]
-    return np.sqrt(x * x + y * y + z * z)
 
 
 def smooth(line: np.ndarray, rounds: int) -> np.ndarray:
@@ -134,18 +116,11 @@ def spline(points: np.ndarray, parts: int) -> np.ndarray:
     spans = []
     for i in range(len(points) - 1):
         a, b, c, d = ends[i : i + 4]
-        spans.append(
-            0.5
-            * (
-                2 * b
-                + (c - a) * t
-                + (2 * a - 5 * b + 4 * c - d) * t * t
-                + (3 * b - a - 3 * c + d) * t * t * t
-            )
-        )
+        square, cube = (2 * a - 5 * b + 4 * c - d) * t * t, (3 * b - a - 3 * c + d) * t * t * t
+        spans.append(0.5 * (2 * b + (c - a) * t + square + cube))
     return np.concatenate([*spans, points[-1:]])
 
 
-def way_points(text: str) -> tuple[Vector, ...]:
-    """Points out of text such as "-8 0 28, -14 3 28", in mm."""
-    return tuple(triple(float(value) for value in point.split()) for point in text.split(","))
+def way_points(text: str) -> np.ndarray:
+    """Points (n, 3) out of text such as "-8 0 28, -14 3 28", in mm."""
+    return np.asarray([[float(value) for value in point.split()] for point in text.split(",")])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coronet.phantom.curves import Polyline
-from coronet.phantom.signed_distance import Vector
+from coronet.phantom.curves import Tube
 
 if TYPE_CHECKING:
     from coronet.phantom.anatomy import Anatomy
@@ -19,16 +19,11 @@ if TYPE_CHECKING:
 class Sites:
     """Places in mm, RAS+."""
 
-    vessels: dict[str, Polyline]  # coronary centre lines by name
-    aorta: Polyline  # centre line and radius, from the valve to the descending part
-    aortic_valve: tuple[Vector, Vector]
-    mitral_valve: tuple[Vector, Vector]  # centre and normal
-    hila: tuple[Vector, Vector]  # left and right
-    carina: Vector
-    heart_centre: Vector
-    cartilages: tuple[Polyline, ...]  # centre lines from the ribs' ends towards the breastbone
-    heart_surface: tuple[Vector, ...]  # points on the pericardium
-    sternum: tuple[Vector, ...]  # from the lower to the upper end
+    vessels: Mapping[str, Tube]  # coronary lumens by name
+    aorta: Tube  # from the valve to the belly
+    cartilages: tuple[Tube, ...]  # from the ribs' ends towards the breastbone
+    marks: Mapping[str, np.ndarray]  # `Anatomy.landmarks`
+    heart_surface: tuple[np.ndarray, ...]  # points (3,) on the pericardium
     heart_box_mm: tuple[np.ndarray, np.ndarray]  # lowest and highest corner (3,) of the heart
     numbers: dict[str, Any]  # sizes worth noting in the truth
 
@@ -42,41 +37,32 @@ def find_sites(anatomy: Anatomy) -> Sites:
     """Read the places off an anatomy; the heart's surface comes from a coarse mask of it."""
     from coronet.phantom.rasterize import exact_heart_mask
 
-    marks = anatomy.landmarks
-    centre = _vector(marks["heart_centre"])
+    centre = anatomy.landmarks["heart_centre"]
     count = 2 * math.ceil(_COARSE_REACH_MM / COARSE_MM) + 1
     affine = np.diag([COARSE_MM, COARSE_MM, COARSE_MM, 1.0])
-    affine[:3, 3] = [c - COARSE_MM * (count // 2) for c in centre]
+    affine[:3, 3] = centre - COARSE_MM * (count // 2)
     heart = exact_heart_mask(anatomy, affine, (count, count, count))
     inside = np.argwhere(heart)
-    box = tuple(affine[:3, 3] + edge * COARSE_MM for edge in (inside.min(axis=0), inside.max(axis=0)))
-    vessels = {c.name: Polyline.through(c.points_mm, c.radius_mm) for c in anatomy.coronaries}
-    aorta = Polyline.through(marks["aorta_points"], marks["aorta_radius_mm"])
+    low, high = (affine[:3, 3] + edge * COARSE_MM for edge in (inside.min(axis=0), inside.max(axis=0)))
+    vessels, aorta = anatomy.coronaries, anatomy.tubes.vessels[0]
     return Sites(
         vessels=vessels,
         aorta=aorta,
-        aortic_valve=(_vector(marks["aortic_valve"]), _vector(marks["aortic_valve_normal"])),
-        mitral_valve=(_vector(marks["mitral_valve"]), _vector(marks["mitral_valve_normal"])),
-        hila=(_vector(marks["hilum_left"]), _vector(marks["hilum_right"])),
-        carina=_vector(marks["carina"]),
-        heart_centre=centre,
-        cartilages=tuple(Polyline.through(line, _CARTILAGE_MM) for line in marks["cartilages"]),
-        heart_surface=tuple(_vector(point) for point in affine[:3, 3] + _surface(heart) * COARSE_MM),
-        sternum=tuple(_vector(point) for point in marks["sternum"]),
-        heart_box_mm=box,
+        cartilages=tuple(
+            dataclasses.replace(tube, radii=np.full(len(tube.points), _CARTILAGE_MM))
+            for tube in anatomy.tubes.cartilages
+        ),
+        marks=anatomy.landmarks,
+        heart_surface=tuple(affine[:3, 3] + _surface(heart) * COARSE_MM),
+        heart_box_mm=(low, high),
         numbers={
             "vessel_mm": {name: round(curve.length_mm, 1) for name, curve in vessels.items()},
-            "aorta_radius_mm": [round(min(aorta.radii_mm), 2), round(max(aorta.radii_mm), 2)],
-            "heart_box_mm": [round(float(b - a), 1) for a, b in zip(*box, strict=True)],
-            "heart_centre_mm": [round(value, 2) for value in centre],
-            "chest_half_axes_mm": [round(value, 1) for value in _vector(marks["body_half_axes"])],
+            "aorta_radius_mm": [round(float(aorta.radii.min()), 2), round(float(aorta.radii.max()), 2)],
+            "heart_box_mm": [round(float(side), 1) for side in high - low],
+            "heart_centre_mm": [round(float(value), 2) for value in centre],
+            "chest_half_axes_mm": [round(float(value), 1) for value in anatomy.landmarks["body_half_axes"]],
         },
     )
-
-
-def _vector(point: np.ndarray) -> Vector:
-    x, y, z = (float(value) for value in point)
-    return x, y, z
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:

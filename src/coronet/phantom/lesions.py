@@ -5,29 +5,64 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
-from coronet.phantom.curves import Polyline
+from coronet.phantom.curves import Tube
 from coronet.phantom.deposits import Deposit, true_volume_mm3
 from coronet.phantom.random_draws import bell, between, between_logs, chance, pick, turn
-from coronet.phantom.signed_distance import Vector
 
-VESSEL_NAMES = ("LM", "LAD", "LCX", "RCA")
-VESSEL_LABELS = {name: label for label, name in enumerate(VESSEL_NAMES, start=1)}
-"""Label of each vessel in a calcium mask."""
+_Taken: TypeAlias = tuple[str, float, float]  # a plaque's vessel, the mark of its middle and its extent, mm
+_Balls: TypeAlias = tuple[list[np.ndarray], list[float]]  # centres (3,) and radii of a plaque's balls, mm
 
-_BURDENS = {"none": None, "low": (9.0, 95.0), "moderate": (110.0, 290.0), "high": (320.0, 1800.0)}
-"""Aim for the Agatston score of a patient in each group; what a scan shows of it differs."""
-BLOCK = ("none",) * 4 + ("low",) * 3 + ("moderate",) * 2 + ("high",) * 3
+
+@dataclasses.dataclass(frozen=True)
+class Vessel:
+    """What plaques need to know of a coronary artery."""
+
+    label: int  # in a calcium mask
+    share: float  # of the plaques
+    motion_mm: float  # how far it is smeared at strength 1 of the heart's motion: the right one moves most
+
+
+VESSELS = {
+    "LAD": Vessel(2, 0.46, 0.5),
+    "RCA": Vessel(4, 0.26, 1.3),
+    "LCX": Vessel(3, 0.2, 0.8),
+    "LM": Vessel(1, 0.08, 0.3),
+}
+"""The arteries that carry plaques, in the order in which they are drawn."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Burden:
+    """How much coronary calcium a group of patients has."""
+
+    patients: int  # of every twelve
+    agatston: tuple[float, float]  # range of the score that is aimed for; what a scan shows of it differs
+    plaques: tuple[int, int]  # least and most
+
+
+BURDENS = {
+    "none": Burden(4, (0.0, 0.0), (0, 0)),
+    "low": Burden(3, (9.0, 95.0), (1, 4)),
+    "moderate": Burden(2, (110.0, 290.0), (2, 7)),
+    "high": Burden(3, (320.0, 1800.0), (4, 12)),
+}
+BLOCK = tuple(name for name, burden in BURDENS.items() for _ in range(burden.patients))
 """Groups of twelve patients that follow each other, before shuffling."""
 
 _AGATSTON_PER_MM3 = {300: 0.55, 450: 1.1, 650: 1.6, 5000: 2.1}
 """Agatston score that one mm³ of plaque brings, by its highest HU (measured on soft kernels here)."""
 _HIDDEN = 1000.0  # mm³ · HU above the threshold that blur spreads until nothing shows
-_SHARES = {"LAD": 0.46, "RCA": 0.26, "LCX": 0.2, "LM": 0.08}
-_MOTION_MM = {"LM": 0.3, "LAD": 0.5, "LCX": 0.8, "RCA": 1.3}
-"""How far a vessel is smeared at strength 1 of the heart's motion: the right artery moves most."""
+
+_SHAPES: tuple[tuple[float, dict[str, float]], ...] = (
+    (12.0, {"spot": 4, "arc": 1}),
+    (50.0, {"spot": 2, "arc": 2, "track": 2}),
+    (math.inf, {"arc": 1, "track": 3}),
+)
+"""Shapes of plaques below a volume in mm³, with their weights; `_SHAPERS`, below, draws them."""
 
 
 def burden_of(rng: np.random.Generator, place: int) -> str:
@@ -40,24 +75,23 @@ def burden_of(rng: np.random.Generator, place: int) -> str:
 
 
 def draw_lesions(
-    rng: np.random.Generator, vessels: Mapping[str, Polyline], *, burden: str, growth: float = 1.0
+    rng: np.random.Generator, vessels: Mapping[str, Tube], *, burden: str, growth: float = 1.0
 ) -> tuple[Deposit, ...]:
     """Draw a patient's coronary plaques.
 
     Args:
-        vessels: centre lines by name, of `VESSEL_NAMES`.
-        burden: a key of `_BURDENS`.
+        vessels: lumens by name, of all `VESSELS`.
+        burden: a key of `BURDENS`.
         growth: factor on every plaque's volume, for a later screening round.
     """
-    limits = _BURDENS[burden]
-    if limits is None:
+    if burden == "none":
         return ()
-    aim = between_logs(rng, *limits)
-    least, most = {"low": (1, 4), "moderate": (2, 7), "high": (4, 12)}[burden]
+    aim = between_logs(rng, *BURDENS[burden].agatston)
+    least, most = BURDENS[burden].plaques
     most = min(most, max(least, int(aim / 8)))
     count = least + int(rng.integers(most - least + 1))
     weights = [0.06 + between(rng, 0.0, 1.0) * between(rng, 0.0, 1.0) for _ in range(count)]
-    taken: list[tuple[str, float, float]] = []
+    taken: list[_Taken] = []
     lesions = []
     for number, weight in enumerate(weights, start=1):
         peak = pick(
@@ -66,10 +100,9 @@ def draw_lesions(
             (3, 5, 3),
         )
         volume = _volume_for(aim * weight / math.fsum(weights), peak)
-        lesion = _draw_lesion(
-            rng, vessels, taken, name=f"coronary-{number:02d}", volume_mm3=volume, peak_hu=peak
-        )
-        lesions.append(_with_volume(lesion, volume * growth))
+        lesion = _draw_lesion(rng, vessels, taken, volume_mm3=volume, peak_hu=peak)
+        named = dataclasses.replace(lesion, name=f"coronary-{number:02d}")
+        lesions.append(_with_volume(named, volume * growth))
     return tuple(lesions)
 
 
@@ -81,19 +114,14 @@ def _volume_for(agatston: float, peak_hu: float) -> float:
 
 def _draw_lesion(
     rng: np.random.Generator,
-    vessels: Mapping[str, Polyline],
-    taken: list[tuple[str, float, float]],
+    vessels: Mapping[str, Tube],
+    taken: list[_Taken],
     *,
-    name: str,
     volume_mm3: float,
     peak_hu: float,
 ) -> Deposit:
-    if volume_mm3 < 12:
-        shape = pick(rng, ("spot", "arc"), (4, 1))
-    elif volume_mm3 < 50:
-        shape = pick(rng, ("spot", "arc", "track"), (2, 2, 2))
-    else:
-        shape = pick(rng, ("arc", "track"), (1, 3))
+    shapes = next(shapes for limit, shapes in _SHAPES if volume_mm3 < limit)
+    shape = pick(rng, tuple(shapes), tuple(shapes.values()))
     extent = {
         "spot": 2.0,
         "arc": between(rng, 1.5, 5.0) + volume_mm3 / 25,
@@ -101,12 +129,11 @@ def _draw_lesion(
     }[shape]
     vessel, mark = _place(rng, vessels, taken, extent)
     curve = vessels[vessel]
-    draw = {"spot": _spot, "arc": _arc, "track": _track}[shape]
-    centres, radii = draw(rng, curve, mark, min(extent, curve.length_mm * 0.8))
+    centres, radii = _SHAPERS[shape](rng, curve, mark, min(extent, curve.length_mm * 0.8))
     hu = [peak_hu * between(rng, 0.75, 1.0) for _ in radii]
     hu[int(rng.integers(len(hu)))] = peak_hu
     return Deposit(
-        name=name,
+        name="",
         kind="coronary",
         vessel=vessel,
         shape=shape,
@@ -118,15 +145,12 @@ def _draw_lesion(
 
 
 def _place(
-    rng: np.random.Generator,
-    vessels: Mapping[str, Polyline],
-    taken: list[tuple[str, float, float]],
-    extent: float,
+    rng: np.random.Generator, vessels: Mapping[str, Tube], taken: list[_Taken], extent: float
 ) -> tuple[str, float]:
     """A vessel and the mark of the plaque's middle: rather near the start, and apart from others."""
-    names = [name for name in _SHARES if name in vessels]
+    shares = [vessel.share for vessel in VESSELS.values()]
     for _ in range(25):
-        vessel = pick(rng, names, [_SHARES[name] for name in names])
+        vessel = pick(rng, tuple(VESSELS), shares)
         total = vessels[vessel].length_mm
         mark = total * (0.03 + 0.72 * min(between(rng, 0.0, 1.0), between(rng, 0.0, 1.4)))
         if extent > 0.9 * total:
@@ -137,22 +161,18 @@ def _place(
     return vessel, mark
 
 
-def _spot(
-    rng: np.random.Generator, curve: Polyline, mark: float, extent: float
-) -> tuple[list[Vector], list[float]]:
+def _spot(rng: np.random.Generator, curve: Tube, mark: float, extent: float) -> _Balls:
     angle = between(rng, 0.0, 360.0)
     centres, radii = [], []
     for _ in range(2 + int(rng.integers(3))):
         station = curve.at(mark + between(rng, -0.5, 0.5) * extent * 0.6)
-        cos, sin = turn(angle + between(rng, -35.0, 35.0))
-        centres.append(station.wall(cos, sin, station.radius_mm * between(rng, 0.7, 1.05)))
+        around = angle + between(rng, -35.0, 35.0)
+        centres.append(station.wall(around, station.radius_mm * between(rng, 0.7, 1.05)))
         radii.append(between(rng, 0.6, 1.0))
     return centres, radii
 
 
-def _arc(
-    rng: np.random.Generator, curve: Polyline, mark: float, extent: float
-) -> tuple[list[Vector], list[float]]:
+def _arc(rng: np.random.Generator, curve: Tube, mark: float, extent: float) -> _Balls:
     """Part of the vessel's wall, eccentric; tapering at both ends."""
     angle, spread = between(rng, 0.0, 360.0), between(rng, 50.0, 130.0)
     steps = max(2, round(extent / 0.8))
@@ -163,20 +183,18 @@ def _arc(
         open_deg = spread * (1 - 0.6 * place * place)
         turns = max(2, round(2 * math.radians(open_deg) * station.radius_mm / 0.8))
         for j in range(turns + 1):
-            cos, sin = turn(angle + open_deg * (2 * j / turns - 1) + between(rng, -4.0, 4.0))
-            centres.append(station.wall(cos, sin, station.radius_mm * between(rng, 0.95, 1.1)))
+            around = angle + open_deg * (2 * j / turns - 1) + between(rng, -4.0, 4.0)
+            centres.append(station.wall(around, station.radius_mm * between(rng, 0.95, 1.1)))
             radii.append(between(rng, 0.55, 0.8) * (1 - 0.35 * place * place))
     return centres, radii
 
 
-def _track(
-    rng: np.random.Generator, curve: Polyline, mark: float, extent: float
-) -> tuple[list[Vector], list[float]]:
+def _track(rng: np.random.Generator, curve: Tube, mark: float, extent: float) -> _Balls:
     """A long uneven band along one side of the vessel, with gaps."""
     angle, twist = between(rng, 0.0, 360.0), between(rng, -6.0, 6.0)
     steps = max(3, round(extent / 0.7))
     swell = 1.0
-    centres: list[Vector] = []
+    centres: list[np.ndarray] = []
     radii: list[float] = []
     for i in range(steps + 1):
         swell = min(max(swell + between(rng, -0.25, 0.25), 0.55), 1.5)
@@ -184,10 +202,12 @@ def _track(
         if chance(rng, 0.08) and centres:
             continue
         station = curve.at(mark + (i / steps - 0.5) * extent)
-        cos, sin = turn(angle)
-        centres.append(station.wall(cos, sin, station.radius_mm * between(rng, 0.6, 1.0)))
+        centres.append(station.wall(angle, station.radius_mm * between(rng, 0.6, 1.0)))
         radii.append(swell * 0.8)
     return centres, radii
+
+
+_SHAPERS = {"spot": _spot, "arc": _arc, "track": _track}
 
 
 def _with_volume(deposit: Deposit, volume_mm3: float) -> Deposit:
@@ -206,7 +226,7 @@ def in_motion(deposits: Sequence[Deposit], rng: np.random.Generator, beat: float
     """The coronary deposits smeared by a heart that moved while it was scanned."""
     moved = []
     for deposit in deposits:
-        reach = _MOTION_MM.get(deposit.vessel, 0.0) * beat
+        reach = VESSELS[deposit.vessel].motion_mm * beat
         cos, sin = turn(between(rng, 0.0, 180.0))
         tilt = bell(rng, 0.0, 0.25, -0.6, 0.6)
         moved.append(dataclasses.replace(deposit, motion_mm=(reach * cos, reach * sin, reach * tilt)))

@@ -55,13 +55,13 @@ def pick(rng: np.random.Generator, items: Sequence[Item], weights: Sequence[floa
     return items[-1]
 
 
-def direction(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A unit vector, evenly over the sphere."""
+def direction(rng: np.random.Generator) -> np.ndarray:
+    """A unit vector (3,), evenly over the sphere."""
     while True:
         x, y, z = (between(rng, -1.0, 1.0) for _ in range(3))
         length = math.sqrt(x * x + y * y + z * z)
         if 0.1 < length <= 1.0:
-            return x / length, y / length, z / length
+            return np.asarray((x, y, z)) / length
 
 
 def turn(angle_deg: float) -> tuple[float, float]:

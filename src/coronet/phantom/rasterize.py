@@ -8,10 +8,11 @@ import numpy as np
 
 from coronet.io.volume import triple
 from coronet.phantom.anatomy import TEXTURE, Anatomy
+from coronet.phantom.curves import Tube
 from coronet.phantom.grid_field import GridField, GridShape, WorldBox
 from coronet.phantom.organ_distances import OrganDistances, organ_distances, pericardium
 from coronet.phantom.signed_distance import Coordinates
-from coronet.phantom.tubes import PlacedTubes, Tube, rods_of
+from coronet.phantom.tubes import PlacedTubes, rods_of
 from coronet.phantom.vessels import AIRWAY_WALL_MM
 
 _AIR_HU = -1000.0
@@ -181,7 +182,7 @@ class _Painter:
         self.ribs = laid((*tubes.ribs, *tubes.bones))
         self.marrow = laid(tuple(t.narrowed(_CORTEX_MM) for t in (*tubes.ribs, *tubes.bones)))
         self.cartilages = laid(tubes.cartilages)
-        arteries = tuple(_artery(c.points_mm, c.radius_mm) for c in anatomy.coronaries)
+        arteries = tuple(map(_coarser, anatomy.coronaries.values()))
         self.arteries = laid(arteries)
         self.sheaths = laid(tuple(a.narrowed(-_SHEATH_MM) for a in arteries))
         self.grain = _texture(anatomy.texture, lines, 9.0)
@@ -266,10 +267,10 @@ class _Painter:
         slab.lay(fields.canal, 25.0)
 
 
-def _artery(points: np.ndarray, radius: np.ndarray) -> Tube:
-    """A coronary artery, coarser than its centre line."""
-    index = np.unique(np.append(np.arange(0, len(points), 3), len(points) - 1))
-    return Tube(points[index], radius[index])
+def _coarser(tube: Tube) -> Tube:
+    """The same tube with every third of its points."""
+    index = np.unique(np.append(np.arange(0, len(tube.points), 3), len(tube.points) - 1))
+    return Tube(tube.points[index], tube.radii[index])
 
 
 def _texture(values: np.ndarray, lines: Coordinates, pitch_mm: float) -> GridField:

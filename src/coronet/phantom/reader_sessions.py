@@ -17,7 +17,6 @@ from coronet.annotation.named_pieces import apply_labels
 from coronet.annotation.strokes import Stroke, Strokes
 from coronet.io.volume import Volume
 from coronet.phantom import simulated_reader
-from coronet.phantom.ground_truth_labels import ComponentTruth
 
 _REVIEWS = 3  # how often a training scan is reviewed
 
@@ -31,7 +30,7 @@ class ReaderSession:
     candidates: Candidates
     shape: tuple[int, int, int]
     affine: np.ndarray
-    truth: ComponentTruth  # the ground truth that the reader's labels come from
+    truth: tuple[str, ...]  # true label of each candidate
 
     @property
     def grid(self) -> Volume:

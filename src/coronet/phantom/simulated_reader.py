@@ -19,7 +19,6 @@ from coronet.annotation.named_pieces import NAMES, UNLABELLED
 from coronet.annotation.ray_surface import BEFORE_BACKGROUND_MM, BEHIND_HEART_MM
 from coronet.annotation.strokes import Stroke, Strokes
 from coronet.io.volume import Volume, triple
-from coronet.phantom.ground_truth_labels import ComponentTruth, true_names
 from coronet.phantom.random_draws import bell, between, chance, generator, turn
 
 _HEART, _CALCIUM = 1, 2  # purposes of the generators
@@ -260,7 +259,7 @@ def _world(volume: Volume, place: Sequence[float]) -> tuple[float, float, float]
 def simulated_calcium_strokes(
     volume: Volume,
     classified: ClassifiedCandidates,
-    component_truth: ComponentTruth,
+    truth: Sequence[str],
     *,
     seed: int,
     most: int = MOST_CLICKS,
@@ -273,6 +272,7 @@ def simulated_calcium_strokes(
     encloses them all, and clicks label the plaques in it.
 
     Args:
+        truth: true label of each piece (`coronet.phantom.ground_truth_labels.true_labels`).
         most: clicks at most.
         review: 0 for the first review of the scan; labelled pieces are not clicked again.
 
@@ -283,7 +283,6 @@ def simulated_calcium_strokes(
     pieces = classified.candidates
     if not pieces.count:
         return None
-    truth = true_names(classified, component_truth)
     visible = visibility(pieces)
     wrong, coronary = [], []
     for at in np.argsort(-visible, kind="stable").tolist():

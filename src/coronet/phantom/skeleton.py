@@ -7,12 +7,11 @@ import math
 
 import numpy as np
 
-from coronet.phantom.curves import spline
+from coronet.phantom.curves import Tube, spline
 from coronet.phantom.random_draws import between
 from coronet.phantom.ranges import Traits
 from coronet.phantom.signed_distance import Coordinates, Vector, disc
 from coronet.phantom.thorax import rim, spine_centre
-from coronet.phantom.tubes import Tube
 
 _GAP_MM = 23.0  # distance of neighbouring vertebrae
 _FIRST_Z = 158.0  # height of the first thoracic vertebra

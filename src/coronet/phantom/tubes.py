@@ -1,4 +1,4 @@
-"""Tubes: chains of rods with round ends, for vessels, airways, ribs and nodes."""
+"""Distances to tubes on a grid."""
 
 from __future__ import annotations
 
@@ -6,24 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from coronet.phantom.signed_distance import OUTSIDE_MM, Coordinates, Vector, capsule
-
-
-@dataclasses.dataclass(frozen=True)
-class Tube:
-    """A chain of rods."""
-
-    points: np.ndarray  # (n, 3) in mm, n at least 2
-    radii: np.ndarray  # (n,) in mm
-    flat: Vector = (1.0, 1.0, 1.0)  # factors on the axes; 0.6 along z makes the tube 1 / 0.6 as high as wide
-
-    def moved(self, points: np.ndarray) -> Tube:
-        """The same tube along other points."""
-        return dataclasses.replace(self, points=points)
-
-    def narrowed(self, wall_mm: float) -> Tube:
-        """The inside of a tube whose wall is ``wall_mm`` thick."""
-        return dataclasses.replace(self, radii=np.maximum(self.radii - wall_mm, 0.0))
+from coronet.phantom.curves import Tube
+from coronet.phantom.signed_distance import OUTSIDE_MM, Coordinates, capsule
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,13 +7,12 @@ import math
 import numpy as np
 
 from coronet.io.volume import triple
-from coronet.phantom.curves import spline, way_points
+from coronet.phantom.curves import Tube, spline, way_points
 from coronet.phantom.heart import ROOT, ROOT_RADII, TRUNK, TRUNK_RADII, Placement
 from coronet.phantom.random_draws import between, chance
 from coronet.phantom.ranges import Traits
 from coronet.phantom.signed_distance import Vector, axis, cross
 from coronet.phantom.thorax import spine_centre
-from coronet.phantom.tubes import Tube
 
 _SOFT = {
     # name: way points in heart coordinates, radii
@@ -52,7 +51,7 @@ def great_vessels(rng: np.random.Generator, traits: Traits, heart: Placement) ->
     """Blood vessels by name, among them the aorta as one tube from the valve to the belly."""
     tubes = {"aorta": _aorta(rng, traits, heart)}
     for name, (points, radii) in _SOFT.items():
-        moved = np.asarray(points) + _jitter(rng, len(points), 2.5)
+        moved = points + _jitter(rng, len(points), 2.5)
         width = heart.scale * between(rng, 0.88, 1.15)
         tubes[name] = _tube_through(heart.to_body(moved), tuple(r * width for r in radii))
     body = heart.to_body(np.asarray(_LOWER_CAVA))
@@ -104,7 +103,7 @@ def airways(rng: np.random.Generator, heart: Placement) -> dict[str, Tube]:
     """Trachea and main bronchi by name; radii are those of the outer surface."""
     width = between(rng, 0.85, 1.15)
     return {
-        name: _tube_through(heart.to_body(np.asarray(points)), tuple(r * width for r in radii))
+        name: _tube_through(heart.to_body(points), tuple(r * width for r in radii))
         for name, (points, radii) in _AIRWAYS.items()
     }
 
