@@ -121,14 +121,14 @@ def test_tissues_have_their_intensities(seed):
     assert tissue.hu.dtype == np.float32 and tissue.heart.dtype == bool
     assert tissue.hu[0, 0, 0] == -1000
     assert tissue.hu.min() >= -1001 and tissue.hu.max() < 1300
-    aorta = anatomy.tubes.vessels[0]
+    aorta = anatomy.tubes["vessels"][0]
     inner = aorta.points[(aorta.radii > 10) & (np.abs(aorta.points[:, 2]) < 100)]
     assert np.median(hu_at(tissue, affine, inner)) == pytest.approx(traits.blood_hu, abs=4)
     left = marks["aortic_valve"] + (-25.0, 15.0, -30.0)
     assert 15 < hu_at(tissue, affine, left)[0] < 75
     lungs = (tissue.hu < -700) & (tissue.hu > -960)
     assert 2000 < np.count_nonzero(lungs) * STEP**3 / 1000 < 9000
-    assert (hu_at(tissue, affine, anatomy.tubes.ribs[6].points).max()) > 110
+    assert (hu_at(tissue, affine, anatomy.tubes["ribs"][6].points).max()) > 110
 
 
 def test_the_same_place_looks_the_same_on_another_grid():
@@ -151,7 +151,7 @@ def test_landmarks_are_complete():
         assert marks[name].shape == (3,)
     for name in ("aortic_valve_normal", "mitral_valve_normal"):
         assert np.linalg.norm(marks[name]) == pytest.approx(1.0, abs=1e-6)
-    assert len(anatomy.tubes.ribs) == 24 and len(anatomy.tubes.cartilages) == 20
+    assert len(anatomy.tubes["ribs"]) == 24 and len(anatomy.tubes["cartilages"]) == 20
     assert marks["hilum_left"][0] < marks["carina"][0] < marks["hilum_right"][0]
     assert marks["carina"][2] > marks["heart_centre"][2] + 40
 

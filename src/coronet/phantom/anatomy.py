@@ -7,7 +7,6 @@ heart (z); the lungs reach from about 150 mm above it to 120 mm below.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -39,21 +38,6 @@ TEXTURE = 24
 
 
 @dataclasses.dataclass(frozen=True)
-class AnatomyTubes:
-    """Tubes by tissue, in the world."""
-
-    vessels: tuple[Tube, ...]  # the aorta first
-    airways: tuple[Tube, ...]  # trachea and main bronchi, outer surface
-    gullet: tuple[Tube, ...]
-    lung_vessels: tuple[Tube, ...]  # those inside the lungs
-    nodes: tuple[Tube, ...]  # lymph nodes at the hila and under the carina
-    lumps: tuple[Tube, ...]  # nodules in the lungs
-    ribs: tuple[Tube, ...]
-    cartilages: tuple[Tube, ...]
-    bones: tuple[Tube, ...]  # other bones but the spine
-
-
-@dataclasses.dataclass(frozen=True)
 class Anatomy:
     """One phantom."""
 
@@ -63,7 +47,10 @@ class Anatomy:
     floor_z: float  # body height of the heart's lowest point before the diaphragm flattens it
     top_z: float  # world height of the heart mask's upper end, just below the pulmonary trunk's bifurcation
     coronaries: Mapping[str, Tube]  # LM, LAD, LCX and RCA, from the aorta outwards, points about 1 mm apart
-    tubes: AnatomyTubes
+    # tubes by tissue: ``vessels`` (the aorta first), ``airways`` (trachea and main bronchi, outer surface),
+    # ``gullet``, ``lung_vessels`` (those inside the lungs), ``nodes`` (lymph nodes at the hila and under the
+    # carina), ``lumps`` (nodules in the lungs), ``ribs``, ``cartilages``, ``bones`` (others but the spine)
+    tubes: Mapping[str, tuple[Tube, ...]]
     texture: np.ndarray  # random values 0..1, float32 (24, 24, 24), from which textures are made
     # places (3,) in mm in the world: ``heart_centre``, ``carina``, ``hilum_left``, ``hilum_right``, ``apex``,
     # ``fork``, ``aortic_valve`` and ``mitral_valve`` with their ``_normal``; ``sternum`` (n, 3) from below;
@@ -81,31 +68,24 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
     pose = draw_pose(rng, traits)
     heart, floor_z = _fit_heart(traits)
     tree = draw_coronaries(rng, traits)
-    vessels = great_vessels(rng, traits, heart)
-    pipes = airways(rng, heart)
-    throat = gullet(rng, traits, heart)
-    bones = draw_bones(rng, traits)
+    groups: dict[str, tuple[Tube, ...]] = {
+        "vessels": great_vessels(rng, traits, heart),
+        "airways": airways(rng, heart),
+        "gullet": (gullet(rng, traits, heart),),
+        **draw_bones(rng, traits),
+    }
     hila = {side: _body(heart, place) for side, place in HILA.items()}
-    branches = (*lung_tree(rng, traits, hila["right"], 1.0), *lung_tree(rng, traits, hila["left"], -1.0))
+    groups["lung_vessels"] = (
+        *lung_tree(rng, traits, hila["right"], 1.0),
+        *lung_tree(rng, traits, hila["left"], -1.0),
+    )
     carina = _body(heart, CARINA)
-    nodes = tuple(_ball(rng, place, 16.0, (3.0, 7.0)) for place in (*hila.values(), carina, carina))
-    lumps = tuple(
+    groups["nodes"] = tuple(_ball(rng, place, 16.0, (3.0, 7.0)) for place in (*hila.values(), carina, carina))
+    groups["lumps"] = tuple(
         _ball(rng, (between(rng, -110, 110), between(rng, -80, 60), between(rng, -70, 120)), 4.0, (2.0, 11.0))
         for _ in range(int(traits.lumps))
     )
-
-    world = functools.partial(_moved, pose)
-    tubes = AnatomyTubes(
-        vessels=world(tuple(vessels.values())),
-        airways=world(tuple(pipes.values())),
-        gullet=world((throat,)),
-        lung_vessels=world(branches),
-        nodes=world(nodes),
-        lumps=world(lumps),
-        ribs=world(bones.ribs),
-        cartilages=world(bones.cartilages),
-        bones=world(bones.others),
-    )
+    tubes = {name: _moved(pose, group) for name, group in groups.items()}
     coronaries = {}
     for name, tube in tree.items():
         line = kept_inside(heart.to_body(tube.points), tube.radii, traits, heart, floor_z)
@@ -122,20 +102,15 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
     }
     places = pose.to_world(heart.to_body(np.asarray(list(marks.values()))))
     landmarks = dict(zip(marks, places, strict=True))
-    for name, way in (
-        ("aortic_valve", triple(b - a for a, b in zip(*ROOT[:2], strict=True))),
-        ("mitral_valve", LONG),
-    ):
-        ends = pose.to_world(
-            heart.to_body(
-                np.asarray([marks[name], [m + w for m, w in zip(marks[name], axis(way), strict=True)]])
-            )
-        )
-        landmarks[f"{name}_normal"] = np.asarray(axis(triple(float(v) for v in ends[1] - ends[0])))
-    landmarks |= {
-        "sternum": pose.to_world(bones.sternum),
-        "body_half_axes": np.asarray((150.0 * traits.width, 105.0 * traits.depth, 150.0 * traits.height)),
-    }
+    ascent = triple(b - a for a, b in zip(*ROOT[:2], strict=True))
+    for name, way in (("aortic_valve", ascent), ("mitral_valve", LONG)):
+        ends = np.asarray([(0.0, 0.0, 0.0), axis(way)]) + marks[name]
+        start, end = pose.to_world(heart.to_body(ends))
+        landmarks[f"{name}_normal"] = np.asarray(axis(triple(map(float, end - start))))
+    landmarks["sternum"] = tubes["bones"][0].points
+    landmarks["body_half_axes"] = np.asarray(
+        (150.0 * traits.width, 105.0 * traits.depth, 150.0 * traits.height)
+    )
     return Anatomy(
         traits=traits,
         pose=pose,

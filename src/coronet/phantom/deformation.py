@@ -32,9 +32,8 @@ class Pose:
     def to_body(self, lattice: GridShape) -> Coordinates:
         """Body coordinates (x, y, z) of a lattice's nodes, float32 (z, y, x) each."""
         x, y, z = lattice.coordinates()
-        lines = triple(lattice.line(axis) for axis in range(3))
         return triple(
-            (x * row[0] + y * row[1]) + z * row[2] + field.on(lines)
+            (x * row[0] + y * row[1]) + z * row[2] + field.on(lattice.lines)
             for row, field in zip(self.matrix, self.displacement, strict=True)
         )
 

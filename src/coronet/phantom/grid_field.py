@@ -37,9 +37,14 @@ class GridShape:
         """Positions of the nodes along one axis (0 is x), float32 mm."""
         return (np.arange(self.size[axis]) + self.first[axis]).astype(np.float32) * np.float32(self.pitch_mm)
 
+    @property
+    def lines(self) -> Coordinates:
+        """`line` of x, y and z."""
+        return self.line(0), self.line(1), self.line(2)
+
     def coordinates(self) -> Coordinates:
         """World coordinates (x, y, z), each broadcasting to (z, y, x)."""
-        x, y, z = (self.line(axis) for axis in range(3))
+        x, y, z = self.lines
         return x[None, None, :], y[None, :, None], z[:, None, None]
 
 
@@ -81,6 +86,23 @@ class GridField:
         out = _along(self.values, self.lattice, 2, lines[2])
         out = _along(out, self.lattice, 0, lines[0])
         return _along(out, self.lattice, 1, lines[1])
+
+    def on_part(self, lines: Coordinates) -> tuple[tuple[slice, slice, slice], np.ndarray] | None:
+        """The same on the part of a grid that the lattice covers.
+
+        Returns:
+            Where in the grid (z, y, x) that part lies, and its values, float32 (z, y, x); None where the
+            lattice covers nothing of it.
+        """
+        sides = []
+        for axis, line in enumerate(lines):
+            own = self.lattice.line(axis)
+            first, last = np.searchsorted(line, own[0]), np.searchsorted(line, own[-1], "right")
+            sides.append(slice(int(first), int(last)))
+        if any(side.start >= side.stop for side in sides):
+            return None
+        x, y, z = sides
+        return (z, y, x), self.on((lines[0][x], lines[1][y], lines[2][z]))
 
     def at(self, points: np.ndarray) -> np.ndarray:
         """Trilinear interpolation at points (n, 3) in mm; float64 (n)."""

@@ -44,13 +44,13 @@ def find_sites(anatomy: Anatomy) -> Sites:
     heart = exact_heart_mask(anatomy, affine, (count, count, count))
     inside = np.argwhere(heart)
     low, high = (affine[:3, 3] + edge * COARSE_MM for edge in (inside.min(axis=0), inside.max(axis=0)))
-    vessels, aorta = anatomy.coronaries, anatomy.tubes.vessels[0]
+    vessels, aorta = anatomy.coronaries, anatomy.tubes["vessels"][0]
     return Sites(
         vessels=vessels,
         aorta=aorta,
         cartilages=tuple(
             dataclasses.replace(tube, radii=np.full(len(tube.points), _CARTILAGE_MM))
-            for tube in anatomy.tubes.cartilages
+            for tube in anatomy.tubes["cartilages"]
         ),
         marks=anatomy.landmarks,
         heart_surface=tuple(affine[:3, 3] + _surface(heart) * COARSE_MM),

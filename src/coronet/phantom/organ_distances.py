@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from coronet.io.volume import triple
@@ -18,46 +16,24 @@ from coronet.phantom.tubes import distance_to, rods_of
 _EDGE_MM = 6.0  # how far around an organ its distances are kept
 
 
-@dataclasses.dataclass(frozen=True)
-class OrganDistances:
-    """Distances in mm, negative inside, each on the part of the lattice that it needs."""
-
-    skin: GridField
-    flesh: GridField
-    armpit: GridField
-    cavity: GridField
-    belly: GridField
-    lungs: GridField
-    liver: GridField
-    spleen: GridField
-    stomach: GridField
-    effusion: GridField
-    pericardium: GridField
-    blood: GridField
-    ventricle: GridField
-    ventricle_cavity: GridField
-    vessels: GridField
-    column: GridField
-    bone: GridField
-    canal: GridField
-
-
-def organ_distances(anatomy: Anatomy, box: WorldBox, *, fine: bool) -> OrganDistances:
-    """Compute all fields over a box of the world.
+def organ_distances(anatomy: Anatomy, box: WorldBox, *, fine: bool) -> dict[str, GridField]:
+    """Compute the fields of all organs over a box of the world, in mm and negative inside.
 
     Args:
         box: (low, high) along x, y, z in mm.
         fine: 2.5 mm nodes for heart and vessels in place of 4 mm.
+
+    Returns:
+        By name, each on the part of its lattice that it needs.
     """
     body_lattice = GridShape.over(box, 4.0)
     core_lattice = _core_lattice(anatomy, box, fine=fine)
     spine_lattice = GridShape.over(_inside(box, _spine_box(anatomy)), 2.0 if fine else 3.0)
     core = _core(anatomy, core_lattice)
     body = _body(anatomy, body_lattice, core.pop("middle"))
-    at = anatomy.pose.to_body(spine_lattice)
-    backbone = spine(at, anatomy.traits)
-    body |= {name: GridField(spine_lattice, getattr(backbone, name)) for name in ("column", "bone", "canal")}
-    return OrganDistances(**{name: field.near(_EDGE_MM) for name, field in (core | body).items()})
+    backbone = spine(anatomy.pose.to_body(spine_lattice), anatomy.traits)
+    body |= {name: GridField(spine_lattice, values) for name, values in backbone.items()}
+    return {name: field.near(_EDGE_MM) for name, field in (core | body).items()}
 
 
 def pericardium(anatomy: Anatomy, box: WorldBox, *, fine: bool) -> GridField:
@@ -100,14 +76,13 @@ def _core(anatomy: Anatomy, lattice: GridShape) -> dict[str, GridField]:
     at = anatomy.pose.to_body(lattice)
     parts = enclosed(at, traits, anatomy.heart, anatomy.floor_z)
     sac = parts.pericardium
-    lines = triple(lattice.line(axis) for axis in range(3))
     fat = traits.mediastinal_fat_mm
 
-    def tubes(group: tuple, margin: float) -> np.ndarray:
-        return distance_to(rods_of(group, margin), lines)
+    def tubes(*names: str) -> np.ndarray:
+        group = tuple(tube for name in names for tube in anatomy.tubes[name])
+        return distance_to(rods_of(group, 24.0), lattice.lines)
 
-    vessels = tubes(anatomy.tubes.vessels, 24.0)
-    pipes = tubes((*anatomy.tubes.airways, *anatomy.tubes.gullet, *anatomy.tubes.nodes), 24.0)
+    vessels, pipes = tubes("vessels"), tubes("airways", "gullet", "nodes")
     middle = merge(sac - 1.0, vessels - fat, 16.0)
     middle = merge(middle, pipes - 1.5 - fat * 0.5, 14.0)
     middle = merge(middle, _front_fat(anatomy, at), 24.0)
@@ -116,14 +91,15 @@ def _core(anatomy: Anatomy, lattice: GridShape) -> dict[str, GridField]:
     middle = merge(middle, touching, 6.0)
     for pad in _fat_pads(anatomy, at):
         middle = merge(middle, pad, 26.0)
-    return {
-        "pericardium": GridField(lattice, sac),
-        "blood": GridField(lattice, parts.blood),
-        "ventricle": GridField(lattice, parts.left_ventricle),
-        "ventricle_cavity": GridField(lattice, parts.left_cavity),
-        "vessels": GridField(lattice, vessels),
-        "middle": GridField(lattice, middle),
+    named = {
+        "pericardium": sac,
+        "blood": parts.blood,
+        "ventricle": parts.left_ventricle,
+        "ventricle_cavity": parts.left_cavity,
+        "vessels": vessels,
+        "middle": middle,
     }
+    return {name: GridField(lattice, values) for name, values in named.items()}
 
 
 def _front_fat(anatomy: Anatomy, at: Coordinates) -> np.ndarray:
@@ -192,14 +168,8 @@ def _body(anatomy: Anatomy, lattice: GridShape, middle: GridField) -> dict[str, 
 
 def _spread(middle: GridField, lattice: GridShape) -> np.ndarray:
     """The mediastinum's distances on the body's lattice, far outside its own."""
-    out = np.full((lattice.size[2], lattice.size[1], lattice.size[0]), np.float32(OUTSIDE_MM))
-    lines = [lattice.line(axis) for axis in range(3)]
-    own = [middle.lattice.line(axis) for axis in range(3)]
-    sides = [
-        slice(int(np.searchsorted(line, part[0], "left")), int(np.searchsorted(line, part[-1], "right")))
-        for line, part in zip(lines, own, strict=True)
-    ]
-    if all(side.start < side.stop for side in sides):
-        found = middle.on(triple(line[side] for line, side in zip(lines, sides, strict=True)))
-        out[sides[2], sides[1], sides[0]] = found
+    out = np.full(lattice.size[::-1], np.float32(OUTSIDE_MM))
+    found = middle.on_part(lattice.lines)
+    if found is not None:
+        out[found[0]] = found[1]
     return out

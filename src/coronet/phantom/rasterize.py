@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from coronet.io.volume import triple
 from coronet.phantom.anatomy import TEXTURE, Anatomy
 from coronet.phantom.curves import Tube
 from coronet.phantom.grid_field import GridField, GridShape, WorldBox
-from coronet.phantom.organ_distances import OrganDistances, organ_distances, pericardium
+from coronet.phantom.organ_distances import organ_distances, pericardium
 from coronet.phantom.signed_distance import Coordinates
 from coronet.phantom.tubes import PlacedTubes, rods_of
 from coronet.phantom.vessels import AIRWAY_WALL_MM
@@ -42,25 +43,11 @@ class _Slab:
 
     def lay(self, field: GridField, hu: float | np.ndarray, deeper_mm: float = 0.0) -> None:
         """Paint the inside of a field, ``deeper_mm`` below its surface."""
-        found = self.find(field)
+        found = field.on_part(self.lines)
         if found is not None:
             sides, distance = found
             distance += deeper_mm
             self.blend(sides, distance, hu[sides] if isinstance(hu, np.ndarray) else hu)
-
-    def find(self, field: GridField) -> tuple[tuple[slice, slice, slice], np.ndarray] | None:
-        """The field's distances on the part of the slab that its lattice covers."""
-        sides = []
-        for axis in (2, 1, 0):
-            own = field.lattice.line(axis)
-            line = self.lines[axis]
-            sides.append(
-                slice(int(np.searchsorted(line, own[0])), int(np.searchsorted(line, own[-1], "right")))
-            )
-        if any(side.start >= side.stop for side in sides):
-            return None
-        z, y, x = sides
-        return (z, y, x), field.on((self.lines[0][x], self.lines[1][y], self.lines[2][z]))
 
     def blend(
         self,
@@ -88,7 +75,7 @@ class _Slab:
     def inside(self, field: GridField) -> np.ndarray:
         """Share of each voxel that lies inside a field, 0 beyond its lattice."""
         share = np.zeros_like(self.hu)
-        found = self.find(field)
+        found = field.on_part(self.lines)
         if found is not None:
             sides, distance = found
             share[sides] = self.share(distance)
@@ -165,26 +152,22 @@ def _below_fork(share: np.ndarray, anatomy: Anatomy, slab: _Slab) -> np.ndarray:
 class _Painter:
     """Paints one slab after another, from the outside inwards."""
 
-    def __init__(self, anatomy: Anatomy, fields: OrganDistances, lines: Coordinates, edge_mm: float) -> None:
+    def __init__(
+        self, anatomy: Anatomy, fields: Mapping[str, GridField], lines: Coordinates, edge_mm: float
+    ) -> None:
         self.anatomy, self.fields = anatomy, fields
 
         def laid(tubes: tuple[Tube, ...]) -> PlacedTubes:
             # Half an edge outside the surface nothing is painted any more.
             return PlacedTubes(rods_of(tubes, edge_mm / 2 + _SLACK_MM), lines)
 
-        tubes = anatomy.tubes
-        self.lung_vessels = laid(tubes.lung_vessels)
-        self.airways = laid(tubes.airways)
-        self.lumen = laid(tuple(tube.narrowed(AIRWAY_WALL_MM) for tube in tubes.airways))
-        self.gullet = laid(tubes.gullet)
-        self.nodes = laid(tubes.nodes)
-        self.lumps = laid(tubes.lumps)
-        self.ribs = laid((*tubes.ribs, *tubes.bones))
-        self.marrow = laid(tuple(t.narrowed(_CORTEX_MM) for t in (*tubes.ribs, *tubes.bones)))
-        self.cartilages = laid(tubes.cartilages)
-        arteries = tuple(map(_coarser, anatomy.coronaries.values()))
-        self.arteries = laid(arteries)
-        self.sheaths = laid(tuple(a.narrowed(-_SHEATH_MM) for a in arteries))
+        tubes = dict(anatomy.tubes)
+        tubes["lumen"] = tuple(tube.narrowed(AIRWAY_WALL_MM) for tube in tubes["airways"])
+        tubes["cortex"] = (*tubes.pop("ribs"), *tubes.pop("bones"))
+        tubes["marrow"] = tuple(tube.narrowed(_CORTEX_MM) for tube in tubes["cortex"])
+        tubes["arteries"] = tuple(map(_coarser, anatomy.coronaries.values()))
+        tubes["sheaths"] = tuple(tube.narrowed(-_SHEATH_MM) for tube in tubes["arteries"])
+        self.tubes = {name: laid(group) for name, group in tubes.items() if name != "vessels"}
         self.grain = _texture(anatomy.texture, lines, 9.0)
 
     def paint(self, slab: _Slab) -> np.ndarray:
@@ -192,30 +175,30 @@ class _Painter:
         traits, fields = self.anatomy.traits, self.fields
         slab.hu[...] = _AIR_HU
         grain = self.grain.on(slab.lines)
-        slab.lay(fields.skin, 20.0)
-        slab.lay(fields.skin, traits.fat_hu, 1.8)
+        slab.lay(fields["skin"], 20.0)
+        slab.lay(fields["skin"], traits.fat_hu, 1.8)
         lean = np.minimum(np.maximum((grain - 0.66) * 7.0, 0.0), 0.8) * (traits.fat_hu - traits.muscle_hu)
-        slab.lay(fields.flesh, lean + np.float32(traits.muscle_hu))
-        slab.lay(fields.armpit, traits.fat_hu)
-        slab.lay(fields.cavity, traits.fat_hu)
+        slab.lay(fields["flesh"], lean + np.float32(traits.muscle_hu))
+        slab.lay(fields["armpit"], traits.fat_hu)
+        slab.lay(fields["cavity"], traits.fat_hu)
         self._belly(slab)
         self._lungs(slab, grain)
-        slab.rods(self.nodes, traits.blood_hu - 4.0)
+        slab.rods(self.tubes["nodes"], traits.blood_hu - 4.0)
         heart = self._heart(slab)
         self._pipes(slab)
         self._bones(slab)
-        slab.rods(self.sheaths, traits.fat_hu + 12.0, heart)
-        slab.rods(self.arteries, traits.blood_hu)
+        slab.rods(self.tubes["sheaths"], traits.fat_hu + 12.0, heart)
+        slab.rods(self.tubes["arteries"], traits.blood_hu)
         return _below_fork(heart, self.anatomy, slab)
 
     def _belly(self, slab: _Slab) -> None:
         traits, fields = self.anatomy.traits, self.fields
-        slab.lay(fields.belly, traits.muscle_hu)
-        slab.lay(fields.belly, traits.fat_hu, 2.5)
-        slab.lay(fields.liver, traits.liver_hu)
-        slab.lay(fields.spleen, traits.spleen_hu)
-        slab.lay(fields.stomach, traits.muscle_hu)
-        found = slab.find(fields.stomach)
+        slab.lay(fields["belly"], traits.muscle_hu)
+        slab.lay(fields["belly"], traits.fat_hu, 2.5)
+        slab.lay(fields["liver"], traits.liver_hu)
+        slab.lay(fields["spleen"], traits.spleen_hu)
+        slab.lay(fields["stomach"], traits.muscle_hu)
+        found = fields["stomach"].on_part(slab.lines)
         if found is not None:
             sides, distance = found
             y = slab.lines[1][sides[1]]
@@ -226,45 +209,45 @@ class _Painter:
 
     def _lungs(self, slab: _Slab, grain: np.ndarray) -> None:
         traits, fields = self.anatomy.traits, self.fields
-        inside = slab.inside(fields.lungs)
+        inside = slab.inside(fields["lungs"])
         slope = (slab.lines[1] * -0.35).astype(np.float32)[None, :, None]
         air = (grain - 0.5) * 60.0 + slope + np.float32(traits.lung_hu)
         slab.hu += (air - slab.hu) * inside
-        slab.rods(self.lung_vessels, traits.blood_hu - 5.0, inside)
-        slab.rods(self.lumps, 20.0, inside)
-        slab.lay(fields.effusion, 12.0)
+        slab.rods(self.tubes["lung_vessels"], traits.blood_hu - 5.0, inside)
+        slab.rods(self.tubes["lumps"], 20.0, inside)
+        slab.lay(fields["effusion"], 12.0)
 
     def _heart(self, slab: _Slab) -> np.ndarray:
         """Paint sac, fat, chambers and walls; return the share of each voxel inside the sac."""
         traits, fields = self.anatomy.traits, self.fields
         sac = np.zeros_like(slab.hu)
-        found = slab.find(fields.pericardium)
+        found = fields["pericardium"].on_part(slab.lines)
         if found is not None:
             sides, distance = found
             slab.blend(sides, distance - np.float32(0.5), 0.0)
             slab.blend(sides, distance + np.float32(0.6), traits.fat_hu + 8.0)
             sac[sides] = slab.share(distance)
-        slab.lay(fields.vessels, traits.blood_hu)
-        slab.lay(fields.blood, traits.blood_hu + 1.0)
-        slab.lay(fields.ventricle, traits.blood_hu + traits.myocardium_lead_hu)
-        slab.lay(fields.ventricle_cavity, traits.blood_hu)
+        slab.lay(fields["vessels"], traits.blood_hu)
+        slab.lay(fields["blood"], traits.blood_hu + 1.0)
+        slab.lay(fields["ventricle"], traits.blood_hu + traits.myocardium_lead_hu)
+        slab.lay(fields["ventricle_cavity"], traits.blood_hu)
         return sac
 
     def _pipes(self, slab: _Slab) -> None:
         traits = self.anatomy.traits
-        slab.rods(self.gullet, traits.muscle_hu - 18.0)
-        slab.rods(self.airways, traits.muscle_hu - 10.0)
-        slab.rods(self.lumen, -985.0)
+        slab.rods(self.tubes["gullet"], traits.muscle_hu - 18.0)
+        slab.rods(self.tubes["airways"], traits.muscle_hu - 10.0)
+        slab.rods(self.tubes["lumen"], -985.0)
 
     def _bones(self, slab: _Slab) -> None:
         traits, fields = self.anatomy.traits, self.fields
-        slab.rods(self.cartilages, traits.muscle_hu + 45.0)
-        slab.rods(self.ribs, traits.cortex_hu)
-        slab.rods(self.marrow, traits.marrow_hu)
-        slab.lay(fields.column, traits.muscle_hu + 25.0)
-        slab.lay(fields.bone, traits.cortex_hu)
-        slab.lay(fields.bone, traits.marrow_hu, _CORTEX_MM)
-        slab.lay(fields.canal, 25.0)
+        slab.rods(self.tubes["cartilages"], traits.muscle_hu + 45.0)
+        slab.rods(self.tubes["cortex"], traits.cortex_hu)
+        slab.rods(self.tubes["marrow"], traits.marrow_hu)
+        slab.lay(fields["column"], traits.muscle_hu + 25.0)
+        slab.lay(fields["bone"], traits.cortex_hu)
+        slab.lay(fields["bone"], traits.marrow_hu, _CORTEX_MM)
+        slab.lay(fields["canal"], 25.0)
 
 
 def _coarser(tube: Tube) -> Tube:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -25,18 +24,13 @@ _BONE_END = (2.35, 2.5, 2.55, 2.55, 2.5, 2.4, 2.3, 2.15, 2.0, 1.85, 1.35, 0.95)
 _FREE_DROP = (92.0, 90.0, 84.0, 48.0, 30.0)
 
 
-@dataclasses.dataclass(frozen=True)
-class Bones:
-    """Tubes in body coordinates."""
+def draw_bones(rng: np.random.Generator, traits: Traits) -> dict[str, tuple[Tube, ...]]:
+    """Draw the bones that are tubes, in body coordinates.
 
-    ribs: tuple[Tube, ...]  # bony ribs, right and left in turn, from the first down
-    cartilages: tuple[Tube, ...]
-    others: tuple[Tube, ...]  # breastbone, collar bones, shoulder blades, upper arms
-    sternum: np.ndarray  # middle of the breastbone (n, 3) from below
-
-
-def draw_bones(rng: np.random.Generator, traits: Traits) -> Bones:
-    """Draw the bones that are tubes."""
+    Returns:
+        ``ribs``, right and left in turn, from the first down; their ``cartilages``; and other ``bones``:
+        breastbone, collar bones, shoulder blades, upper arms.
+    """
     front = np.asarray([rim(math.pi, z, 8.0, traits) for z in _STERNUM_Z])
     ribs, cartilages = [], []
     thick = between(rng, 0.9, 1.12)
@@ -46,9 +40,9 @@ def draw_bones(rng: np.random.Generator, traits: Traits) -> Bones:
             ribs.append(bone)
             if cartilage is not None:
                 cartilages.append(cartilage)
-    plate = [Tube(front, np.asarray(_STERNUM_HALF) * 0.36, (0.36, 1.0, 0.6))]
-    plate += [tube for side in (1.0, -1.0) for tube in _shoulder(side, traits)]
-    return Bones(tuple(ribs), tuple(cartilages), tuple(plate), front)
+    breastbone = Tube(front, np.asarray(_STERNUM_HALF) * 0.36, (0.36, 1.0, 0.6))
+    others = (breastbone, *_shoulder(1.0, traits), *_shoulder(-1.0, traits))
+    return {"ribs": tuple(ribs), "cartilages": tuple(cartilages), "bones": others}
 
 
 def _rib(
@@ -114,17 +108,12 @@ def _shoulder(side: float, traits: Traits) -> tuple[Tube, ...]:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Spine:
-    """Distances of the spine."""
+def spine(at: Coordinates, traits: Traits) -> dict[str, np.ndarray]:
+    """Distances of the spine at body coordinates.
 
-    column: np.ndarray  # vertebral bodies and discs together
-    bone: np.ndarray  # bony parts, processes included
-    canal: np.ndarray
-
-
-def spine(at: Coordinates, traits: Traits) -> Spine:
-    """Distances at body coordinates."""
+    Returns:
+        ``column``: vertebral bodies and discs together; ``bone``: bony parts, processes included; ``canal``.
+    """
     x, y, z = at
     spine_x, spine_y = spine_centre(z, traits)
     size = traits.vertebra
@@ -146,4 +135,4 @@ def spine(at: Coordinates, traits: Traits) -> Spine:
     root = np.maximum(np.maximum(np.abs(side - 11.0) - 3.6, np.abs(y + 15.0) - 8.0), np.abs(up - 2.0) - 5.5)
     bone = np.minimum(np.minimum(body, arch), np.minimum(np.minimum(thorn, wing), root))
     bone = np.maximum(bone, -canal)
-    return Spine(column * size, bone * size, canal * size)
+    return {"column": column * size, "bone": bone * size, "canal": canal * size}

@@ -47,13 +47,13 @@ def _tube_through(points: np.ndarray, radii: tuple[float, ...], parts: int = 5) 
     return Tube(line, np.interp(marks, np.arange(len(radii)), radii))
 
 
-def great_vessels(rng: np.random.Generator, traits: Traits, heart: Placement) -> dict[str, Tube]:
-    """Blood vessels by name, among them the aorta as one tube from the valve to the belly."""
-    tubes = {"aorta": _aorta(rng, traits, heart)}
-    for name, (points, radii) in _SOFT.items():
+def great_vessels(rng: np.random.Generator, traits: Traits, heart: Placement) -> tuple[Tube, ...]:
+    """Blood vessels; the first is the aorta, as one tube from the valve to the belly."""
+    tubes = [_aorta(rng, traits, heart)]
+    for points, radii in _SOFT.values():
         moved = points + _jitter(rng, len(points), 2.5)
         width = heart.scale * between(rng, 0.88, 1.15)
-        tubes[name] = _tube_through(heart.to_body(moved), tuple(r * width for r in radii))
+        tubes.append(_tube_through(heart.to_body(moved), tuple(r * width for r in radii)))
     body = heart.to_body(np.asarray(_LOWER_CAVA))
     low = body[-1]
     spine_x, spine_y = spine_centre(-200.0, traits)
@@ -64,12 +64,10 @@ def great_vessels(rng: np.random.Generator, traits: Traits, heart: Placement) ->
             (spine_x + 20.0, spine_y + 28.0, -300.0),
         ]
     )
-    tubes["inferior_cava"] = _tube_through(
-        np.concatenate([body, down]), tuple(heart.scale * r for r in (12.0, 12.0, 12.0, 11.0, 11.0))
-    )
+    cava = np.concatenate([body, down])
+    tubes.append(_tube_through(cava, tuple(heart.scale * r for r in (12.0, 12.0, 12.0, 11.0, 11.0))))
     trunk = heart.to_body(np.asarray(TRUNK[1:]))
-    tubes["pulmonary_trunk"] = _tube_through(trunk, tuple(heart.scale * r for r in TRUNK_RADII[1:]))
-    return tubes
+    return (*tubes, _tube_through(trunk, tuple(heart.scale * r for r in TRUNK_RADII[1:])))
 
 
 def _aorta(rng: np.random.Generator, traits: Traits, heart: Placement) -> Tube:
@@ -99,13 +97,13 @@ def _aorta(rng: np.random.Generator, traits: Traits, heart: Placement) -> Tube:
     return _tube_through(np.concatenate([near, arch, np.asarray(down)]), tuple(radii))
 
 
-def airways(rng: np.random.Generator, heart: Placement) -> dict[str, Tube]:
-    """Trachea and main bronchi by name; radii are those of the outer surface."""
+def airways(rng: np.random.Generator, heart: Placement) -> tuple[Tube, ...]:
+    """Trachea and main bronchi; radii are those of the outer surface."""
     width = between(rng, 0.85, 1.15)
-    return {
-        name: _tube_through(heart.to_body(points), tuple(r * width for r in radii))
-        for name, (points, radii) in _AIRWAYS.items()
-    }
+    return tuple(
+        _tube_through(heart.to_body(points), tuple(r * width for r in radii))
+        for points, radii in _AIRWAYS.values()
+    )
 
 
 def gullet(rng: np.random.Generator, traits: Traits, heart: Placement) -> Tube:
