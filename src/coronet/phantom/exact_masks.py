@@ -47,17 +47,18 @@ def exact_calcium_mask(scanned: Scanned) -> CalciumMask:
         for axis in range(3)
     )
     shape = tuple(side.stop - side.start for side in box)
-    most, clean = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    owner, rival = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
+    most, clean, rival = np.zeros((3, *shape), np.float32)
+    owner = np.zeros(shape, np.uint8)
     for number, trace in enumerate(traces, start=1):
-        here = _within(trace.box, box)
+        here, _ = _common(trace, box)
         more = trace.contribution > most[here]
         most[here][more] = trace.contribution[more]
         clean[here][more] = trace.clean[more]
         owner[here][more] = number
     for trace in scanned.traces:
         if trace.deposit.kind != "coronary":
-            _raise(rival, trace, box)
+            here, own = _common(trace, box)
+            np.maximum(rival[here], trace.contribution[own], out=rival[here])
     bright = (hu[box] >= _THRESHOLD_HU) & (most >= _SUBSTANTIAL_HU) & (most > rival)
     evident = bright & (most >= _EVIDENT_HU) & (clean >= _THRESHOLD_HU)
     parts = cc3d.connected_components(bright, connectivity=26)
@@ -71,15 +72,12 @@ def exact_calcium_mask(scanned: Scanned) -> CalciumMask:
     return CalciumMask(labels, voxels)
 
 
-def _within(inner: tuple[slice, ...], outer: tuple[slice, ...]) -> tuple[slice, ...]:
-    return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True))
-
-
-def _raise(rival: np.ndarray, trace: Trace, box: tuple[slice, ...]) -> None:
-    """Note in ``rival`` (the values in ``box``) the contribution of a deposit that is no plaque."""
-    common = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(trace.box, box, strict=True)]
-    if any(a >= b for a, b in common):
-        return
-    there = tuple(slice(a - s.start, b - s.start) for (a, b), s in zip(common, box, strict=True))
-    own = tuple(slice(a - s.start, b - s.start) for (a, b), s in zip(common, trace.box, strict=True))
-    np.maximum(rival[there], trace.contribution[own], out=rival[there])
+def _common(trace: Trace, box: tuple[slice, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where the part of a trace that lies in ``box`` is found in the box, and where in the trace."""
+    first = [max(a.start, b.start) for a, b in zip(trace.box, box, strict=True)]
+    last = [max(min(a.stop, b.stop), start) for a, b, start in zip(trace.box, box, first, strict=True)]
+    in_box, in_trace = (
+        tuple(slice(a - s.start, b - s.start) for a, b, s in zip(first, last, outer, strict=True))
+        for outer in (box, trace.box)
+    )
+    return in_box, in_trace

@@ -11,7 +11,7 @@ from coronet.phantom.heart import enclosed
 from coronet.phantom.signed_distance import OUTSIDE_MM, Coordinates, ellipsoid, meet, merge
 from coronet.phantom.skeleton import spine
 from coronet.phantom.thorax import cavity, column, diaphragm_height, flesh, lungs, skin
-from coronet.phantom.tubes import distance_to, rods_of
+from coronet.phantom.tubes import distance_to
 
 _EDGE_MM = 6.0  # how far around an organ its distances are kept
 
@@ -80,7 +80,7 @@ def _core(anatomy: Anatomy, lattice: GridShape) -> dict[str, GridField]:
 
     def tubes(*names: str) -> np.ndarray:
         group = tuple(tube for name in names for tube in anatomy.tubes[name])
-        return distance_to(rods_of(group, 24.0), lattice.lines)
+        return distance_to(group, lattice.lines, margin_mm=24.0)
 
     vessels, pipes = tubes("vessels"), tubes("airways", "gullet", "nodes")
     middle = merge(sac - 1.0, vessels - fat, 16.0)

@@ -142,13 +142,10 @@ def _settings(rng: np.random.Generator, lowest_mm: float, window: Window) -> Sca
 
 
 def _voxel_box(box_mm: tuple[np.ndarray, np.ndarray], settings: ScanSettings) -> tuple[slice, slice, slice]:
-    sides = []
-    for axis in range(3):
-        step, origin, size = settings.spacing_mm[axis], settings.origin_mm[axis], settings.shape[axis]
-        first = min(max(int((box_mm[0][axis] - origin) // step), 0), size - 1)
-        last = min(max(int((box_mm[1][axis] - origin) // step), first + 1), size)
-        sides.append(slice(first, last))
-    return triple(sides)
+    low, high = (np.floor_divide(corner - settings.origin_mm, settings.spacing_mm) for corner in box_mm)
+    first = np.clip(low, 0, np.asarray(settings.shape) - 1).astype(int).tolist()
+    last = np.clip(high, np.asarray(first) + 1, settings.shape).astype(int).tolist()
+    return triple(slice(a, b) for a, b in zip(first, last, strict=True))
 
 
 def _deposit_facts(deposit: Deposit) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from coronet.phantom.curves import Tube
 from coronet.phantom.grid_field import GridField, GridShape, WorldBox
 from coronet.phantom.organ_distances import organ_distances, pericardium
 from coronet.phantom.signed_distance import Coordinates
-from coronet.phantom.tubes import PlacedTubes, rods_of
+from coronet.phantom.tubes import PlacedTubes
 from coronet.phantom.vessels import AIRWAY_WALL_MM
 
 _AIR_HU = -1000.0
@@ -159,7 +159,7 @@ class _Painter:
 
         def laid(tubes: tuple[Tube, ...]) -> PlacedTubes:
             # Half an edge outside the surface nothing is painted any more.
-            return PlacedTubes(rods_of(tubes, edge_mm / 2 + _SLACK_MM), lines)
+            return PlacedTubes(tubes, lines, margin_mm=edge_mm / 2 + _SLACK_MM)
 
         tubes = dict(anatomy.tubes)
         tubes["lumen"] = tuple(tube.narrowed(AIRWAY_WALL_MM) for tube in tubes["airways"])

@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from coronet.phantom.curves import Tube
 from coronet.phantom.signed_distance import OUTSIDE_MM, Coordinates, capsule
 
 
-@dataclasses.dataclass(frozen=True)
-class Rods:
-    """The rods of many tubes, with the boxes that they fill."""
-
-    ends: np.ndarray  # (n, 2, 3) mm
-    radii: np.ndarray  # (n, 2) mm
-    flats: np.ndarray  # (n, 3) factors
-    low: np.ndarray  # (n, 3) lowest corner of each box, margin included
-    high: np.ndarray  # (n, 3) highest corner
-
-
-def rods_of(tubes: tuple[Tube, ...], margin_mm: float) -> Rods:
-    """Cut tubes into rods; boxes reach ``margin_mm`` beyond the surface."""
-    ends, radii, flats = [], [], []
-    for tube in tubes:
-        ends.append(np.stack([tube.points[:-1], tube.points[1:]], axis=1))
-        radii.append(np.stack([tube.radii[:-1], tube.radii[1:]], axis=1))
-        flats.append(np.tile(np.asarray(tube.flat), (len(tube.points) - 1, 1)))
-    if not ends:
-        none = np.zeros((0, 3))
-        return Rods(np.zeros((0, 2, 3)), np.zeros((0, 2)), none, none, none)
-    end, radius, flat = np.concatenate(ends), np.concatenate(radii), np.concatenate(flats)
-    reach = (radius.max(axis=1)[:, None] + margin_mm) / flat
-    return Rods(end, radius, flat, end.min(axis=1) - reach, end.max(axis=1) + reach)
-
-
 class PlacedTubes:
-    """Rods laid on a grid, to be measured from the lowest slices upwards.
+    """Tubes laid on a grid as rods, to be measured from the lowest slices upwards.
 
     A rod is measured once, in the whole box that it fills, when the first slab asks for it, and is forgotten
     after the last: many small boxes cost more than few.
     """
 
-    def __init__(self, rods: Rods, lines: Coordinates) -> None:
-        first = [np.searchsorted(line, rods.low[:, i], "left") for i, line in enumerate(lines)]
-        last = [np.searchsorted(line, rods.high[:, i], "right") for i, line in enumerate(lines)]
-        self._rods = rods
+    def __init__(self, tubes: tuple[Tube, ...], lines: Coordinates, *, margin_mm: float) -> None:
+        """Cut the tubes into rods.
+
+        Args:
+            lines: ascending positions (x), (y), (z) of the grid in mm.
+            margin_mm: how far a rod's box reaches beyond its surface.
+        """
+        rods = [(tube, slice(i, i + 2)) for tube in tubes for i in range(len(tube.points) - 1)]
+        self._ends = np.asarray([tube.points[pair] for tube, pair in rods]).reshape(-1, 2, 3)
+        self._radii = np.asarray([tube.radii[pair] for tube, pair in rods]).reshape(-1, 2)
+        self._flats = np.asarray([tube.flat for tube, _ in rods]).reshape(-1, 3)
+        reach = (self._radii.max(axis=1, initial=0.0)[:, None] + margin_mm) / self._flats
+        low, high = self._ends.min(axis=1) - reach, self._ends.max(axis=1) + reach
+        first = [np.searchsorted(line, low[:, i], "left") for i, line in enumerate(lines)]
+        last = [np.searchsorted(line, high[:, i], "right") for i, line in enumerate(lines)]
         self._lines = tuple(line.astype(np.float32) for line in lines)
         self._first, self._last = np.stack(first, axis=1), np.stack(last, axis=1)
         self._in_view = (self._first < self._last).all(axis=1)
@@ -82,22 +65,21 @@ class PlacedTubes:
         """Distances (z, y, x) to one rod in its box."""
         x, y, z = (line[a:b] for line, a, b in zip(self._lines, self._first[i], self._last[i], strict=True))
         at = (x[None, None, :], y[None, :, None], z[:, None, None])
-        rods = self._rods
-        return capsule(at, rods.ends[i].tolist(), rods.radii[i].tolist(), rods.flats[i].tolist())
+        return capsule(at, self._ends[i].tolist(), self._radii[i].tolist(), self._flats[i].tolist())
 
 
-def distance_to(rods: Rods, lines: Coordinates) -> np.ndarray:
-    """Distance to the nearest rod on a grid.
+def distance_to(tubes: tuple[Tube, ...], lines: Coordinates, *, margin_mm: float) -> np.ndarray:
+    """Distance to the nearest tube on a grid.
 
     Args:
-        rods: what to measure from.
         lines: ascending positions (x), (y), (z) in mm.
+        margin_mm: how far from the surface distances are wanted.
 
     Returns:
-        float32 (z, y, x), exact within the rods' boxes and `OUTSIDE_MM` elsewhere.
+        float32 (z, y, x), exact within the margin and `OUTSIDE_MM` elsewhere.
     """
     out = np.full([len(line) for line in reversed(lines)], np.float32(OUTSIDE_MM))
-    found = PlacedTubes(rods, lines).between(0, len(lines[2]))
+    found = PlacedTubes(tubes, lines, margin_mm=margin_mm).between(0, len(lines[2]))
     if found is not None:
         sides, distance = found
         out[sides] = distance
