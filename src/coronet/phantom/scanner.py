@@ -14,9 +14,9 @@ import numpy as np
 
 from coronet.imaging.filters import gaussian_taps, in_plane, sharpen
 from coronet.io.volume import Volume
-from coronet.phantom import noise
 from coronet.phantom.acquisition_protocols import Kernel, ScanSettings
 from coronet.phantom.deposits import Deposit, share_of_voxels
+from coronet.phantom.noise import ScanNoise
 from coronet.phantom.scanner_artifacts import add_stars, draw_table, is_metal
 
 _LOWEST_HU, _HIGHEST_HU = -1024, 3071  # twelve bits with the usual offset
@@ -63,22 +63,16 @@ def scan(
         hu: (x, y, z) float32 tissue without blur and noise, on the scan's grid.
         heart_box: where the heart lies; noise is set there.
     """
-    pixel = settings.spacing_mm[0]
-    taps = point_spread(settings.kernel, pixel)
+    taps = point_spread(settings.kernel, settings.spacing_mm[0])
     traces = _traces(hu, deposits, settings, taps)
     metal = [trace.deposit for trace in traces if is_metal(trace.deposit)]
-    paths = noise.path_lengths(hu, pixel)
-    reference = _reference(paths, heart_box)
-    texture = noise.grain(settings.kernel.grain_mm, pixel)
     profile = _profile(settings.thickness_mm / settings.spacing_mm[2])
-    streaks = noise.draw_streaks(rng, max(settings.shape[:2]), texture.fine)
-    link = min(0.15 + 0.5 * (settings.thickness_mm / settings.spacing_mm[2] - 1), 0.6)
-    fresh = float(np.sqrt(1 - link * link))
+    noise = ScanNoise(rng, hu, settings, heart_box=heart_box)
     cupping = _cupping(settings)
     table = draw_table(rng, hu, settings)
     outside = _outside_circle(settings.shape[:2]) if settings.padding_hu is not None else None
     out = np.empty(settings.shape[::-1], np.int16)
-    before = noise.white(rng, settings.shape[1::-1])
+    noise.start()
     for k in range(settings.shape[2]):
         plane = _slab(hu, k, profile)
         if table is not None:
@@ -91,18 +85,7 @@ def scan(
             trace.clean[:, :, k - trace.box[2].start] = plane[trace.box[1], trace.box[0]].T
         plane += cupping
         add_stars(plane, metal, settings, k, rng)
-        now = noise.white(rng, settings.shape[1::-1])
-        mixed = now * np.float32(fresh) + before * np.float32(link)
-        before = now
-        across, along = (
-            noise.relative_variance(
-                line[k], reference_mm=ref, modulation=settings.modulation, size=settings.shape[1 - axis]
-            )
-            for axis, (line, ref) in enumerate(zip((paths.across, paths.along), reference, strict=True))
-        )
-        grain = noise.slice_noise(noise.textured(mixed, texture), across, along, streaks, rng)
-        grain *= np.float32(settings.noise_hu)
-        plane += grain
+        plane += noise.next_slice(k)
         np.rint(plane, out=plane)
         np.clip(plane, _LOWEST_HU, _HIGHEST_HU, out=plane)
         out[k] = plane
@@ -139,24 +122,6 @@ def _slab(hu: np.ndarray, k: int, profile: tuple[float, float]) -> np.ndarray:
     below, above = max(k - 1, 0), min(k + 1, hu.shape[2] - 1)
     both = hu[:, :, below].T + hu[:, :, above].T
     return plane * np.float32(centre) + both * np.float32(side)
-
-
-def _reference(paths: noise.Paths, heart_box: tuple[slice, slice, slice]) -> tuple[float, float]:
-    """Mean path lengths through the heart, along x and along y, in mm."""
-    means = []
-    for lines, box in ((paths.across, heart_box[1]), (paths.along, heart_box[0])):
-        values = [
-            value
-            for line in lines[heart_box[2]]
-            for value in line[
-                box.start // noise.STEP : max(box.stop // noise.STEP, box.start // noise.STEP + 1)
-            ]
-        ]
-        total = 0.0
-        for value in values:
-            total += value
-        means.append(total / len(values))
-    return means[0], means[1]
 
 
 def _cupping(settings: ScanSettings) -> np.ndarray:
