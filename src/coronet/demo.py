@@ -76,15 +76,13 @@ def _print(line: str) -> None:
 
 
 def _draw_phantoms() -> None:
-    from coronet.phantom.annotated_cohort import make_annotated_cohort
+    from coronet.phantom.annotated_cohort import make_cohort
 
     if scan_files(DATA):
         return
     chosen = params().phantom
     with timed("phantom"):
-        make_annotated_cohort(
-            DATA, masks=chosen.masks, cases=chosen.cases, seed=chosen.seed, workers=workers()
-        )
+        make_cohort(DATA, masks=chosen.masks, cases=chosen.cases, seed=chosen.seed, workers=workers())
 
 
 def _reproduce() -> None:

@@ -15,7 +15,7 @@ from coronet.errors import InputError
 from coronet.files import read_json
 from coronet.io.volume import read_nifti
 from coronet.phantom import simulated_reader
-from coronet.phantom.annotated_cohort import make_annotated_cohort, record_path, write_annotated_cohort
+from coronet.phantom.annotated_cohort import make_cohort, record_path
 from coronet.phantom.ground_truth_labels import BONE_MM3, true_labels
 from coronet.phantom.patients import Window
 
@@ -161,7 +161,7 @@ def test_bone_is_no_clip_because_one_lies_near(phantom, classified):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     data = tmp_path_factory.mktemp("drawn") / "data"
-    write_annotated_cohort(data, cases=2, seed=SEED, workers=1, window=CHEST)
+    make_cohort(data, masks="forest", cases=2, seed=SEED, workers=1, window=CHEST)
     return data
 
 
@@ -191,14 +191,14 @@ def test_what_is_whole_is_kept_and_what_is_broken_is_drawn_again(drawn):
     case, kept = find_case(drawn, "phantom-0002"), find_case(drawn, "phantom-0001")
     stamp = kept.heart.stat().st_mtime_ns
     case.heart.write_bytes(b"broken")
-    write_annotated_cohort(drawn, cases=2, seed=SEED, workers=2, window=CHEST)
+    make_cohort(drawn, masks="forest", cases=2, seed=SEED, workers=2, window=CHEST)
     assert kept.heart.stat().st_mtime_ns == stamp
     assert content(drawn) == before, "the same bytes, with any number of workers"
 
 
 @pytest.mark.slow
 def test_exact_masks_need_no_reference_beside_them(drawn):
-    make_annotated_cohort(drawn, masks="exact", cases=2, seed=SEED, workers=1, window=CHEST)
+    make_cohort(drawn, masks="exact", cases=2, seed=SEED, workers=1, window=CHEST)
     case = find_case(drawn, "phantom-0001")
     assert find_reference(case, "heart").kind == GIVEN
     assert case.heart.read_bytes() == (drawn / "truth" / "phantom-0001_heart.nii.gz").read_bytes()
@@ -206,4 +206,4 @@ def test_exact_masks_need_no_reference_beside_them(drawn):
 
 def test_there_are_no_other_masks(tmp_path):
     with pytest.raises(InputError, match="exact or forest"):
-        make_annotated_cohort(tmp_path, masks="guess", cases=1, seed=1)
+        make_cohort(tmp_path, masks="guess", cases=1, seed=1)

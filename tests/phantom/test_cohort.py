@@ -16,7 +16,8 @@ from coronet.dataset.cases import find_case, find_cases
 from coronet.errors import InputError
 from coronet.fingerprint import recipe_version
 from coronet.io.volume import read_nifti
-from coronet.phantom.cohort import compare_with_pin, is_whole, truth_path, write_cohort
+from coronet.phantom.annotated_cohort import make_cohort
+from coronet.phantom.cohort import compare_with_pin, is_whole, truth_path
 from coronet.phantom.patients import Window, make_case, plan
 from dispatch import outputs_at_dispatch_levels
 
@@ -33,7 +34,7 @@ def cases(small_case):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     data = tmp_path_factory.mktemp("cohort") / "data"
-    write_cohort(data, cases=2, seed=SEED, workers=1, window=SMALL)
+    make_cohort(data, cases=2, seed=SEED, workers=1, window=SMALL)
     return data
 
 
@@ -177,7 +178,7 @@ def test_whole_cases_are_kept_and_broken_ones_made_again(written):
     stamp = kept.stat().st_mtime_ns
     broken.write_bytes(broken.read_bytes()[:1000])
     (written / "ct" / ".part-left.nii.gz").write_bytes(b"half")
-    write_cohort(written, cases=2, seed=SEED, workers=1, window=SMALL)
+    make_cohort(written, cases=2, seed=SEED, workers=1, window=SMALL)
     assert kept.stat().st_mtime_ns == stamp
     assert digests(written) == before
     assert not list(written.rglob(".part-*"))
@@ -195,7 +196,7 @@ def test_other_cases_are_not_mixed_in_silently(tmp_path):
     (tmp_path / "ct").mkdir()
     (tmp_path / "ct" / "mine.nii.gz").write_bytes(b"")
     with pytest.raises(InputError, match="mine"):
-        write_cohort(tmp_path, cases=1, seed=SEED, workers=1, window=SMALL)
+        make_cohort(tmp_path, cases=1, seed=SEED, workers=1, window=SMALL)
     assert [path.name for path in (tmp_path / "ct").iterdir()] == ["mine.nii.gz"]
 
 
@@ -220,7 +221,7 @@ def test_the_pin_is_counted_as_dvc_counts(tmp_path, written):
 def test_a_cohort_that_differs_from_the_pin_is_said_to(tmp_path, written, caplog):
     pin = tmp_path / "data.dvc"
     pin.write_text(f"outs:\n- path: {written / 'ct'}\n  hash: md5\n  md5: {'0' * 32}.dir\n")
-    same = write_cohort(written, cases=2, seed=SEED, workers=1, window=SMALL, pin=pin)
+    same = make_cohort(written, cases=2, seed=SEED, workers=1, window=SMALL, pin=pin)
     assert same == {"ct": False}
     assert "differs" in caplog.text
 
@@ -250,7 +251,7 @@ def test_the_same_seed_gives_the_same_bytes_at_every_level_of_dispatch(tmp_path,
 
 @pytest.mark.slow
 def test_workers_do_not_change_the_bytes(tmp_path, written):
-    write_cohort(tmp_path / "two", cases=2, seed=SEED, workers=2, window=SMALL)
+    make_cohort(tmp_path / "two", cases=2, seed=SEED, workers=2, window=SMALL)
     assert digests(tmp_path / "two") == digests(written)
 
 

@@ -44,14 +44,14 @@ def data_phantom(
     import json
 
     from coronet.config import load_params
-    from coronet.phantom.annotated_cohort import make_annotated_cohort
+    from coronet.phantom.annotated_cohort import make_cohort
 
     if cases is None or seed is None:
         chosen = load_params().phantom
         masks = masks or (chosen.masks if cases is seed is None else "exact")
         cases, seed = cases or chosen.cases, chosen.seed if seed is None else seed
     masks = masks or "exact"
-    pinned = make_annotated_cohort(data, masks=masks, cases=cases, seed=seed, workers=workers, mix=mix)
+    pinned = make_cohort(data, masks=masks, cases=cases, seed=seed, workers=workers, mix=mix)
     if as_json:
         made = {"data": str(data), "cases": cases, "seed": seed, "masks": masks, "as_pinned": pinned}
         typer.echo(json.dumps(made))

@@ -1,8 +1,8 @@
-"""The demo cohort's masks: simulated annotations of phantoms, completed by random forests.
+"""Cohorts of phantoms with exact masks, or with simulated annotations that random forests complete.
 
-Every heart is drawn from its own lines. The first scans train the forest of calcium, with more clicks than
-the others get; on those the reader clicks on a few pieces that are wrong. The masks are as imperfect as
-annotations are; the exact ones become the reference that results are compared with.
+Of simulated annotations every heart is drawn from its own lines. The first scans train the forest of calcium,
+with more clicks than the others get; on those the reader clicks on a few pieces that are wrong. The masks are
+as imperfect as annotations are; the exact ones become the reference that results are compared with.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ logger = logging.getLogger("coronet")
 _TRAINING_SCANS = 12  # how many scans, from the first, train the forest of calcium
 
 
-def write_annotated_cohort(
+def make_cohort(
     data: Path,
     *,
+    masks: str = "exact",
     cases: int,
     seed: int,
     workers: int | None = None,
@@ -55,27 +56,42 @@ def write_annotated_cohort(
     mix: bool = False,
     pin: Path = Path("data.dvc"),
 ) -> dict[str, bool]:
-    """Make a cohort of phantoms with simulated annotations as masks.
+    """Make a cohort of phantoms: ``ct/``, ``masks/`` and the exact ``truth/``.
 
-    ``masks/`` holds the annotations, ``masks/reference/`` the exact masks, ``annotations/`` the strokes and
-    what became of them. A case that is already whole and of the same seed and source is kept. The other
-    arguments are those of `coronet.phantom.cohort.write_cohort`.
+    With simulated annotations ``masks/reference/`` holds the exact masks, and ``annotations/`` the strokes
+    and what became of them. A case that is already whole and of the same seed and source is kept.
+
+    Args:
+        masks: ``exact``, or ``forest`` for simulated annotations.
+        workers: processes; all cores by default.
+        mix: whether other cases may lie in the same folder.
+        pin: DVC file to compare the result with; where it is absent nothing is compared.
 
     Returns:
         For ``ct`` and ``masks``, where ``pin`` pins them, whether they are as pinned.
 
     Raises:
-        InputError: the folder holds cases that are not of this cohort.
+        InputError: there are no such masks, or the folder holds cases that are not of this cohort.
         Busy: another process writes to the cohort.
     """
-    data, workers = Path(data), workers or os.cpu_count() or 1
-    cohort.write_cohort(data, cases=cases, seed=seed, workers=workers, window=window, mix=mix, exact=False)
-    slots = plan(seed, cases)
+    if masks not in ("exact", "forest"):
+        raise InputError(f"--masks {masks}: masks are exact or forest.")
+    data, workers, slots = Path(data), workers or os.cpu_count() or 1, plan(seed, cases)
+    cohort.write_scans(data, slots, seed=seed, workers=workers, window=window, mix=mix)
+    if masks == "forest":
+        _annotate(data, slots, seed=seed, workers=workers)
+    else:
+        cohort.write_exact_masks(data, slots)
+    return cohort.compare_with_pin(pin, {"ct": data / "ct", "masks": data / "masks"})
+
+
+def _annotate(data: Path, slots: tuple[Slot, ...], *, seed: int, workers: int) -> None:
+    """Draw the masks that are not there yet."""
     # a cohort too small for training and test scans trains with all of it
     key = {
         "version": [recipe_version("phantom"), recipe_version("masks")],
         "seed": seed,
-        "teachers": min(_TRAINING_SCANS, cases),
+        "teachers": min(_TRAINING_SCANS, len(slots)),
     }
     with exclusive(data / "annotations" / ".lock"):
         for part in [*(data / "masks").rglob(".part-*"), *(data / "annotations").rglob(".part-*")]:
@@ -85,21 +101,6 @@ def write_annotated_cohort(
             logger.info("%d of %d phantoms have their masks already.", len(slots) - len(missing), len(slots))
         if missing:
             _draw(data, slots, missing, key, workers)
-    return cohort.check_pin(data, pin)
-
-
-def make_annotated_cohort(data: Path, *, masks: str, **more: Any) -> dict[str, bool]:
-    """Make a cohort of phantoms with ``exact`` masks or with such as a ``forest`` draws.
-
-    ``more`` are the arguments of `write_annotated_cohort`.
-
-    Raises:
-        InputError: there are no such masks, or the folder holds cases that are not of this cohort.
-    """
-    makers = {"exact": cohort.write_cohort, "forest": write_annotated_cohort}
-    if masks not in makers:
-        raise InputError(f"--masks {masks}: masks are exact or forest.")
-    return makers[masks](data, **more)
 
 
 def record_path(data: Path, case_id: str) -> Path:
@@ -165,37 +166,10 @@ def _finish(data: Path, slot: Slot, key: dict[str, Any], table: Samples, begun: 
     session, forest = begun.session, _forest_of(table)
     classified, clicks = corrected(session, forest)
     mask = session.grid.with_array(calcium.coronary_mask(classified, session.shape))
-    _write(
-        data,
-        slot,
-        key,
-        masks={"heart": begun.packed, "calcium": pack_nifti(mask, level=cohort.PACKING)},
-        strokes={"heart": begun.strokes, "calcium": clicks},
-        out_of_bag={"heart": begun.out_of_bag, "calcium": None if forest is None else forest.out_of_bag},
-    )
+    masks = {"heart": begun.packed, "calcium": pack_nifti(mask, level=cohort.PACKING)}
+    strokes = {"heart": begun.strokes, "calcium": clicks}
+    out_of_bag = {"heart": begun.out_of_bag, "calcium": None if forest is None else forest.out_of_bag}
 
-
-_forest_cache: dict[bytes, Forest | None] = {}
-
-
-def _forest_of(table: Samples) -> Forest | None:
-    """The forest of a table, grown once a process."""
-    key = table.features.tobytes() + table.labels.tobytes()
-    if key not in _forest_cache:
-        _forest_cache.clear()
-        _forest_cache[key] = fit_if_possible(table)
-    return _forest_cache[key]
-
-
-def _write(
-    data: Path,
-    slot: Slot,
-    key: dict[str, Any],
-    *,
-    masks: dict[str, bytes],
-    strokes: dict[str, Strokes | None],
-    out_of_bag: dict[str, float | None],
-) -> None:
     name, record = slot.case_id, record_path(data, slot.case_id)
     record.unlink(missing_ok=True)
     written = []
@@ -205,8 +179,7 @@ def _write(
         written += [mask_path(data, name, model), reference_path(data, name, model)]
         path = record.with_name(f"{model}.json")
         path.unlink(missing_ok=True)
-        given = strokes[model]
-        if given is not None:
+        if (given := strokes[model]) is not None:
             write_strokes(path, given)
             written.append(path)
     write_json(binding_path(data, name), {"scan_sha256": sha256_file(scan_path(data, name))})
@@ -222,3 +195,15 @@ def _write(
             "files": {path.relative_to(data).as_posix(): sha256_file(path) for path in written},
         },
     )
+
+
+_forest_cache: dict[bytes, Forest | None] = {}
+
+
+def _forest_of(table: Samples) -> Forest | None:
+    """The forest of a table, grown once a process."""
+    key = table.features.tobytes() + table.labels.tobytes()
+    if key not in _forest_cache:
+        _forest_cache.clear()
+        _forest_cache[key] = fit_if_possible(table)
+    return _forest_cache[key]

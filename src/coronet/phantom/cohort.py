@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -15,7 +14,7 @@ from coronet.errors import InputError
 from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
 from coronet.fingerprint import dvc_md5, recipe_version
 from coronet.io.volume import write_nifti
-from coronet.phantom.patients import PhantomCase, Slot, Window, make_slot, plan
+from coronet.phantom.patients import PhantomCase, Slot, Window, make_slot
 from coronet.process import worker_pool
 from coronet.progress import Progress
 
@@ -35,36 +34,20 @@ def exact_path(data: Path, case_id: str, model: str) -> Path:
     return Path(data) / "truth" / f"{case_id}_{model}.nii.gz"
 
 
-def write_cohort(
-    data: Path,
-    *,
-    cases: int,
-    seed: int,
-    workers: int | None = None,
-    window: Window = Window(),
-    mix: bool = False,
-    pin: Path = Path("data.dvc"),
-    exact: bool = True,
-) -> dict[str, bool]:
-    """Make a cohort of phantoms: ``ct/``, ``masks/`` and the exact ``truth/``.
+def write_scans(
+    data: Path, slots: Sequence[Slot], *, seed: int, workers: int, window: Window, mix: bool
+) -> None:
+    """Write the scans of phantoms, ``ct/``, and their exact ``truth/``; ``masks/`` is left to others.
 
     A case that is already whole and of the same seed and generator is kept.
 
     Args:
         mix: whether other cases may lie in the same folder.
-        pin: DVC file to compare the result with; where it is absent nothing is compared.
-        exact: whether ``masks/`` gets the exact masks; without it ``masks/`` is left to others
-            (`coronet.phantom.annotated_cohort`) and nothing is compared.
-
-    Returns:
-        For ``ct`` and ``masks``, where ``pin`` pins them, whether they are as pinned.
 
     Raises:
         InputError: the folder holds cases that are not of this cohort.
         Busy: another process writes to the cohort.
     """
-    data = Path(data)
-    slots = plan(seed, cases)
     with exclusive(data / "truth" / ".lock"):
         _refuse_others(data, slots, mix=mix)
         _sweep(data)
@@ -72,33 +55,11 @@ def write_cohort(
         missing = [slot for slot in slots if not is_whole(data, slot, seed=seed, version=version)]
         if len(missing) < len(slots):
             log.info("%d of %d phantoms are there already.", len(slots) - len(missing), len(slots))
-        _make(
-            data, missing, seed=seed, version=version, workers=workers or os.cpu_count() or 1, window=window
-        )
-        if exact:
-            _lay_exact(data, slots)
-    return check_pin(data, pin) if exact else {}
-
-
-def check_pin(data: Path, pin: Path) -> dict[str, bool]:
-    """Check whether ``ct`` and ``masks`` are what a DVC file pins; see `write_cohort`."""
-    same = compare_with_pin(pin, {"ct": data / "ct", "masks": data / "masks"})
-    for name, equal in same.items():
-        if equal:
-            log.info("%s/%s holds the bytes that %s pins.", data, name, pin)
-        else:
-            log.warning(
-                "%s/%s differs from what %s pins; figures measured on the pinned cohort need not hold "
-                "for it. `dvc add` pins the present one.",
-                data,
-                name,
-                pin,
-            )
-    return same
+        _make(data, missing, seed=seed, version=version, workers=workers, window=window)
 
 
 def compare_with_pin(pin: Path, folders: Mapping[str, Path]) -> dict[str, bool]:
-    """Compare folders with the hashes that a ``.dvc`` file pins.
+    """Compare folders with the hashes that a ``.dvc`` file pins, and log what differs.
 
     Args:
         pin: the ``.dvc`` file; where it is absent nothing is compared.
@@ -118,11 +79,21 @@ def compare_with_pin(pin: Path, folders: Mapping[str, Path]) -> dict[str, bool]:
         pinned = {(pin.parent / out["path"]).resolve(): out["md5"] for out in raw["outs"] if "md5" in out}
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{pin} is no file of DVC: {error!r}") from error
-    return {
-        name: dvc_md5(folder) == pinned[Path(folder).resolve()]
-        for name, folder in folders.items()
-        if Path(folder).resolve() in pinned
-    }
+    same = {}
+    for name, folder in folders.items():
+        if (md5 := pinned.get(Path(folder).resolve())) is None:
+            continue
+        same[name] = dvc_md5(folder) == md5
+        if same[name]:
+            log.info("%s holds the bytes that %s pins.", folder, pin)
+        else:
+            log.warning(
+                "%s differs from what %s pins; figures measured on the pinned cohort need not hold for it. "
+                "`dvc add` pins the present one.",
+                folder,
+                pin,
+            )
+    return same
 
 
 def is_whole(data: Path, slot: Slot, *, seed: int, version: int) -> bool:
@@ -159,16 +130,16 @@ def _write_case(data: Path, case: PhantomCase, *, version: int) -> None:
     write_json(truth_path(data, name), case.truth | {"generator": version, "files": files})
 
 
-def _lay_exact(data: Path, slots: tuple[Slot, ...]) -> None:
+def write_exact_masks(data: Path, slots: Sequence[Slot]) -> None:
     """Let ``masks/`` hold the exact masks, which need no better ones beside them."""
-    for slot in slots:
-        name = slot.case_id
-        binding_path(data, name).unlink(missing_ok=True)
-        for model in ("heart", "calcium"):
-            reference_path(data, name, model).unlink(missing_ok=True)
-            source, target = exact_path(data, name, model), mask_path(data, name, model)
-            if not target.exists() or sha256_file(target) != sha256_file(source):
-                write_bytes(target, source.read_bytes())
+    with exclusive(data / "truth" / ".lock"):
+        for name in (slot.case_id for slot in slots):
+            binding_path(data, name).unlink(missing_ok=True)
+            for model in ("heart", "calcium"):
+                reference_path(data, name, model).unlink(missing_ok=True)
+                source, target = exact_path(data, name, model), mask_path(data, name, model)
+                if not target.exists() or sha256_file(target) != sha256_file(source):
+                    write_bytes(target, source.read_bytes())
 
 
 def _make_and_write(data: Path, slot: Slot, seed: int, version: int, window: Window) -> None:
@@ -185,7 +156,7 @@ def _make(data: Path, slots: list[Slot], *, seed: int, version: int, workers: in
             progress.advance()
 
 
-def _refuse_others(data: Path, slots: tuple[Slot, ...], *, mix: bool) -> None:
+def _refuse_others(data: Path, slots: Sequence[Slot], *, mix: bool) -> None:
     own = {slot.case_id for slot in slots}
     names = [path.name.removesuffix(".nii.gz") for path in scan_files(data)]
     others = [name for name in names if name not in own]
