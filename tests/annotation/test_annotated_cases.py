@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from coronet.annotation.annotated_cases import annotate_case, annotation_paths, fit_library
 from coronet.annotation.heart import PreparedChest, draw_heart
-from coronet.annotation.stroke_voxels import paint_strokes
+from coronet.annotation.stroke_voxels import mark_strokes
 from coronet.annotation.strokes import Stroke, Strokes, write_strokes
 from coronet.annotation.suggestions import suggest, uncertain_slices
 from coronet.cli import app
@@ -96,7 +96,7 @@ def test_another_mask_is_kept_without_replace(data, tmp_path, chests):
 def test_the_same_strokes_as_labels_draw_the_same_mask_anew(annotated, tmp_path, chests, short_lines):
     data = annotated
     first = annotation_paths(data, "c0", "heart").mask.read_bytes()
-    labels, _ = paint_strokes(short_lines(chests[0]), chests[0].ct)
+    labels = mark_strokes(short_lines(chests[0]), chests[0].ct).painted(chests[0].ct.shape)
     write_nifti(tmp_path / "labels.nii.gz", chests[0].ct.with_array(labels))
     record = annotate_case(data, "c0", "heart", strokes=tmp_path / "labels.nii.gz")
     assert annotation_paths(data, "c0", "heart").mask.read_bytes() == first

@@ -10,7 +10,7 @@ import nrrd
 import numpy as np
 import pytest
 
-from coronet.annotation.stroke_voxels import mark_strokes, paint_strokes, read_strokes
+from coronet.annotation.stroke_voxels import mark_strokes, read_strokes
 from coronet.annotation.strokes import STROKE_LABELS, Stroke, Strokes, check_stroke_file, write_strokes
 from coronet.errors import InputError
 from coronet.io.volume import Volume, grid_affine, write_nifti
@@ -22,7 +22,7 @@ BOX = Stroke("background", "box", ((-15.0, -20.0, 100.0), (-12.0, -16.0, 105.0))
 
 
 def labels_of(*strokes: Stroke, scan: Volume = SCAN) -> np.ndarray:
-    return paint_strokes(Strokes("heart", strokes), scan)[0]
+    return mark_strokes(Strokes("heart", strokes), scan).painted(scan.shape)
 
 
 def test_a_line_covers_what_lies_within_its_radius_in_millimetres():
@@ -170,7 +170,7 @@ def test_strokes_for_the_other_mask_are_refused(tmp_path):
 
 def test_a_sparse_nifti_says_what_the_strokes_say(tmp_path):
     strokes = Strokes("heart", (LINE, POINT, BOX))
-    labels, _ = paint_strokes(strokes, SCAN)
+    labels = mark_strokes(strokes, SCAN).painted(SCAN.shape)
     write_nifti(tmp_path / "a.nii.gz", SCAN.with_array(labels))
     marks, expected = read_strokes(tmp_path / "a.nii.gz", SCAN, target="heart"), mark_strokes(strokes, SCAN)
     np.testing.assert_array_equal(marks.index, expected.index)

@@ -21,14 +21,9 @@ from coronet.annotation.contact_sheet import contact_sheet
 from coronet.annotation.draft_mask import DraftMask
 from coronet.annotation.forest import Forest, Samples, fit_forest, join_samples, load_samples, save_samples
 from coronet.annotation.heart import draw_heart
-from coronet.annotation.mask_provenance import (
-    Provenance,
-    find_provenance,
-    library_versions,
-    write_provenance,
-)
+from coronet.annotation.mask_provenance import Provenance, find_provenance, write_provenance
 from coronet.annotation.named_pieces import BrightPiece, bright_pieces, place_pieces
-from coronet.annotation.stroke_voxels import Marks, count_strokes, mark_strokes, paint_strokes, read_strokes
+from coronet.annotation.stroke_voxels import Marks, count_strokes, mark_strokes, read_strokes
 from coronet.annotation.strokes import Strokes, Target, check_stroke_file, write_strokes
 from coronet.dataset.cases import check_case_id, load_mask, mask_path, scan_path
 from coronet.errors import InputError
@@ -137,7 +132,6 @@ def annotate_case(
         library_scans=0 if library is None else len(np.unique(library.cases)),
         library_sha256=None if library is None else _hash_samples(library),
         uncertain_ml=round(int((draft.uncertainty >= 50).sum()) * volume.voxel_mm3 / 1000, 2),
-        versions=library_versions(),
         tally=draft.tally,
         agatston=None if score is None else round(score, 1),
     )
@@ -224,7 +218,7 @@ def _write_annotation(
             write_strokes(strokes_file, strokes)
         else:
             strokes_file = paths.label_strokes
-            write_nifti(strokes_file, volume.with_array(paint_strokes(strokes, volume)[0].astype(np.uint8)))
+            write_nifti(strokes_file, volume.with_array(marks.painted(volume.shape)))
     save_samples(paths.samples, draft.samples)
     write_bytes(paths.picture, contact_sheet(volume, draft.mask, marks, uncertainty=draft.uncertainty))
     write_nifti(paths.mask, volume.with_array(draft.mask))

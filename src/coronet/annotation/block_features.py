@@ -25,6 +25,8 @@ _FAR_MM = 150  # distances are counted up to here
 class BlockFeatures:
     """Features of chosen blocks."""
 
+    blocks: BlockMeans
+    body: Body
     where: np.ndarray  # bool blocks (x, y, z) that are described
     values: np.ndarray  # int16 (n, f), in the order of ``np.nonzero(where)``
     names: tuple[str, ...]
@@ -43,7 +45,7 @@ def block_features(blocks: BlockMeans, body: Body, where: np.ndarray) -> BlockFe
     _appearance(blocks, keep)
     _surroundings(blocks, body, keep)
     _place(blocks, body, where, keep)
-    return BlockFeatures(where, np.stack(columns, axis=1), tuple(names))
+    return BlockFeatures(blocks, body, where, np.stack(columns, axis=1), tuple(names))
 
 
 def _appearance(blocks: BlockMeans, keep: Callable[[str, np.ndarray], None]) -> None:

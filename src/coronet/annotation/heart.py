@@ -42,15 +42,6 @@ _NO_MARKS = Marks(np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), STROKE_LABE
 
 
 @dataclasses.dataclass(frozen=True)
-class ChestFeatures:
-    """The part of a scan around the heart: blocks, body and the features of all its soft tissue."""
-
-    blocks: BlockMeans
-    body: Body
-    features: BlockFeatures
-
-
-@dataclasses.dataclass(frozen=True)
 class PreparedChest:
     """A scan in blocks and the body in it; all that is read of its voxels before a heart is drawn."""
 
@@ -63,11 +54,11 @@ class PreparedChest:
         blocks = block_means(volume)
         return cls(blocks, find_body(blocks))
 
-    def describe(self, wanted: np.ndarray) -> ChestFeatures:
+    def describe(self, wanted: np.ndarray) -> BlockFeatures:
         """Describe what lies between the lungs and 60 mm around ``wanted`` (n, 3 voxels)."""
         box = chest_box(self.blocks, self.body, self.blocks.blocks_of(wanted))
         blocks, body = self.blocks.within(box), self.body.within(box)
-        return ChestFeatures(blocks, body, block_features(blocks, body, body.tissue))
+        return block_features(blocks, body, body.tissue)
 
 
 def draw_heart(
@@ -91,9 +82,9 @@ def draw_heart(
     """
     marks = _NO_MARKS if strokes is None else mark_strokes(strokes, volume)
     near = (chest or PreparedChest.of(volume)).describe(marks.of("heart"))
-    blocks, tissue = near.blocks, near.features.where
+    blocks, tissue = near.blocks, near.where
     if prior is not None:
-        forests.check_features(prior, near.features.names)
+        forests.check_features(prior, near.names)
     if strokes is not None:
         _warn_of_missed(strokes, volume, near)
     labels = _label_blocks(marks, blocks)
@@ -131,12 +122,12 @@ def draw_heart(
     return DraftMask(mask, maps, own, forest)
 
 
-def _warn_of_missed(strokes: Strokes | Marks, volume: Volume, near: ChestFeatures) -> None:
+def _warn_of_missed(strokes: Strokes | Marks, volume: Volume, near: BlockFeatures) -> None:
     """Warn of strokes that label nothing of what the forest learns from."""
     for part in parts_of(strokes, volume):
         place = near.blocks.blocks_of(part.index)
         place = place[near.blocks.inside(place)]
-        if part.label == "heart" and not near.features.where[tuple(place.T)].any():
+        if part.label == "heart" and not near.where[tuple(place.T)].any():
             logger.warning("%s touches no soft tissue of the body, so it has no effect.", part.name)
         elif not len(place):
             logger.warning("%s lies too far from the heart to have an effect.", part.name)
@@ -152,14 +143,14 @@ def _label_blocks(marks: Marks, blocks: BlockMeans) -> np.ndarray:
 
 
 def _samples(
-    near: ChestFeatures, depth: np.ndarray | None, labels: np.ndarray, *, case: str, seed: int
+    near: BlockFeatures, depth: np.ndarray | None, labels: np.ndarray, *, case: str, seed: int
 ) -> Samples:
     """Rows of a scan: all labelled blocks, and a sample of those far from the surface.
 
     Args:
         depth: mm inside the surface, negative outside; float32 blocks.
     """
-    tissue, chosen = near.features.where, np.where(near.features.where, labels, 0)
+    tissue, chosen = near.where, np.where(near.where, labels, 0)
     if depth is not None:
         rng = np.random.default_rng([seed, 1])
         beside = (depth < -_DEEP_MM) & (depth >= -_NEAR_MM)
@@ -173,10 +164,10 @@ def _samples(
     rows = chosen[tissue]
     kept = rows > 0
     return Samples(
-        near.features.values[kept],
+        near.values[kept],
         (rows[kept] - 1).astype(np.uint8),
         np.full(int(kept.sum()), case, dtype=f"<U{max(len(case), 1)}"),
-        near.features.names,
+        near.names,
         STROKE_LABELS["heart"],
     )
 
@@ -189,10 +180,10 @@ def _fit(own: Samples, prior: Samples | None, seed: int) -> Forest:
     return forests.fit_forest(forests.join_samples([prior, *[own] * times]), seed=seed)
 
 
-def _probability(forest: Forest, near: ChestFeatures) -> np.ndarray:
+def _probability(forest: Forest, near: BlockFeatures) -> np.ndarray:
     """Probability of heart in each block, 0 outside soft tissue; float32."""
-    probability = np.zeros(near.features.where.shape, np.float32)
-    probability[near.features.where] = forest.probability(near.features.values)[:, _HEART]
+    probability = np.zeros(near.where.shape, np.float32)
+    probability[near.where] = forest.probability(near.values)[:, _HEART]
     return probability
 
 

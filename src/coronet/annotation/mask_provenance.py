@@ -25,6 +25,10 @@ _OLD_NAMES = {
 """Keys of records that older versions wrote."""
 
 
+def _library_versions() -> dict[str, str]:
+    return {"coronet": coronet.__version__, **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
+
+
 @dataclasses.dataclass(frozen=True)
 class Provenance:
     """What made a mask."""
@@ -46,14 +50,10 @@ class Provenance:
     library_scans: int  # number of other scans in the training table
     library_sha256: str | None  # of the table of those scans
     uncertain_ml: float  # volume in which the forest's probability lies between 25 and 75 per cent
-    versions: dict[str, str]  # of coronet and of the libraries that compute
     tally: CalciumTally | None = None  # what a calcium mask holds
     agatston: float | None = None
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of coronet and of the libraries that compute."""
-    return {"coronet": coronet.__version__, **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
+    # of coronet and of the libraries that compute
+    versions: dict[str, str] = dataclasses.field(default_factory=_library_versions)
 
 
 def write_provenance(path: Path, record: Provenance) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from coronet.annotation.strokes import (
     Strokes,
     Target,
     check_stroke_file,
-    count_labels,
     describe_stroke,
 )
 from coronet.errors import InputError
@@ -37,6 +37,12 @@ class Marks:
     index: np.ndarray  # int32 (n, 3), voxel indices (x, y, z), each once, in the order of the array
     label: np.ndarray  # uint8 (n,), from 1; ``names[label - 1]`` is the label's name
     names: tuple[str, ...]  # the labels of the target
+
+    def painted(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The labels as uint8 of the scan's shape, 0 where there is none."""
+        labels = np.zeros(shape, np.uint8)
+        labels[tuple(self.index.T)] = self.label
+        return labels
 
     def of(self, name: str) -> np.ndarray:
         """Indices (m, 3) of the voxels that carry ``name``."""
@@ -100,23 +106,17 @@ def mark_strokes(strokes: Strokes | Marks, volume: Volume) -> Marks:
     return Marks(index, label[kept], names)
 
 
-def paint_strokes(strokes: Strokes | Marks, volume: Volume) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The strokes as a label volume.
-
-    Returns:
-        int16 labels of the scan's shape, 0 where no stroke lies, and names: label k is ``names[k - 1]``.
-    """
-    marks = mark_strokes(strokes, volume)
-    labels = np.zeros(volume.shape, np.int16)
-    labels[tuple(marks.index.T)] = marks.label
-    return labels, marks.names
-
-
 def count_strokes(strokes: Strokes | Marks | None) -> dict[str, int]:
-    """How many strokes carry each label; voxels where they came as a label volume."""
+    """How many strokes carry each label; voxels where they came as a label volume.
+
+    ``none`` is 1 where strokes state that there is no calcium.
+    """
+    if strokes is None:
+        return {}
     if isinstance(strokes, Marks):
         return {name: len(strokes.of(name)) for name in strokes.names if len(strokes.of(name))}
-    return {} if strokes is None else count_labels(strokes)
+    counts = Counter(stroke.label for stroke in strokes.strokes)
+    return dict(sorted(counts.items())) | ({"none": 1} if strokes.none else {})
 
 
 @dataclasses.dataclass(frozen=True)

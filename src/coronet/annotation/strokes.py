@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -185,9 +184,3 @@ def _parse_piece(label: str, piece: Any, target: str, where: str) -> Stroke:
 def _is_millimetres(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(value) and abs(value) <= _MAX_MM
-
-
-def count_labels(strokes: Strokes) -> dict[str, int]:
-    """How many strokes carry each label; ``none`` where they state that there is no calcium."""
-    counts = Counter(stroke.label for stroke in strokes.strokes)
-    return dict(sorted(counts.items())) | ({"none": 1} if strokes.none else {})

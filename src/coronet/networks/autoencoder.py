@@ -19,11 +19,6 @@ class Autoencoder(nn.Module):
         self.decoder = UNetDecoder(channels, activation, skips=False)
         self.head = nn.Conv3d(channels[0], 1, 1)
 
-    @property
-    def stride(self) -> int:
-        """What every axis of the input must divide by."""
-        return self.encoder.stride
-
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(n, 1, x, y, z) in −1 … 1 to a reconstruction of the same shape."""
         return self.head(self.decoder(self.encoder(image)))

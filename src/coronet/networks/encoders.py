@@ -93,7 +93,6 @@ class EncodedUNet(nn.Module):
         if depth not in DEPTHS:
             raise ParamsError(f"network.channels must name {DEPTHS[0]} to {DEPTHS[-1]} levels, not {depth}.")
         library = _library()
-        self.stride = 2**depth
         self.encoder = build_encoder(name, depth=depth, weights=weights)
         self.decoder = library.decoders.unet.decoder.UnetDecoder(
             encoder_channels=self.encoder.out_channels,

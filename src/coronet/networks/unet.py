@@ -34,7 +34,6 @@ class UNetEncoder(nn.Module):
     def __init__(self, channels: Sequence[int], activation: str) -> None:
         super().__init__()
         self.channels = tuple(channels)
-        self.stride = 2 ** (len(channels) - 1)
         self.levels = nn.ModuleList([ConvBlock(1, channels[0], activation)])
         for inputs, outputs in itertools.pairwise(channels):
             self.levels.append(
@@ -93,11 +92,6 @@ class UNet(nn.Module):
         self.decoder = UNetDecoder(channels, activation, skips=True)
         self.head = nn.Conv3d(channels[0], 1, 1)
         expect_little(self.head)
-
-    @property
-    def stride(self) -> int:
-        """What every axis of the input must divide by."""
-        return self.encoder.stride
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(n, 1, x, y, z) in −1 … 1 to logits of the same shape."""

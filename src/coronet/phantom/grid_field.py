@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from coronet.imaging.resampling import mask_slices
 from coronet.io.volume import triple
 from coronet.phantom.signed_distance import Coordinates
 
@@ -57,22 +58,10 @@ class GridField:
 
     def near(self, threshold: float) -> GridField:
         """The part of the lattice that holds every cell in which a value is below ``threshold``."""
-        low = self.values < threshold
-        first, size, sides = [], [], []
-        for axis in range(3):
-            others = tuple(i for i in range(3) if i != 2 - axis)
-            hit = np.flatnonzero(low.any(axis=others))
-            if not hit.size:
-                hit = np.array([0])
-            start, stop = max(int(hit[0]) - 1, 0), min(int(hit[-1]) + 2, self.lattice.size[axis])
-            start = min(start, stop - 2)
-            first.append(self.lattice.first[axis] + start)
-            size.append(stop - start)
-            sides.append(slice(start, stop))
-        part = self.values[sides[2], sides[1], sides[0]]
-        return GridField(
-            GridShape(self.lattice.pitch_mm, triple(first), triple(size)), np.ascontiguousarray(part)
-        )
+        box = mask_slices(self.values < threshold, (1, 1, 1)) or (slice(0, 2),) * 3
+        part = np.ascontiguousarray(self.values[box])
+        first = triple(old + side.start for old, side in zip(self.lattice.first, box[::-1], strict=True))
+        return GridField(GridShape(self.lattice.pitch_mm, first, triple(part.shape[::-1])), part)
 
     def on(self, lines: Coordinates) -> np.ndarray:
         """Trilinear interpolation on a grid.

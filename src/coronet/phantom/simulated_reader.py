@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from coronet.annotation.calcium import ClassifiedCandidates, visibility
 from coronet.annotation.named_pieces import NAMES, UNLABELLED
 from coronet.annotation.ray_surface import BEFORE_BACKGROUND_MM, BEHIND_HEART_MM
 from coronet.annotation.strokes import Stroke, Strokes
+from coronet.imaging.resampling import mask_slices
 from coronet.io.volume import Volume, triple
 from coronet.phantom.random_draws import bell, between, chance, generator, turn
 
@@ -53,7 +53,7 @@ def simulated_heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> 
         truth: heart mask, shape of ``volume``.
     """
     rng = generator(seed, _HEART)
-    low, high = _ends(truth, 2)
+    low, high = _ends(truth)[2]
     z = low + round((high - low) * between(rng, 0.44, 0.56))
     return Strokes("heart", (_inside(volume, truth[:, :, z] > 0, z, rng), *_coronal(volume, truth, rng)))
 
@@ -137,8 +137,9 @@ def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list
     import cc3d
 
     found = []
+    ends = _ends(truth)
     for axis, shares in ((2, _AXIAL), (1, _CORONAL)):
-        low, high = _ends(truth, axis)
+        low, high = ends[axis]
         first, second = (step for other, step in enumerate(volume.spacing_mm) if other != axis)
         for share in shares:
             at = low + round((high - low) * share)
@@ -153,10 +154,11 @@ def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list
     return sorted(found, key=lambda patch: -patch.mm2)
 
 
-def _ends(mask: np.ndarray, axis: int) -> tuple[int, int]:
-    """First and last slice along an axis that holds something."""
-    filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-    return int(filled[0]), int(filled[-1])
+def _ends(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First and last slice that holds something, along x, y and z."""
+    sides = mask_slices(mask)
+    assert sides is not None, "a phantom's heart is not empty"
+    return [(side.start, side.stop - 1) for side in sides]
 
 
 def _length(step: np.ndarray) -> float:
@@ -164,19 +166,37 @@ def _length(step: np.ndarray) -> float:
 
 
 def _inside(volume: Volume, mask: np.ndarray, z: int, rng: np.random.Generator) -> Stroke:
-    centre, radius = _polar(mask, volume.spacing_mm)
+    """A line inside a slice's mask (x, y)."""
+    steps = volume.spacing_mm[:2]
+    index = np.argwhere(mask)
+    centre = [int(index[:, axis].sum()) / len(index) * steps[axis] for axis in range(2)]
     start = between(rng, 0.0, 360.0)
-    across = [
-        _around(centre, start + step, _INSIDE * share * radius(start + step))
-        for step, share in ((0, 1), (80, 0.5), (170, 1))
-    ]
-    step_x, step_y, _ = volume.spacing_mm
-    return _hand("heart", [(x / step_x, y / step_y, z) for x, y in across], volume, rng, flat=True)
+    places = []
+    for angle, share in ((0, 1), (80, 0.5), (170, 1)):
+        way = turn(start + angle)
+        reach = _INSIDE * share * _radius(mask, centre, way, steps)
+        x, y = ((c + reach * part) / step for c, part, step in zip(centre, way, steps, strict=True))
+        places.append((x, y, z))
+    return _hand("heart", places, volume, rng, flat=True)
+
+
+def _radius(
+    mask: np.ndarray, centre_mm: Sequence[float], way: tuple[float, float], steps_mm: Sequence[float]
+) -> float:
+    """How far a slice's mask (x, y) reaches from a centre in a direction, in mm."""
+    marks = np.arange(1, 400) * 0.5
+    x, y = (
+        np.rint((middle + marks * part) / step).astype(int)
+        for middle, part, step in zip(centre_mm, way, steps_mm, strict=True)
+    )
+    within = (x >= 0) & (x < mask.shape[0]) & (y >= 0) & (y < mask.shape[1])
+    hit = np.flatnonzero(mask[x[within], y[within]])
+    return float(marks[within][hit[-1]]) if hit.size else 5.0
 
 
 def _coronal(volume: Volume, truth: np.ndarray, rng: np.random.Generator) -> list[Stroke]:
     """One line from top to bottom inside, one below and one above."""
-    first, last = _ends(truth, 1)
+    first, last = _ends(truth)[1]
     y = int(first + (last - first) * between(rng, 0.4, 0.6))
     plane = truth[:, y] > 0
     columns = np.flatnonzero(plane.any(axis=1))
@@ -199,32 +219,6 @@ def _coronal(volume: Volume, truth: np.ndarray, rng: np.random.Generator) -> lis
             _hand("background", [(x, y, z) for x, z in zip(places, level, strict=True)], volume, rng)
         )
     return lines
-
-
-def _polar(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[tuple[float, float], Any]:
-    """Centre (mm from the first voxel) of a slice's mask, and its radius in mm at an angle in degrees."""
-    x, y = np.nonzero(mask)
-    centre = (int(x.sum()) / x.size * spacing_mm[0], int(y.sum()) / y.size * spacing_mm[1])
-
-    def radius(angle: float) -> float:
-        cos, sin = turn(angle)
-        marks = np.arange(1, 400) * 0.5
-        places = [
-            np.rint((middle + marks * part) / step).astype(int)
-            for middle, part, step in zip(centre, (cos, sin), spacing_mm, strict=False)
-        ]
-        within = np.logical_and.reduce(
-            [(place >= 0) & (place < size) for place, size in zip(places, mask.shape, strict=True)]
-        )
-        hit = np.flatnonzero(mask[places[0][within], places[1][within]])
-        return float(marks[within][hit[-1]]) if hit.size else 5.0
-
-    return centre, radius
-
-
-def _around(centre: tuple[float, float], angle: float, distance: float) -> tuple[float, float]:
-    cos, sin = turn(angle)
-    return centre[0] + distance * cos, centre[1] + distance * sin
 
 
 def _hand(
