@@ -40,7 +40,7 @@ from coronet.config.model_params import (
 )
 from coronet.config.schema import CheckedValue, FaultyParams, InRange, Items, OneOf, ParamFault, Rising, build
 from coronet.config.strict_yaml import YamlDocument, parse_yaml
-from coronet.errors import ParamsError
+from coronet.errors import InputError, ParamsError
 
 MODELS = ("heart", "calcium")
 _PROFILED = (*MODELS, "search")
@@ -209,9 +209,9 @@ class Params(CheckedValue):
 
 
 def check_model(name: str) -> str:
-    """Return ``name``; a `ParamsError` if it is none of `MODELS`."""
+    """Return ``name``; an `InputError` if it is none of `MODELS`."""
     if name not in MODELS:
-        raise ParamsError(f'There is no model "{name}"; the models are {" and ".join(MODELS)}.')
+        raise InputError(f'There is no model "{name}"; the models are {" and ".join(MODELS)}.')
     return name
 
 

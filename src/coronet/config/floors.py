@@ -24,19 +24,12 @@ FLOOR_WORDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Floor:
-    """What one figure must reach.
+    """What one figure must reach."""
 
-    Attributes:
-        name: of the figure, a key of `FLOOR_WORDS`.
-        side: `_AT_LEAST` or `_AT_MOST`.
-        limit: None where nothing is asked.
-        key: of ``params.yaml``, such as ``gate.heart.dice``.
-    """
-
-    name: str
-    side: str
-    limit: float | None
-    key: str
+    name: str  # of the figure, a key of `FLOOR_WORDS`
+    side: str  # `_AT_LEAST` or `_AT_MOST`
+    limit: float | None  # None where nothing is asked
+    key: str  # of `params.yaml`, such as `gate.heart.dice`
 
     @property
     def text(self) -> str:

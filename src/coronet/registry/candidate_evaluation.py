@@ -34,24 +34,17 @@ DICE, FALSE_MM3, SCORE = "dice", "false_mm3", "score"
 
 @dataclasses.dataclass(frozen=True)
 class CandidateEvaluation:
-    """What was measured of one model.
+    """What was measured of one model."""
 
-    Attributes:
-        figures: by name as in ``params.yaml`` under ``gate``; None where the test patients cannot answer it.
-        patients: of each compared figure, the value by patient, a mean over the patient's scans; a
-            patient goes by the name of the first test case. ``dice`` is of patients whose mask holds
-            something; ``false_mm3`` (mm³) of scans without calcium; ``score`` is the absolute error of
-            log(1 + Agatston score) of all.
-        cases: how many scans were measured.
-        evaluation: the network by itself, as a version carries it.
-        scores: with its companion, from scan to score.
-    """
-
+    # by name as in `params.yaml` under `gate`; None where the test patients cannot answer it
     figures: Mapping[str, float | None]
+    # of each compared figure, the value by patient, a mean over the patient's scans; a patient goes by the
+    # name of the first test case. `dice` is of patients whose mask holds something; `false_mm3` (mm³) of
+    # scans without calcium; `score` is the absolute error of log(1 + Agatston score) of all.
     patients: Mapping[str, Mapping[str, float]]
-    cases: int
-    evaluation: Evaluation | None = None
-    scores: ScoreEvaluation | None = None
+    cases: int  # how many scans were measured
+    evaluation: Evaluation | None = None  # the network by itself, as a version carries it
+    scores: ScoreEvaluation | None = None  # with its companion, from scan to score
 
 
 def evaluate_candidate(

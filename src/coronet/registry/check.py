@@ -20,23 +20,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class LogCheck:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        entries: whole lines of the log.
-        committed: how many of them git's ``HEAD`` holds.
-        faults: of the log.
-        drift: sentences of aliases that differ from the log.
-        unfinished: models whose last promotion or rollback was killed before its aliases were set.
-        unchecked: why the log could not be compared with git; empty where it was.
-    """
-
-    entries: int
-    committed: int
-    faults: tuple[LogFault, ...]
-    drift: tuple[str, ...]
+    entries: int  # whole lines of the log
+    committed: int  # how many of them git's `HEAD` holds
+    faults: tuple[LogFault, ...]  # of the log
+    drift: tuple[str, ...]  # sentences of aliases that differ from the log
+    # models whose last promotion or rollback was killed before its aliases were set
     unfinished: tuple[str, ...]
-    unchecked: str = ""
+    unchecked: str = ""  # why the log could not be compared with git; empty where it was
 
     @property
     def ok(self) -> bool:

@@ -57,7 +57,6 @@ def explain_version(target: str, project: Path = Path()) -> Explanation:
 
     Args:
         target: ``heart@champion`` or ``heart/3``, also after ``models:/``, a ``score.json``, or its folder.
-        project: the project's folder.
 
     Raises:
         InputError: there is no such version or file.
@@ -116,16 +115,16 @@ def _lineage(client: MlflowClient, project: Path, version: Version, entries: Ite
     tags, model = version.tags, version.model
     with tempfile.TemporaryDirectory(prefix="coronet-why-") as name:
         folder = Path(name)
-        patch = _carried(client, version, PATCH, folder) if tags.get("patch_sha256") else b""
+        patch = _downloaded(client, version, PATCH, folder) if tags.get("patch_sha256") else b""
         params: Mapping[str, Any] | None = None
         split: dict[str, Any] = {}
         try:
-            carried = lineage_checks.unpack(client, project, version, folder / "version")
-            params = read_json(carried.fit / SPEC)["params"]
-            split = _parts(carried)
+            facts = lineage_checks.unpack(client, project, version, folder / "version")
+            params = read_json(facts.fit / SPEC)["params"]
+            split = _parts(facts)
         except LedgerError as error:
             missing.append(str(error))
-        profile = _profile(_carried(client, version, "params.yaml", folder))
+        profile = _profile(_downloaded(client, version, "params.yaml", folder))
     if tags.get("patch_sha256") and not patch:
         missing.append("The patch of what was not committed is lost; the log keeps its hash.")
     commit = tags.get("git_commit", "")
@@ -165,18 +164,18 @@ def _moves(entries: Iterable[LogEntry], version: Version) -> tuple[LogEntry, ...
     )
 
 
-def _carried(client: MlflowClient, version: Version, part: str, folder: Path) -> bytes:
+def _downloaded(client: MlflowClient, version: Version, part: str, folder: Path) -> bytes:
     try:
         return registry.download(client, version, part, folder).read_bytes()
     except LedgerError:
         return b""
 
 
-def _parts(carried: lineage_checks.VersionFacts) -> dict[str, Any]:
-    md5 = carried.lock.output("split", lineage_checks.SPLIT)
-    if carried.split is None:
+def _parts(facts: lineage_checks.VersionFacts) -> dict[str, Any]:
+    md5 = facts.lock.output("split", lineage_checks.SPLIT)
+    if facts.split is None:
         return {"md5": md5}
-    return {part: len(carried.split.cases(part)) for part in PARTS} | {"md5": md5}
+    return {part: len(facts.split.cases(part)) for part in PARTS} | {"md5": md5}
 
 
 def _profile(content: bytes) -> str:

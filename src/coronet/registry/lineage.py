@@ -20,43 +20,24 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Lineage:
-    """One version's way back.
+    """One version's way back."""
 
-    Attributes:
-        name: such as ``heart/3``.
-        aliases: that it bears now.
-        fingerprint: of the training.
-        weights_sha256: of the weights.
-        commit: that it was registered from.
-        changed: files that differed from the commit.
-        patch: what differed, for ``git apply``; empty where nothing did.
-        since: parameters that differ from ``params.yaml`` as it is now.
-        uncommitted: parameters that differ from ``params.yaml`` at the commit.
-        data: DVC's md5 by path.
-        validation: what the report says, and its hash.
-        split: how many scans are in each part, and DVC's md5.
-        figures: of the stage evaluate, when it was registered.
-        moves: lines of the log about it: rejected, promoted, rolled back.
-        rebuild: commands that make it again.
-        missing: what could not be found, a sentence each.
-    """
-
-    name: str
-    aliases: tuple[str, ...]
-    fingerprint: str
+    name: str  # such as `heart/3`
+    aliases: tuple[str, ...]  # that it bears now
+    fingerprint: str  # of the training
     weights_sha256: str
-    commit: str
-    changed: tuple[str, ...]
-    patch: str
-    since: tuple[Difference, ...]
-    uncommitted: tuple[Difference, ...]
-    data: Mapping[str, str]
-    validation: Mapping[str, Any]
-    split: Mapping[str, Any]
-    figures: Mapping[str, float]
-    moves: tuple[LogEntry, ...]
-    rebuild: tuple[str, ...]
-    missing: tuple[str, ...]
+    commit: str  # that it was registered from
+    changed: tuple[str, ...]  # files that differed from the commit
+    patch: str  # what differed, for `git apply`; empty where nothing did
+    since: tuple[Difference, ...]  # parameters that differ from `params.yaml` as it is now
+    uncommitted: tuple[Difference, ...]  # parameters that differ from `params.yaml` at the commit
+    data: Mapping[str, str]  # DVC's md5 by path
+    validation: Mapping[str, Any]  # what the report says, and its hash
+    split: Mapping[str, Any]  # how many scans are in each part, and DVC's md5
+    figures: Mapping[str, float]  # of the stage evaluate, when it was registered
+    moves: tuple[LogEntry, ...]  # lines of the log about it: rejected, promoted, rolled back
+    rebuild: tuple[str, ...]  # commands that make it again
+    missing: tuple[str, ...]  # what could not be found, a sentence each
 
     def lines(self) -> list[str]:
         """As text."""

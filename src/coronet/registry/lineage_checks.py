@@ -31,21 +31,13 @@ _DATA = ("data/ct", "data/masks")
 
 @dataclasses.dataclass(frozen=True)
 class VersionFacts:
-    """What a version brings with it.
-
-    Attributes:
-        version: which.
-        fit: folder of ``weights.safetensors`` and ``model.json``.
-        lock: DVC's lock of its training.
-        golden: the answer on the golden volume when it was registered.
-        split: who trained, tuned and tested it; None where DVC no longer holds it.
-    """
+    """What a version brings with it."""
 
     version: Version
-    fit: Path
-    lock: DvcLock
-    golden: Mapping[str, Any]
-    split: Split | None
+    fit: Path  # folder of `weights.safetensors` and `model.json`
+    lock: DvcLock  # DVC's lock of its training
+    golden: Mapping[str, Any]  # the answer on the golden volume when it was registered
+    split: Split | None  # who trained, tuned and tested it; None where DVC no longer holds it
 
     @property
     def name(self) -> str:
@@ -66,51 +58,49 @@ def unpack(client: MlflowClient, project: Path, version: Version, to: Path) -> V
     return VersionFacts(version, fit, lock, golden, _split(project, lock))
 
 
-def check_weights(
-    carried: VersionFacts, entries: Iterable[LogEntry], *, own: bool = True
-) -> tuple[Check, ...]:
+def check_weights(facts: VersionFacts, entries: Iterable[LogEntry], *, own: bool = True) -> tuple[Check, ...]:
     """Whether the weights are those of the log, of their training, and still answer as they did.
 
     Of the champion or the companion (not ``own``) a failed check is no fault of the candidate, but unknown.
     """
-    version = carried.version
+    version = facts.version
     line = find_registration(entries, version.model, version.number)
     logged = line.details.get("weights_sha256", "") if line else "no line"
-    found = sha256_file(carried.fit / WEIGHTS)
-    description = read_json(carried.fit / SPEC)
+    found = sha256_file(facts.fit / WEIGHTS)
+    description = read_json(facts.fit / SPEC)
     trained = (description["fingerprint"], params_sha256(description["params"]))
     wanted = (version.fingerprint, version.tags.get("params_sha256", ""))
     checks = (
-        _same(f"{carried.name}: weights in the log", logged, found),
-        _same(f"{carried.name}: weights of the version", version.weights_sha256, found),
-        _same(f"{carried.name}: training and its parameters", " ".join(wanted), " ".join(trained)),
-        _golden(carried),
-        _learned_split(carried),
+        _same(f"{facts.name}: weights in the log", logged, found),
+        _same(f"{facts.name}: weights of the version", version.weights_sha256, found),
+        _same(f"{facts.name}: training and its parameters", " ".join(wanted), " ".join(trained)),
+        _golden(facts),
+        _learned_split(facts),
     )
     if own:
         return checks
     return tuple(dataclasses.replace(check, ok=check.ok or None) for check in checks)
 
 
-def check_origin(carried: VersionFacts, project: Path) -> tuple[Check, ...]:
+def check_origin(facts: VersionFacts, project: Path) -> tuple[Check, ...]:
     """Whether the data, the validation and the split are those that the version was made of."""
-    model, tags, lock = carried.version.model, carried.version.tags, carried.lock
+    model, tags, lock = facts.version.model, facts.version.tags, facts.lock
     checks = [
         _same(
-            f"{carried.name}: dvc.lock of the training",
+            f"{facts.name}: dvc.lock of the training",
             tags.get("dvc_lock_sha256", ""),
             lock.sha256(f"train@{model}"),
         ),
         _same(
-            f"{carried.name}: result of the training",
+            f"{facts.name}: result of the training",
             lock.output(f"train@{model}", f"build/{model}/fit"),
             tags.get("fit_md5", ""),
         ),
     ]
     for path in _DATA:
         wanted = lock.input(f"prepare@{model}", path)
-        checks.append(_same(f"{carried.name}: {path}", wanted, dvc_md5(project / path)))
-    return (*checks, _validation(carried, project))
+        checks.append(_same(f"{facts.name}: {path}", wanted, dvc_md5(project / path)))
+    return (*checks, _validation(facts, project))
 
 
 def _same(name: str, wanted: str, found: str) -> Check:
@@ -122,34 +112,34 @@ def _short(text: str) -> str:
     return " ".join(word[:12] for word in text.split())
 
 
-def _golden(carried: VersionFacts) -> Check:
-    name = f"{carried.name}: answer on the golden volume"
-    wanted = f"within {carried.golden.get('tolerance')} of the registered one"
+def _golden(facts: VersionFacts) -> Check:
+    name = f"{facts.name}: answer on the golden volume"
+    wanted = f"within {facts.golden.get('tolerance')} of the registered one"
     try:
-        off = difference(carried.fit, carried.golden)
+        off = difference(facts.fit, facts.golden)
     except CoronetError as error:
         # the folder is a temporary one
-        return Check(name, False, str(error).replace(str(carried.fit), carried.name), wanted)
-    return Check(name, off <= carried.golden["tolerance"], f"off by {off:.2g}", wanted)
+        return Check(name, False, str(error).replace(str(facts.fit), facts.name), wanted)
+    return Check(name, off <= facts.golden["tolerance"], f"off by {off:.2g}", wanted)
 
 
-def _learned_split(carried: VersionFacts) -> Check:
+def _learned_split(facts: VersionFacts) -> Check:
     """Data were prepared and the network was trained by one split."""
-    lock, model = carried.lock, carried.version.model
+    lock, model = facts.lock, facts.version.model
     made = lock.output("split", SPLIT)
     used = {lock.input(f"{stage}@{model}", SPLIT) for stage in ("prepare", "train")}
     return Check(
-        f"{carried.name}: split of the training",
+        f"{facts.name}: split of the training",
         bool(made) and used == {made},
         _short(" ".join(sorted(used))) or "nothing",
         _short(made) or "a recorded hash",
     )
 
 
-def _validation(carried: VersionFacts, project: Path) -> Check:
+def _validation(facts: VersionFacts, project: Path) -> Check:
     """The report must have passed, be the one recorded, and be of the table of the very data."""
-    lock, model = carried.lock, carried.version.model
-    name = f"{carried.name}: data validation"
+    lock, model = facts.lock, facts.version.model
+    name = f"{facts.name}: data validation"
     path = project / "build" / "validation" / "report.json"
     if not path.exists():
         return Check(name, False, "no build/validation/report.json", "`dvc repro validate`")
@@ -158,7 +148,7 @@ def _validation(carried: VersionFacts, project: Path) -> Check:
         for what, holds in {
             "it failed": read_json(path)["ok"] is True,
             "it is not the report of the training": sha256_file(path)
-            == carried.version.tags.get("validation_sha256"),
+            == facts.version.tags.get("validation_sha256"),
             "its table is of other data": all(
                 lock.input("describe", data) == lock.input(f"prepare@{model}", data) != "" for data in _DATA
             ),

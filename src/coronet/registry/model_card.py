@@ -33,10 +33,8 @@ def model_card(
     """The card of a ``heart`` or ``calcium`` version.
 
     Args:
-        model: which.
         description: ``model.json``.
         metrics: ``metrics.json`` of the evaluation; None where there is none.
-        tags: lineage.
         changed: files that differed from the commit.
     """
     cases = description["cases"]

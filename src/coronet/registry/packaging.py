@@ -25,7 +25,6 @@ def build_network_folder(fit: Path, out: Path, *, quality: ModelQuality, files: 
 
     Args:
         fit: folder of the model.
-        out: the folder to write.
         quality: what was reached on test scans, and the gate's verdict.
         files: what else lies beside the model, by name; empty ones are left out.
     """

@@ -29,20 +29,13 @@ Approve = Callable[[Verdict], str | None]
 
 @dataclasses.dataclass(frozen=True)
 class Promotion:
-    """What a promotion or a rollback led to.
+    """What a promotion or a rollback led to."""
 
-    Attributes:
-        model: ``heart`` or ``calcium``.
-        champion: number of the champion now; None where there is none.
-        previous: number of the champion before; None where there was none.
-        entry: the line of the log.
-        verdict: of the gate; None for a rollback, and for a promotion that was killed before and is finished.
-    """
-
-    model: str
-    champion: int | None
-    previous: int | None
+    model: str  # `heart` or `calcium`
+    champion: int | None  # number of the champion now; None where there is none
+    previous: int | None  # number of the champion before; None where there was none
     entry: LogEntry
+    # of the gate; None for a rollback, and for a promotion that was killed before and is finished
     verdict: Verdict | None = None
 
     @property
@@ -90,10 +83,10 @@ def promote(
     params = config.load_params(project / "params.yaml")
     approved_by = _clean_name(approved_by)
     with contextlib.ExitStack() as lock:
-        entries = lock.enter_context(_opened(project, model))
+        entries = lock.enter_context(_locked_log(project, model))
         if (finished := _finish(project, model, entries)) and finished.kind == PROMOTED:
-            return _moved(finished)
-        candidate, champion = _contestants(project, model, first=first)
+            return _moved_to(finished)
+        candidate, champion = _challenger_and_champion(project, model, first=first)
         if params.gate.approval == "required" and not (approved_by or approve):
             raise PromotionError(
                 f"gate.approval is `required`: `coronet models promote {model} --approve-by NAME` records "
@@ -105,7 +98,7 @@ def promote(
             # An answer may take days. Others may promote meanwhile, so all is looked at again afterwards.
             lock.close()
             approved_by = _clean_name(approve(verdict))
-            lock.enter_context(_opened(project, model))
+            lock.enter_context(_locked_log(project, model))
             _check_unchanged(project, model, first=first, compared=(candidate, champion))
         old = champion.number if champion else None
         details = {
@@ -123,8 +116,8 @@ def promote(
         entry = promotion_log.append(
             project, Event(PROMOTED, model, candidate.number, {"from": old or 0, **details})
         )
-        _follow_log(project, model)
-        return _moved(entry, verdict)
+        _set_aliases(project, model)
+        return _moved_to(entry, verdict)
 
 
 def rollback(
@@ -139,9 +132,9 @@ def rollback(
     """
     project = Path(project)
     approved_by = _clean_name(approved_by)
-    with _opened(project, model) as entries:
+    with _locked_log(project, model) as entries:
         if (finished := _finish(project, model, entries)) and finished.kind == ROLLED_BACK:
-            return _moved(finished)
+            return _moved_to(finished)
         with mlflow_client.open_client(project / "mlruns") as client:
             champion, previous = (versions.find(client, model, name) for name in (CHAMPION, PREVIOUS))
             if champion is None or previous is None:
@@ -154,8 +147,8 @@ def rollback(
         details = {"from": champion.number, "reason": reason, "approved_by": approved_by or ""}
         event = Event(ROLLED_BACK, model, previous.number, details | _identity(previous))
         entry = promotion_log.append(project, event)
-        _follow_log(project, model)
-        return _moved(entry)
+        _set_aliases(project, model)
+        return _moved_to(entry)
 
 
 def history(model: str, project: Path = Path()) -> tuple[LogEntry, ...]:
@@ -165,7 +158,7 @@ def history(model: str, project: Path = Path()) -> tuple[LogEntry, ...]:
 
 
 @contextlib.contextmanager
-def _opened(project: Path, model: str) -> Iterator[tuple[LogEntry, ...]]:
+def _locked_log(project: Path, model: str) -> Iterator[tuple[LogEntry, ...]]:
     """The log, verified, while no other promotion of the model runs."""
     config.check_model(model)
     busy = f"Another promotion of {model} is under way; wait for it."
@@ -178,7 +171,7 @@ def _check_unchanged(
     project: Path, model: str, *, first: bool, compared: tuple[Version, Version | None]
 ) -> None:
     """Refuse an approval of a comparison that another promotion or registration has overtaken."""
-    now = _contestants(project, model, first=first)
+    now = _challenger_and_champion(project, model, first=first)
     if [item and item.number for item in now] != [item and item.number for item in compared]:
         raise PromotionError(
             f"The champion or the challenger of {model} changed while the approval was awaited, so it is not "
@@ -210,11 +203,11 @@ def _finish(project: Path, model: str, entries: tuple[LogEntry, ...]) -> LogEntr
             f"{drift[0]} It was moved by hand; move it back in MLflow's pages (`coronet tracking ui`, "
             f"Models, {model})."
         )
-    _follow_log(project, model)
+    _set_aliases(project, model)
     return entry
 
 
-def _follow_log(project: Path, model: str) -> None:
+def _set_aliases(project: Path, model: str) -> None:
     """Let MLflow's aliases be what the log says."""
     logged = promotion_log.logged_aliases(promotion_log.read(project), model)
     with mlflow_client.open_client(project / "mlruns") as client:
@@ -226,11 +219,11 @@ def _follow_log(project: Path, model: str) -> None:
             client.delete_registered_model_alias(model, CHALLENGER)
 
 
-def _moved(entry: LogEntry, verdict: Verdict | None = None) -> Promotion:
+def _moved_to(entry: LogEntry, verdict: Verdict | None = None) -> Promotion:
     return Promotion(entry.model, entry.version, entry.details["from"] or None, entry, verdict)
 
 
-def _contestants(project: Path, model: str, *, first: bool) -> tuple[Version, Version | None]:
+def _challenger_and_champion(project: Path, model: str, *, first: bool) -> tuple[Version, Version | None]:
     """The challenger and the champion, once it is clear that there is something to compare."""
     with mlflow_client.open_client(project / "mlruns") as client:
         candidate, champion = (versions.find(client, model, name) for name in (CHALLENGER, CHAMPION))

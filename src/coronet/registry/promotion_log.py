@@ -38,38 +38,24 @@ _ABSOLUTE = re.compile(r"^[/~]|(^|[\s«\"'(=])(~?/[^\s/]+/|[A-Za-z]:[\\/]|\\\\|f
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """What happened to a version.
+    """What happened to a version."""
 
-    Attributes:
-        kind: ``registered``, ``promoted``, ``rolled_back``, ``rejected`` or ``insufficient_evidence``.
-        model: ``heart`` or ``calcium``.
-        version: its number.
-        details: plain JSON data; no patient, no absolute path.
-    """
-
-    kind: str
-    model: str = ""
+    kind: str  # `registered`, `promoted`, `rolled_back`, `rejected` or `insufficient_evidence`
+    model: str = ""  # `heart` or `calcium`
     version: int = 0
+    # plain JSON data; no patient, no absolute path
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class LogEntry:
-    """One line.
+    """One line."""
 
-    Attributes:
-        number: of the line, from 1.
-        time: in UTC, such as ``2026-11-23T15:50:53Z``.
-        event: what happened.
-        previous: ``sha256`` of the line before; 64 zeros for the first.
-        sha256: of ``previous`` and the canonical JSON of everything else.
-    """
-
-    number: int
-    time: str
+    number: int  # of the line, from 1
+    time: str  # in UTC, such as `2026-11-23T15:50:53Z`
     event: Event
-    previous: str
-    sha256: str = ""
+    previous: str  # `sha256` of the line before; 64 zeros for the first
+    sha256: str = ""  # of `previous` and the canonical JSON of everything else
 
     @property
     def kind(self) -> str:
@@ -102,10 +88,6 @@ class LogFault:
 
 def append(project: Path, event: Event) -> LogEntry:
     """Add a line, synced to the disk before this returns; half a line left by a kill is cut off first.
-
-    Args:
-        project: the folder of ``promotions.jsonl``.
-        event: what happened.
 
     Raises:
         InputError: the log is damaged, or the event holds an absolute path.

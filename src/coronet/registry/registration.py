@@ -43,8 +43,7 @@ def register_version(model: str, project: Path = Path(), *, allow_dirty: bool = 
     not committed, and keeps the difference with the version.
 
     Raises:
-        ParamsError: no such model.
-        InputError: code that is not committed.
+        InputError: no such model; code that is not committed.
         StageError: there is no training, or it is of other code, parameters or data than are there.
         LedgerError: MLflow cannot be reached, or lacks versions that the log names.
     """

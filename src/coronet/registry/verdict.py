@@ -33,40 +33,25 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the gate says of a version.
+    """What the gate says of a version."""
 
-    Attributes:
-        answer: `PROMOTE`, `REJECT` or `UNDECIDED`.
-        reasons: sentences that the answer rests on.
-        model: ``heart`` or ``calcium``.
-        version: number of the version.
-        champion: number of the champion it is compared with; None where there is none.
-        companion: version of the other model with which the whole path was run, such as
-            ``calcium/2 (champion)``; empty where nothing was run.
-        patients: how many test patients there are.
-        test_sha256: of their cases' names.
-        trial: which one it is of the versions tried on these patients, from 1.
-        checks: lineage and floors, in the order they were asked.
-        comparisons: with the champion; the first decides, the others guard.
-        challenger: what was measured; None where a check of the lineage failed before.
-        not_asked: default floors that ``params.yaml`` switches off.
-        lowered: default floors of which ``params.yaml`` asks for less.
-    """
-
-    answer: str
-    reasons: tuple[str, ...]
-    model: str
+    answer: str  # `PROMOTE`, `REJECT` or `UNDECIDED`
+    reasons: tuple[str, ...]  # sentences that the answer rests on
+    model: str  # `heart` or `calcium`
     version: int
-    champion: int | None
+    champion: int | None  # number of the champion it is compared with; None where there is none
+    # version of the other model with which the whole path was run, such as `calcium/2 (champion)`; empty
+    # where nothing was run
     companion: str = ""
-    patients: int = 0
-    test_sha256: str = ""
-    trial: int = 0
-    checks: tuple[Check, ...] = ()
-    comparisons: tuple[PairedComparison, ...] = ()
+    patients: int = 0  # how many test patients there are
+    test_sha256: str = ""  # of their cases' names
+    trial: int = 0  # which one it is of the versions tried on these patients, from 1
+    checks: tuple[Check, ...] = ()  # lineage and floors, in the order they were asked
+    comparisons: tuple[PairedComparison, ...] = ()  # with the champion; the first decides, the others guard
+    # what was measured; None where a check of the lineage failed before
     challenger: CandidateEvaluation | None = None
-    not_asked: tuple[Floor, ...] = ()
-    lowered: tuple[Floor, ...] = ()
+    not_asked: tuple[Floor, ...] = ()  # default floors that `params.yaml` switches off
+    lowered: tuple[Floor, ...] = ()  # default floors of which `params.yaml` asks for less
 
     @property
     def promoted(self) -> bool:

@@ -76,7 +76,7 @@ def logged_verdict(project: Path, model: str, weights_sha256: str) -> GateVerdic
 
 def record_verdict(client: MlflowClient, version: Version, verdict: Verdict) -> None:
     """Write the gate's figures and verdict beside a version's weights, and the verdict as tags."""
-    measured, before = verdict.challenger, _carried(client, version)
+    measured, before = verdict.challenger, _recorded(client, version)
     quality = ModelQuality(
         evaluation=(measured and measured.evaluation) or before.evaluation,
         scores=(measured and measured.scores) or before.scores,
@@ -89,7 +89,7 @@ def record_verdict(client: MlflowClient, version: Version, verdict: Verdict) -> 
 
 def record_evaluation(client: MlflowClient, version: Version, found: ModelQuality) -> None:
     """Give a version the evaluation that was ``found`` after it was registered."""
-    before = _carried(client, version)
+    before = _recorded(client, version)
     quality = dataclasses.replace(
         before, evaluation=before.evaluation or found.evaluation, scores=before.scores or found.scores
     )
@@ -97,7 +97,7 @@ def record_evaluation(client: MlflowClient, version: Version, found: ModelQualit
         _write(client, version, quality)
 
 
-def _carried(client: MlflowClient, version: Version) -> ModelQuality:
+def _recorded(client: MlflowClient, version: Version) -> ModelQuality:
     """What a version carries; nothing where it was registered without."""
     with tempfile.TemporaryDirectory(prefix="coronet-quality-") as folder:
         try:

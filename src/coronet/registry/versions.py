@@ -31,23 +31,14 @@ _ABOUT = {
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """A registered version.
+    """A registered version."""
 
-    Attributes:
-        model: ``heart`` or ``calcium``.
-        number: from 1.
-        fingerprint: of the training.
-        run_id: the training's run in MLflow.
-        weights_sha256: of the weights' bytes.
-        tags: lineage.
-    """
-
-    model: str
-    number: int
-    fingerprint: str
-    run_id: str
+    model: str  # `heart` or `calcium`
+    number: int  # from 1
+    fingerprint: str  # of the training
+    run_id: str  # the training's run in MLflow
     weights_sha256: str
-    tags: Mapping[str, str]
+    tags: Mapping[str, str]  # lineage
 
 
 def versions(client: MlflowClient, model: str) -> tuple[Version, ...]:
