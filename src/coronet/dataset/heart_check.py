@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from coronet.dataset.chest_view import ChestView
 from coronet.dataset.mask_pieces import box_around
 from coronet.imaging.resampling import IndexBox
 from coronet.io.volume import AIR_HU, LUNG_HU, Volume
-
-if TYPE_CHECKING:
-    from coronet.dataset.quality_flags import ChestView
 
 INCOMPLETE = "incomplete"
 HEART_SIZE = "heart_size"
