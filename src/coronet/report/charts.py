@@ -12,16 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INKS = {
-    "ink": "#010101",
-    "muted": "#010102",
-    "line": "#010103",
-    "accent": "#010104",
-    "second": "#010105",
-    "good": "#010106",
-    "bad": "#010107",
-    "calm": "#010108",
-}
+_NAMES = ("ink", "muted", "line", "accent", "second", "good", "bad", "calm")
+_INKS = {name: f"#0101{number:02}" for number, name in enumerate(_NAMES, start=1)}
 """Stand-ins that matplotlib draws with; each becomes the page's CSS variable of that name."""
 
 

@@ -43,10 +43,6 @@ def artifact_location(mlruns: Path, experiment: str) -> str:
 def check_locations(uri: str, mlruns: Path) -> None:
     """Set the addresses of the project's own database to where its folder is now; check those of others.
 
-    Args:
-        uri: MLflow's tracking URI.
-        mlruns: the folder of the ledger.
-
     Raises:
         LedgerError: another database keeps its artifacts in a folder that is absent.
     """

@@ -79,18 +79,19 @@ def read_lock(project: Path) -> DvcLock:
     if content is None:
         return DvcLock({})
     stages = content.get("stages", {}) if isinstance(content, dict) else content
-    if not isinstance(stages, dict | None) or not all(map(_is_stage, (stages or {}).values())):
+    stages = {} if stages is None else stages
+    if not isinstance(stages, dict) or not all(
+        isinstance(stage, dict) and _are_entries(stage.get(side, []))
+        for stage in stages.values()
+        for side in ("deps", "outs")
+    ):
         raise _unreadable(path, "is not as DVC writes it")
-    return DvcLock(stages or {})
+    return DvcLock(stages)
 
 
 def _unreadable(path: Path, what: str) -> StageError:
     advice = f"take one side by `git checkout --ours {path.name}` or `--theirs`, or undo by `git restore`."
     return StageError(f"{path} {what}; {advice}")
-
-
-def _is_stage(stage: Any) -> bool:
-    return isinstance(stage, dict) and all(_are_entries(stage.get(side, [])) for side in ("deps", "outs"))
 
 
 def _are_entries(entries: Any) -> TypeGuard[list[dict[str, Any]]]:

@@ -17,19 +17,12 @@ _RUNNING = ("src", "flows", "params.yaml", "dvc.yaml", "data.dvc", "pyproject.to
 
 @dataclasses.dataclass(frozen=True)
 class GitState:
-    """State of the working tree.
+    """State of the working tree."""
 
-    Attributes:
-        commit: of ``HEAD``; empty where git names none.
-        changed: files that differ from it, relative to the project, sorted.
-        patch: what ``git apply`` needs to make the working tree out of the commit.
-        reason: why git names no commit, and what helps, as a sentence; empty where it names one.
-    """
-
-    commit: str
-    changed: tuple[str, ...]
-    patch: str = ""
-    reason: str = ""
+    commit: str  # of `HEAD`; empty where git names none
+    changed: tuple[str, ...]  # files that differ from it, relative to the project, sorted
+    patch: str = ""  # what `git apply` needs to make the working tree out of the commit
+    reason: str = ""  # why git names no commit, and what helps, as a sentence; empty where it names one
 
     @property
     def dirty(self) -> bool:
@@ -38,12 +31,7 @@ class GitState:
 
 
 def read_git_state(project: Path, *, patch: bool = False) -> GitState:
-    """Ask git.
-
-    Args:
-        project: the project's folder.
-        patch: whether to fill `GitState.patch`.
-    """
+    """The state of a project's working tree; ``patch`` fills `GitState.patch`."""
     commit = _git(project, "rev-parse", "--verify", "--quiet", "HEAD").strip()
     if not commit:
         return GitState("", (), reason=missing_commit(project))

@@ -32,8 +32,6 @@ def draw_worst(project: Path, model: str, lock: DvcLock, out: Path, *, fit_md5: 
     false and blue missed. The heart's worst are those of lowest Dice, calcium's those with the worst score.
 
     Args:
-        project: the project's folder.
-        model: ``heart`` or ``calcium``.
         lock: shows whether the masks in ``build/scores`` are of the model with ``fit_md5``.
         out: folder of the pictures, one per case and view.
         fit_md5: DVC's md5 of the model.

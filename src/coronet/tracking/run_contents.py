@@ -23,31 +23,19 @@ _PARAM_LENGTH = 6000  # what MLflow takes
 
 @dataclasses.dataclass(frozen=True)
 class RunContents:
-    """The content of one run.
+    """The content of one run."""
 
-    Attributes:
-        model: ``heart``, ``calcium`` or ``coronet``; it names the experiment.
-        kind: `TRAINING`, `PRETRAINING` or `PAIR`.
-        fingerprint: finds the run.
-        params: dotted name and value.
-        tags: lineage; git's are not among them, since they belong to the moment.
-        dataset: DVC's md5 by path, and what else is known of the data.
-        history: (metric, epoch, value) of every epoch.
-        figures: final metrics on test patients.
-        tables: CSV files with a row a case, shown as tables, by artifact path.
-        files: what is shown, by artifact path.
-    """
-
-    model: str
-    kind: str
-    fingerprint: str
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    dataset: Mapping[str, Any]
-    history: tuple[tuple[str, int, float], ...] = ()
-    figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    model: str  # `heart`, `calcium` or `coronet`; it names the experiment
+    kind: str  # `TRAINING`, `PRETRAINING` or `PAIR`
+    fingerprint: str  # finds the run
+    params: Mapping[str, str]  # dotted name and value
+    tags: Mapping[str, str]  # lineage; git's are not among them, since they belong to the moment
+    dataset: Mapping[str, Any]  # DVC's md5 by path, and what else is known of the data
+    history: tuple[tuple[str, int, float], ...] = ()  # (metric, epoch, value) of every epoch
+    figures: Mapping[str, float] = dataclasses.field(default_factory=dict)  # final metrics on test patients
+    # CSV files with a row a case, shown as tables, by artifact path
     tables: Mapping[str, Path] = dataclasses.field(default_factory=dict)
-    files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, Path] = dataclasses.field(default_factory=dict)  # what is shown, by artifact path
 
     @property
     def digest(self) -> str:
@@ -67,15 +55,7 @@ def training_record(
     evaluation: Path | None = None,
     pictures: Path | None = None,
 ) -> RunContents:
-    """Gather a training.
-
-    Args:
-        model: ``heart`` or ``calcium``.
-        fit: folder of the stage ``train``.
-        tags: of `lineage`.
-        evaluation: folder of the stage ``evaluate``, of this very training.
-        pictures: folder of overlays.
-    """
+    """Gather a training from the folders of its stages; ``tags`` are of `lineage`."""
     description = read_json(fit / "model.json")
     shown = _files("fit", fit)
     figures = _figures("fit", read_json(fit / "metrics.json"))

@@ -63,11 +63,7 @@ def sync_runs(
 ) -> tuple[Synced, ...]:
     """Write the runs that MLflow lacks of the results in ``build/``.
 
-    Args:
-        client: of MLflow.
-        project: the folder of ``dvc.yaml``.
-        models: of which to write the runs.
-        evaluated: the evaluation is new and of the training beside it, which DVC's lock does not yet show.
+    ``evaluated`` says that the evaluation is of the training beside it, which DVC's lock does not yet show.
     """
     lock = read_lock(project)
     found: list[Synced] = []

@@ -31,33 +31,22 @@ _LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 @dataclasses.dataclass(frozen=True)
 class TrialRecord:
-    """One trial of a study.
+    """One trial of a study."""
 
-    Attributes:
-        number: within its study.
-        state: ``complete``, ``pruned``, ``failed``, ``killed`` (its worker was), ``running`` or ``waiting``.
-        value: the metric, mean of the folds; of a pruned trial the last that it reported; or None.
-        drawn: parameters chosen by the sampler, by their place in a model's parameters.
-        reason: why it was pruned or failed, or empty.
-        reported: value by epoch, counted over all folds.
-        training: fingerprint of its training, or empty.
-        epochs: how many epochs it trained itself, over all folds.
-        seconds: from its start to its end, or None.
-        started_ms: milliseconds since 1970, or None.
-        retry_of: numbers of the killed trials that it repeats, oldest first.
-    """
-
-    number: int
-    state: str
+    number: int  # within its study
+    state: str  # `complete`, `pruned`, `failed`, `killed` (its worker was), `running` or `waiting`
+    # the metric, mean of the folds; of a pruned trial the last that it reported; or None
     value: float | None = None
+    # parameters chosen by the sampler, by their place in a model's parameters
     drawn: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    reason: str = ""
+    reason: str = ""  # why it was pruned or failed, or empty
+    # value by epoch, counted over all folds
     reported: Mapping[int, float] = dataclasses.field(default_factory=dict)
-    training: str = ""
-    epochs: int = 0
-    seconds: float | None = None
-    started_ms: int | None = None
-    retry_of: tuple[int, ...] = ()
+    training: str = ""  # fingerprint of its training, or empty
+    epochs: int = 0  # how many epochs it trained itself, over all folds
+    seconds: float | None = None  # from its start to its end, or None
+    started_ms: int | None = None  # milliseconds since 1970, or None
+    retry_of: tuple[int, ...] = ()  # numbers of the killed trials that it repeats, oldest first
 
     @property
     def settled(self) -> bool:
@@ -72,23 +61,14 @@ class TrialRecord:
 
 @dataclasses.dataclass(frozen=True)
 class StudyRecord:
-    """A study with its trials.
+    """A study with its trials."""
 
-    Attributes:
-        name: unique among studies.
-        model: ``heart`` or ``calcium``.
-        fingerprint: of everything the study is bound to.
-        metric: what ``value`` of the trials is; the higher the better.
-        held_out: number of cases held out in each fold.
-        trials: in the order of their numbers.
-    """
-
-    name: str
-    model: str
-    fingerprint: str
-    metric: str
-    held_out: tuple[int, ...]
-    trials: tuple[TrialRecord, ...]
+    name: str  # unique among studies
+    model: str  # `heart` or `calcium`
+    fingerprint: str  # of everything the study is bound to
+    metric: str  # what `value` of the trials is; the higher the better
+    held_out: tuple[int, ...]  # number of cases held out in each fold
+    trials: tuple[TrialRecord, ...]  # in the order of their numbers
 
     @property
     def best(self) -> TrialRecord | None:

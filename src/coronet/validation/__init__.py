@@ -30,7 +30,6 @@ def evaluate_rules(
 
     Args:
         table: from `coronet.dataset.case_table.read_table`.
-        params: the limits.
         split: asks also what must hold between its parts.
         leakage_only: asks nothing about single scans.
         folder: where the Data Docs go, as ``docs/``; None writes none.

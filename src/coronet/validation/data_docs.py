@@ -49,7 +49,6 @@ def evaluate_expectations(
 
     Args:
         frame: one row a case, with a column ``case`` and the columns of the rules.
-        rules: what to ask.
         docs: folder for the Data Docs, replaced if it exists; None writes none.
 
     Returns:

@@ -33,28 +33,19 @@ class CaseFault:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Outcome of a validation.
+    """Outcome of a validation."""
 
-    Attributes:
-        faults: what fails the gate.
-        warnings: what does not, but should be looked at.
-        excluded: case and reason of each scan that takes no part in training.
-        rules: name, sentence and severity of every rule, with the number of cases that fail it.
-        cases, patients: how many there are.
-        nearest: the pairs of different patients' scans that look most alike, and their distance.
-        parts: cases in each part of the split; empty without one.
-        folder: where the pages are, or None where none were written.
-    """
-
-    faults: tuple[CaseFault, ...]
-    warnings: tuple[CaseFault, ...]
-    excluded: tuple[tuple[str, str], ...]
+    faults: tuple[CaseFault, ...]  # what fails the gate
+    warnings: tuple[CaseFault, ...]  # what does not, but should be looked at
+    excluded: tuple[tuple[str, str], ...]  # case and reason of each scan that takes no part in training
+    # name, sentence and severity of every rule, with the number of cases that fail it
     rules: tuple[tuple[str, str, str, int], ...]
     cases: int
     patients: int
+    # the pairs of different patients' scans that look most alike, and their distance
     nearest: tuple[tuple[str, str, float], ...]
-    parts: tuple[tuple[str, int], ...] = ()
-    folder: Path | None = None
+    parts: tuple[tuple[str, int], ...] = ()  # cases in each part of the split; empty without one
+    folder: Path | None = None  # where the pages are; None where none were written
 
     @property
     def ok(self) -> bool:

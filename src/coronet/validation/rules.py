@@ -22,30 +22,19 @@ _IMPORT_AGAIN = (
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One expectation about one column; rows where the column is empty are not asked.
+    """One expectation about one column; rows where the column is empty are not asked."""
 
-    Attributes:
-        name: short and stable, such as ``heart-volume``.
-        column: of the case table, or of `coronet.validation.rule_columns`.
-        says: what must hold, one sentence.
-        fault: what is wrong with a row that fails; may name columns in braces.
-        remedy: what to do; names the case in braces.
-        low, high: smallest and largest value allowed.
-        allowed: the values allowed, in place of a range.
-        patients: the column must hold at least this many different values; then the fault is the cohort's.
-        severity: ``critical`` fails the gate, ``warning`` does not.
-    """
-
-    name: str
-    column: str
-    says: str
-    fault: str
-    remedy: str
-    low: float | None = None
-    high: float | None = None
-    allowed: tuple[object, ...] = ()
+    name: str  # short and stable, such as `heart-volume`
+    column: str  # of the case table, or of `coronet.validation.rule_columns`
+    says: str  # what must hold, one sentence
+    fault: str  # what is wrong with a row that fails; may name columns in braces
+    remedy: str  # what to do; names the case in braces
+    low: float | None = None  # smallest value allowed
+    high: float | None = None  # largest value allowed
+    allowed: tuple[object, ...] = ()  # the values allowed, in place of a range
+    # the column must hold at least this many different values; then the fault is the cohort's
     patients: int = 0
-    severity: str = "critical"
+    severity: str = "critical"  # `critical` fails the gate, `warning` does not
 
 
 def all_rules(params: ValidateParams) -> tuple[Rule, ...]:
