@@ -134,12 +134,13 @@ def data_list(
 
     Patient, spacing, masks, flags and part of the split, as a table.
     """
+    import dataclasses
     import json
 
     from coronet.dataset.overview import list_cases, overview_table
 
     cases = list_cases(data, build=build)
-    typer.echo(json.dumps([item.to_json() for item in cases]) if as_json else overview_table(cases))
+    typer.echo(json.dumps(list(map(dataclasses.asdict, cases))) if as_json else overview_table(cases))
 
 
 @data_app.command("nlst")

@@ -70,15 +70,10 @@ def binding_path(data: Path, case_id: str) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """The mask that results are compared with.
+    """The mask that results are compared with."""
 
-    Attributes:
-        path: of the mask.
-        kind: ``exact`` for one in ``masks/reference``, ``given`` for the one that networks learn from.
-    """
-
-    path: Path
-    kind: str
+    path: Path  # of the mask
+    kind: str  # `exact` for one in `masks/reference`, `given` for the one that networks learn from
 
 
 def find_reference(case: Case, model: str) -> Reference | None:

@@ -189,19 +189,12 @@ def _turn(image: np.ndarray, pose: ChestPose) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _LungBlocks:
-    """Blocks of a picture that lie in the lungs and hold vessels.
+    """Blocks of a picture that lie in the lungs and hold vessels."""
 
-    Attributes:
-        kept: which of all blocks, bool.
-        weights: (blocks, cells), 1 / number of lung cells where there is lung, else 0.
-        weighted: (blocks, cells), weights times values less their mean.
-        power: variance of each block.
-    """
-
-    kept: np.ndarray
-    weights: np.ndarray
-    weighted: np.ndarray
-    power: np.ndarray
+    kept: np.ndarray  # which of all blocks, bool
+    weights: np.ndarray  # (blocks, cells), 1 / number of lung cells where there is lung, else 0
+    weighted: np.ndarray  # (blocks, cells), weights times values less their mean
+    power: np.ndarray  # variance of each block
 
 
 def _lung_blocks(picture: np.ndarray) -> _LungBlocks | None:

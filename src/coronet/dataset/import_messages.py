@@ -13,30 +13,20 @@ _NAMED = 5  # cases that a warning names at most
 
 @dataclasses.dataclass(frozen=True)
 class ImportedScan:
-    """A scan that is in the cohort now.
-
-    Attributes:
-        case, patient: its id, and a pseudonym.
-        patient_known: whether a header or the user named the patient. Otherwise only scans of one study, or
-            none, share the pseudonym.
-        new: False where it had been there before.
-        masks: which masks were written now.
-        warnings: of the masks that were given, in words.
-        flags: of `coronet.dataset.quality_flags`.
-        shape: voxels (x, y, z).
-        spacing_mm: (x, y, z).
-        where: path of the scan as it was given; for the screen only, since it may name the patient.
-    """
+    """A scan that is in the cohort now."""
 
     case: str
-    patient: str
+    patient: str  # pseudonym
+    # whether a header or the user named the patient; otherwise only scans of one study, or none, share the
+    # pseudonym
     patient_known: bool
-    new: bool
-    masks: tuple[str, ...]
-    warnings: tuple[str, ...]
-    flags: tuple[str, ...]
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
+    new: bool  # False where it had been there before
+    masks: tuple[str, ...]  # which masks were written now
+    warnings: tuple[str, ...]  # of the masks that were given, in words
+    flags: tuple[str, ...]  # of `coronet.dataset.quality_flags`
+    shape: tuple[int, ...]  # voxels (x, y, z)
+    spacing_mm: tuple[float, ...]  # (x, y, z)
+    # path of the scan as it was given; for the screen only, since it may name the patient
     where: str = dataclasses.field(default="", repr=False)
 
     def to_json(self) -> dict[str, Any]:

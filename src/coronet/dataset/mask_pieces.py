@@ -16,39 +16,23 @@ _MOST_LISTED = 100
 
 @dataclasses.dataclass(frozen=True)
 class MaskPiece:
-    """A connected piece of a calcium mask.
+    """A connected piece of a calcium mask."""
 
-    Attributes:
-        far_mm: how far from the heart mask it begins.
-        body_mm3: volume of the bright body that it is part of; 0 where no voxel of it is bright.
-        mm3: its volume.
-        centre_mm: mean position (x, y, z), RAS+.
-    """
-
-    far_mm: float
-    body_mm3: float
+    far_mm: float  # how far from the heart mask it begins
+    body_mm3: float  # volume of the bright body that it is part of; 0 where no voxel of it is bright
     mm3: float
-    centre_mm: tuple[float, float, float]
+    centre_mm: tuple[float, float, float]  # mean position (x, y, z), RAS+
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskPieces:
-    """The 26-connected pieces of a calcium mask.
+    """The 26-connected pieces of a calcium mask."""
 
-    Attributes:
-        box: the smallest part of the mask that holds them.
-        labels: shape of ``box``; 0, or the number of a piece from 1.
-        count: how many there are.
-        index: (voxels, 3), where in the mask each of their voxels lies.
-        owner: (voxels,), the piece of each.
-        affine: of the mask.
-    """
-
-    box: IndexBox
-    labels: np.ndarray
-    count: int
-    index: np.ndarray
-    owner: np.ndarray
+    box: IndexBox  # the smallest part of the mask that holds them
+    labels: np.ndarray  # shape of `box`; 0, or the number of a piece from 1
+    count: int  # how many there are
+    index: np.ndarray  # (voxels, 3), where in the mask each of their voxels lies
+    owner: np.ndarray  # (voxels,), the piece of each
     affine: np.ndarray
 
     @classmethod

@@ -15,29 +15,15 @@ from coronet.text import counted
 
 @dataclasses.dataclass(frozen=True)
 class CaseOverview:
-    """One case.
-
-    Attributes:
-        case: its id.
-        patient: pseudonym.
-        spacing_mm: (x, y, z); None before `dvc repro` has measured the scan.
-        masks: those that are there.
-        flags: of the case table, or those recorded at import before there is one.
-        part: of the split, ``left out``, or empty before there is a split.
-        next: what to do.
-    """
+    """One case."""
 
     case: str
-    patient: str
-    spacing_mm: tuple[float, float, float] | None
-    masks: tuple[str, ...]
-    flags: tuple[str, ...]
-    part: str
-    next: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return dataclasses.asdict(self)
+    patient: str  # pseudonym
+    spacing_mm: tuple[float, float, float] | None  # (x, y, z); None before `dvc repro` has measured the scan
+    masks: tuple[str, ...]  # those that are there
+    flags: tuple[str, ...]  # of the case table, or those recorded at import before there is one
+    part: str  # of the split, `left out`, or empty before there is a split
+    next: str  # what to do
 
 
 def list_cases(data: Path, *, build: Path) -> tuple[CaseOverview, ...]:

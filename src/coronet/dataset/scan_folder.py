@@ -23,34 +23,21 @@ ANONYMOUS = "the scan"
 
 @dataclasses.dataclass(frozen=True)
 class FolderEntry:
-    """What is searched for scans at once: a volume file, a sub-folder with all below it, or the loose files.
+    """What is searched for scans at once: a volume file, a sub-folder with all below it, or loose files."""
 
-    Attributes:
-        name: in the folder, or `LOOSE`.
-        path: of the file or folder.
-        stamp: changes with the names, sizes and times of its files.
-        changed: when the last of its files was written or put there, in seconds since 1970.
-    """
-
-    name: str
-    path: Path
-    stamp: str
-    changed: float
+    name: str  # in the folder, or `LOOSE`
+    path: Path  # of the file or folder
+    stamp: str  # changes with the names, sizes and times of its files
+    changed: float  # when the last of its files was written or put there, in seconds since 1970
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderSource:
-    """One scan of an entry.
+    """One scan of an entry."""
 
-    Attributes:
-        label: tells it from others of the entry; private.
-        read: reads it; errors of it may still hold a path.
-        names: what must not be repeated of such an error.
-    """
-
-    label: str
-    read: Callable[[], Scan]
-    names: tuple[str, ...] = ()
+    label: str  # tells it from others of the entry; private
+    read: Callable[[], Scan]  # reads it; errors of it may still hold a path
+    names: tuple[str, ...] = ()  # what must not be repeated of such an error
 
 
 def find_entries(folder: Path) -> tuple[FolderEntry, ...]:

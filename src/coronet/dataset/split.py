@@ -40,17 +40,11 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The parts of a cohort.
+    """The parts of a cohort."""
 
-    Attributes:
-        seed: what the order of patients derives from.
-        members: every case that takes part, sorted by case.
-        excluded: case and reason of every case that does not, sorted by case.
-    """
-
-    seed: int
-    members: tuple[Member, ...]
-    excluded: tuple[tuple[str, str], ...] = ()
+    seed: int  # what the order of patients derives from
+    members: tuple[Member, ...]  # every case that takes part, sorted by case
+    excluded: tuple[tuple[str, str], ...] = ()  # case and reason of every case that does not, sorted by case
 
     def cases(self, part: str) -> tuple[str, ...]:
         """Cases of ``train``, ``tune`` or ``test``, sorted."""

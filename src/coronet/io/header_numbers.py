@@ -30,19 +30,13 @@ _LENGTHS = {"mm": "1", "cm": "10", "um": "0.001"}
 
 @dataclasses.dataclass(frozen=True)
 class Quantity:
-    """What a field can hold.
+    """What a field can hold."""
 
-    Attributes:
-        most: no larger number makes sense; tells 1,250 from 1250 where one of the two is beyond it.
-        units: names of units in lower case, and the factor to the unit of the field.
-        needed: a value that cannot be read is an error; else it counts as absent.
-        whole: only whole numbers make sense.
-    """
-
-    most: float
+    most: float  # no larger number makes sense; tells 1,250 from 1250 where one of the two is beyond it
+    # names of units in lower case, and the factor to the unit of the field
     units: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    needed: bool = True
-    whole: bool = False
+    needed: bool = True  # a value that cannot be read is an error; else it counts as absent
+    whole: bool = False  # only whole numbers make sense
 
 
 _QUANTITIES = MappingProxyType(
@@ -86,10 +80,7 @@ def name_tag(tag: int | str) -> str:
 def plain_numbers(texts: Sequence[str], quantity: Quantity, *, comma_is_point: bool = False) -> list[str]:
     """Numbers as plain decimals with a point, in the unit of the field.
 
-    Args:
-        texts: what one field holds.
-        quantity: what it can hold.
-        comma_is_point: other fields of the same file are written with a decimal comma.
+    ``comma_is_point`` says that other fields of the same file are written with a decimal comma.
 
     Raises:
         ValueError: one of them is no number, or could mean several numbers.

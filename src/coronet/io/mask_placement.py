@@ -22,23 +22,14 @@ _MOST_FAINT = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class PlacedLabels:
-    """Labels on the voxels of a scan.
+    """Labels on the voxels of a scan."""
 
-    Attributes:
-        labels: uint8, the shape of the scan.
-        before_mm3: volume of all labels above 0 in the file.
-        outside_mm3: how much of it lies outside the scan.
-        resampled: whether the file has voxels of its own.
-        pieces: connected pieces of the labels that reach into the scan; counted where resampled.
-        lost: how many of them hold no voxel centre of the scan and so vanish.
-    """
-
-    labels: np.ndarray
-    before_mm3: float
-    outside_mm3: float
-    resampled: bool = False
-    pieces: int = 0
-    lost: int = 0
+    labels: np.ndarray  # uint8, the shape of the scan
+    before_mm3: float  # volume of all labels above 0 in the file
+    outside_mm3: float  # how much of it lies outside the scan
+    resampled: bool = False  # whether the file has voxels of its own
+    pieces: int = 0  # connected pieces of the labels that reach into the scan; counted where resampled
+    lost: int = 0  # how many of them hold no voxel centre of the scan and so vanish
 
 
 def place_labels(mask: Volume, grid: Volume, path: Path, *, resample: bool) -> PlacedLabels:

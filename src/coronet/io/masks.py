@@ -30,15 +30,10 @@ ROUNDED = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One label map of a mask file; files with overlapping segments have several.
+    """One label map of a mask file; files with overlapping segments have several."""
 
-    Attributes:
-        volume: labels in RAS+.
-        names: label value and name, where the file names them.
-    """
-
-    volume: Volume
-    names: Mapping[int, str]
+    volume: Volume  # labels in RAS+
+    names: Mapping[int, str]  # label value and name, where the file names them
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ lost slices, and the scan is refused.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,17 +61,11 @@ class Scan:
 
 @dataclasses.dataclass(frozen=True)
 class ScanSource:
-    """A scan that can be read.
+    """A scan that can be read."""
 
-    Attributes:
-        where: names it in errors.
-        read: reads it.
-        identity: who was scanned, as the headers say it.
-    """
-
-    where: str
+    where: str  # names it in errors
     read: Callable[[], Scan]
-    identity: Identity = UNKNOWN
+    identity: Identity = UNKNOWN  # who was scanned, as the headers say it
 
 
 def suffix_of(path: Path) -> str:
@@ -145,11 +140,15 @@ def find_scans(path: Path, *, series: int | str | None = None, refused: list[str
         UnreadableScan: there is no scan under it.
     """
     if not path.exists() or (path.is_file() and suffix_of(path) in LOADERS):
-        return [_volume_source(path)]
+        return [ScanSource(str(path), functools.partial(read_scan, path))]
     found = dicom.find_series(path)
     if series is not None or not path.is_dir():
         return [_series_source(dicom.choose_series(found, str(path), series), str(path))]
-    sources = [_volume_source(file) for file in files_under(path) if is_volume(file)]
+    sources = [
+        ScanSource(str(file), functools.partial(read_scan, file))
+        for file in files_under(path)
+        if is_volume(file)
+    ]
     several = len(found.series) > 1
     for number, item in enumerate(found.series, 1):
         sources.append(
@@ -165,12 +164,8 @@ def find_scans(path: Path, *, series: int | str | None = None, refused: list[str
     return sources
 
 
-def _volume_source(file: Path) -> ScanSource:
-    return ScanSource(str(file), lambda: read_scan(file))
-
-
 def _series_source(series: DicomSeries, where: str) -> ScanSource:
-    return ScanSource(where, lambda: read_series(series, where), series.identity)
+    return ScanSource(where, functools.partial(read_series, series, where), series.identity)
 
 
 def _finish(loaded: RawVolume, where: str) -> Volume:

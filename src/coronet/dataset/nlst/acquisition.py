@@ -33,17 +33,13 @@ _KEPT_SHARE = 0.6  # most that a converted scan takes of its DICOM files
 
 @dataclasses.dataclass(frozen=True)
 class Acquired:
-    """What became of a manifest's series.
+    """What became of a manifest's series."""
 
-    Attributes:
-        added: scans that are in the cohort since this run; ``before`` were there before it.
-        refused: series that are not in the cohort, each with the reason.
-        unmasked: scans without a heart mask although the Commons has a segmentation, each with the reason.
-    """
-
+    # scans that are in the cohort since this run; `before` were there before it
     added: tuple[ImportedScan, ...]
     before: int
-    refused: tuple[str, ...]
+    refused: tuple[str, ...]  # series that are not in the cohort, each with the reason
+    # scans without a heart mask although the Commons has a segmentation, each with the reason
     unmasked: tuple[str, ...]
 
 
@@ -114,7 +110,7 @@ def acquire(
                 added += outcome.added
                 if outcome.added:
                     case = outcome.added[0].case
-                    _remember(data, entry, case)
+                    write_json(data / _RECORD_NAME, _record(data) | {_name(entry, load_key(data)): case})
                     logger.info("%s is in the cohort", case)
                     unmasked += [f"{case}: {reason}"] if reason else []
                     if not keep:
@@ -208,7 +204,3 @@ def _record(data: Path) -> dict[str, str]:
 
 def _name(entry: ManifestEntry, key: bytes) -> str:
     return hmac.new(key, b"series\0" + entry.ct.uid.encode(), hashlib.sha256).hexdigest()
-
-
-def _remember(data: Path, entry: ManifestEntry, case: str) -> None:
-    write_json(data / _RECORD_NAME, {**_record(data), _name(entry, load_key(data)): case})

@@ -25,23 +25,14 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @dataclasses.dataclass(frozen=True)
 class ManifestSeries:
-    """A series in the Commons.
+    """A series in the Commons."""
 
-    Attributes:
-        uid: SeriesInstanceUID.
-        bucket: of the object store.
-        uuid: the folder in the bucket that holds its files.
-        files: how many.
-        size_mb: in 10⁶ bytes.
-        doi: of the data set that it belongs to.
-    """
-
-    uid: str
-    bucket: str
-    uuid: str
-    files: int
-    size_mb: float
-    doi: str
+    uid: str  # SeriesInstanceUID
+    bucket: str  # of the object store
+    uuid: str  # the folder in the bucket that holds its files
+    files: int  # how many
+    size_mb: float  # in 10⁶ bytes
+    doi: str  # of the data set that it belongs to
 
     def __post_init__(self) -> None:
         checks = ((_UID, self.uid), (_BUCKET, self.bucket), (_UUID, self.uuid))
@@ -79,23 +70,15 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """A selection.
-
-    Attributes:
-        request: what was asked for.
-        index: package and version of the index it was chosen from.
-        rules: version of `coronet.dataset.nlst.selection_rules`.
-        spacing_mm: slice spacing that is taken once a series has been downloaded, lowest and highest.
-        sources: licence and citation of every data set in it.
-        entries: in the order in which patients were drawn.
-    """
+    """A selection."""
 
     request: Request
-    index: str
-    rules: int
+    index: str  # package and version of the index it was chosen from
+    rules: int  # version of `coronet.dataset.nlst.selection_rules`
+    # slice spacing that is taken once a series has been downloaded, lowest and highest
     spacing_mm: tuple[float, float]
-    sources: tuple[CommonsIndex, ...]
-    entries: tuple[ManifestEntry, ...]
+    sources: tuple[CommonsIndex, ...]  # licence and citation of every data set in it
+    entries: tuple[ManifestEntry, ...]  # in the order in which patients were drawn
 
     @property
     def ct_gb(self) -> float:
@@ -115,13 +98,11 @@ class Manifest:
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write a manifest as JSON, each series on a line of its own, so that a change is a line in the diff."""
+    plain = dataclasses.asdict(manifest)
+    lines = map(json.dumps, plain.pop("entries"))
     head = {
         "format": _FORMAT,
-        "request": dataclasses.asdict(manifest.request),
-        "index": manifest.index,
-        "rules": manifest.rules,
-        "spacing_mm": list(manifest.spacing_mm),
-        "sources": [dataclasses.asdict(source) for source in manifest.sources],
+        **plain,
         "totals": {
             "patients": len(manifest.entries),
             "hearts": manifest.hearts,
@@ -129,7 +110,6 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
             "heart_gb": round(manifest.heart_gb, 3),
         },
     }
-    lines = [json.dumps(dataclasses.asdict(entry)) for entry in manifest.entries]
     text = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
     write_text(path, f'{text},\n  "series": [\n    ' + ",\n    ".join(lines) + "\n  ]\n}\n")
 
@@ -157,7 +137,8 @@ def read_manifest(path: Path) -> Manifest:
             raise ValueError("no series in it")
         if len({entry.ct.uid for entry in manifest.entries}) < len(manifest.entries):
             raise ValueError("a series is in it twice")
-        lacking = _dois(manifest.entries) - {source.doi for source in manifest.sources}
+        series = (item for entry in manifest.entries for item in (entry.ct, entry.heart) if item)
+        lacking = {item.doi for item in series} - {source.doi for source in manifest.sources}
         if lacking:
             raise ValueError(f"no licence for {', '.join(sorted(lacking))}")
     except (KeyError, TypeError, ValueError) as error:
@@ -165,10 +146,6 @@ def read_manifest(path: Path) -> Manifest:
             f"{path} is no manifest ({error}); remove it and choose anew: `coronet data nlst --patients N`."
         ) from error
     return manifest
-
-
-def _dois(entries: tuple[ManifestEntry, ...]) -> set[str]:
-    return {entry.ct.doi for entry in entries} | {entry.heart.doi for entry in entries if entry.heart}
 
 
 def _entry(raw: Mapping[str, Any]) -> ManifestEntry:

@@ -41,19 +41,12 @@ class Stopped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class StoredFile:
-    """One object.
+    """One object."""
 
-    Attributes:
-        bucket: that it lies in.
-        key: its whole name.
-        size: bytes.
-        md5: hexadecimal, or empty where the store does not say it (files that were sent in parts).
-    """
-
-    bucket: str
-    key: str
-    size: int
-    md5: str
+    bucket: str  # that it lies in
+    key: str  # its whole name
+    size: int  # bytes
+    md5: str  # hexadecimal, or empty where the store does not say it (files that were sent in parts)
 
     @property
     def name(self) -> str:
@@ -96,7 +89,7 @@ class Store:
         def ask() -> None:
             try:
                 self._list(bucket, {"prefix": "-", "max-keys": "1"})
-            except (_Passing, InputError) as error:
+            except (_TransientError, InputError) as error:
                 failure.append(error)
 
         # A name server that is silent holds up its caller for longer than any timeout that one can set.
@@ -123,7 +116,7 @@ class Store:
         token = ""
         while True:
             asked = {"prefix": f"{folder}/"} | ({"continuation-token": token} if token else {})
-            answer = self._patiently(functools.partial(self._list, bucket, asked)).content
+            answer = self._retried(functools.partial(self._list, bucket, asked)).content
             try:
                 page = ElementTree.fromstring(answer)
                 for item in page.findall("{*}Contents"):
@@ -152,7 +145,7 @@ class Store:
         part = path.with_name(f"{path.name}.part")
         meter = _Meter(progress)
         for _ in range(2):
-            self._patiently(lambda: self._continue(file, part, meter))
+            self._retried(lambda: self._continue(file, part, meter))
             # What the store calls ETag tells damage, and need not withstand an attacker.
             if part.stat().st_size == file.size and file.md5 in ("", md5_file(part)):
                 with part.open("rb") as written:
@@ -175,25 +168,20 @@ class Store:
             return
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
         url = f"{self.endpoint}/{file.bucket}/{quote(file.key)}"
-        with self._get(url, headers=headers, stream=True) as answer:
-            if there and answer.status_code != 206:
-                there = 0
-            meter.reach(there)
-            with part.open("ab" if there else "wb") as stream:
-                pieces = answer.iter_content(_CHUNK)
-                while True:
-                    try:
-                        piece = next(pieces, b"")
-                    except requests.RequestException as error:
-                        raise _Passing("the connection broke") from error
-                    if not piece:
-                        break
-                    if self.stop.is_set():
-                        raise Stopped
-                    there += stream.write(piece)
-                    meter.reach(there)
+        try:
+            with self._get(url, headers=headers, stream=True) as answer:
+                there = there if answer.status_code == 206 else 0
+                meter.reach(there)
+                with part.open("ab" if there else "wb") as stream:
+                    for piece in answer.iter_content(_CHUNK):
+                        if self.stop.is_set():
+                            raise Stopped
+                        there += stream.write(piece)
+                        meter.reach(there)
+        except requests.RequestException as error:
+            raise _TransientError("the connection broke") from error
         if there < file.size:
-            raise _Passing("the connection ended early")
+            raise _TransientError("the connection ended early")
 
     def _list(self, bucket: str, parameters: dict[str, str]) -> Response:
         return self._get(f"{self.endpoint}/{bucket}", params={"list-type": "2", **parameters})
@@ -207,22 +195,22 @@ class Store:
             raise InputError(f"--endpoint {self.endpoint} is no address.") from error
         except requests.RequestException as error:
             # The library's own messages are long and name the whole address.
-            raise _Passing(type(error).__name__) from error
+            raise _TransientError(type(error).__name__) from error
         if answer.status_code == 429 or answer.status_code >= 500:
             answer.close()
-            raise _Passing(f"answer {answer.status_code}")
+            raise _TransientError(f"answer {answer.status_code}")
         if answer.status_code not in (200, 206):
             answer.close()
             raise InputError(f"{self.host} refuses {urlsplit(url).path.lstrip('/')} ({answer.status_code}).")
         return answer
 
-    def _patiently(self, ask: Callable[[], _Answer]) -> _Answer:
+    def _retried(self, ask: Callable[[], _Answer]) -> _Answer:
         for attempt in range(ATTEMPTS):
             if self.stop.wait(2 ** (attempt - 1) if attempt else 0):
                 raise Stopped
             try:
                 return ask()
-            except _Passing as error:
+            except _TransientError as error:
                 failure = error
         raise Unreachable(
             f"{self.host} no longer answers ({failure}). What was downloaded is kept; "
@@ -230,7 +218,7 @@ class Store:
         ) from failure
 
 
-class _Passing(Exception):
+class _TransientError(Exception):
     """A failure that may pass; the message says it in a few words."""
 
 

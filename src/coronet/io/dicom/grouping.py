@@ -59,21 +59,13 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DicomSeries:
-    """The pictures of one series that can be used, and why it cannot be read, where that is so.
+    """The pictures of one series that can be used, and why it cannot be read, where that is so."""
 
-    Attributes:
-        uid: SeriesInstanceUID, or empty where there is none.
-        key: tells this series from others of the same files; holds no header value.
-        pictures: its slices, in the order of the files.
-        fault: why it cannot be read, without any identifier.
-        fault_files: what the fault was found in, for messages to the user.
-    """
-
-    uid: str
-    key: str
-    pictures: tuple[SliceHeader, ...]
-    fault: str = ""
-    fault_files: tuple[Path, ...] = ()
+    uid: str  # SeriesInstanceUID, or empty where there is none
+    key: str  # tells this series from others of the same files; holds no header value
+    pictures: tuple[SliceHeader, ...]  # its slices, in the order of the files
+    fault: str = ""  # why it cannot be read, without any identifier
+    fault_files: tuple[Path, ...] = ()  # what the fault was found in, for messages to the user
 
     @property
     def number(self) -> int:

@@ -75,39 +75,24 @@ class Damaged(Exception):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SliceHeader:
-    """One slice: a file, or a frame of one.
-
-    Attributes:
-        path: the file.
-        dataset: its parsed tags; the pixels are still on disk.
-        frame: index among the file's frames.
-        position_mm: centre of the first pixel, LPS.
-        along_row, along_column: unit vectors, LPS.
-        spacing_mm: distance between pixels (along a row, along a column).
-        slope, intercept: of the line from stored values to HU.
-        rescaled: whether the header says them; else stored values are taken for HU.
-        position_digits_mm: unit of the last digit that each coordinate of the position is written with, or 0.
-        spacing_digits_mm: the same of the spacing.
-        thickness_mm: nominal, or None.
-        nominal_steps_mm: what the header says of the distance between slices; it may be wrong.
-        acquisition: what tells two pictures of one place apart that were taken at different times.
-    """
+    """One slice: a file, or a frame of one."""
 
     path: Path
-    dataset: Dataset
-    frame: int
-    position_mm: np.ndarray
-    along_row: np.ndarray
-    along_column: np.ndarray
-    spacing_mm: tuple[float, float]
-    slope: float
-    intercept: float
-    rescaled: bool
+    dataset: Dataset  # its parsed tags; the pixels are still on disk
+    frame: int  # index among the file's frames
+    position_mm: np.ndarray  # centre of the first pixel, LPS
+    along_row: np.ndarray  # unit vector, LPS
+    along_column: np.ndarray  # unit vector, LPS
+    spacing_mm: tuple[float, float]  # distance between pixels (along a row, along a column)
+    slope: float  # of the line from stored values to HU
+    intercept: float  # of the same line
+    rescaled: bool  # whether the header says them; else stored values are taken for HU
+    # unit of the last digit that each coordinate of the position, and of the spacing, is written with, or 0
     position_digits_mm: tuple[float, ...]
     spacing_digits_mm: tuple[float, ...]
-    thickness_mm: float | None
-    nominal_steps_mm: tuple[float, ...]
-    acquisition: tuple[str, str]
+    thickness_mm: float | None  # nominal
+    nominal_steps_mm: tuple[float, ...]  # what the header says of the distance between slices; may be wrong
+    acquisition: tuple[str, str]  # differs between two pictures of one place taken at different times
 
     @property
     def normal(self) -> np.ndarray:

@@ -30,15 +30,10 @@ _SAME_SPACING = 0.02  # relative difference up to which two slice distances are 
 
 @dataclasses.dataclass(frozen=True)
 class DicomSegmentation:
-    """What one SEG object holds.
+    """What one SEG object holds."""
 
-    Attributes:
-        layers: label arrays with their place and the names of the segments in each.
-        other_series: whether it says that it was drawn on another series than the scan.
-    """
-
-    layers: tuple[RawVolume, ...]
-    other_series: bool
+    layers: tuple[RawVolume, ...]  # label arrays with their place and the names of the segments in each
+    other_series: bool  # whether it says that it was drawn on another series than the scan
 
 
 def load_segmentation(path: Path, grid: Volume, scan: Identifiers) -> DicomSegmentation:

@@ -33,16 +33,11 @@ _NAMED, _LISTED = 3, 12  # files and series that an error names at most
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FoundSeries:
-    """What lies under a path.
+    """What lies under a path."""
 
-    Attributes:
-        series: CT series, sorted by number.
-        skipped: counts of what is passed over, by reason.
-        damaged: files that are damaged, or may be slices and cannot be read, each with the reason.
-    """
-
-    series: tuple[DicomSeries, ...]
-    skipped: Mapping[str, int]
+    series: tuple[DicomSeries, ...]  # CT series, sorted by number
+    skipped: Mapping[str, int]  # counts of what is passed over, by reason
+    # files that are damaged, or may be slices and cannot be read, each with the reason
     damaged: Mapping[Path, str]
 
     @property
