@@ -74,7 +74,7 @@ def _read(path: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
         with path.open("rb") as stream:
             # Decoded here, as pynrrd drops what is not ASCII and so changes the names of segments.
             header = nrrd.read_header(_lines(stream, path))
-            _demand_readable(header, path)
+            _require_readable(header, path)
             named = header.get("data file", header.get("datafile"))
             if named is None:
                 return nrrd.read_data(header, stream, path), header
@@ -99,7 +99,7 @@ def _lines(stream: BinaryIO, path: Path) -> Iterator[str]:
             yield line.decode("latin-1")
 
 
-def _demand_readable(header: Mapping[str, Any], path: Path) -> None:
+def _require_readable(header: Mapping[str, Any], path: Path) -> None:
     """Refuse quantised values, which are no HU any more, and hex."""
     limits = [header[key] for key in _QUANTISED if key in header]
     if any(np.isfinite(float(limit)) for limit in limits):

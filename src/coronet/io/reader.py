@@ -174,7 +174,7 @@ def _finish(loaded: RawVolume, where: str) -> Volume:
         lost = int(array.size - np.isfinite(array).sum())
         raise UnreadableScan(f"{where}: {lost} voxels are not finite; correct them before the scan is used.")
     array = fit_dtype(array)
-    _demand_hu(array, where)
+    _require_hu(array, where)
     volume = to_ras(array, loaded.affine)
     array = volume.array if volume.array.flags.writeable else volume.array.copy()
     np.maximum(array, AIR_HU, out=array)
@@ -183,7 +183,7 @@ def _finish(loaded: RawVolume, where: str) -> Volume:
     return volume.with_array(array)
 
 
-def demand_possible(array: np.ndarray, where: str) -> None:
+def check_possible_hu(array: np.ndarray, where: str) -> None:
     """Refuse values that no scanner gives.
 
     Raises:
@@ -199,11 +199,11 @@ def demand_possible(array: np.ndarray, where: str) -> None:
         )
 
 
-def _demand_hu(array: np.ndarray, where: str) -> None:
+def _require_hu(array: np.ndarray, where: str) -> None:
     low, high = array.min(), array.max()
     if low == high:
         raise UnreadableScan(f"{where}: every voxel is {low}; there is no picture in it.")
-    demand_possible(array, where)
+    check_possible_hu(array, where)
     if low >= 0 and high < 256 and np.unique(array[::2, ::2, ::2]).size <= _MOST_LABELS:
         raise UnreadableScan(
             f"{where}: it holds labels from {low} to {high}, no HU; "

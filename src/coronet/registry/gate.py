@@ -70,12 +70,12 @@ def evaluate_gate(project: Path, candidate: Version, champion: Version | None, p
         checks += check_origin(new, project)
         evidence: CandidateEvaluation | None = None
         comparisons: tuple[PairedComparison, ...] = ()
-        patients, found = 0, ""
+        patients, test_sha256 = 0, ""
         if all(check.ok for check in checks):
             split = pick_split(new, old, companion, shared=params.gate.test_patients == "shared")
             check_apart(sides, split)
             patients = len(split.patients("test"))
-            found = hashlib.sha256("\n".join(split.cases("test")).encode()).hexdigest()
+            test_sha256 = hashlib.sha256("\n".join(split.cases("test")).encode()).hexdigest()
             evidence = _measure(new, companion, project, split, params)
             checks += check_floors(evidence, params.gate, candidate.model)
             if old is not None:
@@ -94,8 +94,8 @@ def evaluate_gate(project: Path, candidate: Version, champion: Version | None, p
         champion=old_number,
         companion=f"{companion.name} ({alias})",
         patients=patients,
-        test_sha256=found,
-        trial=_trial(entries, candidate, found),
+        test_sha256=test_sha256,
+        trial=_trial(entries, candidate, test_sha256),
         checks=tuple(checks),
         comparisons=comparisons,
         challenger=evidence,

@@ -16,7 +16,7 @@ from coronet.scoring.score_scan import ScanScore
 
 _PAGE = "index.html"
 _AXIAL_SLICES = 6
-_LADDER_NAMES = {
+_PRESET_NAMES = {
     "paper": "Published method",
     "aha": "ACC/AHA",
     "five": "Rumberger, five groups",
@@ -44,9 +44,9 @@ def write_scan_result(folder: Path, scored: ScanScore) -> None:
         "scan.html.j2",
         agatston=scored.result.scores.agatston,
         interval=_interval(scored),
-        worth=scored.statement,
+        statement=scored.statement,
         notices=_notices(scored),
-        ladders=_ladders(scored),
+        risk_groups=_risk_groups(scored),
         figures=_figures(scored),
         legend=(("heart", "heart"), *((kind, names[kind]) for kind in calcium)),
         pictures=case_pictures(
@@ -70,22 +70,22 @@ def _notices(scored: ScanScore) -> tuple[Notice, ...]:
     for flag, reason in scored.warnings.items():
         title = "Scored by force." if flag in UNFIT else "With care."
         notices.append(Notice(title, f"{reason[0].upper()}{reason[1:]}.", grave=flag in UNFIT))
-    unsure = [_LADDER_NAMES[name] for name in PRESETS if not scored.intervals.sure(name)]
+    unsure = [_PRESET_NAMES[name] for name in PRESETS if not scored.intervals.sure(name)]
     if unsure:
         text = f"Within that range the score could fall into another group ({', '.join(unsure)})."
         notices.append(Notice("More than one risk group is possible.", text, grave=False))
     return tuple(notices)
 
 
-def _ladders(scored: ScanScore) -> dict[str, list[tuple[str, str]]]:
+def _risk_groups(scored: ScanScore) -> dict[str, list[tuple[str, str]]]:
     """Labels of the risk groups by preset, each with ``here``, ``possible`` or an empty state."""
-    ladders = {}
+    groups = {}
     for name, preset in PRESETS.items():
         # CAC-DRS appends the number of vessels to its label.
         states = {label.split("/")[0]: "possible" for label in scored.intervals.groups[name]}
         states[scored.result.groups[name].split("/")[0]] = "here"
-        ladders[_LADDER_NAMES[name]] = [(readable(label), states.get(label, "")) for label in preset.labels]
-    return ladders
+        groups[_PRESET_NAMES[name]] = [(readable(label), states.get(label, "")) for label in preset.labels]
+    return groups
 
 
 def _figures(scored: ScanScore) -> tuple[Figure, ...]:

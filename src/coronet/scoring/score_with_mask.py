@@ -15,7 +15,7 @@ from coronet.files import write_json
 from coronet.io.images import Image, is_path, raw_image
 from coronet.io.masks import ROUNDED, read_mask
 from coronet.io.raw_volume import RawVolume
-from coronet.io.reader import IN_MEMORY, LOADERS, Scan, demand_possible, read_scan, suffix_of
+from coronet.io.reader import IN_MEMORY, LOADERS, Scan, check_possible_hu, read_scan, suffix_of
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, fit_dtype, to_ras
 from coronet.scoring.calcium_score import ScoreResult, score_calcium
@@ -161,7 +161,7 @@ def _read(scan: Path | str | Image | Scan, series: int | str | None) -> Scan:
         return read_scan(scan, series=series)
     loaded, source = found
     array = fit_dtype(loaded.array)
-    demand_possible(array, str(scan) if is_path(scan) else IN_MEMORY)
+    check_possible_hu(array, str(scan) if is_path(scan) else IN_MEMORY)
     return Scan(to_ras(array, loaded.affine), ScanFacts(patient="", source=source))
 
 

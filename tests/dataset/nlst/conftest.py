@@ -17,7 +17,7 @@ import pydicom
 import pytest
 from pydicom.sr.coding import Code
 
-from coronet.dataset.nlst.commons_index import CommonsIndex
+from coronet.dataset.nlst.commons_index import DataSource
 from coronet.dataset.nlst.manifest import Manifest, ManifestEntry, ManifestSeries, Request
 from segmentations import write_segmentation
 
@@ -88,9 +88,7 @@ class ObjectStore:
             index="idc-index-data 0",
             rules=1,
             spacing_mm=(1.0, 2.5),
-            sources=(
-                CommonsIndex(DOI, "CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/", "Test."),
-            ),
+            sources=(DataSource(DOI, "CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/", "Test."),),
             entries=tuple(
                 ManifestEntry("LSS", "GE", "Test", "STANDARD", 2.5, ct, heart) for ct, heart in pairs
             ),

@@ -32,7 +32,7 @@ _KEPT_SHARE = 0.6  # most that a converted scan takes of its DICOM files
 
 
 @dataclasses.dataclass(frozen=True)
-class Acquired:
+class AcquisitionResult:
     """What became of a manifest's series."""
 
     # scans that are in the cohort since this run; `before` were there before it
@@ -61,7 +61,7 @@ def acquire(
     endpoint: str = ENDPOINT,
     keep: bool = False,
     progress: Callable[[int], None] = lambda count: None,
-) -> Acquired:
+) -> AcquisitionResult:
     """Download, verify and convert what is not in the cohort yet.
 
     The next series is downloaded while one is converted. Each is added whole or not at all, and its DICOM
@@ -115,7 +115,9 @@ def acquire(
                     unmasked += [f"{case}: {reason}"] if reason else []
                     if not keep:
                         _remove_downloads(entry, downloads)
-    return Acquired(tuple(added), len(manifest.entries) - len(wanted), tuple(refused), tuple(unmasked))
+    return AcquisitionResult(
+        tuple(added), len(manifest.entries) - len(wanted), tuple(refused), tuple(unmasked)
+    )
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ _PACKAGE = "idc-index-data"
 
 
 @dataclasses.dataclass(frozen=True)
-class CommonsIndex:
+class DataSource:
     """A data set that series come from, and what its use asks for."""
 
     doi: str
@@ -80,7 +80,7 @@ def check_condition(database: DuckDBPyConnection, condition: str) -> None:
         raise InputError(f'--where "{condition}" is a {kind}, no condition that is true or false.')
 
 
-def sources(dois: set[str]) -> tuple[CommonsIndex, ...]:
+def sources(dois: set[str]) -> tuple[DataSource, ...]:
     """Licence and citation of data sets, by DOI.
 
     Raises:
@@ -99,7 +99,7 @@ def sources(dois: set[str]) -> tuple[CommonsIndex, ...]:
         for values in rows.fetchall():
             row = dict(zip(names, values, strict=True))
             citation = " ".join(html.unescape(re.sub(r"<[^>]+>", "", row["citation"])).split())
-            known[row["source_doi"]] = CommonsIndex(
+            known[row["source_doi"]] = DataSource(
                 row["source_doi"], row["license_short_name"], row["license_url"], citation
             )
     lacking = dois - set(known)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coronet.dataset.nlst.commons_index import CommonsIndex
+from coronet.dataset.nlst.commons_index import DataSource
 from coronet.errors import InputError
 from coronet.files import read_json, write_text
 
@@ -77,7 +77,7 @@ class Manifest:
     rules: int  # version of `coronet.dataset.nlst.selection_rules`
     # slice spacing that is taken once a series has been downloaded, lowest and highest
     spacing_mm: tuple[float, float]
-    sources: tuple[CommonsIndex, ...]  # licence and citation of every data set in it
+    sources: tuple[DataSource, ...]  # licence and citation of every data set in it
     entries: tuple[ManifestEntry, ...]  # in the order in which patients were drawn
 
     @property
@@ -130,7 +130,7 @@ def read_manifest(path: Path) -> Manifest:
             index=str(raw["index"]),
             rules=int(raw["rules"]),
             spacing_mm=(float(low), float(high)),
-            sources=tuple(CommonsIndex(**source) for source in raw["sources"]),
+            sources=tuple(DataSource(**source) for source in raw["sources"]),
             entries=tuple(_entry(entry) for entry in raw["series"]),
         )
         if not manifest.entries:

@@ -150,7 +150,7 @@ def slices_of(path: Path) -> tuple[SliceHeader, ...]:
     """
     dataset = parse_header(path)
     try:
-        _demand_ct(dataset)
+        _require_ct(dataset)
         return tuple(_pictures(path, dataset))
     except (NotUsable, Damaged):
         raise
@@ -158,7 +158,7 @@ def slices_of(path: Path) -> tuple[SliceHeader, ...]:
         raise Damaged(f"header cannot be parsed ({type(error).__name__})") from None
 
 
-def _demand_ct(dataset: Dataset) -> None:
+def _require_ct(dataset: Dataset) -> None:
     meta = getattr(dataset, "file_meta", None)
     kind = str(dataset.get("SOPClassUID", "") or (meta or {}).get("MediaStorageSOPClassUID", ""))
     if "Modality" not in dataset and "Rows" not in dataset:

@@ -30,7 +30,7 @@ def sort_places(pictures: Sequence[SliceHeader], where: str) -> list[list[SliceH
         UnreadableScan: they differ in size, spacing or orientation, were taken at several times, or all lie
             at one place.
     """
-    _demand_alike(pictures, where)
+    _require_alike(pictures, where)
     ordered = sorted(pictures, key=lambda picture: picture.depth_mm)
     places = [[ordered[0]]]
     for before, picture in itertools.pairwise(ordered):
@@ -43,7 +43,7 @@ def sort_places(pictures: Sequence[SliceHeader], where: str) -> list[list[SliceH
         raise UnreadableScan(
             f"{where}: {times} acquisitions of the same place (a series in time); export one on its own."
         )
-    _demand_apart([place[0].acquisition for place in places], where)
+    _require_apart([place[0].acquisition for place in places], where)
     if len(places) < 2:
         raise UnreadableScan(
             f"{where}: a single slice, from which no volume can be read; give the folder with all slices."
@@ -51,7 +51,7 @@ def sort_places(pictures: Sequence[SliceHeader], where: str) -> list[list[SliceH
     return places
 
 
-def _demand_apart(acquisitions: Sequence[tuple[str, str]], where: str) -> None:
+def _require_apart(acquisitions: Sequence[tuple[str, str]], where: str) -> None:
     """Refuse two acquisitions whose slices lie between each other, as of two breaths or two phases."""
     # A scan that was made in steps has acquisitions one behind the other.
     counts = Counter(acquisitions)
@@ -81,14 +81,14 @@ def stack_affine(slices: Sequence[SliceHeader], where: str) -> np.ndarray:
     positions = np.stack([picture.position_mm for picture in slices])
     depths = positions @ first.normal
     sideways = positions - positions[0] - np.outer(depths - depths[0], first.normal)
-    _demand_upright(depths, sideways, where)
+    _require_upright(depths, sideways, where)
     gaps = np.diff(depths)
     usual = float(np.median(gaps))
     step = _rounded_step(slices, depths)
     if step is None:
-        _demand_even(depths, gaps, usual, where)
+        _require_even(depths, gaps, usual, where)
         step = (depths[-1] - depths[0]) / (len(slices) - 1)
-    _demand_complete(slices, usual, where)
+    _require_complete(slices, usual, where)
     spacing = _common_spacing(slices)
     affine = np.eye(4)
     affine[:3, 0] = first.along_row * spacing[0]
@@ -141,7 +141,7 @@ def _same_spacing(picture: SliceHeader, spacing: tuple[float, float], digits: tu
     )
 
 
-def _demand_alike(pictures: Sequence[SliceHeader], where: str) -> None:
+def _require_alike(pictures: Sequence[SliceHeader], where: str) -> None:
     axes = np.array([[*picture.along_row, *picture.along_column] for picture in pictures])
     if np.abs(axes - axes[0]).max() > 2e-3:
         directions = Counter(tuple(row) for row in np.round(axes, 2).tolist())
@@ -174,7 +174,7 @@ def _demand_alike(pictures: Sequence[SliceHeader], where: str) -> None:
         )
 
 
-def _demand_upright(depths: np.ndarray, sideways: np.ndarray, where: str) -> None:
+def _require_upright(depths: np.ndarray, sideways: np.ndarray, where: str) -> None:
     shift = float(np.linalg.norm(sideways[-1]))
     degrees = float(np.degrees(np.arctan2(shift, depths[-1] - depths[0])))
     if shift > _SIDEWAYS_MM and degrees > _LEAN_DEG:
@@ -190,7 +190,7 @@ def _demand_upright(depths: np.ndarray, sideways: np.ndarray, where: str) -> Non
         )
 
 
-def _demand_even(depths: np.ndarray, gaps: np.ndarray, usual: float, where: str) -> None:
+def _require_even(depths: np.ndarray, gaps: np.ndarray, usual: float, where: str) -> None:
     odd = np.flatnonzero(np.abs(gaps - usual) > max(_UNEVEN * usual, _SAME_PLACE_MM))
     if odd.size:
         places = [
@@ -202,7 +202,7 @@ def _demand_even(depths: np.ndarray, gaps: np.ndarray, usual: float, where: str)
         )
 
 
-def _demand_complete(slices: Sequence[SliceHeader], usual: float, where: str) -> None:
+def _require_complete(slices: Sequence[SliceHeader], usual: float, where: str) -> None:
     """Every second or tenth slice alone is evenly spaced too; the numbering and the thickness tell."""
     thickness = slices[0].thickness_mm
     numbers = [picture.dataset.get("InstanceNumber") for picture in slices]
