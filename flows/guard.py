@@ -13,10 +13,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
-_PARENT_DEATH_SIGNAL = 1
-"""Of prctl(2); it stays over execve(2)."""
-_PATIENCE_SECONDS = 10.0
-"""For a child to end by SIGTERM before it is killed."""
+_PARENT_DEATH_SIGNAL = 1  # of prctl(2); it stays over execve(2)
+_PATIENCE_SECONDS = 10.0  # for a child to end by SIGTERM before it is killed
 
 
 def die_with_parent(parent: int) -> None:

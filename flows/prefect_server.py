@@ -69,10 +69,8 @@ if _code := terminal.run_app(_prepare):
 
 from guard import guarded  # noqa: E402
 
-_ADDRESS = HOME / "server.json"
-"""Where `make prefect` writes the address of its server."""
-_ANSWER_SECONDS = 5.0
-"""How long each of a few attempts waits for the server that PREFECT_API_URL names."""
+_ADDRESS = HOME / "server.json"  # where `make prefect` writes the address of its server
+_ANSWER_SECONDS = 5.0  # how long each of a few attempts waits for the server that PREFECT_API_URL names
 _STARTUP_SECONDS = 600
 """A fresh database takes 13 seconds on two cores, and many times as long where they are overloaded."""
 

@@ -18,8 +18,7 @@ from typing import Any
 
 from coronet.errors import Busy, InputError
 
-_PART = ".part-"
-"""How the names of files and folders begin that are still being written."""
+_PART = ".part-"  # how the names of files and folders begin that are still being written
 
 _DEBRIS = (f"{_PART}*", "._*", ".DS_Store", "[Tt]humbs.db", "[Dd]esktop.ini", "__MACOSX")
 """Names that are no part of a folder's content: what a killed process left, and what file managers add.
@@ -91,13 +90,20 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path`` that takes its place on success."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=_PART))
-    try:
+    with _temporary_folder(path.parent, path) as part:
         yield part
         part.chmod(0o755)
         if path.exists():
             shutil.rmtree(path)
         part.replace(path)
+
+
+@contextlib.contextmanager
+def _temporary_folder(home: Path, path: Path) -> Iterator[Path]:
+    """Yield a new folder in ``home``, which is removed at the end; errors name ``path`` in its place."""
+    part = Path(tempfile.mkdtemp(dir=home, prefix=_PART))
+    try:
+        yield part
     except OSError as error:
         _name_file(error, path, part)
         raise
@@ -114,8 +120,7 @@ def filling(folder: Path) -> Iterator[Path]:
     """
     folder = Path(folder)
     home = next(item for item in (folder, *folder.absolute().parents) if item.is_dir())
-    part = Path(tempfile.mkdtemp(dir=home, prefix=_PART))
-    try:
+    with _temporary_folder(home, folder) as part:
         yield part
         made = sorted(part.iterdir())
         for item in made:
@@ -125,11 +130,6 @@ def filling(folder: Path) -> Iterator[Path]:
         for item in made:
             item.replace(folder / item.name)
         sync_folder(folder)
-    except OSError as error:
-        _name_file(error, folder, part)
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def check_writable(folder: Path) -> None:

@@ -16,8 +16,7 @@ from typing import Any
 
 from coronet.errors import Busy, InputError
 
-_PARENT_DEATH_SIGNAL = 1
-"""Of prctl(2): a signal at the parent's end."""
+_PARENT_DEATH_SIGNAL = 1  # of prctl(2): a signal at the parent's end
 
 
 def end_with_parent(parent: int | None = None) -> None:

@@ -12,8 +12,7 @@ from typing import Self
 
 logger = logging.getLogger("coronet")
 _LINE_EVERY_S = 60.0
-_PATIENCE_S = 3.0
-"""Shorter waits are silent."""
+_PATIENCE_S = 3.0  # shorter waits are silent
 
 
 class Progress:

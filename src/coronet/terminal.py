@@ -17,10 +17,8 @@ from coronet.errors import CoronetError, InputError
 from coronet.files import NO_SPACE
 from coronet.text import without_accents
 
-_FALLBACK = "coronet-fallback"
-"""Name of the handler that `_use_any_encoding` gives to both streams."""
-_ASCII = "coronet_ascii"
-"""Name of the codec that it gives to streams that take nothing but ASCII."""
+_FALLBACK = "coronet-fallback"  # name of the handler that `_use_any_encoding` gives to both streams
+_ASCII = "coronet_ascii"  # name of the codec that it gives to streams that take nothing but ASCII
 TRACEBACK = "CORONET_TRACEBACK"
 """Environment variable: any value lets the traceback of a failure through, for developers."""
 _FAILED, _INTERRUPTED = 2, 130

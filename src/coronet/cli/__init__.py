@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import json
 import logging
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from coronet.cli.options import AsJson
 from coronet.cli.score import score_command
 from coronet.cli.search import search_app
 from coronet.cli.tracking import tracking_app
+from coronet.errors import ParamsError
 from coronet.memory import keep_window_memory
 
 app = typer.Typer(
@@ -114,11 +117,7 @@ def show_params(
     key: Annotated[str, typer.Argument(help="A dotted key, such as phantom.cases; none prints all.")] = "",
 ) -> None:
     """Print the parameters with the chosen profile resolved."""
-    import dataclasses
-    import json
-
     from coronet.config import load_params
-    from coronet.errors import ParamsError
 
     value = dataclasses.asdict(load_params())
     for name in key.split(".") if key else ():
@@ -171,8 +170,6 @@ def demo() -> None:
 @app.command("encoders")
 def list_encoders(as_json: AsJson = False) -> None:
     """List what network.encoder may be."""
-    import json
-
     from coronet.networks.encoders import ALLOWED
     from coronet.networks.factory import OWN
 

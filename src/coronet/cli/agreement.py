@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from coronet.cli.options import AsJson
+from coronet.files import check_writable, filling
 
 
 def agreement_command(
@@ -39,11 +41,8 @@ def agreement_command(
 
     What tables are understood: docs/agreement.md.
     """
-    import json
-
     from coronet import api
     from coronet.evaluation import paired_table
-    from coronet.files import check_writable, filling
 
     if out is not None:
         check_writable(out)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from coronet.cli.options import AsJson, DataFolder, print_warnings
+from coronet.errors import CoronetError, InputError
+from coronet.lists import check_list
+from coronet.progress import waiting
 from coronet.text import counted
 
 if TYPE_CHECKING:
@@ -26,7 +30,6 @@ _KNOWN_PATIENT = "--patient belongs to a scan that is imported; this case is in 
 
 def _target(name: str) -> Target:
     from coronet.annotation.strokes import STROKE_LABELS
-    from coronet.errors import InputError
 
     if name not in STROKE_LABELS:
         raise InputError(f'--target "{name}" must be heart or calcium.')
@@ -103,14 +106,10 @@ def annotate_draw(
     as_json: AsJson = False,
 ) -> None:
     """Draw a mask from strokes; docs/annotate.md has their format."""
-    import json
-
     from coronet.annotation.annotated_cases import annotate_case
     from coronet.annotation.strokes import check_stroke_file
     from coronet.dataset.cases import CASE_PATTERN, scan_path
-    from coronet.errors import InputError
     from coronet.io.patient_identity import given_patient
-    from coronet.progress import waiting
 
     case, kind = scan, _target(target)
     if patient is not None:
@@ -133,7 +132,6 @@ def _import(scan: Path, data: Path, kind: Target, strokes: Path, patient: str | 
     from coronet.annotation.stroke_voxels import read_strokes
     from coronet.dataset.import_scans import import_scans
     from coronet.dataset.pseudonyms import find_imported
-    from coronet.errors import InputError
     from coronet.io.reader import find_scans
 
     refused: list[str] = []
@@ -168,10 +166,7 @@ def annotate_pieces(
     as_json: AsJson = False,
 ) -> None:
     """List bright pieces with number, place, mm³ and HU."""
-    import json
-
     from coronet.annotation.annotated_cases import list_pieces
-    from coronet.progress import waiting
 
     with waiting(f"searching bright pieces of {case}"):
         pieces = list_pieces(data, case)
@@ -209,10 +204,7 @@ def annotate_fit(
 
     Drawing needs no fit.
     """
-    import json
-
     from coronet.annotation.annotated_cases import fit_library, report_path
-    from coronet.progress import waiting
 
     kind = _target(target)
     with waiting(f"fitting the {kind} forest"):
@@ -238,12 +230,7 @@ def annotate_apply(
     as_json: AsJson = False,
 ) -> None:
     """Draw masks of new scans with the forest of all annotated scans."""
-    import json
-
     from coronet.annotation.annotated_cases import annotate_case, annotation_paths, check_replaceable
-    from coronet.errors import CoronetError, InputError
-    from coronet.lists import check_list
-    from coronet.progress import waiting
 
     kind, records, refused = _target(target), [], []
     chosen = check_list(cases, "CASE")
@@ -280,13 +267,8 @@ def annotate_suggest(
     as_json: AsJson = False,
 ) -> None:
     """List the scans and slices where a stroke would help most."""
-    import json
-
     from coronet.annotation.annotated_cases import annotated_cases
     from coronet.annotation.suggestions import suggest
-    from coronet.errors import InputError
-    from coronet.lists import check_list
-    from coronet.progress import waiting
 
     kind = _target(target)
     chosen = check_list(cases, "CASE") if cases else tuple(item.case for item in annotated_cases(data, kind))

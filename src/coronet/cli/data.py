@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +12,8 @@ import typer
 
 from coronet.cli.options import AsJson, DataFolder, print_warnings
 from coronet.errors import InputError
+from coronet.lists import split_list
+from coronet.progress import Progress
 
 if TYPE_CHECKING:
     from coronet.dataset.nlst.manifest import Manifest, ManifestEntry
@@ -41,8 +45,6 @@ def data_phantom(
 
     Without options the one that params.yaml describes. Cases that are complete are kept.
     """
-    import json
-
     from coronet.config import load_params
     from coronet.phantom.annotated_cohort import make_cohort
 
@@ -86,11 +88,8 @@ def data_import(
 
     Example: `coronet data import scan.nii.gz --heart heart.nii.gz`. See docs/own-scans.md.
     """
-    import json
-
     from coronet.dataset.import_masks import MaskSources
     from coronet.dataset.import_scans import import_scans
-    from coronet.lists import split_list
 
     if (heart_labels is not None and heart is None) or (calcium_labels is not None and calcium is None):
         raise InputError("--heart-labels goes with --heart, and --calcium-labels with --calcium.")
@@ -134,9 +133,6 @@ def data_list(
 
     Patient, spacing, masks, flags and part of the split, as a table.
     """
-    import dataclasses
-    import json
-
     from coronet.dataset.overview import list_cases, overview_table
 
     cases = list_cases(data, build=build)
@@ -168,14 +164,10 @@ def data_nlst(
 
     From the Imaging Data Commons; see docs/nlst.md.
     """
-    import dataclasses
-    import json
-
     from coronet.dataset.import_messages import patient_warnings
     from coronet.dataset.nlst.acquisition import acquire, remaining
     from coronet.dataset.nlst.manifest import Request
     from coronet.dataset.nlst.selection import manifest_for
-    from coronet.progress import Progress
 
     if patients is None and (where or seed):
         raise InputError("--where and --seed choose patients; give --patients too.")

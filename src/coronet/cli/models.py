@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import Annotated
 
 import typer
 
 from coronet.cli.options import AsJson
+from coronet.errors import PromotionError
 
 models_app = typer.Typer(no_args_is_help=True)
 
@@ -30,9 +33,6 @@ def models_register(
 
     See docs/tracking.md.
     """
-    import dataclasses
-    import json
-
     from coronet.registry.registration import register_version
 
     done = register_version(model, allow_dirty=allow_dirty)
@@ -64,8 +64,6 @@ def models_promote(
 
     See docs/promotion.md.
     """
-    import json
-
     from rich.console import Console
 
     from coronet.registry import promotion
@@ -97,8 +95,6 @@ def models_rollback(
     as_json: AsJson = False,
 ) -> None:
     """Make the previous champion champion again."""
-    import json
-
     from coronet.registry import promotion
 
     done = promotion.rollback(model, reason=reason, approved_by=approved_by)
@@ -113,9 +109,6 @@ def models_rollback(
 @models_app.command("history")
 def models_history(model: Model, *, as_json: AsJson = False) -> None:
     """Show the promotion history."""
-    import dataclasses
-    import json
-
     from coronet.config.floors import counted
     from coronet.registry import promotion
 
@@ -152,8 +145,6 @@ def models_why(
 
     With the commands that reproduce it.
     """
-    import json
-
     from coronet.registry.explain import explain_version
 
     found = explain_version(target)
@@ -166,9 +157,6 @@ def models_check(as_json: AsJson = False) -> None:
 
     Its chain of hashes, git's copy of it, and MLflow's aliases.
     """
-    import json
-
-    from coronet.errors import PromotionError
     from coronet.registry.check import check_log
 
     found = check_log()

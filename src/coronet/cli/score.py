@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from coronet.cli.options import AsJson, ModelsOption
+from coronet.errors import InputError
+from coronet.files import check_writable, filling, write_text
+from coronet.lists import split_list
+from coronet.progress import Progress
 
 if TYPE_CHECKING:
     from coronet.scoring.score_scan import ScanScore
@@ -82,11 +87,6 @@ def score_command(
 
     The rules are explained in docs/scoring.md, batches in docs/batch.md.
     """
-    import json
-
-    from coronet.errors import InputError
-    from coronet.files import check_writable, filling
-    from coronet.lists import split_list
     from coronet.scoring.protocol import find_protocol
     from coronet.scoring.risk_groups import find_groups
 
@@ -107,10 +107,8 @@ def score_command(
     if out is not None:
         check_writable(out)
     if batch:
-        from coronet.cli.batch import score_batch
-
         assert out is not None
-        score_batch(scan, out, models, groups=groups, again=again, as_json=as_json, force=force, **rules)
+        _score_batch(scan, out, models, groups=groups, again=again, as_json=as_json, force=force, **rules)
         return
     names = _vessel_names(labels, vessels)
     found: ScanScore | MaskScore
@@ -151,7 +149,6 @@ def score_command(
 
 def _vessel_names(labels: bool, vessels: str | None) -> Mapping[int, str] | None:
     """Names of the mask's labels, where ``--labels`` or ``--vessels`` says that they are vessels."""
-    from coronet.lists import split_list
     from coronet.scoring.calcium_score import VESSELS
 
     named = split_list(vessels, "--vessels")
@@ -176,8 +173,6 @@ def _compare_protocols(
 def _write_table(path: Path, compared: list[dict[str, Any]]) -> None:
     import pandas
 
-    from coronet.files import write_text
-
     table = pandas.DataFrame([{**row, **row["groups"]} for row in compared]).drop(columns="groups")
     write_text(path, table.to_csv(index=False))
 
@@ -192,3 +187,37 @@ def _table_lines(compared: list[dict[str, Any]], groups: str) -> list[str]:
             f"{row['volume_mm3']:>12.1f}{mass:>9}  {row['groups'][groups]}"
         )
     return lines
+
+
+def _score_batch(
+    folder: Path, out: Path, models: str, *, groups: str, again: bool, as_json: bool, **rules: Any
+) -> None:
+    """Score each scan of ``folder`` into ``out`` and print the table; ``rules`` are those of a `Scorer`.
+
+    Raises:
+        InputError: some scans could not be scored; all others are.
+    """
+    from coronet import api
+    from coronet.scoring.batch import TABLE
+
+    with Progress("score") as progress:
+        found = api.score_batch(
+            folder, out, models, groups=groups, again=again, progress=progress.update, **rules
+        )
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+    else:
+        for line in found.statement.lines:
+            typer.echo(line)
+        if found.learned_from:
+            shares = f"{len(found.learned_from)} of {len(found.rows)} scans"
+            typer.echo(
+                f"{shares} were in the training of these networks; their scores say nothing of others."
+            )
+        for row in found.rows:
+            typer.echo(row.line())
+    if found.refused:
+        raise InputError(
+            f"{len(found.refused)} of {len(found.rows)} scans could not be scored; "
+            f"{out / TABLE} says why, and --again tries them once more."
+        )

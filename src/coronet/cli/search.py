@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,8 +40,6 @@ def run_search(
     as_json: AsJson = False,
 ) -> None:
     """Train trials on inner folds of the training patients, or resume a search."""
-    import json
-
     from coronet.search.study import run_study
 
     result = run_study(
@@ -67,9 +67,6 @@ def adopt_winner(
 
     The evidence is written beside it; then `dvc repro` trains it.
     """
-    import dataclasses
-    import json
-
     from coronet.search.adopt import adopt
 
     adopted = adopt(study, Path(), storage=storage)

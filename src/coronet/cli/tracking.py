@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +21,6 @@ def tracking_sync(as_json: AsJson = False) -> None:
 
     Of the results in build/ and of the studies.
     """
-    import dataclasses
-    import json
-    import os
-
     from coronet.search.study_record import sync_studies
     from coronet.tracking import runs
 
@@ -46,8 +45,6 @@ def tracking_relocate(as_json: AsJson = False) -> None:
 
     In the database of MLFLOW_TRACKING_URI; the one in mlruns/ follows its folder by itself.
     """
-    import json
-
     from coronet.tracking import mlflow_client
 
     left = [str(folder) for folder in mlflow_client.relocate_project(Path("mlruns"))]

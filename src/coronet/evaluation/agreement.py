@@ -16,8 +16,7 @@ from coronet.files import write_json
 from coronet.scoring.risk_groups import Groups, find_groups
 
 LEAST_PAIRS = 3
-_ROUNDING = 1e-12
-"""A statistic this near to 0 is 0: what is left of two equal sums, such as −2.2e−16."""
+_ROUNDING = 1e-12  # a statistic this near to 0 is 0: what is left of two equal sums, such as −2.2e−16
 
 
 @dataclasses.dataclass(frozen=True)

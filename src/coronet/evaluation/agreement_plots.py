@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MANY = 2000
-"""Points beyond which the SVG holds them as one picture; as shapes they would be megabytes."""
+_MANY = 2000  # points beyond which the SVG holds them as one picture; as shapes they would be megabytes
 _INK, _BLUE, _RED, _GREY = "#1d2733", "#2b6cb0", "#b83232", "#9aa5b1"
 
 

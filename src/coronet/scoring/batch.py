@@ -46,8 +46,7 @@ from coronet.scoring.score_with_mask import SCORE
 logger = logging.getLogger("coronet")
 
 TABLE, _SETTINGS, SOURCES = "scores.csv", "settings.json", ".sources.jsonl"
-_MOST_STARTS = 3
-"""Runs that one scan may end, by using up the memory for instance, before it is passed over."""
+_MOST_STARTS = 3  # runs that one scan may end, by using up the memory for instance, before it is passed over
 LANES = 3
 """Scans in memory at once: one is read or written while the networks of others run. More gain little."""
 

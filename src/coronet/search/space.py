@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
 ENCODER, ACTIVATION = "network.encoder", "network.activation"
 DICE, GAMMA, RATE = "loss.dice", "loss.focal_gamma", "optimiser.learning_rate"
-_KEYS = (ENCODER, ACTIVATION, DICE, GAMMA, RATE)
-"""What a trial draws, by its place in a model's parameters."""
-_DIGITS = 4
-"""Significant digits of a drawn number, so that what is adopted reads well and is what was tried."""
+_KEYS = (ENCODER, ACTIVATION, DICE, GAMMA, RATE)  # what a trial draws, by its place in a model's parameters
+_DIGITS = 4  # significant digits of a drawn number, so that what is adopted reads well and is what was tried
 _FEWEST_LEVELS = 3
 
 

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("coronet")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_RESTARTS = 3
-"""How often each worker that ended by an error or a signal is started again."""
-_REFUSED = 2
-"""Exit code of a worker that would be refused again."""
+_RESTARTS = 3  # how often each worker that ended by an error or a signal is started again
+_REFUSED = 2  # exit code of a worker that would be refused again
 _POLL_SECONDS = 0.3
 
 

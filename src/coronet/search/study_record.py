@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("coronet")
 REASON, TRAINING, TRAINED = "reason", "training", "epochs_trained"
 """What a trial notes of itself: why it ended, the fingerprint of its training, epochs that it trained."""
-_RETRIES = "retry_history"
-"""Optuna's own key for the numbers of the trials that a trial repeats."""
-_FEWEST = 2
-"""Complete trials, before which a picture has nothing to compare."""
+_RETRIES = "retry_history"  # Optuna's own key for the numbers of the trials that a trial repeats
+_FEWEST = 2  # complete trials, before which a picture has nothing to compare
 
 
 def read_study(study: optuna.Study) -> StudyRecord:

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("coronet")
 STORAGE = "CORONET_STORAGE"
-_WAIT_SECONDS = 1.0
-"""Between two looks at trials that other workers train."""
+_WAIT_SECONDS = 1.0  # between two looks at trials that other workers train
 
 
 def run_trials(
