@@ -60,24 +60,19 @@ def run_pipeline_stage(name: str, model: str = "") -> None:
         raise StageError(f'There is no stage "{name}"; `dvc stage list` names them.')
 
 
-def _check_data() -> None:
-    """Check that there are scans.
+def describe_stage() -> None:
+    """Write the case table.
 
     Raises:
-        StageError: there are none; says how to get some.
+        StageError: there are no scans; says how to get some.
     """
+    from coronet.dataset import case_table
+
     if not any((DATA / "ct").glob("*.nii.gz")):
         raise StageError(
             f"{DATA / 'ct'} holds no scans. Make a synthetic cohort with `coronet data phantom`, import your "
             "own with `coronet data import FOLDER`, or fetch a shared one with `dvc pull`."
         )
-
-
-def describe_stage() -> None:
-    """Write the case table."""
-    from coronet.dataset import case_table
-
-    _check_data()
     with Progress("describe") as progress:
         case_table.write_table(
             _TABLE, case_table.describe_cases(DATA, workers=workers(), progress=progress.update)

@@ -126,10 +126,7 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     for cause in _causes(error):
         if isinstance(cause, ModuleNotFoundError) and (extra := _find_extra(cause.name)):
-            return (
-                f"{(cause.name or '').partition('.')[0]} is not installed, which this command needs; install "
-                f'it with: pip install "coronet[{extra}]".'
-            )
+            return _install_hint((cause.name or "").partition(".")[0], extra)
         if isinstance(cause, MemoryError):
             return _MEMORY
         if isinstance(cause, BrokenPipeError) and cause.filename is None:
@@ -160,10 +157,12 @@ def check_installed(*modules: str, extra: str) -> None:
     """
     absent = [name for name in modules if importlib.util.find_spec(name) is None]
     if absent:
-        raise InputError(
-            f"{', '.join(absent)} is not installed, which this command needs; install it with: "
-            f'pip install "coronet[{extra}]".'
-        )
+        raise InputError(_install_hint(", ".join(absent), extra))
+
+
+def _install_hint(packages: str, extra: str) -> str:
+    command = f'pip install "coronet[{extra}]"'
+    return f"{packages} is not installed, which this command needs; install it with: {command}."
 
 
 def lacks_space(error: BaseException) -> bool:

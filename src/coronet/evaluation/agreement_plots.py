@@ -12,38 +12,27 @@ from coronet.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MANY = 2000  # points beyond which the SVG holds them as one picture; as shapes they would be megabytes
 _INK, _BLUE, _RED, _GREY = "#1d2733", "#2b6cb0", "#b83232", "#9aa5b1"
 
 
-def _draw_agreement(found: Agreement) -> Figure:
-    """Three panels: scatter, Bland–Altman, confusion matrix.
-
-    The scores are drawn on an axis that is linear up to 10 and logarithmic beyond, since they span four
-    orders of magnitude and many are 0.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 4.8), layout="constrained")
-    scatter, difference, confusion = figure.subplots(1, 3)
-    _draw_scatter(scatter, found)
-    _draw_difference(difference, found)
-    _draw_confusion(confusion, found)
-    return figure
-
-
 def write_agreement(found: Agreement, folder: Path) -> tuple[Path, Path]:
     """Write the picture as ``agreement.png`` and ``agreement.svg`` and return both paths.
 
-    The files hold no date and no random ids, so the same scores give the same bytes.
+    Scores are drawn on an axis that is linear up to 10 and logarithmic beyond, since they span four orders of
+    magnitude and many are 0. The files hold no date and no random ids: the same scores give the same bytes.
     """
     import matplotlib
+    from matplotlib.figure import Figure
 
     paths = Path(folder) / "agreement.png", Path(folder) / "agreement.svg"
     with matplotlib.rc_context({"svg.hashsalt": "coronet", "font.size": 9}):
-        figure = _draw_agreement(found)
+        figure = Figure(figsize=(15, 4.8), layout="constrained")
+        for axes, draw in zip(
+            figure.subplots(1, 3), (_draw_scatter, _draw_difference, _draw_confusion), strict=True
+        ):
+            draw(axes, found)
         for path, metadata in zip(paths, ({"Software": None}, {"Date": None}), strict=True):
             with replacing(path) as part:
                 figure.savefig(part, dpi=130, metadata=metadata)

@@ -121,7 +121,9 @@ def _numbers(scored: ScanScore) -> np.ndarray:
 def _origin(scored: ScanScore) -> tuple[tuple[str, str], ...]:
     rows = []
     for name, origin in scored.segmentation.models.items():
-        rows += network_facts(name, origin.encoder, origin.cases, origin.fingerprint, origin.weights_sha256)
+        spec = origin.spec
+        encoder = spec.params.network.encoder
+        rows += network_facts(name, encoder, spec.cases, spec.fingerprint, origin.weights_sha256)
     protocol, facts = scored.result.protocol, scored.facts
     voxels = " × ".join(str(size) for size in scored.ct.shape)
     spacing = " × ".join(f"{value:.2f}" for value in scored.ct.spacing_mm)

@@ -50,23 +50,22 @@ class Scores:
 def compute_scores(
     calcium: CountedCalcium,
     protocol: Protocol,
+    parts: np.ndarray,
     *,
     calibration_factor: float | None = None,
-    slice_thickness_mm: float | None = None,
 ) -> Scores:
     """Compute all four scores.
 
     Args:
         calcium: voxels that count.
-        protocol: weights, smallest parts and the slice factor.
+        protocol: weights of the highest HU.
+        parts: what `agatston_of_parts` gives, shape (parts,).
         calibration_factor: mg of hydroxyapatite per mm³ and HU, from a scan of a known insert with the same
             scanner settings: its density / (its mean HU − mean HU of water).
-        slice_thickness_mm: nominal, for protocols that ask for it.
 
     Raises:
         InputError: the calibration factor is not a number above 0.
     """
-    parts = agatston_of_parts(calcium, protocol, slice_thickness_mm=slice_thickness_mm)
     voxels = np.bincount(calcium.lesion, minlength=calcium.lesions)
     weights = protocol.weight(highest(calcium.hu, calcium.lesion, calcium.lesions))
     mass = None

@@ -12,7 +12,7 @@ import numpy as np
 from coronet.errors import InputError
 from coronet.io.volume import Volume
 from coronet.lists import check_list
-from coronet.scoring.agatston import Scores, compute_scores
+from coronet.scoring.agatston import Scores, agatston_of_parts, compute_scores
 from coronet.scoring.counted_voxels import find_calcium
 from coronet.scoring.lesions import Lesion, list_lesions
 from coronet.scoring.protocol import PROTOCOLS, Protocol
@@ -56,10 +56,7 @@ class ScoreResult:
     @property
     def groups(self) -> dict[str, str]:
         """Risk group by preset."""
-        return self.groups_of(self.scores.of(graded(self.method)))
-
-    def groups_of(self, score: float) -> dict[str, str]:
-        """Risk group by preset of another score of the same scan, such as an end of an interval."""
+        score = self.scores.of(graded(self.method))
         affected = None if self.vessels is None else sum(value > 0 for value in self.vessels.values())
         return {name: risk_group(score, name, vessels=affected) for name in PRESETS}
 
@@ -124,17 +121,11 @@ def score_calcium(
     if vessels is not None:
         check_list(vessels.values(), "vessel names")
         _check_labels(calcium.label, vessels)
-    scores = compute_scores(
-        calcium, protocol, calibration_factor=calibration_factor, slice_thickness_mm=slice_thickness_mm
-    )
+    parts = agatston_of_parts(calcium, protocol, slice_thickness_mm=slice_thickness_mm)
+    scores = compute_scores(calcium, protocol, parts, calibration_factor=calibration_factor)
     scores.of(method)
     lesions = list_lesions(
-        calcium,
-        ct,
-        protocol,
-        calibration_factor=calibration_factor,
-        vessels=vessels,
-        slice_thickness_mm=slice_thickness_mm,
+        calcium, ct, protocol, parts, calibration_factor=calibration_factor, vessels=vessels
     )
     return ScoreResult(
         scores=scores,

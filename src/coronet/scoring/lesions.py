@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from coronet.io.volume import Volume
-from coronet.scoring.agatston import agatston_of_parts, highest
+from coronet.scoring.agatston import highest
 from coronet.scoring.counted_voxels import CountedCalcium
 from coronet.scoring.protocol import Protocol
 
@@ -56,25 +56,24 @@ def list_lesions(
     calcium: CountedCalcium,
     ct: Volume,
     protocol: Protocol,
+    parts: np.ndarray,
     *,
     calibration_factor: float | None = None,
     vessels: Mapping[int, str] | None = None,
-    slice_thickness_mm: float | None = None,
 ) -> tuple[Lesion, ...]:
     """Describe every lesion, highest score first, then largest, then lowest in the body.
 
     Args:
         calcium: the voxels of ``ct`` that count.
         ct: the scan, for positions.
-        protocol: weights and sizes.
+        protocol: weights of the highest HU.
+        parts: Agatston score of each part, shape (parts,); see `coronet.scoring.agatston.agatston_of_parts`.
         calibration_factor: mg/(mm³·HU), or None for no mass.
         vessels: name of each label, where labels are vessels.
-        slice_thickness_mm: nominal, for protocols that ask for it.
     """
     count = calcium.lesions
     if not count:
         return ()
-    parts = agatston_of_parts(calcium, protocol, slice_thickness_mm=slice_thickness_mm)
     of_voxel = (parts / np.bincount(calcium.part))[calcium.part]
     voxels = np.bincount(calcium.lesion)
     peak = highest(calcium.hu, calcium.lesion, count)

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from coronet.config.floors import FLOOR_WORDS, NETWORK_FLOORS, SCORE_FLOORS, Floor, counted
+from coronet.config.floors import FLOOR_WORDS, SCORE_FLOORS, Floor, counted
 from coronet.networks.quality import Evaluation, GateVerdict, ScoreEvaluation
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def state_models(
     """
     parts = parts or {}
     origins, scores = tuple(models.values()), find_scores(models)
-    measured = [item for item in (scores, *(origin.evaluation for origin in origins)) if item]
-    gates = [origin.gate for origin in origins if origin.gate]
+    measured = [item for item in (scores, *(origin.quality.evaluation for origin in origins)) if item]
+    gates = [origin.quality.gate for origin in origins if origin.quality.gate]
     found = {
         LEARNED: any(part in ("train", "tune") for part in parts.values()),
         _PHANTOM: any(origin.trained_on == "phantom" for origin in origins),
@@ -123,13 +123,13 @@ def _about_scan(parts: Mapping[str, str | None]) -> tuple[str, ...]:
 
 
 def _about_network(name: str, origin: ModelOrigin) -> str:
-    learned = _counts(origin.cases)
+    learned = _counts(origin.spec.cases)
     facts = [f"learned from {learned}" if learned else "what it learned from is not recorded"]
-    if origin.evaluation is None:
+    if origin.quality.evaluation is None:
         facts.append("how good it is was never measured")
     else:
-        facts.append(_measured(origin.evaluation, NETWORK_FLOORS[name]))
-    return f"{name.capitalize()} network: {'; '.join(facts)}. {_about_gate(origin.gate)}"
+        facts.append(_measured(origin.quality.evaluation, origin.floors))
+    return f"{name.capitalize()} network: {'; '.join(facts)}. {_about_gate(origin.quality.gate)}"
 
 
 def _about_scores(scores: ScoreEvaluation | None) -> str:

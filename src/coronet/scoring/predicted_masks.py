@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from coronet.errors import InputError, UnsuitableScan
 from coronet.fingerprint import canonical
 from coronet.inference.predict import calcium_voxels, largest_heart, predict_calcium, predict_heart
 from coronet.io.volume import Volume
-from coronet.networks.factory import LoadedModel
-from coronet.networks.quality import Evaluation, GateVerdict, ModelQuality
+from coronet.networks.factory import LoadedModel, ModelSpec
+from coronet.networks.quality import ModelQuality
 from coronet.scoring.uncertainty import THRESHOLDS
 
 
@@ -77,80 +77,56 @@ def predict_masks(
 
 @dataclasses.dataclass(frozen=True)
 class ModelOrigin:
-    """Which weights drew a mask, and what they learned from.
+    """Which weights predicted a mask, what they learned from, and how good they are.
 
     Attributes:
-        fingerprint: of the training, or empty.
+        spec: model, parameters, and the cases it learned from.
         weights_sha256: of the weights' bytes.
-        cases: how many cases it learned from, by source.
-        data_sha256: of the index of the prepared cases it learned from, or empty.
-        encoder: of the network.
-        threshold: probability from which a voxel counts.
-        model: ``heart`` or ``calcium``.
         quality: what is recorded of how good it is.
     """
 
-    fingerprint: str
+    spec: ModelSpec
     weights_sha256: str
-    cases: Mapping[str, int]
-    data_sha256: str
-    encoder: str
-    threshold: float
-    model: str
     quality: ModelQuality
 
     @property
     def trained_on(self) -> str:
         """``phantom``, ``real``, ``phantom and real``, or ``unknown`` where nothing is recorded."""
-        sources = [source for source, count in self.cases.items() if count]
+        sources = [source for source, count in self.spec.cases.items() if count]
         kinds = {"phantom" if source == "phantom" else "real" for source in sources}
         return " and ".join(sorted(kinds)) or "unknown"
 
     @property
-    def evaluation(self) -> Evaluation | None:
-        """What the network reached by itself on its own test scans."""
-        return self.quality.evaluation
-
-    @property
-    def gate(self) -> GateVerdict | None:
-        """The gate's last verdict."""
-        return self.quality.gate
+    def floors(self) -> tuple[Floor, ...]:
+        """The default floors of the gate for this model."""
+        return NETWORK_FLOORS[self.spec.model]
 
     @property
     def below_floors(self) -> tuple[Floor, ...]:
         """Default floors that it misses."""
-        return self.evaluation.below(NETWORK_FLOORS[self.model]) if self.evaluation else ()
+        return self.quality.evaluation.below(self.floors) if self.quality.evaluation else ()
 
     @property
     def unknown_floors(self) -> tuple[Floor, ...]:
-        """Default floors of which its test scans tell nothing."""
-        return self.evaluation.unknown(NETWORK_FLOORS[self.model]) if self.evaluation else ()
+        """Default floors of which its test scans show nothing."""
+        return self.quality.evaluation.unknown(self.floors) if self.quality.evaluation else ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``score.json``."""
-        floors = NETWORK_FLOORS[self.model]
+        evaluation, gate = self.quality.evaluation, self.quality.gate
         return {
             "trained_on": self.trained_on,
-            "cases": dict(self.cases),
-            "evaluation": self.evaluation.to_json(floors) if self.evaluation else None,
-            "gate": canonical(self.gate) if self.gate else None,
-            "fingerprint": self.fingerprint,
+            "cases": dict(self.spec.cases),
+            "evaluation": evaluation.to_json(self.floors) if evaluation else None,
+            "gate": canonical(gate) if gate else None,
+            "fingerprint": self.spec.fingerprint,
             "weights_sha256": self.weights_sha256,
-            "data_sha256": self.data_sha256,
-            "encoder": self.encoder,
-            "threshold": self.threshold,
+            "data_sha256": self.spec.data_sha256,
+            "encoder": self.spec.params.network.encoder,
+            "threshold": self.spec.params.threshold,
         }
 
 
 def origin_of(model: LoadedModel) -> ModelOrigin:
     """Where a model's weights come from."""
-    return ModelOrigin(
-        fingerprint=model.spec.fingerprint,
-        weights_sha256=model.sha256,
-        cases=dict(model.spec.cases),
-        data_sha256=model.spec.data_sha256,
-        encoder=model.params.network.encoder,
-        threshold=model.params.threshold,
-        model=model.spec.model,
-        quality=model.quality,
-    )
+    return ModelOrigin(model.spec, model.sha256, model.quality)

@@ -7,7 +7,7 @@ at another probability or lain one voxel off, not how often the truth lies betwe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,8 +119,9 @@ def score_intervals(
     at_threshold: tuple[tuple[float, float], ...] = ()
     if probability is not None:
         at_threshold = tuple((float(at), score(small, probability[box] >= at)) for at in THRESHOLDS)
-    _check_neighbours(small, cut)
-    at_shift = tuple(score(small, _moved(cut, axis, step)) for axis in range(3) for step in (-1, 1))
+    moved = [_moved(cut, axis, step) for axis in range(3) for step in (-1, 1)]
+    _check_neighbours(small, moved)
+    at_shift = tuple(score(small, mask) for mask in moved)
     value = result.scores.of(method)
     ends = value, *at_shift, *(item for _, item in at_threshold)
     return Intervals(
@@ -132,11 +133,10 @@ def score_intervals(
     )
 
 
-def _check_neighbours(ct: Volume, mask: np.ndarray) -> None:
+def _check_neighbours(ct: Volume, moved: Sequence[np.ndarray]) -> None:
     if ct.array.dtype.kind != "f" or np.isfinite(ct.array).all():
         return
-    reached = np.logical_or.reduce([_moved(mask, axis, step) for axis in range(3) for step in (-1, 1)])
-    lost = int((reached & ~np.isfinite(ct.array)).sum())
+    lost = int((np.logical_or.reduce(moved) & ~np.isfinite(ct.array)).sum())
     if lost:
         raise InputError(
             f"{lost} voxels beside the mask are no numbers in the scan (NaN or infinite). The interval of "

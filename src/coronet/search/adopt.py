@@ -104,7 +104,11 @@ def adopt(study: str, project: Path = Path(), *, storage: str | None = None) -> 
     bound = found.user_attrs[database.BOUND]
     check_bound(plan, study, bound, ignore=("space", "code", "folds"))
     code = read_git_state(project)
-    _check_clean(code)
+    if _PARAMS in code.changed:
+        raise SearchError(
+            f"{_PARAMS} holds edits that git does not have; commit them or set them aside (`git stash`), "
+            "then adopt."
+        )
     new = replace_values(text, {change.key: change.after for change in changes})
     _check_edit(text, new, changes)
     config.parse_params(new.encode(), where=f"{_PARAMS} with the winner")
@@ -180,14 +184,6 @@ def _changes(present: ModelParams, wanted: ModelParams, profile: str, model: str
         if before != after:
             found.append(Change(f"profiles.{profile}.{model}.{part}.{name}", before, after))
     return tuple(found)
-
-
-def _check_clean(code: GitState) -> None:
-    if _PARAMS in code.changed:
-        raise SearchError(
-            f"{_PARAMS} holds edits that git does not have; commit them or set them aside (`git stash`), "
-            "then adopt."
-        )
 
 
 def _check_edit(before: str, after: str, changes: tuple[Change, ...]) -> None:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from coronet.dataset.split import STRATA, Member, Split
+from coronet.dataset.split import STRATA, Split
 from coronet.errors import SearchError
 
 if TYPE_CHECKING:
@@ -76,11 +76,13 @@ def inner_folds(split: Split, prepared: Collection[str], space: SearchParams) ->
     return tuple(
         Fold(
             number + 1,
-            Split(split.seed, tuple(_moved(item, out=fold_of[item.patient] == number) for item in members)),
+            Split(
+                split.seed,
+                tuple(
+                    dataclasses.replace(item, part="tune" if fold_of[item.patient] == number else "train")
+                    for item in members
+                ),
+            ),
         )
         for number in range(space.folds_used)
     )
-
-
-def _moved(member: Member, *, out: bool) -> Member:
-    return dataclasses.replace(member, part="tune" if out else "train")

@@ -33,17 +33,13 @@ def draw(trial: optuna.trial.BaseTrial, space: SearchParams) -> dict[str, Any]:
 
 def present_draw(params: ModelParams, space: SearchParams) -> dict[str, Any] | None:
     """What ``params`` say already of `_KEYS`, or None where that is outside of the space."""
-    pairs = (
-        (params.loss.dice, space.dice),
-        (params.loss.focal_gamma, space.focal_gamma),
-        (params.optimiser.learning_rate, space.learning_rate),
-    )
-    network = params.network
+    network, loss = params.network, params.loss
+    names = {ENCODER: network.encoder, ACTIVATION: network.activation}
+    numbers = {DICE: loss.dice, GAMMA: loss.focal_gamma, RATE: params.optimiser.learning_rate}
+    limits = {DICE: space.dice, GAMMA: space.focal_gamma, RATE: space.learning_rate}
     within = network.encoder in space.encoders and network.activation in space.activations
-    if not within or not all(low <= value <= high for value, (low, high) in pairs):
-        return None
-    numbers = zip((DICE, GAMMA, RATE), (value for value, _ in pairs), strict=True)
-    return {ENCODER: network.encoder, ACTIVATION: network.activation, **dict(numbers)}
+    within &= all(low <= numbers[key] <= high for key, (low, high) in limits.items())
+    return {**names, **numbers} if within else None
 
 
 def apply(drawn: Mapping[str, Any], params: ModelParams) -> ModelParams:

@@ -107,7 +107,9 @@ def _run_trial(plan: StudyPlan, study: optuna.Study, objective: Objective) -> No
             raise
         logger.warning("another worker took this one for dead and repeats its trial")
     finally:
-        _free_gpu()
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def _fail_stale(plan: StudyPlan, study: optuna.Study) -> None:
@@ -167,13 +169,6 @@ def _storage_errors() -> Iterator[None]:
             yield
     except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
         raise SearchError(f"The study database failed: {error}; run the search again to go on.") from error
-
-
-def _free_gpu() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def run_worker() -> int:
