@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from coronet.evaluation.agreement import Agreement
     from coronet.io.reader import Scan, read_scan
     from coronet.io.volume import Volume
-    from coronet.scoring.score_scan import ScanScore, Segmentation
+    from coronet.scoring.score_scan import ScanScore
     from coronet.scoring.score_with_mask import MaskScore, score_mask
+    from coronet.scoring.segment_scan import Segmentation
 
 __version__ = "0.1.0"
 
@@ -28,8 +29,9 @@ _HOMES = {
     "coronet.evaluation.agreement": ("Agreement",),
     "coronet.io.reader": ("Scan", "read_scan"),
     "coronet.io.volume": ("Volume",),
-    "coronet.scoring.score_scan": ("ScanScore", "Segmentation"),
+    "coronet.scoring.score_scan": ("ScanScore",),
     "coronet.scoring.score_with_mask": ("MaskScore", "score_mask"),
+    "coronet.scoring.segment_scan": ("Segmentation",),
 }
 __all__ = [
     "Agreement",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from coronet.evaluation.agreement import Agreement
     from coronet.networks.factory import LoadedModel
     from coronet.scoring.batch_table import BatchResult
-    from coronet.scoring.score_scan import ScanScore, Segmentation
+    from coronet.scoring.score_scan import ScanScore
+    from coronet.scoring.segment_scan import Segmentation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,7 @@ def segment(
         >>> found.save("masks").name
         'segmentation.json'
     """
-    from coronet.scoring.score_scan import segment_scan
+    from coronet.scoring.segment_scan import segment_scan
 
     pair = _loaded(models)
     return segment_scan(

@@ -9,7 +9,8 @@ import pytest
 
 from coronet.dataset.split import Member, Split
 from coronet.errors import InputError
-from coronet.evaluation.cohort import CaseScore, read_case_scores, score_cohort, worst_first
+from coronet.evaluation.case_scores import CaseScore, read_case_scores, worst_first
+from coronet.evaluation.cohort import score_cohort
 from coronet.evaluation.segmentation import evaluate_model
 from coronet.io.volume import read_nifti
 from coronet.scoring.risk_groups import PRESETS

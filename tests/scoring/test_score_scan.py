@@ -17,7 +17,8 @@ from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, read_nifti, write_nifti
 from coronet.networks.factory import load_model
 from coronet.scoring.calcium_score import score_calcium
-from coronet.scoring.score_scan import check_suitability, score_scan
+from coronet.scoring.score_scan import score_scan
+from coronet.scoring.segment_scan import check_suitability
 
 LESIONS = [((20.0, 10.0, 4.0), 350), ((-24.0, 20.0, -20.0), 500)]
 FACTS = ScanFacts(patient="", source="nifti")

@@ -4,53 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from coronet.errors import InputError
-from coronet.evaluation.agreement_statistics import PairedReadings
+from coronet.evaluation.agreement_statistics import ExactShare, PairedReadings, exact_share
 from coronet.files import write_json
 from coronet.scoring.risk_groups import Groups, find_groups
 
 LEAST_PAIRS = 3
 _ROUNDING = 1e-12  # a statistic this near to 0 is 0: what is left of two equal sums, such as −2.2e−16
-
-
-@dataclasses.dataclass(frozen=True)
-class ExactShare:
-    """A share with its 95 % interval of Clopper and Pearson (Biometrika 1934;26:404).
-
-    It keeps a width where all pairs agree, in which case a bootstrap has none.
-    """
-
-    same: int
-    of: int
-    low: float
-    high: float
-
-    def line(self) -> str:
-        """The share as text."""
-        return (
-            f"{self.same} of {self.of} pairs are in the same group: at least {self.low:.1%} of all such "
-            "scans (95 %, Clopper-Pearson)"
-        )
-
-
-def share_of_confusion(confusion: Sequence[Sequence[int]]) -> ExactShare:
-    """Share of the pairs on the diagonal of a square matrix of counts by group."""
-    counts = np.asarray(confusion)
-    return _exact_share(int(np.trace(counts)), int(counts.sum()))
-
-
-def _exact_share(same: int, of: int) -> ExactShare:
-    """``same`` of ``of`` pairs, with the interval of the share."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(same, of).proportion_ci(confidence_level=0.95, method="exact")
-    return ExactShare(same, of, float(interval.low), float(interval.high))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +186,7 @@ def score_agreement(
     classes = np.array([bins.indices(scores) for scores in (reference, predicted)])
     readings = PairedReadings.of(reference, predicted, classes, len(bins.labels))
     intervals, undefined = _intervals(readings.resampled(resamples))
-    same = _exact_share(int((classes[0] == classes[1]).sum()), reference.size)
+    same = exact_share(int((classes[0] == classes[1]).sum()), reference.size)
     return Agreement(
         pairs=reference.size,
         groups=bins,

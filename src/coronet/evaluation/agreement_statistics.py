@@ -7,12 +7,47 @@ samples and weighting by those counts gives each its ranks, so a thousand sample
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 _CELLS = 1 << 19
 """Pairs times resamples that are computed together; bounds the memory, and fits into a processor's cache."""
 _SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactShare:
+    """A share with its 95 % interval of Clopper and Pearson (Biometrika 1934;26:404).
+
+    It keeps a width where all pairs agree, in which case a bootstrap has none.
+    """
+
+    same: int
+    of: int
+    low: float
+    high: float
+
+    def line(self) -> str:
+        """The share as text."""
+        return (
+            f"{self.same} of {self.of} pairs are in the same group: at least {self.low:.1%} of all such "
+            "scans (95 %, Clopper-Pearson)"
+        )
+
+
+def share_of_confusion(confusion: Sequence[Sequence[int]]) -> ExactShare:
+    """Share of the pairs on the diagonal of a square matrix of counts by group."""
+    counts = np.asarray(confusion)
+    return exact_share(int(np.trace(counts)), int(counts.sum()))
+
+
+def exact_share(same: int, of: int) -> ExactShare:
+    """``same`` of ``of`` pairs, with the interval of the share."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(same, of).proportion_ci(confidence_level=0.95, method="exact")
+    return ExactShare(same, of, float(interval.low), float(interval.high))
 
 
 def kappas(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,8 +21,9 @@ from coronet.evaluation.annotation_error import (
     measure_annotation_error,
     summarise_annotation_error,
 )
+from coronet.evaluation.case_scores import CaseScore
 from coronet.evaluation.predicted_hearts import MASKS, earlier_heart, heart_masks_by
-from coronet.evaluation.tables import count_values, read_rows, write_rows
+from coronet.evaluation.tables import count_values, write_rows
 from coronet.files import replacing_folder, write_json
 from coronet.imaging.mask_metrics import LesionMatch, Overlap, match_lesions, overlap, summarise_metrics
 from coronet.inference.devices import pick_device
@@ -40,44 +40,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("coronet")
 
 _TABLE, METRICS = "scores.csv", "metrics.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class CaseScore:
-    """One test case, predicted and reference.
-
-    Attributes:
-        case: its id.
-        source: where the scan came from, such as ``phantom``.
-        predicted_agatston: score of the masks that the networks drew.
-        reference_agatston: score of the case's mask with the same protocol.
-        predicted_volume_mm3: calcium at or above the protocol's threshold.
-        reference_volume_mm3: the same of the case's mask.
-        predicted_group: risk group by the preset in force.
-        reference_group: the same of the reference score.
-        heart_dice: of the predicted heart; None where the case has no heart mask.
-        calcium_dice: of the predicted calcium's voxels; None where both masks are empty.
-        lesions: lesions of the case's mask.
-        lesions_found: those that a predicted voxel touches.
-        lesions_false: predicted lesions that touch none.
-        reference: kind of the calcium mask compared with, ``exact`` or ``drawn``; see
-            `coronet.dataset.cases.find_reference`.
-    """
-
-    case: str
-    source: str
-    predicted_agatston: float
-    reference_agatston: float
-    predicted_volume_mm3: float
-    reference_volume_mm3: float
-    predicted_group: str
-    reference_group: str
-    heart_dice: float | None
-    calcium_dice: float | None
-    lesions: int
-    lesions_found: int
-    lesions_false: int
-    reference: str
 
 
 def score_cohort(
@@ -264,22 +226,3 @@ def _confusion(rows: Sequence[CaseScore], labels: Sequence[str]) -> list[list[in
     """Counts by reference group (rows) and predicted group (columns)."""
     pairs = [(row.reference_group, row.predicted_group) for row in rows]
     return [[pairs.count((reference, predicted)) for predicted in labels] for reference in labels]
-
-
-def read_case_scores(path: Path) -> tuple[CaseScore, ...]:
-    """Read ``scores.csv``; an `InputError` names a column that is missing or not understood."""
-    return read_rows(path, CaseScore)
-
-
-def worst_first(rows: Sequence[CaseScore], groups: Sequence[str]) -> tuple[CaseScore, ...]:
-    """Order cases by how many risk groups they are off, then by the error of the score.
-
-    The error is taken on a logarithmic scale, log(1 + score): 0 for 40 is worse than 900 for 1000.
-    """
-
-    def rank(row: CaseScore) -> tuple[float, float, float, str]:
-        off = abs(groups.index(row.predicted_group) - groups.index(row.reference_group))
-        error = abs(math.log1p(row.predicted_agatston) - math.log1p(row.reference_agatston))
-        return -off, -error, row.heart_dice or 0.0, row.case
-
-    return tuple(sorted(rows, key=rank))

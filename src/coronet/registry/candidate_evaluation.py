@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coronet.config import Params
-from coronet.evaluation.cohort import METRICS, CaseScore, score_cohort
+from coronet.evaluation.case_scores import CaseScore
+from coronet.evaluation.cohort import METRICS, score_cohort
 from coronet.evaluation.segmentation import evaluate_model
 from coronet.files import read_json
 from coronet.networks.factory import WEIGHTS

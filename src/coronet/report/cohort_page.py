@@ -11,10 +11,10 @@ from coronet.config import MODELS, Params
 from coronet.dataset.cases import EXACT, GIVEN, Case, find_case
 from coronet.dataset.split import PARTS, read_split
 from coronet.errors import StageError
-from coronet.evaluation.agreement import share_of_confusion
+from coronet.evaluation.agreement_statistics import share_of_confusion
 from coronet.evaluation.annotation_error import TABLE as DRAWN
 from coronet.evaluation.annotation_error import read_annotation_error
-from coronet.evaluation.cohort import CaseScore, read_case_scores, worst_first
+from coronet.evaluation.case_scores import CaseScore, read_case_scores, worst_first
 from coronet.files import read_json, replacing_folder, sha256_file
 from coronet.report import charts
 from coronet.report.annotation_error_section import AnnotationErrorSection, annotation_error_section

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coronet.errors import StageError
-from coronet.evaluation.agreement import share_of_confusion
+from coronet.evaluation.agreement_statistics import share_of_confusion
 from coronet.files import read_json
 from coronet.json_lines import read_lines
 from coronet.report.notices import describe_floors, describe_test_set

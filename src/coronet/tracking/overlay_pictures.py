@@ -62,7 +62,7 @@ def draw_worst(project: Path, model: str, lock: DvcLock, out: Path, *, fit_md5: 
 
 
 def _worst_names(model: str, scores: Path) -> list[str]:
-    from coronet.evaluation.cohort import read_case_scores, worst_first
+    from coronet.evaluation.case_scores import read_case_scores, worst_first
 
     rows = read_case_scores(scores / "scores.csv")
     if model == "heart":

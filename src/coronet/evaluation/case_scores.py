@@ -1,0 +1,67 @@
+"""The table ``scores.csv``: predicted and reference score of each test case."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from coronet.evaluation.tables import read_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseScore:
+    """One test case, predicted and reference.
+
+    Attributes:
+        case: its id.
+        source: where the scan came from, such as ``phantom``.
+        predicted_agatston: score of the masks that the networks drew.
+        reference_agatston: score of the case's mask with the same protocol.
+        predicted_volume_mm3: calcium at or above the protocol's threshold.
+        reference_volume_mm3: the same of the case's mask.
+        predicted_group: risk group by the preset in force.
+        reference_group: the same of the reference score.
+        heart_dice: of the predicted heart; None where the case has no heart mask.
+        calcium_dice: of the predicted calcium's voxels; None where both masks are empty.
+        lesions: lesions of the case's mask.
+        lesions_found: those that a predicted voxel touches.
+        lesions_false: predicted lesions that touch none.
+        reference: kind of the calcium mask compared with, ``exact`` or ``drawn``; see
+            `coronet.dataset.cases.find_reference`.
+    """
+
+    case: str
+    source: str
+    predicted_agatston: float
+    reference_agatston: float
+    predicted_volume_mm3: float
+    reference_volume_mm3: float
+    predicted_group: str
+    reference_group: str
+    heart_dice: float | None
+    calcium_dice: float | None
+    lesions: int
+    lesions_found: int
+    lesions_false: int
+    reference: str
+
+
+def read_case_scores(path: Path) -> tuple[CaseScore, ...]:
+    """Read ``scores.csv``; an `InputError` names a column that is missing or not understood."""
+    return read_rows(path, CaseScore)
+
+
+def worst_first(rows: Sequence[CaseScore], groups: Sequence[str]) -> tuple[CaseScore, ...]:
+    """Order cases by how many risk groups they are off, then by the error of the score.
+
+    The error is taken on a logarithmic scale, log(1 + score): 0 for 40 is worse than 900 for 1000.
+    """
+
+    def rank(row: CaseScore) -> tuple[float, float, float, str]:
+        off = abs(groups.index(row.predicted_group) - groups.index(row.reference_group))
+        error = abs(math.log1p(row.predicted_agatston) - math.log1p(row.reference_agatston))
+        return -off, -error, row.heart_dice or 0.0, row.case
+
+    return tuple(sorted(rows, key=rank))
