@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from coronet.config import MODELS
-from coronet.evaluation.agreement import share_of_confusion
+from coronet.evaluation.agreement_statistics import share_of_confusion
 from coronet.files import read_json, write_json
 
 
