@@ -100,19 +100,12 @@ def _icc(
 
 @dataclasses.dataclass(frozen=True)
 class _Ranked:
-    """One reading, sorted once for all resamples.
+    """One reading, sorted once for all resamples."""
 
-    Attributes:
-        values: shape (n,).
-        order: pairs by rising value, shape (n,).
-        starts: where in ``order`` each distinct value begins.
-        place: number of its distinct value of each pair, shape (n,).
-    """
-
-    values: np.ndarray
-    order: np.ndarray
-    starts: np.ndarray
-    place: np.ndarray
+    values: np.ndarray  # shape (n,)
+    order: np.ndarray  # pairs by rising value, shape (n,)
+    starts: np.ndarray  # where in `order` each distinct value begins
+    place: np.ndarray  # number of its distinct value of each pair, shape (n,)
 
     @classmethod
     def of(cls, values: np.ndarray) -> _Ranked:

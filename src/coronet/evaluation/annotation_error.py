@@ -20,37 +20,21 @@ TABLE = "drawn.csv"
 
 @dataclasses.dataclass(frozen=True)
 class AnnotationError:
-    """One case whose drawn masks can be held against exact ones.
+    """One case whose drawn masks can be held against exact ones."""
 
-    Attributes:
-        case: its id.
-        heart_dice: of the drawn heart.
-        both: calcium voxels that are in both masks.
-        drawn_only: in the drawn mask alone.
-        exact_only: in the exact mask alone.
-        lesions: of the exact mask.
-        lesions_found: those that the drawn mask touches.
-        lesions_drawn: of the drawn mask.
-        lesions_false: drawn ones that touch none.
-        drawn_agatston: score of the drawn mask.
-        exact_agatston: score of the exact mask with the same protocol.
-        drawn_group: risk group by the drawn mask.
-        exact_group: risk group by the exact mask.
-    """
-
-    case: str
-    heart_dice: float
-    both: int
-    drawn_only: int
-    exact_only: int
-    lesions: int
-    lesions_found: int
-    lesions_drawn: int
-    lesions_false: int
-    drawn_agatston: float
-    exact_agatston: float
-    drawn_group: str
-    exact_group: str
+    case: str  # its id
+    heart_dice: float  # of the drawn heart
+    both: int  # calcium voxels that are in both masks
+    drawn_only: int  # in the drawn mask alone
+    exact_only: int  # in the exact mask alone
+    lesions: int  # of the exact mask
+    lesions_found: int  # those that the drawn mask touches
+    lesions_drawn: int  # of the drawn mask
+    lesions_false: int  # drawn ones that touch none
+    drawn_agatston: float  # score of the drawn mask
+    exact_agatston: float  # score of the exact mask with the same protocol
+    drawn_group: str  # risk group by the drawn mask
+    exact_group: str  # risk group by the exact mask
 
     @property
     def voxels(self) -> Overlap:

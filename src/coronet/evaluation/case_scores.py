@@ -12,39 +12,22 @@ from coronet.evaluation.tables import read_rows
 
 @dataclasses.dataclass(frozen=True)
 class CaseScore:
-    """One test case, predicted and reference.
+    """One test case, predicted and reference."""
 
-    Attributes:
-        case: its id.
-        source: where the scan came from, such as ``phantom``.
-        predicted_agatston: score of the masks that the networks drew.
-        reference_agatston: score of the case's mask with the same protocol.
-        predicted_volume_mm3: calcium at or above the protocol's threshold.
-        reference_volume_mm3: the same of the case's mask.
-        predicted_group: risk group by the preset in force.
-        reference_group: the same of the reference score.
-        heart_dice: of the predicted heart; None where the case has no heart mask.
-        calcium_dice: of the predicted calcium's voxels; None where both masks are empty.
-        lesions: lesions of the case's mask.
-        lesions_found: those that a predicted voxel touches.
-        lesions_false: predicted lesions that touch none.
-        reference: kind of the calcium mask compared with, ``exact`` or ``drawn``; see
-            `coronet.dataset.cases.find_reference`.
-    """
-
-    case: str
-    source: str
-    predicted_agatston: float
-    reference_agatston: float
-    predicted_volume_mm3: float
-    reference_volume_mm3: float
-    predicted_group: str
-    reference_group: str
-    heart_dice: float | None
-    calcium_dice: float | None
-    lesions: int
-    lesions_found: int
-    lesions_false: int
+    case: str  # its id
+    source: str  # where the scan came from, such as `phantom`
+    predicted_agatston: float  # score of the masks that the networks drew
+    reference_agatston: float  # score of the case's mask with the same protocol
+    predicted_volume_mm3: float  # calcium at or above the protocol's threshold
+    reference_volume_mm3: float  # the same of the case's mask
+    predicted_group: str  # risk group by the preset in force
+    reference_group: str  # the same of the reference score
+    heart_dice: float | None  # of the predicted heart; None where the case has no heart mask
+    calcium_dice: float | None  # of the predicted calcium's voxels; None where both masks are empty
+    lesions: int  # lesions of the case's mask
+    lesions_found: int  # those that a predicted voxel touches
+    lesions_false: int  # predicted lesions that touch none
+    # kind of the calcium mask compared with, `exact` or `drawn`; see `coronet.dataset.cases.find_reference`
     reference: str
 
 

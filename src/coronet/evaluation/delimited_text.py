@@ -27,18 +27,13 @@ _LONGEST_FIELD = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class DelimitedTable:
-    """A table with a heading, every row of which has as many fields as the heading.
+    """A table with a heading, every row of which has as many fields as the heading."""
 
-    Attributes:
-        path: the file.
-        delimiter: what lies between fields: comma, semicolon or tab.
-        columns: the heading, in Unicode's composed form, without blanks around; a name may be empty.
-        rows: line number in the file and fields of every row; blank rows are left out.
-    """
-
-    path: Path
-    delimiter: str
+    path: Path  # the file
+    delimiter: str  # what lies between fields: comma, semicolon or tab
+    # the heading, in Unicode's composed form, without blanks around; a name may be empty
     columns: tuple[str, ...]
+    # line number in the file and fields of every row; blank rows are left out
     rows: tuple[tuple[int, list[str]], ...]
 
 

@@ -31,19 +31,12 @@ _COHORT_COLUMNS = (("reference_agatston", "predicted_agatston"), ("exact_agatsto
 
 @dataclasses.dataclass(frozen=True)
 class ScorePairs:
-    """Scores of the same scans by two readings.
+    """Scores of the same scans by two readings."""
 
-    Attributes:
-        reference: shape (n,).
-        predicted: shape (n,).
-        names: what the two columns are called, (reference, predicted).
-        ids: the columns that name the scans; none where rows are only counted.
-    """
-
-    reference: np.ndarray
-    predicted: np.ndarray
-    names: tuple[str, str]
-    ids: tuple[str, ...] = ()
+    reference: np.ndarray  # shape (n,)
+    predicted: np.ndarray  # shape (n,)
+    names: tuple[str, str]  # what the two columns are called, (reference, predicted)
+    ids: tuple[str, ...] = ()  # the columns that name the scans; none where rows are only counted
 
 
 def read_pairs(

@@ -25,48 +25,29 @@ _DIGITS = 12
 
 @dataclasses.dataclass(frozen=True)
 class PairedComparison:
-    """One figure, patient by patient.
+    """One figure, patient by patient."""
 
-    Attributes:
-        name: of the figure, such as ``dice``.
-        patients: what they are called, sorted.
-        champion: the figure of each patient.
-        challenger: the same with the challenger.
-        higher_is_better: whether a gain goes up.
-        margin: the smallest difference that matters, in the figure's unit.
-        level: two-sided error of test and interval.
-        mean: mean difference; above zero is a gain.
-        median: median difference.
-        low: lower end of the interval of the mean difference; None of fewer than two patients.
-        high: upper end.
-        p: two-sided exact signed-rank p of no difference.
-        p_loss: one-sided p against a loss of ``margin`` or more.
-        p_gain: one-sided p against a gain of ``margin`` or more.
-        finding: ``better``, ``worse``, ``alike`` (neither a loss nor a gain of the margin is left),
-            ``not worse`` (a loss of the margin is not left), or ``open``.
-        smallest_p: the smallest two-sided p that so many patients can give, 2/2ⁿ.
-        least_patients: how many must differ, all in one direction, before p can reach ``level``.
-        wanted_patients: how many would show the mean gain that is seen here with a power of 80 %; None
-            where no gain is seen, or nothing varies.
-    """
-
-    name: str
-    patients: tuple[str, ...]
-    champion: tuple[float, ...]
-    challenger: tuple[float, ...]
-    higher_is_better: bool
-    margin: float
-    level: float
-    mean: float
-    median: float
-    low: float | None
-    high: float | None
-    p: float
-    p_loss: float
-    p_gain: float
+    name: str  # of the figure, such as `dice`
+    patients: tuple[str, ...]  # what they are called, sorted
+    champion: tuple[float, ...]  # the figure of each patient
+    challenger: tuple[float, ...]  # the same with the challenger
+    higher_is_better: bool  # whether a gain goes up
+    margin: float  # the smallest difference that matters, in the figure's unit
+    level: float  # two-sided error of test and interval
+    mean: float  # mean difference; above zero is a gain
+    median: float  # median difference
+    low: float | None  # lower end of the interval of the mean difference; None of fewer than two patients
+    high: float | None  # upper end
+    p: float  # two-sided exact signed-rank p of no difference
+    p_loss: float  # one-sided p against a loss of `margin` or more
+    p_gain: float  # one-sided p against a gain of `margin` or more
+    # `better`, `worse`, `alike` (neither a loss nor a gain of the margin is left), `not worse` (a loss of the
+    # margin is not left), or `open`
     finding: str
-    smallest_p: float
-    least_patients: int
+    smallest_p: float  # the smallest two-sided p that so many patients can give, 2/2ⁿ
+    least_patients: int  # how many must differ, all in one direction, before p can reach `level`
+    # how many would show the mean gain that is seen here with a power of 80 %; None where no gain is seen, or
+    # nothing varies
     wanted_patients: int | None
 
     @property

@@ -165,26 +165,16 @@ def _settle(out: Path, scorer: Scorer) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _BatchRun:
-    """One run over a folder: what it scores with, and what results are named by.
+    """One run over a folder: what it scores with, and what results are named by."""
 
-    Attributes:
-        out: folder of the results.
-        scorer: networks and rules.
-        write: writes the files of a score.
-        again: try those scans once more that could not be scored.
-        journal: what earlier runs came to.
-        key: of the hashes that name scans.
-        names: case by content digest, of the scans that are cases too.
-        claims: a lock for each scan, since the same one may lie in the folder twice.
-    """
-
-    out: Path
-    scorer: Scorer
-    write: Callable[[Path, ScanScore], object]
-    again: bool
-    journal: OutcomeJournal
-    key: bytes
-    names: Mapping[str, str]
+    out: Path  # folder of the results
+    scorer: Scorer  # networks and rules
+    write: Callable[[Path, ScanScore], object]  # writes the files of a score
+    again: bool  # try those scans once more that could not be scored
+    journal: OutcomeJournal  # what earlier runs came to
+    key: bytes  # of the hashes that name scans
+    names: Mapping[str, str]  # case by content digest, of the scans that are cases too
+    # a lock for each scan, since the same one may lie in the folder twice
     claims: dict[str, threading.Lock] = dataclasses.field(default_factory=dict)
 
     def score_entry(self, entry: FolderEntry) -> int:

@@ -18,25 +18,15 @@ from coronet.scoring.protocol import Protocol
 
 @dataclasses.dataclass(frozen=True)
 class CountedCalcium:
-    """Voxels that count, n of them.
+    """Voxels that count, n of them."""
 
-    Attributes:
-        index: place in the array, int64, shape (n, 3), in order (x, y, z).
-        hu: float64, shape (n,).
-        label: value in the mask, shape (n,).
-        part: number of the part, from 0 without gaps, shape (n,); a part shares one highest HU.
-        lesion: number of the 3-D lesion, from 0 without gaps, shape (n,).
-        pixel_mm2: area of a voxel in its axial slice.
-        slice_spacing_mm: distance of neighbouring slices, at right angles to them.
-    """
-
-    index: np.ndarray
-    hu: np.ndarray
-    label: np.ndarray
-    part: np.ndarray
-    lesion: np.ndarray
-    pixel_mm2: float
-    slice_spacing_mm: float
+    index: np.ndarray  # place in the array, int64, shape (n, 3), in order (x, y, z)
+    hu: np.ndarray  # float64, shape (n,)
+    label: np.ndarray  # value in the mask, shape (n,)
+    part: np.ndarray  # number of the part, from 0 without gaps, shape (n,); a part shares one highest HU
+    lesion: np.ndarray  # number of the 3-D lesion, from 0 without gaps, shape (n,)
+    pixel_mm2: float  # area of a voxel in its axial slice
+    slice_spacing_mm: float  # distance of neighbouring slices, at right angles to them
 
     @property
     def voxel_mm3(self) -> float:

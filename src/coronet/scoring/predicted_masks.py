@@ -77,17 +77,11 @@ def predict_masks(
 
 @dataclasses.dataclass(frozen=True)
 class ModelOrigin:
-    """Which weights predicted a mask, what they learned from, and how good they are.
+    """Which weights predicted a mask, what they learned from, and how good they are."""
 
-    Attributes:
-        spec: model, parameters, and the cases it learned from.
-        weights_sha256: of the weights' bytes.
-        quality: what is recorded of how good it is.
-    """
-
-    spec: ModelSpec
-    weights_sha256: str
-    quality: ModelQuality
+    spec: ModelSpec  # model, parameters, and the cases it learned from
+    weights_sha256: str  # of the weights' bytes
+    quality: ModelQuality  # what is recorded of how good it is
 
     @property
     def trained_on(self) -> str:

@@ -45,27 +45,16 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Adopted:
-    """What an adoption did.
+    """What an adoption did."""
 
-    Attributes:
-        study: its name.
-        model: ``heart`` or ``calcium``.
-        trial: the winner's number.
-        metric: what the winner is best in.
-        value: the winner's.
-        cases: on how many held-out cases, in words.
-        changes: in ``params.yaml``; empty where it held the winner already.
-        evidence: the file that says where the values come from.
-    """
-
-    study: str
-    model: str
-    trial: int
-    metric: str
-    value: float
-    cases: str
-    changes: tuple[Change, ...]
-    evidence: Path
+    study: str  # its name
+    model: str  # `heart` or `calcium`
+    trial: int  # the winner's number
+    metric: str  # what the winner is best in
+    value: float  # the winner's
+    cases: str  # on how many held-out cases, in words
+    changes: tuple[Change, ...]  # in `params.yaml`; empty where it held the winner already
+    evidence: Path  # the file that says where the values come from
 
 
 def adopt(study: str, project: Path = Path(), *, storage: str | None = None) -> Adopted:

@@ -20,15 +20,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """One way to hold out training patients.
+    """One way to hold out training patients."""
 
-    Attributes:
-        number: counted from 1.
-        split: ``train`` is what a trial learns from and ``tune`` what is held out; there is no ``test``.
-    """
-
-    number: int
-    split: Split
+    number: int  # counted from 1
+    split: Split  # `train` is what a trial learns from and `tune` what is held out; there is no `test`
 
     @property
     def train(self) -> tuple[str, ...]:

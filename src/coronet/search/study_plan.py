@@ -33,23 +33,14 @@ _WHAT_TO_DO = {
 
 @dataclasses.dataclass(frozen=True)
 class StudyPlan:
-    """Everything that decides what a trial gives, and where it works.
+    """Everything that decides what a trial gives, and where it works."""
 
-    Attributes:
-        model: ``heart`` or ``calcium``.
-        project: the folder of ``params.yaml``.
-        params: all parameters.
-        template: the model's parameters with a trial's budget.
-        folds: to train in.
-        bound: hashes of what the study is of, by the names of `_WHAT_TO_DO`.
-    """
-
-    model: str
-    project: Path
-    params: Params
-    template: ModelParams
-    folds: tuple[Fold, ...]
-    bound: Mapping[str, str]
+    model: str  # `heart` or `calcium`
+    project: Path  # the folder of `params.yaml`
+    params: Params  # all parameters
+    template: ModelParams  # the model's parameters with a trial's budget
+    folds: tuple[Fold, ...]  # to train in
+    bound: Mapping[str, str]  # hashes of what the study is of, by the names of `_WHAT_TO_DO`
 
     @property
     def prepared(self) -> Path:
