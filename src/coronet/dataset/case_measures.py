@@ -18,98 +18,60 @@ CALCIUM_LABELS = (0, 1, 2, 3, 4)
 
 @dataclasses.dataclass(frozen=True)
 class ImageMeasures:
-    """Geometry, intensities and content of a scan.
+    """Geometry, intensities and content of a scan."""
 
-    Attributes:
-        nx, ny, nz: voxels along (x, y, z).
-        spacing_x_mm, spacing_y_mm, spacing_z_mm: distance of voxel centres in mm.
-        width_mm, depth_mm, height_mm: extent along (x, y, z) in mm.
-        oblique_deg: largest angle between an array axis and its anatomical axis.
-        hu_min, hu_max: over finite voxels; 0 where there are none.
-        air_hu: 2nd percentile, padding (at most -1024 HU) left out.
-        soft_tissue_hu: median of what lies between -300 and 300 HU; None where nothing does.
-        hu_deviation: standard deviation.
-        distinct: number of distinct values among every second voxel of each axis.
-        not_finite: number of NaN and infinite voxels.
-        padding_share: share of voxels at or below -1024 HU.
-        content: `coronet.io.content_hash.content_sha256`; equal for the same voxels, however they are packed.
-    """
-
-    nx: int
+    nx: int  # voxels along x
     ny: int
     nz: int
-    spacing_x_mm: float
+    spacing_x_mm: float  # distance of voxel centres along x
     spacing_y_mm: float
     spacing_z_mm: float
-    width_mm: float
-    depth_mm: float
-    height_mm: float
-    oblique_deg: float
-    hu_min: float
-    hu_max: float
-    air_hu: float
-    soft_tissue_hu: float | None
-    hu_deviation: float
-    distinct: int
-    not_finite: int
-    padding_share: float
-    content: str
+    width_mm: float  # extent along x
+    depth_mm: float  # along y
+    height_mm: float  # along z
+    oblique_deg: float  # largest angle between an array axis and its anatomical axis
+    hu_min: float  # over finite voxels; 0 where there are none
+    hu_max: float  # the same
+    air_hu: float  # 2nd percentile, padding (at most -1024 HU) left out
+    soft_tissue_hu: float | None  # median of what lies between -300 and 300 HU; None where nothing does
+    hu_deviation: float  # standard deviation
+    distinct: int  # number of distinct values among every second voxel of each axis
+    not_finite: int  # number of NaN and infinite voxels
+    padding_share: float  # share of voxels at or below -1024 HU
+    content: str  # `content_sha256`; equal for the same voxels, however they are packed
 
 
 @dataclasses.dataclass(frozen=True)
 class HeartMeasures:
-    """A heart mask against its scan; every field but the first is None where it is unknown.
+    """A heart mask against its scan; every field but the first is None where it is unknown."""
 
-    Attributes:
-        has_heart: there is a mask.
-        heart_grid: it has the shape and affine of the scan.
-        heart_integer: its values are whole numbers.
-        heart_labels: the labels in it, such as ``0 1``.
-        heart_ml: volume of what is not background.
-        heart_hu: median inside.
-        heart_air_share: share of it below -300 HU; large where the mask belongs to another volume.
-        heart_pieces_share: share of it outside its largest piece.
-        heart_cut: it touches the border of what the scan shows, see `coronet.dataset.heart_check.cut_sides`.
-    """
-
-    has_heart: bool
-    heart_grid: bool | None = None
-    heart_integer: bool | None = None
-    heart_labels: str | None = None
-    heart_ml: float | None = None
-    heart_hu: float | None = None
+    has_heart: bool  # there is a mask
+    heart_grid: bool | None = None  # it has the shape and affine of the scan
+    heart_integer: bool | None = None  # its values are whole numbers
+    heart_labels: str | None = None  # the labels in it, such as `0 1`
+    heart_ml: float | None = None  # volume of what is not background
+    heart_hu: float | None = None  # median inside
+    # share of it below -300 HU; large where the mask belongs to another volume
     heart_air_share: float | None = None
-    heart_pieces_share: float | None = None
-    heart_cut: bool | None = None
+    heart_pieces_share: float | None = None  # share of it outside its largest piece
+    heart_cut: bool | None = None  # it touches the border of what the scan shows, see `cut_sides`
 
 
 @dataclasses.dataclass(frozen=True)
 class CalciumMeasures:
-    """A calcium mask against its scan; every field but the first is None where it is unknown.
+    """A calcium mask against its scan; every field but the first is None where it is unknown."""
 
-    Attributes:
-        has_calcium: there is a mask; it may be empty.
-        calcium_grid: it has the shape and affine of the scan.
-        calcium_integer: its values are whole numbers.
-        calcium_labels: the labels in it, such as ``0 1 2``.
-        calcium_mm3: volume of it that is at least 130 HU.
-        lesions: number of 26-connected pieces.
-        faint_lesions: pieces without a voxel of at least 130 HU.
-        calcium_dense_share: share of its voxels of at least 130 HU; None where it is empty.
-        calcium_far_mm: largest distance of a piece from the heart mask; 0 where all touch it.
-        doubtful_pieces: those that do not touch the heart mask, are part of a large bright body or hold
-            nothing bright, as `coronet.dataset.mask_pieces.read_pieces` reads them.
-    """
-
-    has_calcium: bool
-    calcium_grid: bool | None = None
-    calcium_integer: bool | None = None
-    calcium_labels: str | None = None
-    calcium_mm3: float | None = None
-    lesions: int | None = None
-    faint_lesions: int | None = None
-    calcium_dense_share: float | None = None
-    calcium_far_mm: float | None = None
+    has_calcium: bool  # there is a mask; it may be empty
+    calcium_grid: bool | None = None  # it has the shape and affine of the scan
+    calcium_integer: bool | None = None  # its values are whole numbers
+    calcium_labels: str | None = None  # the labels in it, such as `0 1 2`
+    calcium_mm3: float | None = None  # volume of it that is at least 130 HU
+    lesions: int | None = None  # number of 26-connected pieces
+    faint_lesions: int | None = None  # pieces without a voxel of at least 130 HU
+    calcium_dense_share: float | None = None  # share of its voxels of at least 130 HU; None where it is empty
+    calcium_far_mm: float | None = None  # largest distance of a piece from the heart; 0 where all touch it
+    # those that do not touch the heart mask, are part of a large bright body or hold nothing bright, as
+    # `coronet.dataset.mask_pieces.read_pieces` reads them
     doubtful_pieces: str | None = None
 
 

@@ -33,23 +33,17 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class CaseMeasures:
-    """Who and what a scan is.
-
-    Attributes:
-        case, patient, source, kernel, slice_thickness_mm: as `coronet.io.scan_facts.ScanFacts` has them.
-        flags: reasons to be careful, separated by spaces.
-        recorded_flags: those among them that were known before this table was made.
-        alike: other patients' scans that look most like this one and how unlike they are, nearest first,
-            as `read_alike` reads it.
-    """
+    """Who and what a scan is; the first five are as `coronet.io.scan_facts.ScanFacts` has them."""
 
     case: str
     patient: str
     source: str
     kernel: str
     slice_thickness_mm: float | None
-    flags: str
-    recorded_flags: str
+    flags: str  # reasons to be careful, separated by spaces
+    recorded_flags: str  # those among them that were known before this table was made
+    # other patients' scans that look most like this one and how unlike they are, nearest first, as
+    # `read_alike` reads it
     alike: str = ""
 
 
