@@ -21,8 +21,7 @@ from coronet.io.file_listing import is_content
 from coronet.memory import keep_window_memory
 
 IDLE = "Nothing to do"
-SHOWN = 1000
-"""Rows of the table that Prefect keeps; ``scores.csv`` has all."""
+SHOWN = 1000  # rows of the table that Prefect keeps; `scores.csv` has all
 
 
 @task(cache_policy=NO_CACHE)

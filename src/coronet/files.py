@@ -24,8 +24,7 @@ _DEBRIS = (f"{_PART}*", "._*", ".DS_Store", "[Tt]humbs.db", "[Dd]esktop.ini", "_
 """Names that are no part of a folder's content: what a killed process left, and what file managers add.
 ``.dvcignore`` lists the same, so that DVC's hash of a folder and ours agree."""
 
-ABANDONED_S = 3600.0
-"""A temporary file that was not written to for so long has no writer any more."""
+ABANDONED_S = 3600.0  # a temporary file that was not written to for so long has no writer any more
 
 _UMASK = threading.Lock()
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

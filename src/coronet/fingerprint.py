@@ -12,8 +12,7 @@ from typing import Any
 
 from coronet.files import content_files, md5_file, sha256_file
 
-RECIPES = Path(__file__).with_name("recipes.yaml")
-"""Version of what each stage computes."""
+RECIPES = Path(__file__).with_name("recipes.yaml")  # version of what each stage computes
 
 
 @functools.cache

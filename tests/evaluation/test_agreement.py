@@ -74,16 +74,16 @@ def test_a_commercial_tools_table_gives_the_published_weighted_kappa():
 )
 def test_two_by_two_counts_of_users_give_their_rates(counts, cut, expected):
     truth = np.repeat([False, False, True, True], counts)
-    said = np.repeat([False, True, False, True], counts)
+    predicted = np.repeat([False, True, False, True], counts)
     accuracy, sensitivity, specificity, f1 = expected
-    assert accuracy_score(truth, said) == pytest.approx(accuracy, abs=5e-5)
-    assert recall_score(truth, said) == pytest.approx(sensitivity, abs=5e-5)
-    assert recall_score(~truth, ~said) == pytest.approx(specificity, abs=5e-5)
-    assert f1_score(truth, said) == pytest.approx(f1, abs=5e-5)
+    assert accuracy_score(truth, predicted) == pytest.approx(accuracy, abs=5e-5)
+    assert recall_score(truth, predicted) == pytest.approx(sensitivity, abs=5e-5)
+    assert recall_score(~truth, ~predicted) == pytest.approx(specificity, abs=5e-5)
+    assert f1_score(truth, predicted) == pytest.approx(f1, abs=5e-5)
     # The same counts as scores on either side of the cut give the same concordance through the bins.
     below = 0.0 if cut == 1 else cut - 1.0
     bins = "five" if cut == 1 else "aha"
-    scores = [np.where(side, cut + 0.5, below) for side in (truth, said)]
+    scores = [np.where(side, cut + 0.5, below) for side in (truth, predicted)]
     assert score_agreement(*scores, groups=bins, resamples=5).statistics.concordance == pytest.approx(
         accuracy, abs=5e-5
     )

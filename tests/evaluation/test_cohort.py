@@ -19,10 +19,10 @@ from recipe_results import check_recipe
 
 @pytest.fixture(scope="module")
 def scored(make_cohort, save_fit, params, tmp_path_factory):
-    """Folder of the stage's results, its rows, and what it told of its progress."""
+    """Folder of the stage's results, its rows, and what it reported of its progress."""
     folder = tmp_path_factory.mktemp("scored")
     split = make_cohort(folder / "data")
-    told = []
+    reported = []
     rows = score_cohort(
         folder / "data",
         split,
@@ -30,9 +30,9 @@ def scored(make_cohort, save_fit, params, tmp_path_factory):
         calcium_fit=save_fit(folder / "calcium", "calcium"),
         out=folder / "scores",
         params=params,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: reported.append((done, total)),
     )
-    return folder, rows, told
+    return folder, rows, reported
 
 
 def row_of(rows, case) -> CaseScore:
@@ -40,10 +40,10 @@ def row_of(rows, case) -> CaseScore:
 
 
 def test_only_test_patients_with_a_reference_are_scored(scored):
-    folder, rows, told = scored
+    folder, rows, reported = scored
     assert [row.case for row in rows] == ["false", "free", "right"]
     assert json.loads((folder / "scores" / "metrics.json").read_text())["skipped"] == ["bare"]
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert reported == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_each_scored_scan_tells_how_long_it_took(scored, params, tmp_path):

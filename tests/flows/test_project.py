@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 
 def history(project, coronet, model):
-    told = json.loads(coronet(project, "models", "history", model, "--json").stdout)
-    return [item["event"]["kind"] for item in told]
+    history = json.loads(coronet(project, "models", "history", model, "--json").stdout)
+    return [item["event"]["kind"] for item in history]
 
 
 def artifacts(home):
@@ -59,13 +59,13 @@ def waiting(start, await_):
 
             def taken():
                 try:
-                    told = json.loads(urllib.request.urlopen(request, timeout=30).read())
+                    response = json.loads(urllib.request.urlopen(request, timeout=30).read())
                 except urllib.error.HTTPError as error:
                     # The server asks to come again while its database is written to; its pages do so too.
                     assert error.code == 503, error.read()
                     return False
                 # The run waits a moment before its form is stored; until then an answer is refused.
-                return told["status"] == "ACCEPT"
+                return response["status"] == "ACCEPT"
 
             await_(taken, 60)
             text, _ = flow.communicate(timeout=240)

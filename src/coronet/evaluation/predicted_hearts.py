@@ -10,8 +10,7 @@ from coronet.files import read_json
 from coronet.io.volume import Volume, read_nifti
 from coronet.networks.factory import LoadedModel
 
-MASKS = "masks"
-"""Folder of predicted masks in the results of both stages."""
+MASKS = "masks"  # folder of predicted masks in the results of both stages
 
 
 def heart_masks_by(network: LoadedModel, results: Path | None) -> Path | None:

@@ -1,7 +1,7 @@
 """What a score is worth: what its networks learned from, what they reached, what the gate said of them.
 
-It is printed before the score. Networks are judged by the default floors of `coronet.config.floors`, since
-those of ``params.yaml`` may have been lowered or switched off.
+It is printed before the score. Networks are compared with the default floors of `coronet.config.floors`,
+since those of ``params.yaml`` may have been lowered or switched off.
 """
 
 from __future__ import annotations

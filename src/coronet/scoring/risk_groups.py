@@ -17,8 +17,7 @@ from coronet.text import nearest
 
 _TOLERANCE = 1e-6
 """Scores this near to 0 or to a bound are on it: a score is a sum of products and carries rounding errors."""
-HIGHEST = 1e9
-"""No score of any method comes near it; larger numbers are identifiers or another quantity."""
+HIGHEST = 1e9  # no score of any method comes near it; larger numbers are identifiers or another quantity
 
 
 def are_scores(values: np.ndarray) -> np.ndarray:

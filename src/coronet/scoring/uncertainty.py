@@ -18,8 +18,7 @@ from coronet.scoring.calcium_score import ScoreResult, graded, score_calcium
 from coronet.scoring.counted_voxels import nonzero
 from coronet.scoring.risk_groups import PRESETS
 
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-"""Probabilities from which a voxel counts."""
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # probabilities from which a voxel counts
 
 
 @dataclasses.dataclass(frozen=True)

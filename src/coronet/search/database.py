@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from coronet.config import SearchParams
 
 logger = logging.getLogger("coronet")
-BOUND = "bound"
-"""The study's attribute that holds the hashes of what it is of."""
-LOCK_SECONDS = 60
-"""How long SQLite lets one writer wait for another before it gives up."""
+BOUND = "bound"  # the study's attribute that holds the hashes of what it is of
+LOCK_SECONDS = 60  # how long SQLite lets one writer wait for another before it gives up
 
 
 def _lock(project: Path) -> Path:

@@ -8,8 +8,7 @@ import torch
 
 from coronet.config import LossParams
 
-SMOOTH = 1.0
-"""γ of the Dice formula: what keeps it defined where neither mask nor answer holds anything."""
+SMOOTH = 1.0  # γ of the Dice formula: what keeps it defined where neither mask nor answer holds anything
 
 
 def segmentation_loss(params: LossParams) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
