@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from coronet.networks import cpu_kernels
-from coronet.networks.autoencoder import Autoencoder
 from coronet.networks.cpu_kernels import NARROW, accelerate, convolve, convolve_doubled
-from coronet.networks.unet import UNet
+from coronet.networks.unet import Autoencoder, UNet
 
 SHAPES = [(1, 4, 3), (8, 8, 3), (6, 1, 1), (NARROW, NARROW, 3), (NARROW + 1, 5, 3)]
 

@@ -16,8 +16,8 @@ from coronet.files import read_json
 from coronet.io.volume import read_nifti
 from coronet.phantom import simulated_reader
 from coronet.phantom.annotated_cohort import make_cohort, record_path
-from coronet.phantom.ground_truth_labels import BONE_MM3, true_labels
 from coronet.phantom.patients import Window
+from coronet.phantom.reader_sessions import BONE_MM3, true_labels
 
 CHEST = Window(matrix=112, field_mm=360.0, below_mm=(20.0, 30.0), length_mm=(180.0, 190.0))
 """Coarse, but with lungs around the heart."""

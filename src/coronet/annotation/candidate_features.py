@@ -7,6 +7,7 @@ exactly, and is rounded at last, so that the same scan gives the same features o
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -31,6 +32,40 @@ FEATURES = (
     "contrast", "noise_hu", "slice_spacing_mm", "pixel_mm", "to_large_mm", "large_near", "calcium_near_mm3",
 )  # fmt: skip
 """Names of a piece's features, in their order; lengths are in tenths, shares and places in thousandths."""
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """The part of a scan around a heart in which bright pieces are described."""
+
+    hu: np.ndarray  # int16 (x, y, z)
+    inside: np.ndarray  # bool, same shape: the heart
+    spacing_mm: tuple[float, float, float]
+    margin_mm: float  # pieces are cut off farther from the heart than this
+    steps: tuple[int, ...]  # voxels of a cell of the coarse grid on which distances are measured, by axis
+
+    def coarse(self, values: np.ndarray) -> np.ndarray:
+        """Every value that lies on the coarse grid."""
+        return values[tuple(slice(None, None, step) for step in self.steps)]
+
+    def cells(self, place: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Index of the coarse cells that hold voxels (n, 3)."""
+        return tuple(place[:, axis] // step for axis, step in enumerate(self.steps))
+
+    def distance_mm(self, coarse: np.ndarray) -> np.ndarray:
+        """Distance of each cell to the nearest one that is true."""
+        from scipy import ndimage
+
+        sampling = [step * size for step, size in zip(self.steps, self.spacing_mm, strict=True)]
+        return ndimage.distance_transform_edt(~coarse, sampling=sampling)
+
+    @functools.cached_property
+    def outside_mm(self) -> np.ndarray:
+        """Distance from the heart's surface on the coarse grid, below 0 inside."""
+        heart = self.coarse(self.inside)
+        # a heart that fills the view has no voxel outside to measure from
+        inner = FAR_MM if heart.all() else self.distance_mm(~heart)
+        return np.where(heart, -inner, self.distance_mm(heart))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,28 +102,13 @@ def sort_components(labels: np.ndarray, hu: np.ndarray) -> BrightComponents:
     return BrightComponents(place, hu.reshape(-1)[flat].astype(np.int64), starts, counts)
 
 
-def component_features(
-    pieces: BrightComponents,
-    hu: np.ndarray,
-    *,
-    inside: np.ndarray,
-    outside_mm: np.ndarray,
-    steps: tuple[int, ...],
-    margin_mm: float,
-    spacing_mm: tuple[float, float, float],
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def component_features(pieces: BrightComponents, view: View) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Describe all pieces of a view.
-
-    Args:
-        hu: int16, the view.
-        inside: the heart, bool.
-        outside_mm: distance from its surface on the coarse grid, below 0 inside.
-        steps: voxels of the view a cell of the coarse grid, by axis.
-        margin_mm: where pieces were cut off.
 
     Returns:
         All `FEATURES` by name before they are rounded, and the centres (pieces, 3) as places in the view.
     """
+    hu, spacing_mm = view.hu, view.spacing_mm
     count, place = pieces.counts, pieces.place
     voxel_mm3 = spacing_mm[0] * spacing_mm[1] * spacing_mm[2]
     volume = count * voxel_mm3
@@ -115,11 +135,11 @@ def component_features(
         # 0.77 for a ball whatever its size, and the higher the longer or the more scattered
         "reach": 100 * np.sqrt(np.maximum(spread, 0)) / np.round(np.cbrt(volume), 6),
     }
-    features |= _place(pieces, centre, inside=inside, outside_mm=outside_mm, steps=steps, margin_mm=margin_mm)
+    features |= _place(pieces, centre, view)
     features |= _surroundings(hu, low, high, pieces, spacing_mm)
-    noise = _noise(hu, inside)
+    noise = _noise(hu, view.inside)
     features |= {
-        "to_lung_mm": _to_lung(pieces, hu, steps, spacing_mm),
+        "to_lung_mm": _to_lung(pieces, view),
         "contrast": 10 * (features["peak_hu"] - features[f"mean_hu_{_NEAR_MM[0]:g}"]) / max(noise, 1.0),
         "noise_hu": np.full(len(count), 10 * noise),
         "slice_spacing_mm": np.full(len(count), 100 * spacing_mm[2]),
@@ -132,49 +152,35 @@ def _deviation(mean_square: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(mean_square - mean * mean, 0))
 
 
-def _place(
-    pieces: BrightComponents,
-    centre: np.ndarray,
-    *,
-    inside: np.ndarray,
-    outside_mm: np.ndarray,
-    steps: tuple[int, ...],
-    margin_mm: float,
-) -> dict[str, np.ndarray]:
+def _place(pieces: BrightComponents, centre: np.ndarray, view: View) -> dict[str, np.ndarray]:
     """Where a piece lies in the heart's box (thousandths of it) and under its surface."""
     found = {}
     for axis, name in enumerate(("place_x", "place_y", "place_z")):
         others = tuple(other for other in range(3) if other != axis)
         # The middle nine tenths of the mask: a drawn mask's ends are its least certain part.
-        filled = np.cumsum(np.count_nonzero(inside, axis=others))
+        filled = np.cumsum(np.count_nonzero(view.inside, axis=others))
         first = np.searchsorted(filled, 0.05 * filled[-1])
         last = np.searchsorted(filled, 0.95 * filled[-1])
         found[name] = 1000 * (centre[:, axis] - first) / max(last - first, 1)
-    depth = outside_mm[tuple(pieces.place[:, axis] // steps[axis] for axis in range(3))]
-    tenths = np.rint(-10 * depth).astype(np.int64)
+    tenths = np.rint(-10 * view.outside_mm[view.cells(pieces.place)]).astype(np.int64)
     found |= {
         "under_surface_mm": pieces.sum(tenths) / pieces.counts,
         "under_surface_least_mm": pieces.least(tenths),
         "under_surface_most_mm": pieces.most(tenths),
-        "at_edge": 1000 * pieces.sum(tenths <= 20 - 10 * margin_mm) / pieces.counts,
+        "at_edge": 1000 * pieces.sum(tenths <= 20 - 10 * view.margin_mm) / pieces.counts,
     }
     return found
 
 
-def _to_lung(
-    pieces: BrightComponents, hu: np.ndarray, steps: tuple[int, ...], spacing_mm: tuple[float, ...]
-) -> np.ndarray:
+def _to_lung(pieces: BrightComponents, view: View) -> np.ndarray:
     """Least distance of a piece from lung, in tenths of a millimetre."""
     from scipy import ndimage
 
-    air = hu[:: steps[0], :: steps[1], :: steps[2]] < _LUNG_HU
-    air = ndimage.binary_opening(air, iterations=1)
+    air = ndimage.binary_opening(view.coarse(view.hu) < _LUNG_HU, iterations=1)
     if not air.any():
         return np.full(len(pieces.counts), 10 * FAR_MM)
-    sampling = [step * size for step, size in zip(steps, spacing_mm, strict=True)]
-    distance = ndimage.distance_transform_edt(~air, sampling=sampling)
-    of = distance[tuple(pieces.place[:, axis] // steps[axis] for axis in range(3))]
-    return pieces.least(np.rint(10 * of).astype(np.int64))
+    tenths = np.rint(10 * view.distance_mm(air)[view.cells(pieces.place)])
+    return pieces.least(tenths.astype(np.int64))
 
 
 def _noise(hu: np.ndarray, inside: np.ndarray) -> float:

@@ -8,9 +8,9 @@ import math
 import numpy as np
 
 from coronet.annotation.candidate_features import (
-    FAR_MM,
     FEATURES,
     BrightComponents,
+    View,
     component_features,
     sort_components,
 )
@@ -65,17 +65,16 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
 
     if heart.shape != ct.shape:
         raise InputError(f"The heart mask has shape {heart.shape} and the scan {ct.shape}.")
-    view = mask_slices(heart, [math.ceil(_VIEW_MM / step) for step in ct.spacing_mm])
-    if view is None:
+    box = mask_slices(heart, [math.ceil(_VIEW_MM / step) for step in ct.spacing_mm])
+    if box is None:
         raise InputError("The heart mask is empty; `coronet annotate draw CASE --target heart` draws one.")
-    hu = np.ascontiguousarray(ct.array[view])
+    hu = np.ascontiguousarray(ct.array[box])
     hu = hu if hu.dtype == np.int16 else np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
-    inside = heart[view] > 0
     steps = tuple(max(1, math.floor(_COARSE_MM / step)) for step in ct.spacing_mm)
-    outside_mm = _outside_mm(inside, steps, ct.spacing_mm)
+    view = View(hu, heart[box] > 0, ct.spacing_mm, margin_mm, steps)
     dense = hu >= CALCIUM_HU
     fine = np.ix_(*(np.arange(size) // step for size, step in zip(hu.shape, steps, strict=True)))
-    bright = dense & (outside_mm[fine] <= margin_mm)
+    bright = dense & (view.outside_mm[fine] <= margin_mm)
     parts = cc3d.connected_components(bright, connectivity=26, out_dtype=np.uint32)
     counts = np.bincount(parts.ravel())
     counts[0] = 0
@@ -84,24 +83,16 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
     labels = number[parts]
     if not kept.any():
         empty = np.zeros((0, len(FEATURES)), np.int16)
-        return Candidates(view, labels, empty, np.zeros(0), np.zeros((0, 3)), np.zeros(0, bool))
+        return Candidates(box, labels, empty, np.zeros(0), np.zeros((0, 3)), np.zeros(0, bool))
     pieces = sort_components(labels, hu)
-    features, centre = component_features(
-        pieces,
-        hu,
-        inside=inside,
-        outside_mm=outside_mm,
-        steps=steps,
-        margin_mm=margin_mm,
-        spacing_mm=ct.spacing_mm,
-    )
-    origin = np.asarray([side.start for side in view], np.float64)
+    features, centre = component_features(pieces, view)
+    origin = np.asarray([side.start for side in box], np.float64)
     affine = np.asarray(ct.affine, np.float64)
     world = sum(affine[:3, axis] * (centre + origin)[:, axis : axis + 1] for axis in range(3)) + affine[:3, 3]
     volume = pieces.counts * (ct.spacing_mm[0] * ct.spacing_mm[1] * ct.spacing_mm[2])
     columns = [np.clip(np.rint(features[name]), -32768, 32767).astype(np.int16) for name in FEATURES]
     cut = _cut(pieces, dense & ~bright)
-    return Candidates(view, labels, np.stack(columns, axis=1), volume, world, cut)
+    return Candidates(box, labels, np.stack(columns, axis=1), volume, world, cut)
 
 
 def _cut(pieces: BrightComponents, beyond: np.ndarray) -> np.ndarray:
@@ -113,15 +104,3 @@ def _cut(pieces: BrightComponents, beyond: np.ndarray) -> np.ndarray:
             place[:, axis] = np.clip(place[:, axis] + step, 0, size - 1)
             touching |= beyond[tuple(place.T)]
     return pieces.most(touching)
-
-
-def _outside_mm(inside: np.ndarray, steps: tuple[int, ...], spacing_mm: tuple[float, ...]) -> np.ndarray:
-    """Distance from the mask's surface on the coarse grid, below 0 inside."""
-    from scipy import ndimage
-
-    coarse = inside[:: steps[0], :: steps[1], :: steps[2]]
-    sampling = [step * size for step, size in zip(steps, spacing_mm, strict=True)]
-    outer = ndimage.distance_transform_edt(~coarse, sampling=sampling)
-    # A mask that fills the view has no voxel outside to measure from.
-    inner = ndimage.distance_transform_edt(coarse, sampling=sampling) if not coarse.all() else FAR_MM
-    return np.where(coarse, -inner, outer)

@@ -22,8 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from coronet.networks.autoencoder import Autoencoder
-from coronet.networks.unet import ConvBlock, UNet, UpBlock
+from coronet.networks.unet import Autoencoder, ConvBlock, UNet, UpBlock
 
 NARROW = 32
 """Channels up to which the direct kernel is faster; of 64 it takes twice the matrix product's time."""

@@ -16,10 +16,9 @@ from coronet.config import ModelParams, NetworkParams
 from coronet.errors import InputError, ParamsError, StageError
 from coronet.files import read_json, replacing, sha256_file, write_json
 from coronet.fingerprint import canonical
-from coronet.networks.autoencoder import Autoencoder
 from coronet.networks.cpu_kernels import accelerate
 from coronet.networks.quality import ModelQuality, read_quality
-from coronet.networks.unet import ACTIVATIONS, UNet
+from coronet.networks.unet import ACTIVATIONS, Autoencoder, UNet
 
 if TYPE_CHECKING:
     from coronet.networks.encoders import EncodedUNet

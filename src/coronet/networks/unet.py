@@ -1,4 +1,4 @@
-"""The U-Net with batch norm, in parts that an autoencoder can share; `cpu_kernels` makes it fast."""
+"""The U-Net with batch norm, and an autoencoder that shares its encoder; `cpu_kernels` makes both fast."""
 
 from __future__ import annotations
 
@@ -95,6 +95,20 @@ class UNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(n, 1, x, y, z) in −1 … 1 to logits of the same shape."""
+        return self.head(self.decoder(self.encoder(image)))
+
+
+class Autoencoder(nn.Module):
+    """Reconstructs its input through the innermost features alone, so that they must describe the image."""
+
+    def __init__(self, channels: Sequence[int], activation: str) -> None:
+        super().__init__()
+        self.encoder = UNetEncoder(channels, activation)
+        self.decoder = UNetDecoder(channels, activation, skips=False)
+        self.head = nn.Conv3d(channels[0], 1, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(n, 1, x, y, z) in −1 … 1 to a reconstruction of the same shape."""
         return self.head(self.decoder(self.encoder(image)))
 
 

@@ -28,7 +28,6 @@ from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_
 from coronet.fingerprint import recipe_version
 from coronet.io.volume import pack_nifti, read_nifti
 from coronet.phantom import cohort
-from coronet.phantom.ground_truth_labels import true_labels
 from coronet.phantom.patients import Slot, Window, plan
 from coronet.phantom.reader_sessions import (
     ReaderSession,
@@ -36,6 +35,7 @@ from coronet.phantom.reader_sessions import (
     draw_heart_in_sessions,
     fit_if_possible,
     training_samples,
+    true_labels,
 )
 from coronet.process import worker_pool
 from coronet.progress import Progress

@@ -13,7 +13,7 @@ import numpy as np
 from coronet.io.volume import triple
 from coronet.phantom.grid_field import GridField, GridShape, WorldBox, bspline
 from coronet.phantom.ranges import Traits
-from coronet.phantom.signed_distance import Coordinates, Vector, rotation
+from coronet.phantom.signed_distance import Coordinates, Vector, rotation, transform
 
 _CONTROL_MM = 64.0
 _PITCH_MM = 12.0
@@ -40,17 +40,11 @@ class Pose:
     def to_world(self, points: np.ndarray) -> np.ndarray:
         """World coordinates (n, 3) of points given in body coordinates, by fixed-point iteration."""
         body = np.asarray(points, np.float64)
-        world = _apply(self.inverse, body)
+        world = transform(self.inverse, body)
         for _ in range(12):
             shift = np.stack([field.at(world) for field in self.displacement], axis=1)
-            world = _apply(self.inverse, body - shift)
+            world = transform(self.inverse, body - shift)
         return world
-
-
-def _apply(matrix: tuple[Vector, Vector, Vector], points: np.ndarray) -> np.ndarray:
-    return np.stack(
-        [points[:, 0] * row[0] + points[:, 1] * row[1] + points[:, 2] * row[2] for row in matrix], axis=1
-    )
 
 
 def draw_pose(rng: np.random.Generator, traits: Traits) -> Pose:

@@ -24,8 +24,8 @@ from coronet.phantom.signed_distance import (
     ellipsoid,
     meet,
     merge,
-    product,
     rotation,
+    transform,
 )
 from coronet.phantom.thorax import cavity, diaphragm_height
 
@@ -63,14 +63,7 @@ class Placement:
 
     def to_body(self, points: np.ndarray) -> np.ndarray:
         """Body coordinates (n, 3) of points in heart coordinates."""
-        p = [np.asarray(points, np.float64)[:, i] * self.size[i] for i in range(3)]
-        return np.stack(
-            [
-                p[0] * row[0] + p[1] * row[1] + p[2] * row[2] + c
-                for row, c in zip(self.matrix, self.centre, strict=True)
-            ],
-            axis=1,
-        )
+        return transform(self.matrix, np.asarray(points, np.float64) * self.size) + self.centre
 
     @property
     def scale(self) -> float:
@@ -85,10 +78,10 @@ def place_heart(traits: Traits, front_mm: float) -> Placement:
         traits.heart * traits.heart_y,
         traits.heart * traits.heart_z,
     )
-    small = rotation(traits.heart_turn_deg, traits.heart_nod_deg, traits.heart_tilt_deg)
+    turned = rotation(traits.heart_turn_deg, traits.heart_nod_deg, traits.heart_tilt_deg)
     depth = front_mm - traits.heart_gap_mm - 51.0 * size[1]
     centre = (-traits.heart_left_mm, depth, traits.heart_rise_mm)
-    return Placement(centre, product(small, ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0))), size)
+    return Placement(centre, turned, size)
 
 
 @dataclasses.dataclass(frozen=True)

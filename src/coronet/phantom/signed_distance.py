@@ -128,6 +128,12 @@ def rotation(turn_deg: float, tilt_deg: float, lean_deg: float) -> tuple[Vector,
     return product(about_y, product(about_x, about_z))
 
 
+def transform(matrix: Sequence[Vector], points: np.ndarray) -> np.ndarray:
+    """A 3 × 3 matrix applied to points (n, 3), as sums in a fixed order."""
+    x, y, z = points[:, 0], points[:, 1], points[:, 2]
+    return np.stack([x * row[0] + y * row[1] + z * row[2] for row in matrix], axis=1)
+
+
 def product(a: Sequence[Vector], b: Sequence[Vector]) -> tuple[Vector, Vector, Vector]:
     """Matrix product of two 3 × 3 matrices, in plain numbers."""
     return triple(

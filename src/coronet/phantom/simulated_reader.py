@@ -8,7 +8,6 @@ a tenth of a millimetre, so that strokes are the same on every processor.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +18,7 @@ from coronet.annotation.ray_surface import BEFORE_BACKGROUND_MM, BEHIND_HEART_MM
 from coronet.annotation.strokes import Stroke, Strokes
 from coronet.imaging.resampling import mask_slices
 from coronet.io.volume import Volume, triple
+from coronet.phantom.curves import norms
 from coronet.phantom.random_draws import bell, between, chance, generator, turn
 
 _HEART, _CALCIUM = 1, 2  # purposes of the generators
@@ -80,7 +80,7 @@ def simulated_heart_corrections(
     for patch in _wrong_patches(volume, truth, drawn):
         places = patch.along()
         middle = np.asarray(places[1]) * volume.spacing_mm
-        if all(_length(middle - other) >= APART_MM for other in middles):
+        if all(norms((middle - other)[None])[0] >= APART_MM for other in middles):
             middles.append(middle)
             lines.append(_hand(patch.label, places, volume, rng))
         if len(lines) == LINES_A_REVIEW:
@@ -159,10 +159,6 @@ def _ends(mask: np.ndarray) -> list[tuple[int, int]]:
     sides = mask_slices(mask)
     assert sides is not None, "a phantom's heart is not empty"
     return [(side.start, side.stop - 1) for side in sides]
-
-
-def _length(step: np.ndarray) -> float:
-    return math.sqrt(float(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]))
 
 
 def _inside(volume: Volume, mask: np.ndarray, z: int, rng: np.random.Generator) -> Stroke:
@@ -266,7 +262,7 @@ def simulated_calcium_strokes(
     encloses them all, and clicks label the plaques in it.
 
     Args:
-        truth: true label of each piece (`coronet.phantom.ground_truth_labels.true_labels`).
+        truth: true label of each piece (`coronet.phantom.reader_sessions.true_labels`).
         most: clicks at most.
         review: 0 for the first review of the scan; labelled pieces are not clicked again.
 
