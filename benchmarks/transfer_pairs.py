@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coronet.imaging.filters import along_rows, gaussian_taps, in_plane
+from coronet.imaging.filters import along_axis, gaussian_taps, in_plane
 from coronet.io.volume import Volume, grid_affine, triple
 from coronet.phantom.noise import BYTE_SD
 from coronet.phantom.random_draws import between, chance, generator, pick
@@ -61,7 +61,7 @@ def draw_heart_pair(
 def _blurred(rng: np.random.Generator, hu: np.ndarray) -> np.ndarray:
     flat = in_plane(hu, gaussian_taps(between(rng, 0.0, 0.9)))
     along_z = np.ascontiguousarray(np.moveaxis(flat, 2, 0))
-    return np.moveaxis(along_rows(along_z, gaussian_taps(between(rng, 0.0, 1.6))), 0, 2)
+    return np.moveaxis(along_axis(along_z, gaussian_taps(between(rng, 0.0, 1.6))), 0, 2)
 
 
 def _recalibrated(rng: np.random.Generator, hu: np.ndarray) -> np.ndarray:

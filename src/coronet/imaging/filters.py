@@ -36,33 +36,21 @@ def fixed_power(taps: tuple[float, ...]) -> float:
     return taps[0] ** 2 + 2 * math.fsum(value**2 for value in taps[1:])
 
 
-def along_rows(image: np.ndarray, taps: tuple[float, ...]) -> np.ndarray:
-    """Filter a float32 image (or stack) along its first axis; edges repeat."""
-    reach = len(taps) - 1
+def along_axis(image: np.ndarray, taps: tuple[float, ...], axis: int = 0) -> np.ndarray:
+    """Filter a float32 image (or stack) along one axis; edges repeat."""
+    reach, size = len(taps) - 1, image.shape[axis]
     if reach == 0:
         return image * np.float32(taps[0])
-    wide = np.concatenate([image[:1]] * reach + [image] + [image[-1:]] * reach)
-    size = len(image)
-    out = wide[reach : reach + size] * np.float32(taps[0])
+
+    def part(of: np.ndarray, first: int, count: int) -> np.ndarray:
+        return of[(slice(None),) * axis + (slice(first, first + count),)]
+
+    edges = [part(image, 0, 1)] * reach, [part(image, size - 1, 1)] * reach
+    wide = np.concatenate([*edges[0], image, *edges[1]], axis=axis)
+    out = part(wide, reach, size) * np.float32(taps[0])
     pair = np.empty_like(out)
     for i in range(1, reach + 1):
-        np.add(wide[reach - i : reach - i + size], wide[reach + i : reach + i + size], out=pair)
-        np.multiply(pair, np.float32(taps[i]), out=pair)
-        np.add(out, pair, out=out)
-    return out
-
-
-def _along_columns(image: np.ndarray, taps: tuple[float, ...]) -> np.ndarray:
-    """Filter a float32 image along its second axis; edges repeat."""
-    reach = len(taps) - 1
-    if reach == 0:
-        return image * np.float32(taps[0])
-    wide = np.concatenate([image[:, :1]] * reach + [image] + [image[:, -1:]] * reach, axis=1)
-    size = image.shape[1]
-    out = wide[:, reach : reach + size] * np.float32(taps[0])
-    pair = np.empty_like(out)
-    for i in range(1, reach + 1):
-        np.add(wide[:, reach - i : reach - i + size], wide[:, reach + i : reach + i + size], out=pair)
+        np.add(part(wide, reach - i, size), part(wide, reach + i, size), out=pair)
         np.multiply(pair, np.float32(taps[i]), out=pair)
         np.add(out, pair, out=out)
     return out
@@ -70,7 +58,7 @@ def _along_columns(image: np.ndarray, taps: tuple[float, ...]) -> np.ndarray:
 
 def in_plane(image: np.ndarray, taps: tuple[float, ...]) -> np.ndarray:
     """Filter along the first two axes."""
-    return _along_columns(along_rows(image, taps), taps)
+    return along_axis(along_axis(image, taps), taps, 1)
 
 
 def blur_mm(values: np.ndarray, width_mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarray:

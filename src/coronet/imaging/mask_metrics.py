@@ -14,10 +14,10 @@ import numpy as np
 from coronet.imaging.resampling import mask_box
 
 DECISIVE = {"heart": "dice", "calcium": "lesion_f1"}
-"""The metric on the tune cases that chooses a training's epoch and judges a trial, by model.
+"""The metric on the tune cases that chooses a training's epoch and ranks a trial, by model.
 
-Lesions of calcium count alike whatever their size: in drawn masks one piece of aortic wall that was taken for
-coronary can hold more voxels than all lesions of ten patients.
+Lesions of calcium count alike whatever their size: in annotated masks one piece of aortic wall that was taken
+for coronary can hold more voxels than all lesions of ten patients.
 """
 
 
@@ -32,9 +32,7 @@ class Overlap:
     def __add__(self, other: Overlap) -> Overlap:
         """Pooled over two cases."""
         return Overlap(
-            self.both + other.both,
-            self.predicted_only + other.predicted_only,
-            self.true_only + other.true_only,
+            *(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True))
         )
 
     @property

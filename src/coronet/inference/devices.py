@@ -30,7 +30,7 @@ def precision(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def determinism(device: torch.device) -> Iterator[None]:
-    """Only algorithms that repeat to the bit, on a CPU; a GPU has none for some of our layers."""
+    """Only algorithms that repeat to the bit, on a CPU; a GPU has none for some layers."""
     before = torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
     filling = memory.fill_uninitialized_memory

@@ -23,7 +23,7 @@ BATCH = 4
 _GROWTH = 0.25  # a calcification found at the threshold grows over bright voxels down to this share of it
 _LEAST_SHARE = 0.4
 """A connected bright thing counts where at least this share of its voxels reaches the threshold."""
-_LEAST_VOXELS = 3  # smaller findings cannot be told from noise
+_LEAST_VOXELS = 3  # smaller findings cannot be distinguished from noise
 
 
 def probabilities(
@@ -175,7 +175,7 @@ def largest_heart(probability: np.ndarray, ct: Volume, threshold: float) -> np.n
 def calcium_above_threshold(probability: np.ndarray, ct: Volume, threshold: float) -> np.ndarray:
     """Coronary calcium: the voxels of at least 130 HU, on the scan's own grid, that the network found.
 
-    A connected bright thing is judged as a whole: scraps of a plate in the pericardium or the aortic wall do
+    A connected bright thing counts as a whole: scraps of a plate in the pericardium or the aortic wall do
     not count where the network doubts most of it. What is found grows over connected bright voxels down to a
     quarter of the threshold: a spot's rim is blurred on the network's grid, and cutting it off would shrink
     every lesion. It does not grow farther, so that a lesion beside bone does not run into it.

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from coronet.networks.unet import Autoencoder, ConvBlock, UNet, UpBlock
+from coronet.networks.unet import ConvBlock, UNet, UpBlock
 
 NARROW = 32
 """Channels up to which the direct kernel is faster; of 64 it takes twice the matrix product's time."""
@@ -38,7 +38,7 @@ def accelerate(network: Network) -> Network:
     Results differ from plain torch by rounding. On a GPU only the doubling of the grid is faster. Networks
     around an smp-3d encoder stay as they are.
     """
-    if isinstance(network, UNet | Autoencoder):
+    if isinstance(network, UNet):
         for layer in network.modules():
             layer.__class__ = _FASTER.get(type(layer), type(layer))
     return network

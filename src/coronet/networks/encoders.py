@@ -1,7 +1,7 @@
 """The smp-3d encoders that are allowed, and their pretrained weights.
 
-The library names 124 encoders, and many fail on one-channel volumes. Only those proven by our tests, on a
-heart input and on a calcium input, are allowed. This is the one module that imports the library.
+The library names 124 encoders, and many fail on one-channel volumes. Only those proven by tests, on a heart
+input and on a calcium input, are allowed. This is the one module that imports the library.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _ensure_torchvision() -> ModuleType:
     """Import torchvision where its compiled part does not fit, as beside a CPU build of torch.
 
     Its Python part registers shapes for two operators of the compiled part and fails when they are absent.
-    Declaring the two, which nothing of ours calls, lets it import. Where torchvision imports by itself,
+    Declaring the two, which are never called, lets it import. Where torchvision imports by itself,
     nothing is changed.
     """
     for _ in range(2):
@@ -87,7 +87,7 @@ class EncodedUNet(nn.Module):
         super().__init__()
         if name not in ALLOWED:
             raise ParamsError(
-                f"network.encoder «{name}» is not allowed; `coronet encoders` lists those that are."
+                f'network.encoder "{name}" is not allowed; `coronet encoders` lists those that are.'
             )
         depth = len(channels)
         if depth not in DEPTHS:
@@ -125,7 +125,7 @@ def build_encoder(name: str, *, depth: int, weights: str) -> nn.Module:
     if weights != "none":
         if weights not in entry["pretrained_settings"]:
             raise ParamsError(
-                f"network.weights «{weights}» is not to be had for {name}; use none or imagenet."
+                f'network.weights "{weights}" is not to be had for {name}; use none or imagenet.'
             )
         state = fetch_weights(entry["pretrained_settings"][weights]["url"])
         load_flat_weights(encoder, state, name)

@@ -93,16 +93,15 @@ def check_network(params: NetworkParams, shape: Sequence[int]) -> None:
         ParamsError: says which parameter, and what would fit.
     """
     if params.activation not in ACTIVATIONS:
-        raise ParamsError(
-            f"network.activation «{params.activation}» is unknown; use {' or '.join(ACTIVATIONS)}."
-        )
+        names = " or ".join(ACTIVATIONS)
+        raise ParamsError(f'network.activation "{params.activation}" is unknown; use {names}.')
     if params.encoder in OWN and params.weights != "none":
-        raise ParamsError(f"network.weights must be none where network.encoder is «{params.encoder}».")
+        raise ParamsError(f'network.weights must be none where network.encoder is "{params.encoder}".')
     stride = network_stride(params)
     if any(size % stride for size in shape):
         fitting = [max(1, round(size / stride)) * stride for size in shape]
         raise ParamsError(
-            f"input.shape {list(shape)} does not divide by {stride}, as network.encoder «{params.encoder}» "
+            f'input.shape {list(shape)} does not divide by {stride}, as network.encoder "{params.encoder}" '
             f"with {len(params.channels)} channels needs; use {fitting}, or fewer channels."
         )
 

@@ -1,8 +1,8 @@
-"""How good a network is: what it reached on its own test scans, and what the gate said of it.
+"""How good a network is: what it reached on its own test scans, and the gate's verdict.
 
-Beside weights in ``build/MODEL/fit`` the results of the stages ``evaluate`` and ``score`` tell it. A
-registered version carries the same, and the gate's verdict, as ``quality.json`` beside its weights. Results
-that name other weights do not count.
+For weights in ``build/MODEL/fit`` it is read from the results of the stages ``evaluate`` and ``score``. A
+registered version carries it as ``quality.json`` beside its weights. Results that name other weights do not
+count.
 """
 
 from __future__ import annotations

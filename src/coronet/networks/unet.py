@@ -84,32 +84,26 @@ class UNetDecoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """Encoder, decoder with skips and one channel of logits."""
+    """Encoder, decoder and one channel of logits."""
 
-    def __init__(self, channels: Sequence[int], activation: str) -> None:
+    def __init__(self, channels: Sequence[int], activation: str, *, skips: bool = True) -> None:
         super().__init__()
         self.encoder = UNetEncoder(channels, activation)
-        self.decoder = UNetDecoder(channels, activation, skips=True)
+        self.decoder = UNetDecoder(channels, activation, skips=skips)
         self.head = nn.Conv3d(channels[0], 1, 1)
-        expect_little(self.head)
+        if skips:
+            expect_little(self.head)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(n, 1, x, y, z) in −1 … 1 to logits of the same shape."""
+        """(n, 1, x, y, z) in −1 … 1 to logits, or a reconstruction, of the same shape."""
         return self.head(self.decoder(self.encoder(image)))
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(UNet):
     """Reconstructs its input through the innermost features alone, so that they must describe the image."""
 
     def __init__(self, channels: Sequence[int], activation: str) -> None:
-        super().__init__()
-        self.encoder = UNetEncoder(channels, activation)
-        self.decoder = UNetDecoder(channels, activation, skips=False)
-        self.head = nn.Conv3d(channels[0], 1, 1)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(n, 1, x, y, z) in −1 … 1 to a reconstruction of the same shape."""
-        return self.head(self.decoder(self.encoder(image)))
+        super().__init__(channels, activation, skips=False)
 
 
 def expect_little(head: nn.Conv3d, share: float = 0.05) -> None:

@@ -122,23 +122,23 @@ def _draw(
 ) -> None:
     seed, training = key["seed"], slots[: key["teachers"]]
     with worker_pool(workers) as pool, Progress("masks", len(training) + len(missing)) as progress:
-        hearts = [pool.submit(_begin, data, slot, seed) for slot in training]
-        table = training_samples(begun.session for begun in _in_order(hearts, progress.advance))
-        begun = {slot: job.result() for slot, job in zip(training, hearts, strict=True)}
-        jobs = [pool.submit(_finish, data, slot, key, table, begun.get(slot)) for slot in missing]
+        hearts = [pool.submit(_draw_heart, data, slot, seed) for slot in training]
+        table = training_samples(started.session for started in _in_order(hearts, progress.advance))
+        started = {slot: job.result() for slot, job in zip(training, hearts, strict=True)}
+        jobs = [pool.submit(_draw_calcium, data, slot, key, table, started.get(slot)) for slot in missing]
         for job in concurrent.futures.as_completed(jobs):
             job.result()
             progress.advance()
 
 
-def _in_order(jobs: list[concurrent.futures.Future], advance: Callable[[], None]) -> Iterable[_Begun]:
+def _in_order(jobs: list[concurrent.futures.Future], advance: Callable[[], None]) -> Iterable[_DrawnHeart]:
     for job in jobs:
         yield job.result()
         advance()
 
 
 @dataclasses.dataclass(frozen=True)
-class _Begun:
+class _DrawnHeart:
     """A scan whose heart is drawn: its mask, packed; the strokes; the forest's out-of-bag score."""
 
     session: ReaderSession
@@ -147,7 +147,7 @@ class _Begun:
     out_of_bag: float | None
 
 
-def _begin(data: Path, slot: Slot, seed: int) -> _Begun:
+def _draw_heart(data: Path, slot: Slot, seed: int) -> _DrawnHeart:
     """Draw the heart of a scan and find the bright pieces in it."""
     ct, reader_seed = read_nifti(scan_path(data, slot.case_id)), seed * 100_003 + slot.index
     exact = {model: cohort.exact_path(data, slot.case_id, model) for model in MODELS}
@@ -157,18 +157,20 @@ def _begin(data: Path, slot: Slot, seed: int) -> _Begun:
     labels = true_labels(found, read_json(cohort.truth_path(data, slot.case_id)), truth["calcium"])
     session = ReaderSession(slot.case_id, reader_seed, found, ct.shape, ct.affine, labels)
     packed = pack_nifti(ct.with_array(draft.mask), level=cohort.PACKING)
-    return _Begun(session, packed, strokes, draft.out_of_bag)
+    return _DrawnHeart(session, packed, strokes, draft.out_of_bag)
 
 
-def _finish(data: Path, slot: Slot, key: dict[str, Any], table: Samples, begun: _Begun | None) -> None:
+def _draw_calcium(
+    data: Path, slot: Slot, key: dict[str, Any], table: Samples, started: _DrawnHeart | None
+) -> None:
     """Draw the calcium of one case and write all of it; the record comes last."""
-    begun = begun or _begin(data, slot, key["seed"])
-    session, forest = begun.session, _forest_of(table)
+    started = started or _draw_heart(data, slot, key["seed"])
+    session, forest = started.session, _forest_of(table)
     classified, clicks = corrected(session, forest)
     mask = session.grid.with_array(calcium.coronary_mask(classified, session.shape))
-    masks = {"heart": begun.packed, "calcium": pack_nifti(mask, level=cohort.PACKING)}
-    strokes = {"heart": begun.strokes, "calcium": clicks}
-    out_of_bag = {"heart": begun.out_of_bag, "calcium": None if forest is None else forest.out_of_bag}
+    masks = {"heart": started.packed, "calcium": pack_nifti(mask, level=cohort.PACKING)}
+    strokes = {"heart": started.strokes, "calcium": clicks}
+    out_of_bag = {"heart": started.out_of_bag, "calcium": None if forest is None else forest.out_of_bag}
 
     name, record = slot.case_id, record_path(data, slot.case_id)
     record.unlink(missing_ok=True)

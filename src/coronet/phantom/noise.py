@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from coronet.imaging.filters import along_rows, fixed_power, gaussian_taps, in_plane
+from coronet.imaging.filters import along_axis, fixed_power, gaussian_taps, in_plane
 from coronet.phantom.acquisition_protocols import ScanSettings
 from coronet.phantom.random_draws import between, chance
 
@@ -85,7 +85,7 @@ def _streak_field(rng: np.random.Generator, edge: int, tilt: float, fine: tuple[
     """Noise of standard deviation near 1 that climbs ``tilt`` rows per column."""
     knots = edge // _STREAK + 2
     taps = _chain((0.5, -0.25), fine)
-    coarse = along_rows(_white(rng, (edge, knots)), taps)
+    coarse = along_axis(_white(rng, (edge, knots)), taps)
     coarse *= np.float32(1 / (math.sqrt(fixed_power(taps)) * BYTE_SD * 0.82))
     long = np.empty((edge, (knots - 1) * _STREAK), np.float32)
     slope = coarse[:, 1:] - coarse[:, :-1]
@@ -195,7 +195,7 @@ class ScanNoise:
         excess = [min(max(strength * (path - reference_mm), -2.0), 2.6) for path in paths.tolist()]
         values = [round(math.exp(value), 6) for value in excess]
         steps = np.repeat(np.asarray(values, np.float32), _STEP)[:size, None]
-        return along_rows(steps, gaussian_taps(2.0 * _STEP, reach=2.0))[:, 0]
+        return along_axis(steps, gaussian_taps(2.0 * _STEP, reach=2.0))[:, 0]
 
     def _streaks(self, level: np.ndarray, length: int) -> np.ndarray:
         """Streaks along rays of relative variance ``level`` (n,): (n, length)."""

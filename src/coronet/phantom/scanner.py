@@ -66,7 +66,6 @@ def scan(
     taps = point_spread(settings.kernel, settings.spacing_mm[0])
     traces = _traces(hu, deposits, settings, taps)
     metal = [trace.deposit for trace in traces if is_metal(trace.deposit)]
-    profile = _profile(settings.thickness_mm / settings.spacing_mm[2])
     noise = ScanNoise(rng, hu, settings, heart_box=heart_box)
     cupping = _cupping(settings)
     table = draw_table(rng, hu, settings)
@@ -74,7 +73,7 @@ def scan(
     out = np.empty(settings.shape[::-1], np.int16)
     noise.start()
     for k in range(settings.shape[2]):
-        plane = _slab(hu, k, profile)
+        plane = _slab(hu, k, settings.thickness_mm / settings.spacing_mm[2])
         if table is not None:
             np.maximum(plane, table, out=plane)
         plane = in_plane(plane, taps)
@@ -108,17 +107,13 @@ def _traces(
     return traces
 
 
-def _profile(ratio: float) -> tuple[float, float]:
-    """Weights of a slice and of each neighbour for a rectangular profile ``ratio`` slice spacings wide."""
-    side = max(ratio - 1, 0.0) / 2
-    return 1 - 2 * side / max(ratio, 1.0), side / max(ratio, 1.0)
-
-
-def _slab(hu: np.ndarray, k: int, profile: tuple[float, float]) -> np.ndarray:
-    centre, side = profile
+def _slab(hu: np.ndarray, k: int, ratio: float) -> np.ndarray:
+    """Slice ``k``, (y, x), for a rectangular slice profile that is ``ratio`` slice spacings wide."""
     plane = np.ascontiguousarray(hu[:, :, k].T)
+    side = max(ratio - 1, 0.0) / 2
     if side <= 0:
         return plane
+    centre, side = 1 - 2 * side / max(ratio, 1.0), side / max(ratio, 1.0)
     below, above = max(k - 1, 0), min(k + 1, hu.shape[2] - 1)
     both = hu[:, :, below].T + hu[:, :, above].T
     return plane * np.float32(centre) + both * np.float32(side)

@@ -59,7 +59,7 @@ def simulated_heart_strokes(volume: Volume, truth: np.ndarray, *, seed: int) -> 
 
 
 def simulated_heart_corrections(
-    volume: Volume, truth: np.ndarray, drawn: np.ndarray, *, seed: int, review: int
+    volume: Volume, truth: np.ndarray, draft: np.ndarray, *, seed: int, review: int
 ) -> tuple[Stroke, ...]:
     """A line along each of the largest patches that are drawn wrongly.
 
@@ -68,7 +68,7 @@ def simulated_heart_corrections(
 
     Args:
         truth: heart mask, shape of ``volume``.
-        drawn: what was drawn, same shape.
+        draft: what was drawn, same shape.
         review: 0 for the first review of the heart.
 
     Returns:
@@ -77,7 +77,7 @@ def simulated_heart_corrections(
     rng = generator(seed, _HEART, 1 + review)
     lines: list[Stroke] = []
     middles: list[np.ndarray] = []
-    for patch in _wrong_patches(volume, truth, drawn):
+    for patch in _wrong_patches(volume, truth, draft):
         places = patch.along()
         middle = np.asarray(places[1]) * volume.spacing_mm
         if all(norms((middle - other)[None])[0] >= APART_MM for other in middles):
@@ -132,7 +132,7 @@ class _Patch:
         return first + apart if below == outside else last - apart
 
 
-def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list[_Patch]:
+def _wrong_patches(volume: Volume, truth: np.ndarray, draft: np.ndarray) -> list[_Patch]:
     """The two largest of each kind in each slice that is reviewed, the largest of all first."""
     import cc3d
 
@@ -143,7 +143,7 @@ def _wrong_patches(volume: Volume, truth: np.ndarray, drawn: np.ndarray) -> list
         first, second = (step for other, step in enumerate(volume.spacing_mm) if other != axis)
         for share in shares:
             at = low + round((high - low) * share)
-            exact, there = (mask[(slice(None),) * axis + (at,)] > 0 for mask in (truth, drawn))
+            exact, there = (mask[(slice(None),) * axis + (at,)] > 0 for mask in (truth, draft))
             for label, wrong in (("heart", exact & ~there), ("background", there & ~exact)):
                 parts = cc3d.connected_components(np.ascontiguousarray(wrong), connectivity=8)
                 size = np.bincount(parts.ravel())[1:]
@@ -277,20 +277,20 @@ def simulated_calcium_strokes(
     wrong, coronary = [], []
     for at in np.argsort(-visible, kind="stable").tolist():
         noticed = chance(rng, visible[at] / NEVER_OVERLOOKED)
-        believed = truth[at]
+        assumed = truth[at]
         plausible = pieces.volume_mm3[at] <= _MISTAKEN_MM3 and not pieces.cut[at]
-        if chance(rng, MISTAKEN.get(believed, 0.0)) and plausible:
-            believed = "coronary"
+        if chance(rng, MISTAKEN.get(assumed, 0.0)) and plausible:
+            assumed = "coronary"
         if not noticed or classified.user_labels.piece[at] != UNLABELLED:
             continue
-        if believed == "coronary":
+        if assumed == "coronary":
             coronary.append(at)
-        if (NAMES[classified.label[at]] == "coronary") != (believed == "coronary"):
-            wrong.append((at, believed))
-    flecks = [at for at, believed in wrong if believed == "noise"]
+        if (NAMES[classified.label[at]] == "coronary") != (assumed == "coronary"):
+            wrong.append((at, assumed))
+    flecks = [at for at, assumed in wrong if assumed == "noise"]
     if len(flecks) > MOST_CLICKS:
         return Strokes("calcium", _boxed(volume, classified, flecks, coronary, rng))
-    clicks = tuple(_click(volume, classified, at, believed, rng) for at, believed in wrong[:most])
+    clicks = tuple(_click(volume, classified, at, assumed, rng) for at, assumed in wrong[:most])
     return Strokes("calcium", clicks) if clicks else None
 
 

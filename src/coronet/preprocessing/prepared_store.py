@@ -44,7 +44,7 @@ class PreparedCase:
         id: the case.
         hu: int16, shape (x, y, z).
         target: uint8, same shape; 255 is certain.
-        distance: uint8, same shape: tenths of a mm outside of the heart, `FAR` where nothing is seen; None
+        distance: uint8, same shape: tenths of a mm outside of the heart, `FAR` outside the region; None
             where the trunk is.
         grid: where the voxels lie.
     """
@@ -117,25 +117,25 @@ def _prepare_case(model: str, spec: InputParams, folder: Path, case: Case) -> di
     assert case.heart is not None, case.id
     heart = load_mask(case.heart, ct)
     if model == "heart":
-        seen, mask = heart_input(ct, spec), heart
+        prepared, mask = heart_input(ct, spec), heart
     else:
         try:
-            seen = calcium_input(ct, heart > 0, spec, measured=True)
+            prepared = calcium_input(ct, heart > 0, spec, measured=True)
         except InputError as error:
             raise InputError(f"{case.id}: {error}.") from error
         assert case.calcium is not None, case.id
         mask = load_mask(case.calcium, ct)
-    check_contrast(scale_intensity(seen.hu.astype(np.float32), spec.window_hu), case.id)
-    arrays = {"hu": seen.hu, "target": network_target(mask, ct, seen.grid, model=model)}
-    if seen.distance_mm is not None and seen.region is not None:
-        tenths = np.rint(seen.distance_mm * TENTHS).clip(0, FAR - 1)
-        arrays["distance"] = np.where(seen.region, tenths, FAR).astype(np.uint8)
+    check_contrast(scale_intensity(prepared.hu.astype(np.float32), spec.window_hu), case.id)
+    arrays = {"hu": prepared.hu, "target": network_target(mask, ct, prepared.grid, model=model)}
+    if prepared.distance_mm is not None and prepared.region is not None:
+        tenths = np.rint(prepared.distance_mm * TENTHS).clip(0, FAR - 1)
+        arrays["distance"] = np.where(prepared.region, tenths, FAR).astype(np.uint8)
     path = folder / f"{case.id}.safetensors"
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
     return {
         "content_sha256": content_sha256(ct),
-        "shape": list(seen.grid.shape),
-        "affine": [[round(float(value), 6) for value in row] for row in seen.grid.affine],
+        "shape": list(prepared.grid.shape),
+        "affine": [[round(float(value), 6) for value in row] for row in prepared.grid.affine],
         "sha256": sha256_file(path),
     }
 
