@@ -7,7 +7,7 @@ heart (z); the lungs reach from about 150 mm above it to 120 mm below.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from coronet.phantom.heart import (
 )
 from coronet.phantom.random_draws import between
 from coronet.phantom.ranges import REALISTIC, Ranges, Traits, draw_traits
-from coronet.phantom.signed_distance import Vector, axis
+from coronet.phantom.signed_distance import axis
 from coronet.phantom.skeleton import draw_bones
 from coronet.phantom.thorax import CAVITY_FRONT, CAVITY_Z
 from coronet.phantom.vessels import CARINA, HILA, airways, great_vessels, gullet, lung_tree
@@ -74,13 +74,9 @@ def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Ana
         "gullet": (gullet(rng, traits, heart),),
         **draw_bones(rng, traits),
     }
-    hila = {side: _body(heart, place) for side, place in HILA.items()}
-    groups["lung_vessels"] = (
-        *lung_tree(rng, traits, hila["right"], 1.0),
-        *lung_tree(rng, traits, hila["left"], -1.0),
-    )
-    carina = _body(heart, CARINA)
-    groups["nodes"] = tuple(_ball(rng, place, 16.0, (3.0, 7.0)) for place in (*hila.values(), carina, carina))
+    left, right, carina = heart.to_body(np.asarray([HILA["left"], HILA["right"], CARINA]))
+    groups["lung_vessels"] = (*lung_tree(rng, traits, right, 1.0), *lung_tree(rng, traits, left, -1.0))
+    groups["nodes"] = tuple(_ball(rng, place, 16.0, (3.0, 7.0)) for place in (left, right, carina, carina))
     groups["lumps"] = tuple(
         _ball(rng, (between(rng, -110, 110), between(rng, -80, 60), between(rng, -70, 120)), 4.0, (2.0, 11.0))
         for _ in range(int(traits.lumps))
@@ -145,12 +141,9 @@ def _fit_heart(traits: Traits) -> tuple[Placement, float]:
     return dataclasses.replace(heart, centre=centre), centre[2] + float(low[2]) - 2.5
 
 
-def _body(heart: Placement, point: Vector) -> Vector:
-    x, y, z = heart.to_body(np.asarray([point]))[0]
-    return float(x), float(y), float(z)
-
-
-def _ball(rng: np.random.Generator, place: Vector, spread: float, radii: tuple[float, float]) -> Tube:
+def _ball(
+    rng: np.random.Generator, place: Iterable[float], spread: float, radii: tuple[float, float]
+) -> Tube:
     middle = np.asarray([p + between(rng, -spread, spread) for p in place])
     step = np.asarray([between(rng, -2.0, 2.0) for _ in range(3)])
     radius = between(rng, *radii)

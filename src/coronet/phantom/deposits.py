@@ -47,14 +47,9 @@ class Deposit:
 class VoxelShare:
     """How much of each voxel of a box a deposit fills, after slice profile and motion, before the blur."""
 
-    start: tuple[int, int, int]  # index (x, y, z) of the box's first voxel
+    box: tuple[slice, slice, slice]  # where in the scan
     filled: np.ndarray  # (x, y, z) float32 share of the voxel, 0..1
     substance: np.ndarray  # (x, y, z) float32 share × HU of the substance
-
-    @property
-    def box(self) -> tuple[slice, slice, slice]:
-        """Where the box lies in the scan."""
-        return triple(slice(a, a + n) for a, n in zip(self.start, self.filled.shape, strict=True))
 
 
 def _paint_balls(
@@ -147,7 +142,7 @@ def share_of_voxels(
     ]
     inside = [(max(a, 0), min(a + n, limit)) for a, n, limit in zip(start, count, shape, strict=True)]
     cut = tuple(slice(a - s, b - s) for (a, b), s in zip(inside, start, strict=True))
-    return VoxelShare(triple(a for a, _ in inside), coarse[0][cut], coarse[1][cut])
+    return VoxelShare(triple(slice(a, b) for a, b in inside), coarse[0][cut], coarse[1][cut])
 
 
 def _smear(field: np.ndarray, shift: tuple[int, int, int]) -> np.ndarray:

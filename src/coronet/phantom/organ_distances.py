@@ -10,7 +10,7 @@ from coronet.phantom.grid_field import GridField, GridShape, WorldBox
 from coronet.phantom.heart import enclosed
 from coronet.phantom.signed_distance import OUTSIDE_MM, Coordinates, ellipsoid, meet, merge
 from coronet.phantom.skeleton import spine
-from coronet.phantom.thorax import cavity, column, diaphragm_height, flesh, lungs, skin
+from coronet.phantom.thorax import cavity, column, diaphragm_height, flesh, skin
 from coronet.phantom.tubes import distance_to
 
 _EDGE_MM = 6.0  # how far around an organ its distances are kept
@@ -136,7 +136,7 @@ def _body(anatomy: Anatomy, lattice: GridShape, middle: GridField) -> dict[str, 
     room = cavity(at, traits)
     above = z - diaphragm_height(x, y, traits, anatomy.floor_z)
     belly = np.maximum(above, room + 2.0)
-    air = lungs(at, room, above, _spread(middle, lattice))
+    air = meet(np.maximum(room + 3.0, -_spread(middle, lattice)), -above, 5.0)
     inner = np.maximum(belly + 1.5, room + 3.5)
     cut = -(x + traits.liver_left_mm + (z - anatomy.floor_z) * 0.5)
     liver = meet(meet(inner, cut, 16.0), -(y + 88.0), 8.0)

@@ -9,7 +9,6 @@ import numpy as np
 
 from coronet.phantom.ranges import Traits
 from coronet.phantom.signed_distance import (
-    OUTSIDE_MM,
     Coordinates,
     capsule,
     disc,
@@ -130,18 +129,6 @@ def _dome(x: np.ndarray, y: np.ndarray, middle_x: float, middle_y: float, top: f
     u, v = (x - middle_x) / 74.0, (y - middle_y) / np.where(y > middle_y, 105.0, 96.0).astype(x.dtype)
     s = u * u + v * v
     return top - s * (46.0 + 20.0 * s)
-
-
-def lungs(at: Coordinates, room: np.ndarray, below: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """Both lungs: the cavity less the diaphragm and the mediastinum.
-
-    Args:
-        room: distance to the cavity.
-        below: height above the diaphragm; negative below it.
-        middle: distance to the mediastinum.
-    """
-    air = np.maximum(room + 3.0, -middle)
-    return meet(air, -below, 5.0) if below.size else np.full_like(at[0], OUTSIDE_MM)
 
 
 def rim(angle: float, z: float, out_mm: float, traits: Traits) -> tuple[float, float, float]:

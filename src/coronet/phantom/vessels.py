@@ -127,11 +127,11 @@ def _jitter(rng: np.random.Generator, count: int, size_mm: float) -> np.ndarray:
 _SHARE = 0.8  # radius of a branch relative to its stem; Murray's law asks for 0.79
 
 
-def lung_tree(rng: np.random.Generator, traits: Traits, root: Vector, side: float) -> tuple[Tube, ...]:
+def lung_tree(rng: np.random.Generator, traits: Traits, root: np.ndarray, side: float) -> tuple[Tube, ...]:
     """Arteries and veins of one lung, which fork from the hilum outwards.
 
     Args:
-        root: the hilum, in body coordinates.
+        root: the hilum (3,), in body coordinates.
         side: 1 for the right lung, -1 for the left.
     """
     tubes: list[Tube] = []
@@ -144,7 +144,7 @@ def lung_tree(rng: np.random.Generator, traits: Traits, root: Vector, side: floa
             (x * side + between(rng, -0.15, 0.15), y + between(rng, -0.2, 0.2), z + between(rng, -0.2, 0.2))
         )
         length, radius = between(rng, 26.0, 40.0), between(rng, 3.6, 5.4) * traits.lung_vessels
-        _grow(rng, tubes, start=root, way=way, length=length, radius=radius, depth=6)
+        _grow(rng, tubes, start=triple(root.tolist()), way=way, length=length, radius=radius, depth=6)
     return tuple(tubes)
 
 
