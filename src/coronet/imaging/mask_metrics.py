@@ -79,19 +79,12 @@ def dice(truth: np.ndarray, predicted: np.ndarray) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class LesionMatch:
-    """Lesions, as connected parts of a mask (26 neighbours).
+    """Lesions, as connected parts of a mask (26 neighbours)."""
 
-    Attributes:
-        true: lesions of the true mask.
-        found: those that the prediction touches.
-        predicted: lesions of the predicted mask.
-        false: those that touch no true one.
-    """
-
-    true: int
-    found: int
-    predicted: int
-    false: int
+    true: int  # lesions of the true mask
+    found: int  # those that the prediction touches
+    predicted: int  # lesions of the predicted mask
+    false: int  # those that touch no true one
 
     def __add__(self, other: LesionMatch) -> LesionMatch:
         """Pooled over two cases."""

@@ -26,15 +26,10 @@ _PLANES = 4
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Where the voxels of an array lie.
+    """Where the voxels of an array lie."""
 
-    Attributes:
-        shape: voxels along (x, y, z).
-        affine: 4 × 4, voxel index to millimetres, RAS+.
-    """
-
-    shape: tuple[int, int, int]
-    affine: np.ndarray
+    shape: tuple[int, int, int]  # voxels along (x, y, z)
+    affine: np.ndarray  # 4 × 4, voxel index to millimetres, RAS+
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

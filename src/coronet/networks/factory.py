@@ -31,23 +31,15 @@ LEARNING_PARTS = ("train", "tune")
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """What ``model.json`` says of the weights beside it.
+    """What ``model.json`` says of the weights beside it."""
 
-    Attributes:
-        model: ``heart`` or ``calcium``.
-        params: all parameters it was trained with.
-        fingerprint: of the stage that trained it, or empty.
-        cases: how many cases it learned from, by source, such as ``{"phantom": 24}``.
-        data_sha256: of the index of prepared cases, which holds the hash of each; or empty.
-        scans: `coronet.io.content_hash.content_sha256` of every scan that was used, by part: ``train`` was
-            learned from, by ``tune`` the best epoch was chosen. None where that is not recorded.
-    """
-
-    model: str
-    params: ModelParams
-    fingerprint: str
-    cases: Mapping[str, int]
-    data_sha256: str = ""
+    model: str  # ``heart`` or ``calcium``
+    params: ModelParams  # all parameters it was trained with
+    fingerprint: str  # of the stage that trained it, or empty
+    cases: Mapping[str, int]  # how many cases it learned from, by source, such as ``{"phantom": 24}``
+    data_sha256: str = ""  # of the index of prepared cases, which holds the hash of each; or empty
+    # `coronet.io.content_hash.content_sha256` of every scan that was used, by part: ``train`` was learned
+    # from, by ``tune`` the best epoch was chosen. None where that is not recorded.
     scans: Mapping[str, Sequence[str]] | None = None
 
     def part_of(self, content_sha256: str) -> str | None:
@@ -59,20 +51,13 @@ class ModelSpec:
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-    """A network ready to predict, and what is known of it.
+    """A network ready to predict, and what is known of it."""
 
-    Attributes:
-        module: (n, 1, x, y, z) in −1 … 1 to logits; in evaluation mode.
-        spec: parameters and origin.
-        sha256: of the weights file.
-        device: where ``module`` lies.
-        quality: what is recorded of how good it is.
-    """
-
-    module: nn.Module
-    spec: ModelSpec
-    sha256: str
-    device: torch.device
+    module: nn.Module  # (n, 1, x, y, z) in −1 … 1 to logits; in evaluation mode
+    spec: ModelSpec  # parameters and origin
+    sha256: str  # of the weights file
+    device: torch.device  # where ``module`` lies
+    # what is recorded of how good it is
     quality: ModelQuality = dataclasses.field(default_factory=ModelQuality)
 
     @property

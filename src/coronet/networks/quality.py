@@ -23,21 +23,14 @@ _FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What was reached on scans that were not learned from.
+    """What was reached on scans that were not learned from."""
 
-    Attributes:
-        scans: how many.
-        sources: how many by source, such as ``{"phantom": 16}``; empty where that is not recorded.
-        figures: by name of the gate's floor; None where the scans cannot show it.
-        lesions: of the reference masks; None for hearts.
-        lesions_found: of them.
-    """
-
-    scans: int
+    scans: int  # how many
+    # how many by source, such as ``{"phantom": 16}``; empty where that is not recorded
     sources: Mapping[str, int]
-    figures: Mapping[str, float | None]
-    lesions: int | None = None
-    lesions_found: int | None = None
+    figures: Mapping[str, float | None]  # by name of the gate's floor; None where the scans cannot show it
+    lesions: int | None = None  # of the reference masks; None for hearts
+    lesions_found: int | None = None  # of them
 
     @property
     def only_phantoms(self) -> bool:
@@ -65,47 +58,32 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class ScoreEvaluation(Evaluation):
-    """What two networks reached together, from scan to score.
+    """What two networks reached together, from scan to score."""
 
-    Attributes:
-        weights: sha256 of the weights of ``heart`` and ``calcium``.
-    """
-
+    # sha256 of the weights of ``heart`` and ``calcium``
     weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class GateVerdict:
-    """The gate's last answer about a version.
+    """The gate's last answer about a version."""
 
-    Attributes:
-        answer: ``PROMOTE``, ``REJECT`` or ``INSUFFICIENT EVIDENCE``.
-        reasons: sentences that it rests on.
-        patients: test patients; 0 where nothing was measured.
-        not_asked: default floors that were switched off; None where that is not recorded.
-        lowered: default floors of which less was asked; None where that is not recorded.
-    """
-
-    answer: str
-    reasons: tuple[str, ...]
-    patients: int
+    answer: str  # ``PROMOTE``, ``REJECT`` or ``INSUFFICIENT EVIDENCE``
+    reasons: tuple[str, ...]  # sentences that it rests on
+    patients: int  # test patients; 0 where nothing was measured
+    # default floors that were switched off; None where that is not recorded
     not_asked: tuple[str, ...] | None = None
+    # default floors of which less was asked; None where that is not recorded
     lowered: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelQuality:
-    """All that is recorded of one network's worth; each part is None where it is not.
+    """All that is recorded of one network's worth; each part is None where it is not."""
 
-    Attributes:
-        evaluation: the network by itself.
-        scores: with a network of the other model, from scan to score.
-        gate: the last verdict.
-    """
-
-    evaluation: Evaluation | None = None
-    scores: ScoreEvaluation | None = None
-    gate: GateVerdict | None = None
+    evaluation: Evaluation | None = None  # the network by itself
+    scores: ScoreEvaluation | None = None  # with a network of the other model, from scan to score
+    gate: GateVerdict | None = None  # the last verdict
 
     def to_json(self, weights_sha256: str) -> dict[str, Any]:
         """What ``quality.json`` holds, bound to the weights."""

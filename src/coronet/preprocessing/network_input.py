@@ -29,19 +29,12 @@ _TRUNK = 0.2  # planes with less than this share of the fullest plane's tissue l
 
 @dataclasses.dataclass(frozen=True)
 class NetworkInput:
-    """A scan, or the part of it around the heart, on a network's grid.
+    """A scan, or the part of it around the heart, on a network's grid."""
 
-    Attributes:
-        hu: int16, shape (x, y, z); air where the network must not look.
-        region: boolean, same shape: where the network may answer; None means everywhere.
-        grid: where the voxels lie.
-        distance_mm: float32, same shape: how far outside of the heart a voxel lies, 0 inside; None unless
-            asked for.
-    """
-
-    hu: np.ndarray
-    region: np.ndarray | None
-    grid: Grid
+    hu: np.ndarray  # int16, shape (x, y, z); air where the network must not look
+    region: np.ndarray | None  # boolean, same shape: where the network may answer; None means everywhere
+    grid: Grid  # where the voxels lie
+    # float32, same shape: how far outside of the heart a voxel lies, 0 inside; None unless asked for
     distance_mm: np.ndarray | None = None
 
 

@@ -38,22 +38,14 @@ TENTHS, FAR = 10, 255
 
 @dataclasses.dataclass(frozen=True)
 class PreparedCase:
-    """One case as training reads it.
+    """One case as training reads it."""
 
-    Attributes:
-        id: the case.
-        hu: int16, shape (x, y, z).
-        target: uint8, same shape; 255 is certain.
-        distance: uint8, same shape: tenths of a mm outside of the heart, `FAR` outside the region; None
-            where the trunk is.
-        grid: where the voxels lie.
-    """
-
-    id: str
-    hu: np.ndarray
-    target: np.ndarray
+    id: str  # the case
+    hu: np.ndarray  # int16, shape (x, y, z)
+    target: np.ndarray  # uint8, same shape; 255 is certain
+    # uint8, same shape: tenths of a mm outside of the heart, `FAR` outside the region; None for the heart
     distance: np.ndarray | None
-    grid: Grid
+    grid: Grid  # where the voxels lie
 
     def within(self, margin_mm: float) -> NetworkInput:
         """What the network sees of the scan when it is scored: ``margin_mm`` around the heart."""
