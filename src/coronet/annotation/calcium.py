@@ -148,7 +148,7 @@ def _kinds(table: Samples | None) -> str:
     counts = np.bincount(table.labels, minlength=len(NAMES))
     kinds = ", ".join(f"{count} {name}" for name, count in zip(NAMES, counts, strict=True) if count)
     scans = len(np.unique(table.cases))
-    return f"{kinds} in {scans} {'scan' if scans == 1 else 'scans'}"
+    return f"{kinds} in {scans} scan{'' if scans == 1 else 's'}"
 
 
 def fit_candidate_forest(table: Samples, *, seed: int = 0) -> Forest:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from coronet.imaging.resampling import mask_box
+from coronet.imaging.resampling import mask_slices
 
 DECISIVE = {"heart": "dice", "calcium": "lesion_f1"}
 """The metric on the tune cases that chooses a training's epoch and ranks a trial, by model.
@@ -109,10 +109,9 @@ def match_lesions(truth: np.ndarray, predicted: np.ndarray) -> LesionMatch:
     import cc3d
 
     truth, predicted = truth > 0, predicted > 0
-    box = mask_box(truth | predicted, (0, 0, 0))
-    if box is None:
+    place = mask_slices(truth | predicted)
+    if place is None:
         return LesionMatch(0, 0, 0, 0)
-    place = tuple(map(slice, *box))
     truth, predicted = truth[place], predicted[place]
     true_parts = cc3d.connected_components(truth, connectivity=26)
     predicted_parts = cc3d.connected_components(predicted, connectivity=26)

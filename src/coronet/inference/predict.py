@@ -10,7 +10,16 @@ import torch
 from torch import nn
 
 from coronet.config import InputParams
-from coronet.imaging.resampling import Grid, Index, crop_grid, grid_of, mask_box, regrid, relative_axes
+from coronet.imaging.resampling import (
+    Grid,
+    Index,
+    crop_grid,
+    grid_of,
+    mask_box,
+    mask_slices,
+    regrid,
+    relative_axes,
+)
 from coronet.inference.devices import precision
 from coronet.inference.sliding_window import sliding_window
 from coronet.io.volume import AIR_HU, CALCIUM_HU, Volume
@@ -38,7 +47,6 @@ def probabilities(
     Returns:
         float32, shape of ``scan_input.hu``; 0 outside of its region.
     """
-
     region = None if scan_input.region is None else torch.from_numpy(scan_input.region).to(device)
     with torch.inference_mode():
         values = scale_intensity(
@@ -162,10 +170,9 @@ def largest_heart(probability: np.ndarray, ct: Volume, threshold: float) -> np.n
     import cc3d
 
     result = np.zeros(ct.shape, bool, order="F")
-    box = mask_box(probability >= threshold, (1, 1, 1))
-    if box is None:
+    place = mask_slices(probability >= threshold, (1, 1, 1))
+    if place is None:
         return result
-    place = tuple(slice(a, b) for a, b in zip(*box, strict=True))
     part = cc3d.largest_k(probability[place] >= threshold, k=1, connectivity=6) > 0
     outside = cc3d.connected_components(np.pad(~part, 1, constant_values=True), connectivity=6)
     result[place] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
@@ -202,15 +209,14 @@ def calcium_voxels(
     """
     import cc3d
 
-    box = mask_box(probability > 0, (0, 0, 0))
+    box = mask_slices(probability > 0)
     if box is None:
         return (np.empty(0, int),) * 3, np.empty((len(thresholds), 0), bool)
-    cut = tuple(map(slice, *box))
     components = cc3d.connected_components(
-        (ct.array[cut] >= CALCIUM_HU) & (probability[cut] > 0), connectivity=26
+        (ct.array[box] >= CALCIUM_HU) & (probability[box] > 0), connectivity=26
     )
     bright = np.nonzero(components)
-    owner, likely = components[bright], probability[cut][bright]
+    owner, likely = components[bright], probability[box][bright]
     sizes = np.bincount(owner)
     candidates = np.zeros_like(components, dtype=bool)
     kept = []
@@ -222,4 +228,4 @@ def calcium_voxels(
         found = np.bincount(part, minlength=1) >= _LEAST_VOXELS
         found &= np.bincount(part[sure], minlength=len(found)) > 0
         kept.append(found[part] & (part > 0))
-    return tuple(index + low for index, low in zip(bright, box[0], strict=True)), np.stack(kept)
+    return tuple(index + side.start for index, side in zip(bright, box, strict=True)), np.stack(kept)

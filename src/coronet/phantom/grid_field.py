@@ -19,6 +19,11 @@ from coronet.phantom.signed_distance import Coordinates
 WorldBox: TypeAlias = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 
+def box_of(lines: Coordinates) -> WorldBox:
+    """Lowest and highest position along x, y, z of a grid's voxels."""
+    return triple((float(line[0]), float(line[-1])) for line in lines)
+
+
 @dataclasses.dataclass(frozen=True)
 class GridShape:
     """Nodes ``pitch_mm · (first + i)`` along each axis."""

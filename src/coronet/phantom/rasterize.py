@@ -10,7 +10,7 @@ import numpy as np
 from coronet.io.volume import triple
 from coronet.phantom.anatomy import TEXTURE, Anatomy
 from coronet.phantom.curves import Tube
-from coronet.phantom.grid_field import GridField, GridShape, WorldBox
+from coronet.phantom.grid_field import GridField, GridShape, box_of
 from coronet.phantom.organ_distances import organ_distances, pericardium
 from coronet.phantom.signed_distance import Coordinates
 from coronet.phantom.tubes import PlacedTubes
@@ -19,6 +19,7 @@ from coronet.phantom.vessels import AIRWAY_WALL_MM
 _AIR_HU = -1000.0
 _CHUNK_VOXELS = 400_000
 _CORTEX_MM = 1.3
+_FINE_MM = 2.0  # grids of a smaller spacing get finer organ distances
 _SHEATH_MM = 2.0  # fat around a coronary artery's wall
 _SLACK_MM = 0.05  # more than rounding can move a surface
 
@@ -88,29 +89,14 @@ class _Slab:
             self.blend(*found, hu, within)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Grid:
-    """Where the voxels lie: positions (x), (y), (z), the width of a soft edge, and whether it is fine."""
-
-    lines: Coordinates
-    edge_mm: float
-    fine: bool
-
-    @classmethod
-    def of(cls, affine: np.ndarray, shape: tuple[int, int, int]) -> _Grid:
-        affine = np.asarray(affine, np.float64)
-        step = [float(affine[i, i]) for i in range(3)]
-        if min(step) <= 0 or np.any(affine[:3, :3] != np.diag(step)):
-            raise ValueError("phantoms are painted on axis-aligned RAS+ grids with positive spacing.")
-        lines = triple(
-            np.arange(n) * s + float(o) for n, s, o in zip(shape, step, affine[:3, 3], strict=True)
-        )
-        return cls(lines, (step[0] + step[1] + step[2]) / 3.0, min(step) < 2.0)
-
-    @property
-    def box(self) -> WorldBox:
-        """Lowest and highest position along x, y, z."""
-        return triple((float(line[0]), float(line[-1])) for line in self.lines)
+def _grid_of(affine: np.ndarray, shape: tuple[int, int, int]) -> tuple[Coordinates, list[float]]:
+    """Positions (x), (y), (z) of a grid's voxels and their spacing, in mm."""
+    affine = np.asarray(affine, np.float64)
+    step = [float(affine[i, i]) for i in range(3)]
+    if min(step) <= 0 or np.any(affine[:3, :3] != np.diag(step)):
+        raise ValueError("phantoms are painted on axis-aligned RAS+ grids with positive spacing.")
+    lines = triple(np.arange(n) * s + float(o) for n, s, o in zip(shape, step, affine[:3, 3], strict=True))
+    return lines, step
 
 
 def rasterize(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> Tissue:
@@ -122,9 +108,9 @@ def rasterize(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int])
     Raises:
         ValueError: the grid is turned or flipped.
     """
-    grid = _Grid.of(affine, shape)
-    lines, edge = grid.lines, grid.edge_mm
-    fields = organ_distances(anatomy, grid.box, fine=grid.fine)
+    lines, step = _grid_of(affine, shape)
+    edge = sum(step) / 3
+    fields = organ_distances(anatomy, box_of(lines), fine=min(step) < _FINE_MM)
     painter = _Painter(anatomy, fields, lines, edge)
     hu = np.empty(shape[::-1], np.float32)
     heart = np.empty(shape[::-1], bool)
@@ -138,9 +124,9 @@ def rasterize(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int])
 
 def exact_heart_mask(anatomy: Anatomy, affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """The heart's mask as `rasterize` gives it, without painting anything else."""
-    grid = _Grid.of(affine, shape)
-    slab = _Slab(slice(0, shape[2]), grid.lines, np.empty(shape[::-1], np.float32), grid.edge_mm)
-    share = slab.inside(pericardium(anatomy, grid.box, fine=grid.fine))
+    lines, step = _grid_of(affine, shape)
+    slab = _Slab(slice(0, shape[2]), lines, np.empty(shape[::-1], np.float32), sum(step) / 3)
+    share = slab.inside(pericardium(anatomy, box_of(lines), fine=min(step) < _FINE_MM))
     return _below_fork(share, anatomy, slab).transpose(2, 1, 0)
 
 
@@ -258,6 +244,6 @@ def _coarser(tube: Tube) -> Tube:
 
 def _texture(values: np.ndarray, lines: Coordinates, pitch_mm: float) -> GridField:
     """Random values over a grid, repeated as often as needed."""
-    lattice = GridShape.over(triple((float(line[0]), float(line[-1])) for line in lines), pitch_mm)
+    lattice = GridShape.over(box_of(lines), pitch_mm)
     index = [(np.arange(lattice.size[axis]) + lattice.first[axis]) % TEXTURE for axis in range(3)]
     return GridField(lattice, values[np.ix_(index[2], index[1], index[0])])
