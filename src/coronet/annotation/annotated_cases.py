@@ -73,7 +73,6 @@ def annotate_case(
     strokes: Path | None,
     use_library: bool = True,
     replace: bool = False,
-    seed: int = 0,
     agatston: Callable[[Volume, np.ndarray], float] | None = None,
 ) -> Provenance:
     """Draw one mask of a case and write it with all that made it.
@@ -107,14 +106,12 @@ def annotate_case(
     user_strokes = None if strokes is None else read_strokes(strokes, volume, target=target)
     score = None
     if heart_path is None:
-        draft = draw_heart(volume, user_strokes, prior=library, case=case, seed=seed)
+        draft = draw_heart(volume, user_strokes, prior=library, case=case)
     else:
         heart = load_mask(heart_path, volume)
         found = find_candidates(volume, heart)
         user_strokes = place_pieces(user_strokes, found, volume)
-        draft = draw_calcium(
-            volume, heart, user_strokes, prior=library, case=case, seed=seed, candidates=found
-        )
+        draft = draw_calcium(volume, heart, user_strokes, prior=library, case=case, candidates=found)
         score = None if agatston is None else agatston(volume, draft.mask)
     strokes_file = _write_annotation(paths, volume, draft, user_strokes)
     record = Provenance(

@@ -60,7 +60,6 @@ def draw_calcium(
     *,
     prior: Samples | None = None,
     case: str = "",
-    seed: int = 0,
     candidates: Candidates | None = None,
 ) -> DraftMask:
     """Draw the coronary calcium of a scan.
@@ -89,7 +88,7 @@ def draw_calcium(
     found = find_candidates(ct, heart) if candidates is None else candidates
     strokes = place_pieces(strokes, found, ct)
     labels = apply_labels(found, strokes, ct)
-    forest = fit_candidate_forest(prior, seed=seed) if prior is not None and _suffices(prior) else None
+    forest = fit_candidate_forest(prior) if prior is not None and _suffices(prior) else None
     classified = classify_candidates(found, labels, forest=forest)
     for faults in (labels.missed, labels.overruled, labels.bony):
         for fault in faults[:_MAX_LISTED]:
@@ -151,7 +150,7 @@ def _kinds(table: Samples | None) -> str:
     return f"{kinds} in {scans} scan{'' if scans == 1 else 's'}"
 
 
-def fit_candidate_forest(table: Samples, *, seed: int = 0) -> Forest:
+def fit_candidate_forest(table: Samples) -> Forest:
     """A forest that classifies pieces; kinds that are too rare to learn count as ``other``.
 
     Raises:
@@ -163,7 +162,7 @@ def fit_candidate_forest(table: Samples, *, seed: int = 0) -> Forest:
             f"{_RARE} pieces of each of two kinds."
         )
     learnable = dataclasses.replace(table, labels=_learnable(table))
-    return fit_forest(learnable, seed=seed, trees=_TREES, leaf=_LEAF)
+    return fit_forest(learnable, trees=_TREES, leaf=_LEAF)
 
 
 def can_fit_forest(table: Samples) -> bool:

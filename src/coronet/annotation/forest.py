@@ -21,6 +21,8 @@ from coronet.process import own_cores
 
 _TREES = 60
 _LEAF = 3
+SEED = 0
+"""Of forests and of the rows that they learn from."""
 _ONE = 1 << 16  # a leaf's share of a class is kept in 65,536ths
 _ROWS = 65_536
 _TEXTS = ("cases", "feature_names", "label_names")
@@ -48,11 +50,11 @@ class Samples:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a forest is grown: ``trees`` with at least ``leaf`` samples a leaf, from ``seed``."""
+    """How a forest is grown: ``trees`` with at least ``leaf`` samples a leaf."""
 
     trees: int = _TREES
     leaf: int = _LEAF
-    seed: int = 0
+    seed: int = SEED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Forest:
         return out
 
 
-def fit_forest(samples: Samples, *, seed: int = 0, trees: int = _TREES, leaf: int = _LEAF) -> Forest:
+def fit_forest(samples: Samples, *, trees: int = _TREES, leaf: int = _LEAF) -> Forest:
     """Grow a forest.
 
     Classes weigh alike, however many rows each has. The result depends on the table and the settings alone.
@@ -108,7 +110,7 @@ def fit_forest(samples: Samples, *, seed: int = 0, trees: int = _TREES, leaf: in
         class_weight="balanced",
         bootstrap=True,
         oob_score=_balanced_accuracy,
-        random_state=seed,
+        random_state=SEED,
         n_jobs=own_cores(),
     )
     import warnings
@@ -127,7 +129,7 @@ def fit_forest(samples: Samples, *, seed: int = 0, trees: int = _TREES, leaf: in
     return Forest(
         trees=tuple(grown),
         out_of_bag=float(model.oob_score_),
-        settings=Settings(trees, leaf, seed),
+        settings=Settings(trees, leaf),
         feature_names=samples.feature_names,
         label_names=samples.label_names,
         importances=np.asarray(model.feature_importances_),
@@ -169,11 +171,11 @@ def join_samples(tables: Sequence[Samples]) -> Samples:
     )
 
 
-def draw_samples(samples: Samples, most: int, *, seed: int) -> Samples:
+def draw_samples(samples: Samples, most: int) -> Samples:
     """``most`` rows of a table drawn by chance, in their order; all of a table that has no more."""
     if len(samples.labels) <= most:
         return samples
-    rows = np.sort(np.random.default_rng([seed, 2]).permutation(len(samples.labels))[:most])
+    rows = np.sort(np.random.default_rng([SEED, 2]).permutation(len(samples.labels))[:most])
     return dataclasses.replace(
         samples, features=samples.features[rows], labels=samples.labels[rows], cases=samples.cases[rows]
     )

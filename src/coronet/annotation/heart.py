@@ -67,7 +67,6 @@ def draw_heart(
     *,
     prior: Samples | None = None,
     case: str = "",
-    seed: int = 0,
     chest: PreparedChest | None = None,
 ) -> DraftMask:
     """Draw a heart.
@@ -93,12 +92,12 @@ def draw_heart(
         rays = ray_surface.cast_rays(blocks, near.body, heart, background)
         surface = ray_surface.fit_depths(rays)
         depth = ray_surface.depth_of(surface, rays, blocks, tissue)
-        forest = _fit(_samples(near, depth, labels, case=case, seed=seed), prior, seed)
+        forest = _fit(_samples(near, depth, labels, case=case), prior)
         probability = _probability(forest, near)
     else:
         if prior is None or background.any():
             raise InputError(NO_HEART_STROKE)
-        forest = forests.fit_forest(prior, seed=seed)
+        forest = forests.fit_forest(prior)
         probability = _probability(forest, near)
         rays = ray_surface.cast_rays(blocks, near.body, _core(probability, blocks), background)
         surface = ray_surface.fit_depths(rays)
@@ -106,7 +105,7 @@ def draw_heart(
         found = ray_surface.best_radius(probability, rays, blocks, surface, slack_mm=_SLACK_MM)
         surface = ray_surface.fit_depths(rays, finding=found, trust=_TRUST)
     depth = ray_surface.depth_of(surface, rays, blocks, tissue)
-    own = _samples(near, depth if heart.any() else None, labels, case=case, seed=seed)
+    own = _samples(near, depth if heart.any() else None, labels, case=case)
     level = np.clip(np.float32(0.5) + depth / np.float32(2 * _SOFT_MM), 0, 1)
     box, percent = _on_voxels(level, volume, blocks)
     mask = np.zeros(volume.shape, np.uint8, order="F")
@@ -142,9 +141,7 @@ def _label_blocks(marks: Marks, blocks: BlockMeans) -> np.ndarray:
     return np.where(counts.any(axis=0), counts.argmax(axis=0) + 1, 0).astype(np.int8)
 
 
-def _samples(
-    near: BlockFeatures, depth: np.ndarray | None, labels: np.ndarray, *, case: str, seed: int
-) -> Samples:
+def _samples(near: BlockFeatures, depth: np.ndarray | None, labels: np.ndarray, *, case: str) -> Samples:
     """Rows of a scan: all labelled blocks, and a sample of those far from the surface.
 
     Args:
@@ -152,7 +149,7 @@ def _samples(
     """
     tissue, chosen = near.where, np.where(near.where, labels, 0)
     if depth is not None:
-        rng = np.random.default_rng([seed, 1])
+        rng = np.random.default_rng([forests.SEED, 1])
         beside = (depth < -_DEEP_MM) & (depth >= -_NEAR_MM)
         for label, among, most in (
             (_HEART, depth > _DEEP_MM, _SURFACE_ROWS),
@@ -172,12 +169,12 @@ def _samples(
     )
 
 
-def _fit(own: Samples, prior: Samples | None, seed: int) -> Forest:
+def _fit(own: Samples, prior: Samples | None) -> Forest:
     if prior is None:
-        return forests.fit_forest(own, seed=seed)
-    prior = forests.draw_samples(prior, _LIBRARY_ROWS, seed=seed)
+        return forests.fit_forest(own)
+    prior = forests.draw_samples(prior, _LIBRARY_ROWS)
     times = max(1, round(_OWN_SHARE / (1 - _OWN_SHARE) * len(prior.labels) / len(own.labels)))
-    return forests.fit_forest(forests.join_samples([prior, *[own] * times]), seed=seed)
+    return forests.fit_forest(forests.join_samples([prior, *[own] * times]))
 
 
 def _probability(forest: Forest, near: BlockFeatures) -> np.ndarray:
