@@ -73,10 +73,10 @@ class Body:
         return Body(self.body[box], self.lungs[box], self.tissue[box], **moved)
 
 
-def block_means(volume: Volume, *, block_mm: float = _BLOCK_MM) -> BlockMeans:
-    """The scan in blocks of about ``block_mm``."""
+def block_means(volume: Volume) -> BlockMeans:
+    """The scan in blocks of about `_BLOCK_MM`."""
     spacing = volume.spacing_mm
-    factor = triple(max(1, round(block_mm / step)) for step in spacing)
+    factor = triple(max(1, round(_BLOCK_MM / step)) for step in spacing)
     size = triple(-(-count // step) for count, step in zip(volume.shape, factor, strict=True))
     hu, soft, spread = (np.empty(size, np.float32) for _ in range(3))
     # a scan lies in memory plane by plane

@@ -106,11 +106,11 @@ class Autoencoder(UNet):
         super().__init__(channels, activation, skips=False)
 
 
-def expect_little(head: nn.Conv3d, share: float = 0.05) -> None:
-    """Let an untrained network answer with probability ``share``: what we look for is rare.
+def expect_little(head: nn.Conv3d) -> None:
+    """Let an untrained network answer with a probability of 0.05: what is looked for is rare.
 
     Without it the first epochs go into learning that most voxels are background (Lin et al. 2017, focal
     loss, section 4.1).
     """
     assert head.bias is not None
-    nn.init.constant_(head.bias, -math.log((1 - share) / share))
+    nn.init.constant_(head.bias, -math.log((1 - 0.05) / 0.05))

@@ -37,9 +37,9 @@ class Deposit:
     motion_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     fine_mm: float = 0.34  # edge of the subvoxels that it is counted in
 
-    def box_mm(self, margin_mm: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    def box_mm(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest corner (3,) of the box that holds all of it, in mm."""
-        reach = self.radii_mm[:, None] + self.edge_mm + margin_mm
+        reach = self.radii_mm[:, None] + self.edge_mm
         return (self.centres_mm - reach).min(axis=0), (self.centres_mm + reach).max(axis=0)
 
 

@@ -40,10 +40,10 @@ CARINA = (3.0, -42.0, 70.0)
 HILA = {"left": (-50.0, -38.0, 44.0), "right": (52.0, -32.0, 42.0)}
 
 
-def _tube_through(points: np.ndarray, radii: tuple[float, ...], parts: int = 5) -> Tube:
+def _tube_through(points: np.ndarray, radii: tuple[float, ...]) -> Tube:
     """A tube along a smooth curve through way points."""
-    line = spline(np.asarray(points, np.float64), parts)
-    marks = np.arange(len(line)) / parts
+    line = spline(np.asarray(points, np.float64), 5)
+    marks = np.arange(len(line)) / 5
     return Tube(line, np.interp(marks, np.arange(len(radii)), radii))
 
 
