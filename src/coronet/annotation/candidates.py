@@ -18,11 +18,9 @@ from coronet.errors import InputError
 from coronet.imaging.resampling import IndexBox, mask_slices
 from coronet.io.volume import CALCIUM_HU, Volume
 
-MARGIN_MM = 8.0
-"""How far from the heart mask pieces are searched: its surface may be a few millimetres off."""
+MARGIN_MM = 8.0  # how far from the heart mask pieces are searched: its surface may be a few millimetres off
 _VIEW_MM = 16.0  # how far around the heart the surroundings of pieces are described
-LEAST_VOXELS = 3
-"""Smaller pieces cannot be distinguished from noise."""
+LEAST_VOXELS = 3  # smaller pieces cannot be distinguished from noise
 _COARSE_MM = 2.0  # distances are measured on about this grid
 
 

@@ -21,8 +21,7 @@ from coronet.process import own_cores
 
 _TREES = 60
 _LEAF = 3
-SEED = 0
-"""Of forests and of the rows that they learn from."""
+SEED = 0  # of forests and of the rows that they learn from
 _ONE = 1 << 16  # a leaf's share of a class is kept in 65,536ths
 _ROWS = 65_536
 _TEXTS = ("cases", "feature_names", "label_names")

@@ -14,16 +14,12 @@ import torch
 from coronet.imaging.resampling import crop_grid, grid_of, mask_box
 from coronet.io.volume import AIR_HU, Volume
 
-_CUT_SHARE = 0.7
-"""How often each end of the scan, and how often the field of view, is cut."""
+_CUT_SHARE = 0.7  # how often each end of the scan, and how often the field of view, is cut
 _MARGIN_MM = (-25.0, 60.0)
 """Distance of the first or last slice from the heart; below 0 part of the heart is missing."""
-_FIELD_MM = (170.0, 330.0)
-"""Side of the square field of view."""
-_OFF_CENTRE_MM = 20.0
-"""Largest distance of the field's centre from the heart's, along each axis."""
-_ROUND_SHARE = 0.3
-"""Share of the cut fields in which only the inscribed circle is reconstructed."""
+_FIELD_MM = (170.0, 330.0)  # side of the square field of view
+_OFF_CENTRE_MM = 20.0  # largest distance of the field's centre from the heart's, along each axis
+_ROUND_SHARE = 0.3  # share of the cut fields in which only the inscribed circle is reconstructed
 
 
 def crop_window(

@@ -15,13 +15,10 @@ import numpy as np
 
 from coronet.io.volume import AIR_HU, Volume, triple
 
-IndexBox: TypeAlias = tuple[slice, slice, slice]
-"""A part of an array (x, y, z)."""
-Index: TypeAlias = Sequence[int] | np.ndarray
-"""A voxel (x, y, z)."""
+IndexBox: TypeAlias = tuple[slice, slice, slice]  # a part of an array (x, y, z)
+Index: TypeAlias = Sequence[int] | np.ndarray  # a voxel (x, y, z)
 
-_PLANES = 4
-"""Planes of a scan that are resampled at once."""
+_PLANES = 4  # planes of a scan that are resampled at once
 
 
 @dataclasses.dataclass(frozen=True)

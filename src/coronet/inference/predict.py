@@ -27,8 +27,7 @@ from coronet.networks.factory import LoadedModel
 from coronet.preprocessing.intensity import check_contrast, scale_intensity
 from coronet.preprocessing.network_input import NetworkInput, calcium_input, heart_input
 
-BATCH = 4
-"""Windows in memory at once; what more of them take no longer fits into a processor's cache."""
+BATCH = 4  # windows in memory at once; what more of them take no longer fits into a processor's cache
 _GROWTH = 0.25  # a calcification found at the threshold grows over bright voxels down to this share of it
 _LEAST_SHARE = 0.4
 """A connected bright thing counts where at least this share of its voxels reaches the threshold."""

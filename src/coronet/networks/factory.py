@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, SPEC = "weights.safetensors", "model.json"
 OWN = ("plain", "autoencoder")
-LEARNING_PARTS = ("train", "tune")
-"""Parts of the split whose scans shape the weights."""
+LEARNING_PARTS = ("train", "tune")  # parts of the split whose scans shape the weights
 
 
 @dataclasses.dataclass(frozen=True)

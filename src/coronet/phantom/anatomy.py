@@ -33,8 +33,7 @@ from coronet.phantom.skeleton import draw_bones
 from coronet.phantom.thorax import CAVITY_FRONT, CAVITY_Z
 from coronet.phantom.vessels import CARINA, HILA, airways, great_vessels, gullet, lung_tree
 
-TEXTURE = 24
-"""Edge of the block of random values that textures repeat."""
+TEXTURE = 24  # edge of the block of random values that textures repeat
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,8 +20,7 @@ from coronet.progress import Progress
 
 log = logging.getLogger("coronet")
 
-PACKING = 1
-"""Level of compression: noise hardly packs better at a higher one."""
+PACKING = 1  # level of compression: noise hardly packs better at a higher one
 
 
 def truth_path(data: Path, case_id: str) -> Path:

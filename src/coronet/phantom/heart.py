@@ -29,8 +29,7 @@ from coronet.phantom.signed_distance import (
 )
 from coronet.phantom.thorax import cavity, diaphragm_height
 
-LONG = axis((-0.66, 0.54, -0.52))
-"""Direction from the base to the apex."""
+LONG = axis((-0.66, 0.54, -0.52))  # direction from the base to the apex
 _SIDE = axis(cross(LONG, (0.0, 0.0, 1.0)))  # at right angles to the long axis, level
 _AXES = (LONG, _SIDE, cross(LONG, _SIDE))
 

@@ -93,8 +93,7 @@ def _limits(column: int) -> dict[str, tuple[float, float]]:
     return {name: (float(low), float(high)) for name, (low, high) in rows.items()}
 
 
-REALISTIC = Ranges(_limits(0))
-"""Adults of screening programmes."""
+REALISTIC = Ranges(_limits(0))  # adults of screening programmes
 
 WILD = Ranges(_limits(1), peaked=False)
 """Anatomies beyond any patient's, so that a network learns hearts in general and not these ones."""

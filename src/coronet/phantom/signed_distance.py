@@ -16,8 +16,7 @@ from coronet.io.volume import triple
 
 Coordinates: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 Vector: TypeAlias = tuple[float, float, float]
-OUTSIDE_MM = 99.0
-"""Distance given to places too far away to matter."""
+OUTSIDE_MM = 99.0  # distance given to places too far away to matter
 
 
 def merge(a: np.ndarray, b: np.ndarray, width_mm: float) -> np.ndarray:

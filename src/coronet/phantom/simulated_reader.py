@@ -29,17 +29,14 @@ HEART_REVIEWS, LINES_A_REVIEW = 2, 3
 """How often a drawn heart is reviewed, and how many lines correct it each time."""
 _AXIAL = tuple(number / 10 + 0.05 for number in range(10))
 _CORONAL = (0.2, 0.35, 0.5, 0.65, 0.8)  # slices that are reviewed, as shares of the heart's height and depth
-APART_MM = 25.0
-"""Between the middles of two corrections of one review."""
+APART_MM = 25.0  # between the middles of two corrections of one review
 _HAND_MM = 1.2  # standard deviation of each point's error in each direction; never more than `HAND_MOST_MM`
 HAND_MOST_MM = 3.0
 _RADIUS_MM = 1.0  # of the pen
 
 MOST_CLICKS = 5
-TRAINING_CLICKS = 12
-"""Clicks on a scan that the forest is trained with."""
-NEVER_OVERLOOKED = 2600.0
-"""`visibility` from which no piece is overlooked."""
+TRAINING_CLICKS = 12  # clicks on a scan that the forest is trained with
+NEVER_OVERLOOKED = 2600.0  # `visibility` from which no piece is overlooked
 MISTAKEN = {"valve": 0.05, "metal": 0.05, "aorta": 0.02, "noise": 0.05}
 """How often a wrongly drawn piece of this kind is taken for coronary."""
 _MISTAKEN_MM3 = 600.0

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("coronet")
 INDEX = "index.json"
 _LEARNING_PARTS = ("train", "tune")
-TENTHS, FAR = 10, 255
-"""Distances are kept in tenths of a mm; `FAR` is beyond all that is prepared."""
+TENTHS, FAR = 10, 255  # distances are kept in tenths of a mm; `FAR` is beyond all that is prepared
 
 
 @dataclasses.dataclass(frozen=True)
