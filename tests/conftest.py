@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # a shell starts background jobs deaf to Ctrl-C, which they pass on to the commands that the tests interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = ROOT.parent / "shared" / "data"
+CASES = 10
+"""Of the demo's reduced cohort: three test."""
 BLOCKED = """
 import socket
 
@@ -50,9 +52,20 @@ socket.getaddrinfo = lookup
 """
 
 
+# What takes longest begins first, so that no worker ends long before the others. The demo leads; what else
+# needs it waits until a worker has made it, and so comes after files that do without.
+_LONGEST = (
+    *("test_demo.py", "flows/test_pipeline.py", "registry/test_promotion.py", "search/test_study.py"),
+    *("search/test_crash.py", "registry/test_gate.py", "tracking/test_tracker.py", "flows/test_conductor.py"),
+    *("tracking/test_artifact_locations.py", "annotation/test_heart.py", "flows/test_deployments.py"),
+    *("flows/test_project.py", "test_promotion.py", "search/test_pipeline.py"),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the demo: it takes longest, and what else needs it waits until one worker has made it."""
-    items.sort(key=lambda item: item.path.name != "test_demo.py")
+    """Put the longest files first."""
+    order = {ROOT / "tests" / name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="session")
@@ -67,14 +80,9 @@ def real_data(shared_folder: Path) -> Path:
     """Folder of unpacked real CT, or a skip where there is none."""
     if not (SHARED / "unpack.sh").exists():
         pytest.skip("real CT is absent: no ../shared/data beside the project")
-    unpacked = shared_folder / "coronet-data"
-    with filelock.FileLock(f"{unpacked}.lock"):
-        done = subprocess.run(
-            ["sh", str(SHARED / "unpack.sh"), str(unpacked)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+    # the place is the user's cache, since unpacking takes long
+    with filelock.FileLock(shared_folder / "coronet-data.lock"):
+        done = subprocess.run(["sh", str(SHARED / "unpack.sh")], check=True, capture_output=True, text=True)
     return Path(done.stdout.strip().splitlines()[-1])
 
 
@@ -118,12 +126,13 @@ def coronet(offline: Callable[[Path], dict[str, str]]) -> Coronet:
 
 @pytest.fixture(scope="session")
 def demo_project(shared_folder: Path, coronet: Coronet) -> Path:
-    """A project after `coronet demo` in a reduced form, with two champions; to be copied and not changed."""
+    """A project after `coronet demo` on a small cohort, with two champions; to be copied and not changed."""
     folder = shared_folder / "demo" / "project"
     with filelock.FileLock(f"{folder.parent}.lock", timeout=1800):
         if not (folder.parent / "done").exists():
             shutil.rmtree(folder, ignore_errors=True)
             _reduced_copy(folder)
+            _draw_coarse_phantoms(folder)
             for _ in range(2):
                 done = coronet(folder, "demo")
                 assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -139,8 +148,23 @@ def project(demo_project: Path, coronet: Coronet, tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("demo")
     subprocess.run(["cp", "-a", f"{demo_project.parent}/.", str(folder)], check=True)
     yield folder / "project"
-    # more than a gigabyte each
     shutil.rmtree(folder)
+
+
+def _draw_coarse_phantoms(folder: Path) -> None:
+    """Whole chests, since smaller scans would be copies of each other, with a tenth of the voxels.
+
+    Three have the masks of a forest and a reference, which take long; the others the exact masks.
+    """
+    from coronet.phantom.annotated_cohort import write_annotated_cohort
+    from coronet.phantom.cohort import write_cohort
+    from coronet.phantom.patients import Window
+    from worker_threads import worker_threads
+
+    coarse = {"seed": 61, "window": Window(matrix=160), "workers": 1}
+    with worker_threads():
+        write_cohort(folder / "data", cases=CASES, **coarse)
+        write_annotated_cohort(folder / "data", cases=3, mix=True, **coarse)
 
 
 def _reduced_copy(folder: Path) -> None:
@@ -150,18 +174,22 @@ def _reduced_copy(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["phantom"]["cases"] = 12
-    params["split"] |= {"tune": 0.15, "test": 0.25}
+    params["phantom"]["cases"] = CASES
+    params["split"] |= {"tune": 0.2, "test": 0.3}
     # networks of two epochs reach no floor worth the name
     params["gate"] |= {"score_error": None, "kappa": None}
     params["gate"]["heart"]["dice"] = None
     params["gate"]["calcium"] |= {"f1": None, "lesion_sensitivity": None, "false_mm3": None}
-    for model in ("heart", "calcium"):
-        chosen = params["profiles"]["demo"][model]
+    profile = params["profiles"]["demo"]
+    for model, spacing, shape in (("heart", [8.0, 8.0, 8.0], 40), ("calcium", [1.4, 1.4, 2.5], 32)):
+        chosen = profile[model]
+        chosen["input"] |= {"spacing_mm": spacing, "shape": [shape] * 3}
+        chosen["network"] |= {"channels": [4, 8, 16]}
         chosen["optimiser"] |= {"epochs": 2, "patches_per_epoch": 8, "batch_size": 2}
         chosen["pretrain"] |= {"epochs": 1, "patches_per_epoch": 8, "batch_size": 2}
     # a heart that fills half the chest would make every scan slow to score
-    params["profiles"]["demo"]["heart"]["optimiser"] |= {"epochs": 3, "patches_per_epoch": 24}
-    params["profiles"]["demo"]["calcium"]["sampling"]["judged"] = 8
+    profile["heart"]["optimiser"] |= {"epochs": 3, "patches_per_epoch": 24}
+    profile["calcium"]["sampling"]["judged"] = 8
+    profile["search"] |= {"encoders": ["plain", "autoencoder"], "folds": 3, "epochs": 2}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     commit(folder, "start")

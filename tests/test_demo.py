@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from coronet.dataset.split import read_split
-from coronet.files import sha256_file
+from coronet.files import read_json, sha256_file
+from worker_threads import worker_threads
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_demo_runs_whole_without_a_network_and_again_in_no_time(project, coronet):
@@ -111,6 +114,27 @@ def test_scan_is_scored_with_the_demo_models(project, coronet, tmp_path):
         "score.json",
     ]
     assert "phantom" in (tmp_path / "page" / "index.html").read_text()
+
+
+def test_phantoms_are_drawn_as_the_parameters_say_and_only_where_there_are_no_scans(monkeypatch, tmp_path):
+    from coronet import demo
+    from coronet.phantom import annotated_cohort
+    from coronet.phantom.patients import Window
+
+    params = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("  cases: 80\n", "  cases: 1\n"))
+    monkeypatch.chdir(tmp_path)
+    small = functools.partial(annotated_cohort.make_annotated_cohort, window=Window(matrix=96))
+    monkeypatch.setattr(annotated_cohort, "make_annotated_cohort", small)
+    with worker_threads():
+        demo._draw_phantoms()
+    assert {path.name.split(".")[0] for path in (tmp_path / "data" / "masks").glob("*.nii.gz")} == {
+        "phantom-0001_heart",
+        "phantom-0001_calcium",
+    }
+    assert read_json(annotated_cohort.record_path(tmp_path / "data", "phantom-0001"))["key"]["seed"] == 61
+    monkeypatch.setattr(annotated_cohort, "make_annotated_cohort", None)
+    demo._draw_phantoms()
 
 
 def test_a_step_without_a_terminal_reports_while_it_runs(monkeypatch, capsys):

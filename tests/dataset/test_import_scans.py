@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gzip
+import itertools
 import json
 import logging
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
@@ -262,43 +264,40 @@ def test_the_scan_of_a_case_is_replaced_and_its_masks_and_patient_stay(tmp_path)
     assert import_scans([first], data=data).added[0].new, "the scan that was replaced is another one now"
 
 
-@pytest.mark.parametrize("stop_at", [1, 2])
-def test_an_interrupted_replacement_changes_nothing(tmp_path, monkeypatch, stop_at):
-    data, scan = tmp_path / "data", save(tmp_path / "a.nii", values())
-    import_scans([scan], data=data, case="mine", masks=masked(tmp_path, 1, 2))
-    before, write, calls = files_of(data), add_module.write_nifti, []
+@contextlib.contextmanager
+def stopped_at_write(number: int) -> Iterator[None]:
+    """Ctrl-C at one of the volumes that an import writes."""
+    write, calls = add_module.write_nifti, itertools.count(1)
 
     def failing(path, volume):
-        calls.append(path)
-        if len(calls) == stop_at:
+        if next(calls) == number:
             raise KeyboardInterrupt
         write(path, volume)
 
-    monkeypatch.setattr(add_module, "write_nifti", failing)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(add_module, "write_nifti", failing)
+        yield
+
+
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_an_interrupted_replacement_changes_nothing(tmp_path, stop_at):
+    data, scan = tmp_path / "data", save(tmp_path / "a.nii", values())
+    import_scans([scan], data=data, case="mine", masks=masked(tmp_path, 1, 2))
+    before = files_of(data)
     new = save(tmp_path / "b.nii", values(1))
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_at_write(stop_at):
         import_scans([new], data=data, case="mine", masks=masked(tmp_path, 2, 3), replace=True)
     assert files_of(data) == before
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
-def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, stop_at):
+def test_an_interruption_leaves_nothing(tmp_path, stop_at):
     """The disk fills up, or the user stops it, at any of the writes."""
     scan = save(tmp_path / "a.nii", values())
     mask = save(tmp_path / "m.nii", np.ones((8, 9, 10), np.uint8))
-    write, calls = add_module.write_nifti, []
-
-    def failing(path, volume):
-        calls.append(path)
-        if len(calls) == stop_at:
-            raise KeyboardInterrupt
-        write(path, volume)
-
-    monkeypatch.setattr(add_module, "write_nifti", failing)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_at_write(stop_at):
         import_scans([scan], data=tmp_path / "data", masks=MaskSources(heart=mask, calcium=mask))
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file() and path.name[0] != "."]
-    monkeypatch.setattr(add_module, "write_nifti", write)
     outcome = import_scans([scan], data=tmp_path / "data", masks=MaskSources(heart=mask, calcium=mask))
     assert outcome.added[0].new
 
@@ -310,19 +309,10 @@ def test_a_killed_replacement_pairs_no_mask_with_another_scan(tmp_path, monkeypa
     both = dataclasses.replace(masked(tmp_path, 1, 2), calcium=masked(tmp_path, 1, 1).heart)
     import_scans([scan], data=data, case="mine", patient="Jane", masks=both)
     (before,) = find_cases(data)
-    write, calls = add_module.write_nifti, []
-
-    def failing(path, volume):
-        calls.append(path)
-        if len(calls) == stop_at:
-            raise KeyboardInterrupt
-        write(path, volume)
-
-    monkeypatch.setattr(add_module, "write_nifti", failing)
     monkeypatch.setattr(add_module, "_all_or_none", lambda paths: contextlib.nullcontext())
     asked = {"data": data, "case": "mine", "masks": masked(tmp_path, 2, 3), "replace": True}
     new = save(tmp_path / "b.nii", values(1))
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_at_write(stop_at):
         import_scans([new], **asked)
     with pytest.raises(InputError, match="holds no scan"):
         find_cases(data)

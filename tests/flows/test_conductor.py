@@ -55,8 +55,11 @@ def other_server():
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
-        ("PREFECT_API_URL", "http://127.0.0.1:9/api", "PREFECT_API_URL=http://127.0.0.1:9/api (.*refused"),
-        ("PREFECT_API_URL", "http://jane:secret@127.0.0.1:9/api", "PREFECT_API_URL=http://127.0.0.1:9/api"),
+        (
+            "PREFECT_API_URL",
+            "http://jane:secret@127.0.0.1:9/api",
+            "PREFECT_API_URL=http://127.0.0.1:9/api (.*refused",
+        ),
         ("PREFECT_API_URL", "http://127.0.0.1:{port}/api", "No Prefect server"),
         ("PREFECT_API_URL", "localhost:4200", "unsupported protocol"),
         ("PREFECT_API_URL", "http://[::1", "Invalid IPv6 URL"),

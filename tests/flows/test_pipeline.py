@@ -90,7 +90,7 @@ def test_killed_below_it_the_stage_goes_on(whom, *, tiny, start, states, family,
 
 
 def test_killed_itself_it_leaves_nobody_behind_and_the_next_run_goes_on(
-    tiny, start, run, *, crashed, family, await_
+    tiny, start, run, *, crashed, family, await_, served
 ):
     (tiny / "seed").write_text("60")
     flow = start(tiny, "pipeline", "--targets", "last")
@@ -102,7 +102,7 @@ def test_killed_itself_it_leaves_nobody_behind_and_the_next_run_goes_on(
     await_(lambda: not family(tiny), 20)
     done = len((tiny / "work" / "steps").read_text().split())
     assert done < 60
-    code, text = run(tiny, "pipeline", "--targets", "last")
+    code, text = run(tiny, "pipeline", "--targets", "last", **served)
     assert code == 0, text
     assert (tiny / "last.txt").read_text().split() == [str(step) for step in range(60)]
     assert not (tiny / "work" / "second").exists()

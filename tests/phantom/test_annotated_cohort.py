@@ -18,6 +18,7 @@ from coronet.phantom import simulated_reader
 from coronet.phantom.annotated_cohort import make_cohort, record_path
 from coronet.phantom.patients import Window
 from coronet.phantom.reader_sessions import BONE_MM3, true_labels
+from worker_threads import worker_threads
 
 CHEST = Window(matrix=112, field_mm=360.0, below_mm=(20.0, 30.0), length_mm=(180.0, 190.0))
 """Coarse, but with lungs around the heart."""
@@ -161,7 +162,8 @@ def test_bone_is_no_clip_because_one_lies_near(phantom, classified):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     data = tmp_path_factory.mktemp("drawn") / "data"
-    make_cohort(data, masks="forest", cases=2, seed=SEED, workers=1, window=CHEST)
+    with worker_threads():
+        make_cohort(data, masks="forest", cases=2, seed=SEED, workers=1, window=CHEST)
     return data
 
 
@@ -198,7 +200,8 @@ def test_what_is_whole_is_kept_and_what_is_broken_is_drawn_again(drawn):
 
 @pytest.mark.slow
 def test_exact_masks_need_no_reference_beside_them(drawn):
-    make_cohort(drawn, masks="exact", cases=2, seed=SEED, workers=1, window=CHEST)
+    with worker_threads():
+        make_cohort(drawn, masks="exact", cases=2, seed=SEED, workers=1, window=CHEST)
     case = find_case(drawn, "phantom-0001")
     assert find_reference(case, "heart").kind == GIVEN
     assert case.heart.read_bytes() == (drawn / "truth" / "phantom-0001_heart.nii.gz").read_bytes()

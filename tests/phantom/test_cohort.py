@@ -20,6 +20,7 @@ from coronet.phantom.annotated_cohort import make_cohort
 from coronet.phantom.cohort import compare_with_pin, is_whole, truth_path
 from coronet.phantom.patients import Window, make_case, plan
 from dispatch import outputs_at_dispatch_levels
+from worker_threads import worker_threads
 
 TINY = Window(matrix=96, field_mm=180.0, below_mm=(2.0, 4.0), length_mm=(135.0, 140.0))
 SMALL = Window(matrix=160, field_mm=170.0, below_mm=(6.0, 12.0), length_mm=(135.0, 145.0))
@@ -34,8 +35,13 @@ def cases(small_case):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     data = tmp_path_factory.mktemp("cohort") / "data"
-    make_cohort(data, cases=2, seed=SEED, workers=1, window=SMALL)
+    write(data)
     return data
+
+
+def write(data: Path, **more) -> dict[str, bool]:
+    with worker_threads():
+        return make_cohort(data, **{"cases": 2, "seed": SEED, "workers": 1, "window": SMALL} | more)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -178,7 +184,7 @@ def test_whole_cases_are_kept_and_broken_ones_made_again(written):
     stamp = kept.stat().st_mtime_ns
     broken.write_bytes(broken.read_bytes()[:1000])
     (written / "ct" / ".part-left.nii.gz").write_bytes(b"half")
-    make_cohort(written, cases=2, seed=SEED, workers=1, window=SMALL)
+    write(written)
     assert kept.stat().st_mtime_ns == stamp
     assert digests(written) == before
     assert not list(written.rglob(".part-*"))
@@ -196,7 +202,7 @@ def test_other_cases_are_not_mixed_in_silently(tmp_path):
     (tmp_path / "ct").mkdir()
     (tmp_path / "ct" / "mine.nii.gz").write_bytes(b"")
     with pytest.raises(InputError, match="mine"):
-        make_cohort(tmp_path, cases=1, seed=SEED, workers=1, window=SMALL)
+        write(tmp_path, cases=1)
     assert [path.name for path in (tmp_path / "ct").iterdir()] == ["mine.nii.gz"]
 
 
@@ -221,7 +227,7 @@ def test_the_pin_is_counted_as_dvc_counts(tmp_path, written):
 def test_a_cohort_that_differs_from_the_pin_is_said_to(tmp_path, written, caplog):
     pin = tmp_path / "data.dvc"
     pin.write_text(f"outs:\n- path: {written / 'ct'}\n  hash: md5\n  md5: {'0' * 32}.dir\n")
-    same = make_cohort(written, cases=2, seed=SEED, workers=1, window=SMALL, pin=pin)
+    same = write(written, pin=pin)
     assert same == {"ct": False}
     assert "differs" in caplog.text
 

@@ -6,9 +6,7 @@ import dataclasses
 import shutil
 import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from unittest import mock
 
 import filelock
 import numpy as np
@@ -22,6 +20,7 @@ from coronet.dataset.split import Member, Split, write_split
 from coronet.files import write_json, write_text
 from coronet.fingerprint import dvc_md5
 from repositories import commit, git
+from worker_threads import worker_threads
 
 ROOT = Path(__file__).resolve().parents[2]
 BALL = Ball(
@@ -118,7 +117,7 @@ class Small:
 
 def build_small(folder: Path) -> None:
     """Write the project, train both networks and register them."""
-    from coronet.preprocessing import prepared_store
+    from coronet.preprocessing.prepared_store import prepare_model
     from coronet.registry import registration
 
     small = Small(folder)
@@ -154,9 +153,8 @@ def build_small(folder: Path) -> None:
     small.git("init", "-q")
     for model in config.MODELS:
         prepared = folder / "build" / model / "prepared"
-        # fresh interpreters would take longer to start than six small scans to prepare
-        with mock.patch.object(prepared_store, "worker_pool", ThreadPoolExecutor):
-            prepared_store.prepare_model(model, find_cases(folder / "data"), split, small.params, prepared)
+        with worker_threads():
+            prepare_model(model, find_cases(folder / "data"), split, small.params, prepared)
     for model, epochs in (("heart", 1), ("calcium", 6)):
         small.train(model, epochs=epochs)
         registration.register_version(model, folder)

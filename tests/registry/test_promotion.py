@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
+from copies import kill_this, run_until_killed
 from coronet.dataset.cases import scan_path
 from coronet.errors import InputError, LedgerError, PromotionError
 from coronet.files import sha256_file
@@ -229,47 +231,31 @@ def test_a_damaged_log_stops_the_promotion(grown):
     assert aliases(grown) == {"champion": 1, "challenger": 2}
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-
-from mlflow import MlflowClient
-
-from coronet.registry import promotion, promotion_log
-
-steps = int(sys.argv[3])
-
-
-def counted(function):
-    def call(*arguments, **options):
-        global steps
-        steps -= 1
-        if steps == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **options)
-
-    return call
-
-
-promotion_log.append_bytes = counted(promotion_log.append_bytes)
-for name in ("set_registered_model_alias", "delete_registered_model_alias"):
-    setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
-getattr(promotion, sys.argv[1])("heart", Path(sys.argv[2]))
-"""
-
-
-def kill(verb: str, project: Path, step: int) -> None:
+def kill(verb: Callable[..., object], project: Path, step: int) -> None:
     """Run a verb in a process that is killed just before its ``step``-th write."""
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, verb, str(project), str(step)], check=False, env=os.environ
-    )
-    assert done.returncode == -signal.SIGKILL
+    writes = itertools.count(1)
+
+    def counted(function):
+        def call(*arguments, **options):
+            if next(writes) == step:
+                kill_this()
+            return function(*arguments, **options)
+
+        return call
+
+    def run() -> None:
+        promotion_log.append_bytes = counted(promotion_log.append_bytes)
+        for name in ("set_registered_model_alias", "delete_registered_model_alias"):
+            setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
+        verb("heart", project)
+
+    run_until_killed(run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_a_rollback_killed_at_any_write_is_finished_by_running_it_again(promoted, step):
-    kill("rollback", promoted.folder, step)
+    kill(promotion.rollback, promoted.folder, step)
     lines = len(promotion_log.read(promoted.folder))
     assert len(check_log(promoted.folder).unfinished) == (step > 1)
     done = promotion.rollback("heart", promoted.folder)
@@ -282,7 +268,7 @@ def test_a_rollback_killed_at_any_write_is_finished_by_running_it_again(promoted
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_a_promotion_killed_at_any_write_is_finished_by_running_it_again(grown, coronet, step):
-    kill("promote", grown.folder, step)
+    kill(promotion.promote, grown.folder, step)
     assert len(check_log(grown.folder).unfinished) == (step > 1)
     if step > 1:
         checked = coronet(grown.folder, "models", "check")

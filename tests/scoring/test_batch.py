@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
-import signal
 import subprocess
 import sys
 
 import pytest
 
+from copies import kill_this, run_until_killed
 from coronet import terminal
 from coronet.cli import app
 from coronet.dataset import scan_folder as files
@@ -188,41 +189,27 @@ def test_a_full_disk_blames_no_scan(inbox, scorer, tmp_path):
     assert score_folder(inbox, out, scorer=scorer).scored_now == 2
 
 
-PROGRAM = """
-import os, signal, sys
-from pathlib import Path
-from coronet.networks.factory import load_model
-from coronet.scoring.batch import Scorer, score_folder
-
-fits, inbox, out, at = *map(Path, sys.argv[1:4]), sys.argv[4]
-models = [load_model(fits / name) for name in ("heart", "calcium")]
-
 class Deadly(Scorer):
-    def __call__(self, scan):
-        if at == "scoring":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(scan)
+    """Kills the process that scores with it."""
 
-def write(folder, scored):
+    __call__ = kill_this
+
+
+def write_and_die(folder, scored):
     scored.save(folder)
-    if at == "writing":
-        os.kill(os.getpid(), signal.SIGKILL)
-
-score_folder(inbox, out, scorer=Deadly(*models), write=write)
-"""
+    kill_this()
 
 
 @pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost_and_what_kills_is_passed_over(make_chest, save_fit, tmp_path):
     inbox, out, fits = tmp_path / "inbox", tmp_path / "out", tmp_path / "fits"
     write_nifti(inbox / "a.nii.gz", make_chest(LESIONS).ct)
-    for model in ("heart", "calcium"):
-        save_fit(fits / model, model)
-    command = [sys.executable, "-c", PROGRAM, str(fits), str(inbox), str(out)]
-    for where in ("writing", "scoring", "scoring"):
-        assert subprocess.run([*command, where], check=False).returncode == -signal.SIGKILL
+    models = [load_model(save_fit(fits / model, model)) for model in ("heart", "calcium")]
+    writing = functools.partial(score_folder, scorer=Scorer(*models), write=write_and_die)
+    scoring = functools.partial(score_folder, scorer=Deadly(*models))
+    for run in (writing, scoring, scoring):
+        run_until_killed(run, inbox, out)
         assert not [item for item in out.glob("scan-*")]
-    models = [load_model(fits / model) for model in ("heart", "calcium")]
     passed = score_folder(inbox, out, scorer=Scorer(*models))
     assert "3 runs ended" in passed.refused[0].reason
     again = score_folder(inbox, out, scorer=Scorer(*models), again=True)

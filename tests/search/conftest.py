@@ -21,6 +21,7 @@ from coronet.preprocessing.prepared_store import prepare_model
 from coronet.search.adopt import replace_values
 from coronet.search.study import run_study
 from repositories import commit
+from worker_threads import worker_threads
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE, SPACING = (40, 40, 32), (6.0, 6.0, 6.0)
@@ -76,13 +77,9 @@ def balls(tmp_path_factory: pytest.TempPathFactory) -> Path:
         members.append(Member(name, f"p{number}", part, ("none", "low")[number % 2]))
     split = Split(5, tuple(sorted(members, key=lambda item: item.case)))
     write_split(folder / "build" / "split.json", split)
-    prepare_model(
-        "heart",
-        find_cases(folder / "data"),
-        split,
-        config.load_params(folder / "params.yaml"),
-        folder / "build" / "heart" / "prepared",
-    )
+    params, prepared = config.load_params(folder / "params.yaml"), folder / "build" / "heart" / "prepared"
+    with worker_threads():
+        prepare_model("heart", find_cases(folder / "data"), split, params, prepared)
     return folder
 
 

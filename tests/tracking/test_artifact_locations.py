@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from copies import FORK, start_copy
 from coronet.config import MODELS
+from coronet.errors import CoronetError
 from coronet.files import sha256_file
 from coronet.registry import promotion_log, registration, versions
 from coronet.tracking import mlflow_client, runs
-
-RESOLVE = """
-import sys
-from coronet import terminal
-from coronet.registry import registration, versions
-def resolve():
-    for part in ("heart", "calcium"):
-        print(versions.resolve(f"models:/{part}@champion"))
-sys.exit(terminal.run_app(resolve))
-"""
-"""What `coronet score --models champion` does before it reads a scan."""
 
 
 @pytest.fixture(scope="module")
@@ -55,22 +46,31 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def resolve(project: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own, since MLflow keeps open what it has opened once."""
-    return subprocess.run(
-        [sys.executable, "-c", RESOLVE],
-        cwd=project,
-        env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def resolve(project: Path, **environment: str) -> list[str]:
+    """What `coronet score --models champion` does before it reads a scan: places of the champions.
+
+    In a process of its own, since MLflow keeps open what it has opened once.
+    """
+    answers = FORK.Queue()
+
+    def run() -> None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        os.environ.update(environment)
+        os.chdir(project)
+        try:
+            answers.put([str(versions.resolve(f"models:/{model}@champion")) for model in MODELS])
+        except CoronetError as error:
+            answers.put(error)
+
+    start_copy(run)
+    found = answers.get(timeout=120)
+    if isinstance(found, CoronetError):
+        raise found
+    return found
 
 
 def check_champions(project: Path, **environment: str) -> None:
-    done = resolve(project, **environment)
-    assert done.returncode == 0, done.stderr
-    for model, place in zip(MODELS, done.stdout.splitlines(), strict=True):
+    for model, place in zip(MODELS, resolve(project, **environment), strict=True):
         weights = sha256_file(project / place / "weights.safetensors")
         assert weights == sha256_file(project / f"build/{model}/fit/weights.safetensors")
 
@@ -117,8 +117,8 @@ def test_artifacts_of_runs_that_are_gone_are_written_again(champions, coronet, t
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-a", str(champions), str(copy)], check=True)
     shutil.rmtree(copy / "mlruns" / "artifacts")
-    done = resolve(copy)
-    assert done.returncode == 2 and "mlruns/artifacts from its backup" in done.stderr
+    with pytest.raises(CoronetError, match="mlruns/artifacts from its backup"):
+        resolve(copy)
     assert coronet(copy, "tracking", "sync").returncode == 0
     pictures = {path.name for path in (copy / "mlruns" / "artifacts" / "heart").rglob("*.png")}
     assert pictures == {path.name for path in (champions / "mlruns" / "artifacts" / "heart").rglob("*.png")}
@@ -134,8 +134,8 @@ def test_a_database_of_its_own_place_says_what_to_do_after_a_move(champions, cor
     environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{shared}"}
     first.rename(second)
     shutil.rmtree(second / "mlruns" / "work")
-    done = resolve(second, **environment)
-    assert done.returncode == 2 and "`coronet tracking relocate`" in done.stderr and str(first) in done.stderr
+    with pytest.raises(CoronetError, match=f"{re.escape(str(first))}.*`coronet tracking relocate`"):
+        resolve(second, **environment)
     moved = coronet(second, "tracking", "relocate", **environment)
     assert moved.returncode == 0 and str(first) in moved.stdout
     check_champions(second, **environment)

@@ -16,32 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from copies import kill_this, run_until_killed
 from coronet import config
 from coronet.files import read_json
 from coronet.tracking import mlflow_client, runs, tracker
 
 FINGERPRINT = "h" + "1" * 63
-BROKEN_OFF = """
-import os, pathlib, signal, sys, time
-from coronet import config
-from coronet.tracking import mlflow_client, runs
-from coronet.tracking.tracker import tracking
-
-def sent(project, fingerprint):
-    with mlflow_client.open_client(project / "mlruns") as client:
-        experiment = mlflow_client.experiment_id(client, "heart", project / "mlruns")
-        found = runs.find_runs(client, experiment, fingerprint)
-        return found and len(client.get_metric_history(found[0].info.run_id, "dice")) == 2
-
-project = pathlib.Path(sys.argv[1])
-params = config.load_params(project / "params.yaml").model("heart")
-with tracking("heart", fingerprint=sys.argv[2], params=params, project=project) as on_epoch:
-    on_epoch(1, {"epoch": 1, "loss": 0.5, "dice": 0.25, "learning_rate": 0.01})
-    on_epoch(2, {"epoch": 2, "loss": 0.25, "dice": float(sys.argv[3]), "learning_rate": 0.01})
-    while not sent(project, sys.argv[2]):
-        time.sleep(0.2)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
 
 
 def stream(project: Path, history) -> None:
@@ -77,19 +57,26 @@ def test_streamed_run_is_what_sync_would_write(bare, helpers, content, monkeypat
     assert content(elsewhere)["runs"] == streamed["runs"]
 
 
-def kill_a_training(project: Path, dice: float):
+def kill_a_training(project: Path, history, dice: float):
     """Kill -9 a training after two epochs; the run it leaves."""
-    command = [sys.executable, "-c", BROKEN_OFF, str(project), FINGERPRINT, str(dice)]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+    def entries():
+        yield history[0]
+        yield history[1] | {"dice": dice}
+        while not ((run := only_run(project)) and run.data.metrics.get("dice") == dice):
+            time.sleep(0.1)
+        kill_this()
+
+    run_until_killed(stream, project, entries())
     run = only_run(project)
     assert run.data.metrics["dice"] == dice and run.info.status == "RUNNING"
     return run
 
 
 @pytest.mark.parametrize("dice", [0.5, 0.4375])
-def test_run_of_a_killed_training_is_completed_without_a_second(bare, content, dice):
+def test_run_of_a_killed_training_is_completed_without_a_second(bare, helpers, content, dice):
     """Also where the training that went on took another way, as it may on a GPU."""
-    broken = kill_a_training(bare, dice)
+    broken = kill_a_training(bare, helpers.history, dice)
     (synced,) = runs.sync(bare, models=["heart"])
     assert synced.created and (synced.run_id == broken.info.run_id) == (dice == 0.5)
     assert only_run(bare).info.status == "FINISHED"
@@ -99,7 +86,7 @@ def test_run_of_a_killed_training_is_completed_without_a_second(bare, content, d
 
 def test_resumed_training_continues_its_run(bare, helpers, content, monkeypatch):
     monkeypatch.setattr(tracker, "END_SECONDS", 120)
-    broken = kill_a_training(bare, 0.5)
+    broken = kill_a_training(bare, helpers.history, 0.5)
     stream(bare, helpers.history[2:])
     run = only_run(bare)
     assert run.info.run_id == broken.info.run_id and run.info.status == "FINISHED"

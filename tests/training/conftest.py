@@ -13,6 +13,7 @@ from coronet import config
 from coronet.config import ModelParams, Params
 from coronet.dataset.cases import find_cases
 from coronet.preprocessing.prepared_store import prepare_model
+from worker_threads import worker_threads
 
 
 class Parts:
@@ -75,4 +76,7 @@ def prepared(data: Path, split: Parts, params: Params, tmp_path_factory: pytest.
     """Folders of prepared cases by model."""
     out = tmp_path_factory.mktemp("prepared")
     cases = find_cases(data)
-    return {model: prepare_model(model, cases, split, params, out / model) for model in ("heart", "calcium")}
+    with worker_threads():
+        return {
+            model: prepare_model(model, cases, split, params, out / model) for model in ("heart", "calcium")
+        }

@@ -4,78 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-from coronet.fingerprint import canonical, hash_tree
-from coronet.training.fit import fit_model
+from copies import kill_this, run_until_killed, start_copy
+from coronet.fingerprint import hash_tree
+from coronet.training import checkpoint, fit
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = """
-import os, signal, sys, yaml
-from pathlib import Path
-from coronet import config
-from coronet.training import checkpoint, fit, trainer
 
-prepared, folder, where = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-calls = 0
+def die_at(where: str) -> None:
+    """Let this process kill itself at its second checkpoint, or when all is trained."""
+    original, calls = checkpoint.write_bytes, 0
 
-def die(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def on_second(call, before):
-    def wrapped(*args, **kwargs):
-        global calls
+    def write(path, content):
+        nonlocal calls
         calls += 1
-        if calls == 2 and before:
-            die()
-        result = call(*args, **kwargs)
-        if calls == 2:
-            die()
-        return result
-    return wrapped
-
-if where == "while writing":
-    original = checkpoint.write_bytes
-    def half(path, content):
-        if calls == 2:
-            (path.parent / f".part-abc{path.suffix}").write_bytes(content[: len(content) // 2])
-        else:
+        if calls < 2:
             original(path, content)
-    checkpoint.write_bytes = on_second(half, before=False)
-elif where == "before writing":
-    checkpoint.write_bytes = on_second(checkpoint.write_bytes, before=True)
-elif where == "before old ones go":
-    checkpoint.write_bytes = on_second(checkpoint.write_bytes, before=False)
-elif where == "before the results are moved":
-    fit.draw_curves = die
-params = config.build(config.ModelParams, yaml.safe_load(Path(sys.argv[4]).read_text()), where="test")
-print("ready", flush=True)
-fit.fit_model("heart", prepared, params, train_cases=("a", "b", "c"), tune_cases=("d",), seed=1,
-        out=folder / "fit", work=folder / "work")
-"""
+            return
+        if where == "while writing":
+            (path.parent / f".part-abc{path.suffix}").write_bytes(content[: len(content) // 2])
+        elif where == "before old ones go":
+            original(path, content)
+        kill_this()
+
+    if where == "before the results are moved":
+        fit.draw_curves = kill_this
+    else:
+        checkpoint.write_bytes = write
 
 
 @pytest.fixture(scope="module")
-def start(prepared, params, tmp_path_factory):
-    """Start the small heart training in a process of its own, to be killed at the place named."""
+def train(prepared, params):
+    """The small heart training in a folder; hash of what it leaves."""
     chosen = params.heart
     chosen = dataclasses.replace(chosen, optimiser=dataclasses.replace(chosen.optimiser, epochs=6))
-    described = tmp_path_factory.mktemp("described") / "params.yaml"
-    described.write_text(yaml.safe_dump(canonical(chosen)))
 
-    def launch(folder: Path, where: str) -> subprocess.Popen:
-        command = [sys.executable, "-c", PROGRAM, str(prepared["heart"]), str(folder), where, str(described)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-    def finish(folder: Path) -> str:
-        result = fit_model(
+    def run(folder: Path) -> str:
+        result = fit.fit_model(
             "heart",
             prepared["heart"],
             chosen,
@@ -87,14 +57,13 @@ def start(prepared, params, tmp_path_factory):
         )
         return hash_tree(result.folder)
 
-    return launch, finish
+    return run
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(start, tmp_path_factory) -> str:
+def uninterrupted(train, tmp_path_factory) -> str:
     """Hash of what the training leaves when nothing kills it."""
-    _, finish = start
-    return finish(tmp_path_factory.mktemp("whole"))
+    return train(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize(
@@ -106,22 +75,21 @@ def uninterrupted(start, tmp_path_factory) -> str:
         "before the results are moved",
     ],
 )
-def test_killed_while_saving(start, uninterrupted, tmp_path, where):
-    launch, finish = start
-    process = launch(tmp_path / "killed", where)
-    process.communicate(timeout=120)
-    assert process.returncode == -9
+def test_killed_while_saving(train, uninterrupted, tmp_path, where):
+    def run() -> None:
+        die_at(where)
+        train(tmp_path / "killed")
+
+    run_until_killed(run)
     assert not (tmp_path / "killed" / "fit").exists()
-    assert finish(tmp_path / "killed") == uninterrupted
+    assert train(tmp_path / "killed") == uninterrupted
 
 
-def test_killed_at_random_moments(start, uninterrupted, tmp_path):
-    launch, finish = start
+def test_killed_at_random_moments(train, uninterrupted, tmp_path):
     moments = random.Random(time.time_ns())
     for _ in range(3):
-        process = launch(tmp_path / "killed", "anywhere")
-        process.stdout.readline()
-        time.sleep(moments.uniform(0, 2.0))
+        process = start_copy(train, tmp_path / "killed")
+        time.sleep(moments.uniform(0, 1.0))
         process.kill()
-        process.communicate(timeout=60)
-    assert finish(tmp_path / "killed") == uninterrupted
+        process.join(60)
+    assert train(tmp_path / "killed") == uninterrupted
