@@ -56,9 +56,9 @@ def test_an_empty_lock_has_no_stages(content, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [("models", "register", "heart"), ("tracking", "sync")])
-def test_commands_end_in_one_line_on_a_merge_conflict(bare, coronet, command):
+def test_commands_end_in_one_line_on_a_merge_conflict(bare, forked_coronet, command):
     (bare / "dvc.lock").write_text(MARKS)
-    done = coronet(bare, *command)
+    done = forked_coronet(bare, *command)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("coronet: dvc.lock has the marks of a merge conflict in line 2")
 
@@ -115,20 +115,20 @@ def broken(folder: Path) -> dict[str, str]:
         (broken, "git fails .*bad config", "git commit"),
     ],
 )
-def test_why_git_names_no_commit(make, words, never, *, bare, coronet, monkeypatch):
+def test_why_git_names_no_commit(make, words, never, *, bare, forked_coronet, monkeypatch):
     for name, value in make(bare).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("LANG", "de_DE.UTF-8")
     found = git_state.read_git_state(bare)
     assert found.dirty and not found.commit
     environment = {name: os.environ[name] for name in ("PATH",) if make is no_git}
-    done = coronet(bare, "models", "register", "heart", **environment)
+    done = forked_coronet(bare, "models", "register", "heart", **environment)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith("coronet: ")
     assert re.search(words, last) and never not in last and "--allow-dirty" in last
     promotion_log.append(bare, promotion_log.Event("registered", "heart", 1))
-    shown = coronet(bare, "models", "check", **environment).stdout
+    shown = forked_coronet(bare, "models", "check", **environment).stdout
     assert "would not be found without git" in shown and re.search(words, shown)
 
 

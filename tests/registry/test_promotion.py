@@ -267,13 +267,13 @@ def test_a_rollback_killed_at_any_write_is_finished_by_running_it_again(promoted
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
-def test_a_promotion_killed_at_any_write_is_finished_by_running_it_again(grown, coronet, step):
+def test_a_promotion_killed_at_any_write_is_finished_by_running_it_again(grown, forked_coronet, step):
     kill(promotion.promote, grown.folder, step)
     assert len(check_log(grown.folder).unfinished) == (step > 1)
     if step > 1:
-        checked = coronet(grown.folder, "models", "check")
+        checked = forked_coronet(grown.folder, "models", "check")
         assert checked.returncode == 2 and "run `coronet models promote heart` again" in checked.stdout
-    done = coronet(grown.folder, "models", "promote", "heart")
+    done = forked_coronet(grown.folder, "models", "promote", "heart")
     assert done.returncode == 0 and "heart/2 is champion" in done.stdout, done.stderr
     assert aliases(grown) == {"champion": 2, "previous": 1}
     assert kinds(grown)[-2:] == [("registered", 2), ("promoted", 2)]
@@ -293,7 +293,7 @@ def test_a_rollback_that_was_killed_is_finished_before_a_promotion(promoted):
 
 
 @pytest.mark.slow
-def test_promoters_at_once_take_turns(grown, coronet):
+def test_promoters_at_once_take_turns(grown):
     command = [Path(sys.executable).parent / "coronet", "models", "promote", "heart", "--json"]
     both = [
         subprocess.Popen(command, cwd=grown.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -311,22 +311,22 @@ def test_promoters_at_once_take_turns(grown, coronet):
 
 
 @pytest.mark.slow
-def test_verbs_say_it_by_text_and_exit_code(grown, coronet):
+def test_verbs_say_it_by_text_and_exit_code(grown, forked_coronet):
     grown.change(megabytes=0.001)
-    rejected = coronet(grown.folder, "models", "promote", "heart")
+    rejected = forked_coronet(grown.folder, "models", "promote", "heart")
     assert rejected.returncode == 1, rejected.stderr
     assert "REJECT" in rejected.stdout
     grown.change(megabytes=None)
-    assert coronet(grown.folder, "models", "promote", "heart", "--approve-by", "Zoë").returncode == 0
-    back = coronet(grown.folder, "models", "rollback", "heart", "--reason", "looks odd", "--json")
+    assert forked_coronet(grown.folder, "models", "promote", "heart", "--approve-by", "Zoë").returncode == 0
+    back = forked_coronet(grown.folder, "models", "rollback", "heart", "--reason", "looks odd", "--json")
     assert json.loads(back.stdout)["champion"] == 1
-    history = coronet(grown.folder, "models", "history", "heart", "--json")
+    history = forked_coronet(grown.folder, "models", "history", "heart", "--json")
     assert [line["event"]["kind"] for line in json.loads(history.stdout)][-2:] == ["promoted", "rolled_back"]
-    assert "looks odd" in coronet(grown.folder, "models", "history", "heart").stdout
-    assert json.loads(coronet(grown.folder, "models", "check", "--json").stdout)["ok"]
+    assert "looks odd" in forked_coronet(grown.folder, "models", "history", "heart").stdout
+    assert json.loads(forked_coronet(grown.folder, "models", "check", "--json").stdout)["ok"]
     path = grown.folder / "promotions.jsonl"
     path.write_text(path.read_text().replace("looks odd", "looks fine"))
-    broken = coronet(grown.folder, "models", "check")
+    broken = forked_coronet(grown.folder, "models", "check")
     assert broken.returncode == 2
     assert "was edited" in broken.stdout
     logged = promotion_log.logged_aliases(promotion_log.read(grown.folder), "heart")

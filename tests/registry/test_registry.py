@@ -110,14 +110,14 @@ def test_pyfunc_gives_what_the_network_gives(registered, monkeypatch):
 
 
 @pytest.mark.parametrize(("model", "other"), [("heart", "calcium"), ("calcium", "heart")])
-def test_promoting_one_model_without_the_other_names_what_is_missing(tiny, coronet, model, other):
+def test_promoting_one_model_without_the_other_names_what_is_missing(tiny, forked_coronet, model, other):
     registration.register_version(model, tiny)
     before = (tiny / promotion_log.LOG).read_bytes()
     for name in (model, other):
         with pytest.raises(PromotionError, match=f"`coronet models register {other}`"):
             promotion.promote(name, tiny, first=True)
     if model == "heart":
-        done = coronet(tiny, "models", "promote", model, "--first", "--json")
+        done = forked_coronet(tiny, "models", "promote", model, "--first", "--json")
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
         assert f"`coronet models register {other}`" in done.stderr
         assert "Traceback" not in done.stderr

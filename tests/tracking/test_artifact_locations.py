@@ -77,7 +77,9 @@ def check_champions(project: Path, **environment: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["copy", "d ü/a project", "a project.2"])
-def test_a_copy_uses_its_own_artifacts_and_leaves_the_original_alone(champions, coronet, name, tmp_path):
+def test_a_copy_uses_its_own_artifacts_and_leaves_the_original_alone(
+    champions, forked_coronet, name, tmp_path
+):
     copy = tmp_path / name
     copy.parent.mkdir(exist_ok=True)
     subprocess.run(["cp", "-a", str(champions), str(copy)], check=True)
@@ -90,7 +92,7 @@ def test_a_copy_uses_its_own_artifacts_and_leaves_the_original_alone(champions, 
         hidden.rename(champions)
     shutil.rmtree(copy / "mlruns" / "work")
     check_champions(copy)
-    assert coronet(copy, "tracking", "sync").returncode == 0
+    assert forked_coronet(copy, "tracking", "sync").returncode == 0
     with mlflow_client.open_client(copy / "mlruns") as client:
         run = versions.find(client, "heart", "champion").run_id
         client.log_text(run, "of the copy", "note.txt")
@@ -99,7 +101,7 @@ def test_a_copy_uses_its_own_artifacts_and_leaves_the_original_alone(champions, 
 
 
 @pytest.mark.slow
-def test_a_moved_project_keeps_its_champions(champions, coronet, tmp_path):
+def test_a_moved_project_keeps_its_champions(champions, forked_coronet, tmp_path):
     first = tmp_path / "first"
     subprocess.run(["cp", "-a", str(champions), str(first)], check=True)
     check_champions(first)
@@ -108,24 +110,24 @@ def test_a_moved_project_keeps_its_champions(champions, coronet, tmp_path):
     first.rename(second)
     shutil.rmtree(second / "mlruns" / "work")
     check_champions(second)
-    assert coronet(second, "models", "why", "heart@champion").returncode == 0
+    assert forked_coronet(second, "models", "why", "heart@champion").returncode == 0
     assert not first.exists()
 
 
 @pytest.mark.slow
-def test_artifacts_of_runs_that_are_gone_are_written_again(champions, coronet, tmp_path):
+def test_artifacts_of_runs_that_are_gone_are_written_again(champions, forked_coronet, tmp_path):
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-a", str(champions), str(copy)], check=True)
     shutil.rmtree(copy / "mlruns" / "artifacts")
     with pytest.raises(CoronetError, match="mlruns/artifacts from its backup"):
         resolve(copy)
-    assert coronet(copy, "tracking", "sync").returncode == 0
+    assert forked_coronet(copy, "tracking", "sync").returncode == 0
     pictures = {path.name for path in (copy / "mlruns" / "artifacts" / "heart").rglob("*.png")}
     assert pictures == {path.name for path in (champions / "mlruns" / "artifacts" / "heart").rglob("*.png")}
 
 
 @pytest.mark.slow
-def test_a_database_of_its_own_place_says_what_to_do_after_a_move(champions, coronet, tmp_path):
+def test_a_database_of_its_own_place_says_what_to_do_after_a_move(champions, forked_coronet, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     subprocess.run(["cp", "-a", str(champions), str(first)], check=True)
     check_champions(first)
@@ -136,8 +138,8 @@ def test_a_database_of_its_own_place_says_what_to_do_after_a_move(champions, cor
     shutil.rmtree(second / "mlruns" / "work")
     with pytest.raises(CoronetError, match=f"{re.escape(str(first))}.*`coronet tracking relocate`"):
         resolve(second, **environment)
-    moved = coronet(second, "tracking", "relocate", **environment)
+    moved = forked_coronet(second, "tracking", "relocate", **environment)
     assert moved.returncode == 0 and str(first) in moved.stdout
     check_champions(second, **environment)
     assert not first.exists()
-    assert "there" in coronet(second, "tracking", "relocate", **environment).stdout
+    assert "there" in forked_coronet(second, "tracking", "relocate", **environment).stdout
