@@ -189,15 +189,14 @@ def _draw_coarse_phantoms(folder: Path) -> None:
 
     Three have the masks of a forest and a reference, which take long; the others the exact masks.
     """
-    from coronet.phantom.annotated_cohort import write_annotated_cohort
-    from coronet.phantom.cohort import write_cohort
+    from coronet.phantom.annotated_cohort import make_cohort
     from coronet.phantom.patients import Window
     from worker_threads import worker_threads
 
     coarse = {"seed": 61, "window": Window(matrix=160), "workers": 1}
     with worker_threads():
-        write_cohort(folder / "data", cases=CASES, **coarse)
-        write_annotated_cohort(folder / "data", cases=3, mix=True, **coarse)
+        make_cohort(folder / "data", cases=CASES, **coarse)
+        make_cohort(folder / "data", masks="forest", cases=3, mix=True, **coarse)
 
 
 def _reduced_copy(folder: Path) -> None:

@@ -124,8 +124,8 @@ def test_phantoms_are_drawn_as_the_parameters_say_and_only_where_there_are_no_sc
     params = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(params.replace("  cases: 80\n", "  cases: 1\n"))
     monkeypatch.chdir(tmp_path)
-    small = functools.partial(annotated_cohort.make_annotated_cohort, window=Window(matrix=96))
-    monkeypatch.setattr(annotated_cohort, "make_annotated_cohort", small)
+    small = functools.partial(annotated_cohort.make_cohort, window=Window(matrix=96))
+    monkeypatch.setattr(annotated_cohort, "make_cohort", small)
     with worker_threads():
         demo._draw_phantoms()
     assert {path.name.split(".")[0] for path in (tmp_path / "data" / "masks").glob("*.nii.gz")} == {
@@ -133,7 +133,7 @@ def test_phantoms_are_drawn_as_the_parameters_say_and_only_where_there_are_no_sc
         "phantom-0001_calcium",
     }
     assert read_json(annotated_cohort.record_path(tmp_path / "data", "phantom-0001"))["key"]["seed"] == 61
-    monkeypatch.setattr(annotated_cohort, "make_annotated_cohort", None)
+    monkeypatch.setattr(annotated_cohort, "make_cohort", None)
     demo._draw_phantoms()
 
 
