@@ -130,6 +130,9 @@ def coronet(offline: Callable[[Path], dict[str, str]]) -> Coronet:
 @pytest.fixture(scope="session")
 def forked_coronet(offline: Callable[[Path], dict[str, str]]) -> Coronet:
     """As `coronet`, in a copy of this process, which has what a new one takes seconds to import."""
+    import mlflow  # noqa: F401
+    import torch  # noqa: F401
+
     from coronet.cli import main
 
     def run(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

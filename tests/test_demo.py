@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_demo_runs_whole_without_a_network_and_again_in_no_time(project, coronet):
+def test_demo_runs_whole_without_a_network_and_again_in_no_time(project, coronet, forked_coronet):
     for result in (
         "report/index.html",
         "scores/metrics.json",
@@ -32,7 +32,7 @@ def test_demo_runs_whole_without_a_network_and_again_in_no_time(project, coronet
     for model in ("heart", "calcium"):
         kinds = [
             line["event"]["kind"]
-            for line in json.loads(coronet(project, "models", "history", model, "--json").stdout)
+            for line in json.loads(forked_coronet(project, "models", "history", model, "--json").stdout)
         ]
         assert kinds == ["registered", "promoted"]
     lock = (project / "dvc.lock").read_bytes()
@@ -85,9 +85,9 @@ def test_training_killed_with_dvc_goes_on_to_the_same_weights(project):
     assert sha256_file(weights) == before
 
 
-def test_ledger_is_rebuilt_from_results(project, coronet):
+def test_ledger_is_rebuilt_from_results(project, forked_coronet):
     def fingerprints() -> dict[str, bool]:
-        synced = json.loads(coronet(project, "tracking", "sync", "--json").stdout)
+        synced = json.loads(forked_coronet(project, "tracking", "sync", "--json").stdout)
         return {item["fingerprint"]: item["created"] for item in synced if item["kind"] != "study"}
 
     there = fingerprints()
@@ -98,12 +98,12 @@ def test_ledger_is_rebuilt_from_results(project, coronet):
     assert fingerprints() == there
     shutil.rmtree(project / "mlruns")
     backup.rename(project / "mlruns")
-    assert json.loads(coronet(project, "models", "check", "--json").stdout)["ok"]
+    assert json.loads(forked_coronet(project, "models", "check", "--json").stdout)["ok"]
 
 
-def test_scan_is_scored_with_the_demo_models(project, coronet, tmp_path):
+def test_scan_is_scored_with_the_demo_models(project, forked_coronet, tmp_path):
     scan = sorted((project / "data" / "ct").glob("*.nii.gz"))[0]
-    done = coronet(project, "score", str(scan), "--out", str(tmp_path / "page"), "--json")
+    done = forked_coronet(project, "score", str(scan), "--out", str(tmp_path / "page"), "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     answer = json.loads(done.stdout)
     assert set(answer) >= {"scores", "groups", "lesions", "intervals", "protocol", "models", "input"}

@@ -30,9 +30,9 @@ def change(project: Path, **changes: object) -> None:
     commit(project, "step")
 
 
-def test_two_champions_a_better_challenger_and_back(project, coronet, offline):
+def test_two_champions_a_better_challenger_and_back(project, forked_coronet, offline):
     def say(*arguments: str, code: int = 0) -> str:
-        done = coronet(project, *arguments)
+        done = forked_coronet(project, *arguments)
         assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout + done.stderr
 
@@ -56,11 +56,11 @@ def test_two_champions_a_better_challenger_and_back(project, coronet, offline):
     assert "heart/2 is champion" in say("models", "promote", "heart", "--approve-by", "Zoë")
     commit(project, "step")
     assert "heart/1 is champion again" in say("models", "rollback", "heart", "--reason", "a drill")
-    history = json.loads(coronet(project, "models", "history", "heart", "--json").stdout)
+    history = json.loads(forked_coronet(project, "models", "history", "heart", "--json").stdout)
     assert [line["event"]["kind"] for line in history] == [
         *("registered", "promoted", "registered", "insufficient_evidence", "promoted", "rolled_back")
     ]
-    [why] = json.loads(coronet(project, "models", "why", "heart/2", "--json").stdout)["lineages"]
+    [why] = json.loads(forked_coronet(project, "models", "why", "heart/2", "--json").stdout)["lineages"]
     head = subprocess.run(
         ["git", "log", "--format=%H"], cwd=project, check=True, capture_output=True, text=True
     ).stdout.split()
@@ -71,16 +71,16 @@ def test_two_champions_a_better_challenger_and_back(project, coronet, offline):
     assert why["figures"]["test/dice.mean"] > 0
     assert why["moves"][1]["event"]["details"]["approved_by"] == "Zoë"
     assert why["rebuild"][-1] == "dvc repro train@heart"
-    checked = json.loads(coronet(project, "models", "check", "--json").stdout)
+    checked = json.loads(forked_coronet(project, "models", "check", "--json").stdout)
     assert (checked["ok"], checked["entries"] - checked["committed"]) == (True, 1)
     assert "phantom-" not in (project / "promotions.jsonl").read_text()
     assert not (project.parent / "network.log").exists()
 
 
-def test_a_score_tells_its_champions(project, coronet, tmp_path):
+def test_a_score_tells_its_champions(project, forked_coronet, tmp_path):
     scan = sorted((project / "data" / "ct").glob("*.nii.gz"))[0]
     models = ("--models", "champion")
-    done = coronet(project, "score", str(scan), *models, "--out", str(tmp_path / "page"), "--json")
+    done = forked_coronet(project, "score", str(scan), *models, "--out", str(tmp_path / "page"), "--json")
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(coronet(project, "models", "why", str(tmp_path / "page"), "--json").stdout)
+    found = json.loads(forked_coronet(project, "models", "why", str(tmp_path / "page"), "--json").stdout)
     assert [lineage["name"] for lineage in found["lineages"]] == ["heart/1", "calcium/1"]

@@ -17,8 +17,8 @@ from repositories import commit
 pytestmark = pytest.mark.slow
 
 
-def history(project, coronet, model):
-    history = json.loads(coronet(project, "models", "history", model, "--json").stdout)
+def history(project, forked_coronet, model):
+    history = json.loads(forked_coronet(project, "models", "history", model, "--json").stdout)
     return [item["event"]["kind"] for item in history]
 
 
@@ -79,7 +79,7 @@ def waiting(start, await_):
         flow.wait()
 
 
-def test_the_pipeline_registers_what_is_committed(project, run, states, home, coronet):
+def test_the_pipeline_registers_what_is_committed(project, run, states, home, forked_coronet):
     lock = (project / "dvc.lock").read_bytes()
     (project / "params.yaml").write_text((project / "params.yaml").read_text() + "# not committed\n")
     code, text = run(project, "pipeline")
@@ -92,40 +92,40 @@ def test_the_pipeline_registers_what_is_committed(project, run, states, home, co
     assert found["tracking sync"] == found["register heart"] == found["register calcium"] == "Completed"
     assert {"closing-table", "report"} <= artifacts(home)
     assert (project / "dvc.lock").read_bytes() == lock
-    assert history(project, coronet, "heart") == ["registered", "promoted"]
+    assert history(project, forked_coronet, "heart") == ["registered", "promoted"]
     assert not (log := project.parent / "network.log").exists(), log.read_text()
 
 
-def forget_promotions(project, coronet):
+def forget_promotions(project, forked_coronet):
     (project / "promotions.jsonl").unlink()
     shutil.rmtree(project / "mlruns" / "artifacts")
     for ledger in (project / "mlruns").glob("mlflow.db*"):
         ledger.unlink()
     commit(project, "all")
     for model in ("heart", "calcium"):
-        done = coronet(project, "models", "register", model)
+        done = forked_coronet(project, "models", "register", model)
         assert done.returncode == 0, done.stderr
 
 
 def test_a_promotion_waits_for_a_person_and_a_kill_moves_nothing(
-    project, waiting, coronet, *, home, family, await_
+    project, waiting, forked_coronet, *, home, family, await_
 ):
-    forget_promotions(project, coronet)
+    forget_promotions(project, forked_coronet)
     flow, _ = waiting(project, "heart", "--first")
     flow.kill()
     flow.communicate()
     await_(lambda: not family(project), 60)
-    assert history(project, coronet, "heart") == ["registered"]
+    assert history(project, forked_coronet, "heart") == ["registered"]
 
     _, answer = waiting(project, "heart", "--first")
     code, text = answer(approve=False, name="Dr. No")
     assert code == 0 and "not approved" in text
-    assert history(project, coronet, "heart") == ["registered", "rejected"]
+    assert history(project, forked_coronet, "heart") == ["registered", "rejected"]
 
     _, answer = waiting(project, "heart", "--first")
     code, text = answer(approve=True, name="Dr. Yes")
     assert code == 0 and "heart/1 is champion" in text
-    assert history(project, coronet, "heart")[-1] == "promoted"
+    assert history(project, forked_coronet, "heart")[-1] == "promoted"
     assert "Dr. Yes" in (project / "promotions.jsonl").read_text().splitlines()[-1]
     assert {"verdict", "verdict-picture"} <= artifacts(home)
     assert not (log := project.parent / "network.log").exists(), log.read_text()
