@@ -109,7 +109,7 @@ def models_rollback(
 @models_app.command("history")
 def models_history(model: Model, *, as_json: AsJson = False) -> None:
     """Show the promotion history."""
-    from coronet.config.floors import counted
+    from coronet.config.floors import floors_were
     from coronet.registry import promotion
 
     entries = promotion.history(model)
@@ -127,7 +127,7 @@ def models_history(model: Model, *, as_json: AsJson = False) -> None:
         spared = len(verdict.get("not_asked", ()))
         reasons = (
             details.get("reason") or next(iter(verdict.get("reasons", ())), ""),
-            f"{counted(spared)} not asked." if spared else "",
+            f"{floors_were(spared)} not asked." if spared else "",
         )
         if why := " ".join(filter(None, reasons)):
             typer.echo(f"     {why}")

@@ -70,7 +70,7 @@ _COST_FLOORS = (
 """Default floors of what a scan costs."""
 
 
-def counted(floors: int) -> str:
+def floors_were(floors: int) -> str:
     """Such as ``5 floors were``."""
     return "1 floor was" if floors == 1 else f"{floors} floors were"
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from coronet.errors import InputError
+from coronet.text import counted
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _ENCODINGS = (
@@ -80,10 +81,7 @@ def _misfit(columns: tuple[str, ...], count: int, delimiter: str) -> str:
     hint = "Give every column a heading and every row a field for each."
     if delimiter == "," and count > len(columns):
         hint += " Numbers with decimal commas need quotes, or semicolons between the fields."
-    return (
-        f"{count} field{'s' if count > 1 else ''}, but the heading has {len(columns)} "
-        f"({', '.join(columns)}). {hint}"
-    )
+    return f"{counted(count, 'field')}, but the heading has {len(columns)} ({', '.join(columns)}). {hint}"
 
 
 def _decode(path: Path) -> str:

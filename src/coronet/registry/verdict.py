@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from coronet.config import GateParams
 from coronet.config.floors import FLOOR_WORDS as FIGURES
-from coronet.config.floors import Floor, counted
+from coronet.config.floors import Floor, floors_were
 from coronet.evaluation.paired_tests import ALIKE, BETTER, NOT_WORSE, OPEN, WORSE, PairedComparison
 from coronet.fingerprint import canonical
 from coronet.networks.quality import GateVerdict
@@ -121,8 +121,8 @@ class Verdict:
     @property
     def headline(self) -> str:
         """The answer, and how many default floors it was spared: ``PROMOTE, 5 floors were not asked``."""
-        spared = [f"{counted(len(self.not_asked))} not asked"] if self.not_asked else []
-        spared += [f"{counted(len(self.lowered))} asked for less"] if self.lowered else []
+        spared = [f"{floors_were(len(self.not_asked))} not asked"] if self.not_asked else []
+        spared += [f"{floors_were(len(self.lowered))} asked for less"] if self.lowered else []
         return ", ".join([self.answer, *spared])
 
     @property
@@ -192,7 +192,7 @@ def floor_sentences(
             f"({floor.key}, default {floor.text})"
             for floor in floors
         )
-        found += [f"{counted(len(floors))} {words}: {listed}."] if floors else []
+        found += [f"{floors_were(len(floors))} {words}: {listed}."] if floors else []
     return tuple(found)
 
 

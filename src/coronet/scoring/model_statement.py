@@ -10,8 +10,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from coronet.config.floors import FLOOR_WORDS, SCORE_FLOORS, Floor, counted
+from coronet.config.floors import FLOOR_WORDS, SCORE_FLOORS, Floor, floors_were
 from coronet.networks.quality import Evaluation, GateVerdict, ScoreEvaluation
+from coronet.text import counted
 
 if TYPE_CHECKING:
     from coronet.scoring.predicted_masks import ModelOrigin
@@ -176,9 +177,9 @@ def _about_gate(gate: GateVerdict | None) -> str:
     if gate.not_asked is None:
         facts.append("which floors were asked is not recorded")
     elif gate.not_asked:
-        facts.append(f"{counted(len(gate.not_asked))} not asked")
+        facts.append(f"{floors_were(len(gate.not_asked))} not asked")
     if gate.lowered:
-        facts.append(f"{counted(len(gate.lowered))} asked for less than the default")
+        facts.append(f"{floors_were(len(gate.lowered))} asked for less than the default")
     return f"{', '.join(facts)}."
 
 
@@ -187,7 +188,5 @@ def _counts(sources: Mapping[str, int], *, kind: str = "") -> str:
     phantoms = sources.get("phantom", 0)
     scans = sum(sources.values()) - phantoms
     return " and ".join(
-        f"{count} {kind}{noun}{'' if count == 1 else 's'}"
-        for count, noun in ((scans, "scan"), (phantoms, "phantom"))
-        if count
+        counted(count, f"{kind}{noun}") for count, noun in ((scans, "scan"), (phantoms, "phantom")) if count
     )
