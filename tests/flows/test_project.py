@@ -33,8 +33,8 @@ def waiting(start, await_):
 
     flows = []
 
-    def started(project, *arguments):
-        flow = start(project, "promote", *arguments)
+    def started(project, *arguments, **settings):
+        flow = start(project, "promote", *arguments, **settings)
         flows.append(flow)
         for line in flow.stdout:
             if found := re.search(r"View at (http://[\d.:]+)/runs/flow-run/([\w-]+)", line):
@@ -79,10 +79,10 @@ def waiting(start, await_):
         flow.wait()
 
 
-def test_the_pipeline_registers_what_is_committed(project, run, states, home, forked_coronet):
+def test_the_pipeline_registers_what_is_committed(project, run, states, *, home, forked_coronet, served):
     lock = (project / "dvc.lock").read_bytes()
     (project / "params.yaml").write_text((project / "params.yaml").read_text() + "# not committed\n")
-    code, text = run(project, "pipeline")
+    code, text = run(project, "pipeline", **served)
     assert code == 2 and "coronet: register heart: " in text
     commit(project, "all")
     code, text = run(project, "pipeline")
@@ -108,7 +108,7 @@ def forget_promotions(project, forked_coronet):
 
 
 def test_a_promotion_waits_for_a_person_and_a_kill_moves_nothing(
-    project, waiting, forked_coronet, *, home, family, await_
+    project, waiting, forked_coronet, *, home, family, await_, served
 ):
     forget_promotions(project, forked_coronet)
     flow, _ = waiting(project, "heart", "--first")
@@ -117,12 +117,12 @@ def test_a_promotion_waits_for_a_person_and_a_kill_moves_nothing(
     await_(lambda: not family(project), 60)
     assert history(project, forked_coronet, "heart") == ["registered"]
 
-    _, answer = waiting(project, "heart", "--first")
+    _, answer = waiting(project, "heart", "--first", **served)
     code, text = answer(approve=False, name="Dr. No")
     assert code == 0 and "not approved" in text
     assert history(project, forked_coronet, "heart") == ["registered", "rejected"]
 
-    _, answer = waiting(project, "heart", "--first")
+    _, answer = waiting(project, "heart", "--first", **served)
     code, text = answer(approve=True, name="Dr. Yes")
     assert code == 0 and "heart/1 is champion" in text
     assert history(project, forked_coronet, "heart")[-1] == "promoted"
@@ -131,15 +131,15 @@ def test_a_promotion_waits_for_a_person_and_a_kill_moves_nothing(
     assert not (log := project.parent / "network.log").exists(), log.read_text()
 
 
-def test_a_search_is_shown_trial_by_trial(project, run, home):
-    code, text = run(project, "search", "heart", "--trials", "1")
+def test_a_search_is_shown_trial_by_trial(project, run, home, served):
+    code, text = run(project, "search", "heart", "--trials", "1", **served)
     assert code == 0, text
     assert "coronet search adopt" in text
     assert "trials" in artifacts(home)
     assert not (log := project.parent / "network.log").exists(), log.read_text()
 
 
-def test_a_killed_batch_goes_on(project, start, run, *, home, family, await_, tmp_path):
+def test_a_killed_batch_goes_on(project, start, run, *, home, family, await_, served, tmp_path):
     inbox, out = tmp_path / "inbox", tmp_path / "out"
     inbox.mkdir()
     for scan in sorted((project / "data" / "ct").glob("*.nii.gz"))[:3]:
@@ -150,7 +150,7 @@ def test_a_killed_batch_goes_on(project, start, run, *, home, family, await_, tm
     flow.kill()
     flow.communicate()
     await_(lambda: not family(project), 60)
-    code, text = run(project, "batch", str(inbox), "--out", str(out))
+    code, text = run(project, "batch", str(inbox), "--out", str(out), **served)
     assert code == 0, text
     with (out / "scores.csv").open() as lines:
         rows = list(csv.DictReader(lines))
