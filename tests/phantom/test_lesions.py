@@ -13,7 +13,7 @@ from coronet.phantom.confounders import CONFOUNDERS, draw_confounders
 from coronet.phantom.curves import Tube
 from coronet.phantom.deposits import true_volume_mm3
 from coronet.phantom.lesion_sites import find_sites
-from coronet.phantom.lesions import BLOCK, VESSELS, burden_of, draw_lesions
+from coronet.phantom.lesions import BLOCK, VESSEL_TRAITS, burden_of, draw_lesions
 from coronet.phantom.random_draws import generator
 from coronet.phantom.scanner_artifacts import is_metal
 
@@ -113,7 +113,7 @@ def test_names_are_unique(sites):
 
 
 def test_vessels_have_the_names_of_the_labels(sites):
-    assert set(sites.vessels) == set(VESSELS)
+    assert set(sites.vessels) == set(VESSEL_TRAITS)
 
 
 def test_a_curve_is_measured_along_itself():

@@ -35,7 +35,7 @@ FEATURES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
+class HeartSurroundings:
     """The part of a scan around a heart in which bright pieces are described."""
 
     hu: np.ndarray  # int16 (x, y, z)
@@ -102,7 +102,9 @@ def sort_components(labels: np.ndarray, hu: np.ndarray) -> BrightComponents:
     return BrightComponents(place, hu.reshape(-1)[flat].astype(np.int64), starts, counts)
 
 
-def component_features(pieces: BrightComponents, view: View) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def component_features(
+    pieces: BrightComponents, view: HeartSurroundings
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Describe all pieces of a view.
 
     Returns:
@@ -152,7 +154,7 @@ def _deviation(mean_square: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(mean_square - mean * mean, 0))
 
 
-def _place(pieces: BrightComponents, centre: np.ndarray, view: View) -> dict[str, np.ndarray]:
+def _place(pieces: BrightComponents, centre: np.ndarray, view: HeartSurroundings) -> dict[str, np.ndarray]:
     """Where a piece lies in the heart's box (thousandths of it) and under its surface."""
     found = {}
     for axis, name in enumerate(("place_x", "place_y", "place_z")):
@@ -172,7 +174,7 @@ def _place(pieces: BrightComponents, centre: np.ndarray, view: View) -> dict[str
     return found
 
 
-def _to_lung(pieces: BrightComponents, view: View) -> np.ndarray:
+def _to_lung(pieces: BrightComponents, view: HeartSurroundings) -> np.ndarray:
     """Least distance of a piece from lung, in tenths of a millimetre."""
     from scipy import ndimage
 

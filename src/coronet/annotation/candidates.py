@@ -10,7 +10,7 @@ import numpy as np
 from coronet.annotation.candidate_features import (
     FEATURES,
     BrightComponents,
-    View,
+    HeartSurroundings,
     component_features,
     sort_components,
 )
@@ -69,7 +69,7 @@ def find_candidates(ct: Volume, heart: np.ndarray, *, margin_mm: float = MARGIN_
     hu = np.ascontiguousarray(ct.array[box])
     hu = hu if hu.dtype == np.int16 else np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
     steps = tuple(max(1, math.floor(_COARSE_MM / step)) for step in ct.spacing_mm)
-    view = View(hu, heart[box] > 0, ct.spacing_mm, margin_mm, steps)
+    view = HeartSurroundings(hu, heart[box] > 0, ct.spacing_mm, margin_mm, steps)
     dense = hu >= CALCIUM_HU
     fine = np.ix_(*(np.arange(size) // step for size, step in zip(hu.shape, steps, strict=True)))
     bright = dense & (view.outside_mm[fine] <= margin_mm)

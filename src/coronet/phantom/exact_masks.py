@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from coronet.phantom.lesions import VESSELS
+from coronet.phantom.lesions import VESSEL_TRAITS
 from coronet.phantom.scanner import Scanned, Trace
 
 _THRESHOLD_HU = 130
@@ -65,7 +65,7 @@ def exact_calcium_mask(scanned: Scanned) -> CalciumMask:
     large = np.flatnonzero(np.bincount(parts.ravel()) >= _LEAST_VOXELS)
     kept = np.isin(parts, np.intersect1d(parts[evident], large)) & bright
     counts = np.bincount(owner[kept], minlength=len(traces) + 1)
-    vessel = np.asarray([0, *(VESSELS[trace.deposit.vessel].label for trace in traces)], np.uint8)
+    vessel = np.asarray([0, *(VESSEL_TRAITS[trace.deposit.vessel].label for trace in traces)], np.uint8)
     labels[box] = np.where(kept, vessel[owner], np.uint8(0))
     for number, trace in enumerate(traces, start=1):
         voxels[trace.deposit.name] = int(counts[number])

@@ -18,7 +18,7 @@ _Balls: TypeAlias = tuple[list[np.ndarray], list[float]]  # centres (3,) and rad
 
 
 @dataclasses.dataclass(frozen=True)
-class Vessel:
+class VesselTraits:
     """What plaques need to know of a coronary artery."""
 
     label: int  # in a calcium mask
@@ -26,11 +26,11 @@ class Vessel:
     motion_mm: float  # how far it is smeared at strength 1 of the heart's motion: the right one moves most
 
 
-VESSELS = {
-    "LAD": Vessel(2, 0.46, 0.5),
-    "RCA": Vessel(4, 0.26, 1.3),
-    "LCX": Vessel(3, 0.2, 0.8),
-    "LM": Vessel(1, 0.08, 0.3),
+VESSEL_TRAITS = {
+    "LAD": VesselTraits(2, 0.46, 0.5),
+    "RCA": VesselTraits(4, 0.26, 1.3),
+    "LCX": VesselTraits(3, 0.2, 0.8),
+    "LM": VesselTraits(1, 0.08, 0.3),
 }
 """The arteries that carry plaques, in the order in which they are drawn."""
 
@@ -80,7 +80,7 @@ def draw_lesions(
     """Draw a patient's coronary plaques.
 
     Args:
-        vessels: lumens by name, of all `VESSELS`.
+        vessels: lumens by name, of all `VESSEL_TRAITS`.
         burden: a key of `BURDENS`.
         growth: factor on every plaque's volume, for a later screening round.
     """
@@ -148,9 +148,9 @@ def _place(
     rng: np.random.Generator, vessels: Mapping[str, Tube], taken: list[_Taken], extent: float
 ) -> tuple[str, float]:
     """A vessel and the mark of the plaque's middle: rather near the start, and apart from others."""
-    shares = [vessel.share for vessel in VESSELS.values()]
+    shares = [vessel.share for vessel in VESSEL_TRAITS.values()]
     for _ in range(25):
-        vessel = pick(rng, tuple(VESSELS), shares)
+        vessel = pick(rng, tuple(VESSEL_TRAITS), shares)
         total = vessels[vessel].length_mm
         mark = total * (0.03 + 0.72 * min(between(rng, 0.0, 1.0), between(rng, 0.0, 1.4)))
         if extent > 0.9 * total:
@@ -226,7 +226,7 @@ def in_motion(deposits: Sequence[Deposit], rng: np.random.Generator, beat: float
     """The coronary deposits smeared by a heart that moved while it was scanned."""
     moved = []
     for deposit in deposits:
-        reach = VESSELS[deposit.vessel].motion_mm * beat
+        reach = VESSEL_TRAITS[deposit.vessel].motion_mm * beat
         cos, sin = turn(between(rng, 0.0, 180.0))
         tilt = bell(rng, 0.0, 0.25, -0.6, 0.6)
         moved.append(dataclasses.replace(deposit, motion_mm=(reach * cos, reach * sin, reach * tilt)))
