@@ -9,6 +9,11 @@ python=${PYTHON:-python3}
   echo "Coronet needs Python 3.11, 3.12 or 3.13; $python is $("$python" --version 2>&1). Set PYTHON=…" >&2
   exit 2
 }
+[ ! -L .venv ] || {
+  echo ".venv is a link, so it belongs to another folder, and nothing is installed. Remove the link, or run the command" \
+    "itself (for make's targets see the Makefile)." >&2
+  exit 2
+}
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
 pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check "$@" 2>>.venv/install.log; }

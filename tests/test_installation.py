@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -167,3 +168,14 @@ def test_a_command_names_the_extra_that_it_lacks(run, extra):
     assert done.returncode == 2
     assert f'pip install "coronet[{extra.strip()}]"' in done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_nothing_is_installed_through_a_link(tmp_path):
+    """A linked environment is another folder's; the commands of that folder would run this one's code."""
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / ".venv").symlink_to("theirs")
+    command = tmp_path / "requirements" / "install.sh"
+    done = subprocess.run([command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and ".venv is a link" in done.stderr
+    assert not list((tmp_path / "theirs").iterdir())
