@@ -14,8 +14,9 @@ def first_few(items: Sequence[object], most: int, *, separator: str = ", ") -> s
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Which of several names, one at least, is most like ``name``."""
-    return difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)[0]
+    """End of an error about an unknown name, such as ``; the nearest is "aha"``; empty where none is near."""
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f'; the nearest is "{found[0]}"' if found else ""
 
 
 def counted(number: int, noun: str) -> str:

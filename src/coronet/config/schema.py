@@ -54,9 +54,8 @@ class OneOf:
         """What is wrong, or nothing."""
         if value in self.names:
             return ""
-        near = nearest(value, self.names)
         known = " or ".join(filter(None, [", ".join(self.names[:-1]), self.names[-1]]))
-        return f'"{value}" is not allowed; the nearest is "{near}" ({self.hint or known})'
+        return f'"{value}" is not allowed{nearest(value, self.names)} ({self.hint or known})'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,8 +197,8 @@ def _build_dataclass(kind: Any, value: Any, path: Path, faults: list[ParamFault]
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in value:
         if key not in fields:
-            near = nearest(str(key), fields)
-            _note(faults, path, f'there is no key "{key}"; the nearest is "{near}"', key=(str(key),))
+            known = nearest(str(key), fields) or f" ({', '.join(fields)} are known)"
+            _note(faults, path, f'there is no key "{key}"{known}', key=(str(key),))
     for name, field in fields.items():
         if name not in value and field.default is field.default_factory is dataclasses.MISSING:
             _note(faults, path, f'the key "{name}" is missing')

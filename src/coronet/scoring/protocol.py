@@ -166,6 +166,5 @@ def find_protocol(name: str | Protocol) -> Protocol:
     if name in PROTOCOLS:
         return PROTOCOLS[name]
     raise ParamsError(
-        f'There is no scoring protocol "{name}"; the nearest is "{nearest(name, PROTOCOLS)}" '
-        f"({', '.join(PROTOCOLS)} are known)."
+        f'There is no scoring protocol "{name}"{nearest(name, PROTOCOLS)} ({", ".join(PROTOCOLS)} are known).'
     )

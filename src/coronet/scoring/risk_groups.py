@@ -116,8 +116,7 @@ def find_groups(preset: str) -> Groups:
     if preset in PRESETS:
         return PRESETS[preset]
     raise ParamsError(
-        f'There are no risk groups "{preset}"; the nearest are "{nearest(preset, PRESETS)}" '
-        f"({', '.join(PRESETS)})."
+        f'There are no risk groups "{preset}"{nearest(preset, PRESETS)} ({", ".join(PRESETS)} are known).'
     )
 
 
