@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from coronet.files import write_text
 from coronet.imaging.slice_names import slice_span
+from coronet.text import counted
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -57,7 +58,10 @@ def network_facts(
     model: str, encoder: str, cases: Mapping[str, int], fingerprint: str, weights_sha256: str
 ) -> list[tuple[str, str]]:
     """Rows on what a network is and how many cases of each source it learned from."""
-    sources = ", ".join(f"{count} {source}" for source, count in sorted(cases.items())) or "unknown cases"
+    sources = (
+        ", ".join(counted(count, f"{source} case") for source, count in sorted(cases.items()))
+        or "unknown cases"
+    )
     name = model.capitalize()
     return [
         (f"{name} network", f"{encoder}, learned from {sources}"),
