@@ -85,10 +85,14 @@ def import_scans(
             f"--patient names one patient, but the scans are of {len(patients)} (PatientID); add the scans "
             "of one patient at a time."
         )
+    if not sources:
+        return ImportResult((), tuple(refused))
     job = _Import(data, masks, patient=given, case=case, replace=replace)
     added = []
     with exclusive(data / ".lock"):
         for folder in ("ct", "masks"):
+            # `dvc add` wants both, and masks may be drawn later
+            (data / folder).mkdir(exist_ok=True)
             remove_abandoned(data / folder)
         for source in sources:
             try:

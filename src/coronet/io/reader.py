@@ -107,13 +107,17 @@ def read_scan(scan: Path | str | Image | Scan, *, series: int | str | None = Non
     if not is_path(scan):
         return Scan(_finish(raw_image(scan, IN_MEMORY), IN_MEMORY), ScanFacts(patient="", source="memory"))
     path = Path(scan)
-    if not path.exists():
-        gone = "the link leads to no file" if path.is_symlink() else "there is no such file or folder"
-        raise UnreadableScan(f"{path}: {gone}.")
+    _check_exists(path)
     if path.is_file() and suffix_of(path) in LOADERS:
         load, source = LOADERS[suffix_of(path)]
         return Scan(_finish(load(path), str(path)), ScanFacts(patient="", source=source))
     return read_series(dicom.choose_series(dicom.find_series(path), str(path), series), str(path))
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        gone = "the link leads to no file" if path.is_symlink() else "there is no such file or folder"
+        raise UnreadableScan(f"{path}: {gone}.")
 
 
 def read_series(series: DicomSeries, where: str) -> Scan:
@@ -137,9 +141,10 @@ def find_scans(path: Path, *, series: int | str | None = None, refused: list[str
     ``refused`` takes up what looks like a scan, but is damaged.
 
     Raises:
-        UnreadableScan: there is no scan under it.
+        UnreadableScan: it is absent, or there is no scan under it.
     """
-    if not path.exists() or (path.is_file() and suffix_of(path) in LOADERS):
+    _check_exists(path)
+    if path.is_file() and suffix_of(path) in LOADERS:
         return [ScanSource(str(path), functools.partial(read_scan, path))]
     found = dicom.find_series(path)
     if series is not None or not path.is_dir():
