@@ -36,6 +36,24 @@ def test_what_cannot_be_understood_ends_with_2_and_a_reason(arguments, tmp_path)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "models history heart",
+        "models check",
+        "tracking sync",
+        "score scan.nii.gz --models champion",
+        "data import absent.nii.gz",
+    ],
+)
+def test_outside_a_project_nothing_is_left_behind(command, tmp_path, forked_coronet):
+    (scan := tmp_path.parent / f"{tmp_path.name}.nii.gz").touch()
+    done = forked_coronet(tmp_path, *command.replace("scan.nii.gz", str(scan)).split())
+    assert done.returncode == 2
+    assert ("absent.nii.gz" if "import" in command else "run from the project's folder") in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_version_is_printed():
     assert CliRunner().invoke(app, ["--version"]).stdout == f"coronet {coronet.__version__}\n"
 

@@ -322,7 +322,7 @@ def test_verbs_say_it_by_text_and_exit_code(grown, forked_coronet):
     assert json.loads(back.stdout)["champion"] == 1
     history = forked_coronet(grown.folder, "models", "history", "heart", "--json")
     assert [line["event"]["kind"] for line in json.loads(history.stdout)][-2:] == ["promoted", "rolled_back"]
-    assert "looks odd" in forked_coronet(grown.folder, "models", "history", "heart").stdout
+    assert "looks odd" in forked_coronet(grown.folder, "models", "history").stdout
     assert json.loads(forked_coronet(grown.folder, "models", "check", "--json").stdout)["ok"]
     path = grown.folder / "promotions.jsonl"
     path.write_text(path.read_text().replace("looks odd", "looks fine"))

@@ -52,6 +52,7 @@ def test_streamed_run_is_what_sync_would_write(bare, helpers, content, monkeypat
 
     elsewhere = bare.parent / "elsewhere"
     (elsewhere / "build").mkdir(parents=True)
+    shutil.copy(bare / "params.yaml", elsewhere)
     (bare / "build" / "heart").rename(elsewhere / "build" / "heart")
     assert [item.created for item in runs.sync(elsewhere)] == [True]
     assert content(elsewhere)["runs"] == streamed["runs"]

@@ -107,23 +107,36 @@ def models_rollback(
 
 
 @models_app.command("history")
-def models_history(model: Model, *, as_json: AsJson = False) -> None:
+def models_history(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="heart or calcium; both where none is given.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
     """Show the promotion history."""
+    from coronet.config import MODELS
     from coronet.config.floors import floors_were
     from coronet.registry import promotion
 
-    entries = promotion.history(model)
+    names = [model] if model else MODELS
+    entries = sorted(
+        (entry for name in names for entry in promotion.history(name)), key=lambda entry: entry.number
+    )
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(entry) for entry in entries]))
         return
     if not entries:
-        typer.echo(f"The log has no line about {model}; `coronet models register {model}` writes the first.")
+        about = " or ".join(names)
+        typer.echo(
+            f"The log has no line about {about}; `coronet models register {names[0]}` writes the first."
+        )
     for entry in entries:
         details, verdict = entry.details, entry.details.get("verdict", {})
-        before = f" after {model}/{details['from']}" if details.get("from") else ""
+        before = f" after {entry.model}/{details['from']}" if details.get("from") else ""
         by = f", approved by {details['approved_by']}" if details.get("approved_by") else ""
         what = entry.kind.replace("_", " ")
-        typer.echo(f"{entry.number:>3}  {entry.time}  {model}/{entry.version} {what}{before}{by}")
+        typer.echo(f"{entry.number:>3}  {entry.time}  {entry.model}/{entry.version} {what}{before}{by}")
         spared = len(verdict.get("not_asked", ()))
         reasons = (
             details.get("reason") or next(iter(verdict.get("reasons", ())), ""),

@@ -215,6 +215,16 @@ def check_model(name: str) -> str:
     return name
 
 
+def check_project(project: Path) -> None:
+    """Refuse to work on a folder that is no project.
+
+    Raises:
+        ParamsError: it holds no ``params.yaml``.
+    """
+    if not (project / "params.yaml").exists():
+        raise ParamsError(f"{project / 'params.yaml'} is absent; run from the project's folder.")
+
+
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read ``params.yaml``.
 

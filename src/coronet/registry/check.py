@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coronet.config import MODELS
+from coronet.config import MODELS, check_project
 from coronet.registry import promotion_log, versions
 from coronet.registry.promotion_log import PROMOTED, ROLLED_BACK, LogEntry, LogFault
 from coronet.registry.versions import CHALLENGER, CHAMPION, PREVIOUS
@@ -42,7 +42,10 @@ class LogCheck:
     def lines(self) -> list[str]:
         """As text."""
         state = "the chain holds" if not self.faults else f"{len(self.faults)} faults"
-        found = [f"{promotion_log.LOG}: {self.entries} lines, {self.committed} of them committed; {state}."]
+        todo = f" Commit {promotion_log.LOG}." if self.committed < self.entries else ""
+        found = [
+            f"{promotion_log.LOG}: {self.entries} lines, {self.committed} of them committed; {state}.{todo}"
+        ]
         found += [fault.what for fault in self.faults]
         if self.unchecked:
             found.append(f"Lines cut off from the end would not be found without git. {self.unchecked}")
@@ -52,6 +55,7 @@ class LogCheck:
 def check_log(project: Path = Path()) -> LogCheck:
     """Walk the log, and compare it with git and with MLflow's aliases."""
     project = Path(project)
+    check_project(project)
     faults = promotion_log.verify(project)
     entries = () if faults else promotion_log.read(project)
     drifted: list[str] = []

@@ -154,6 +154,7 @@ def rollback(
 def history(model: str, project: Path = Path()) -> tuple[LogEntry, ...]:
     """All lines of the log about a model, oldest first."""
     config.check_model(model)
+    config.check_project(project)
     return tuple(entry for entry in promotion_log.read(project) if entry.model == model)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
-from coronet.config import MODELS
+from coronet.config import MODELS, check_project
 from coronet.errors import InputError
 from coronet.registry import versions
 from coronet.registry.versions import CHALLENGER, CHAMPION
@@ -45,6 +46,8 @@ def resolve_models(text: str = "build", project: Path = Path()) -> dict[str, Pat
 
 
 def _by_alias(alias: str, project: Path) -> dict[str, str]:
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        check_project(project)
     with mlflow_client.open_client(project / "mlruns") as client:
         named = {model: versions.aliases(client, model) for model in MODELS}
     if alias == CHALLENGER and not any(CHALLENGER in aliases for aliases in named.values()):

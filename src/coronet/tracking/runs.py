@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from coronet.config import MODELS
+from coronet.config import MODELS, check_project
 from coronet.files import read_json
 from coronet.fingerprint import dvc_md5
 from coronet.tracking import mlflow_client
@@ -52,8 +52,13 @@ class Synced:
 
 
 def sync(project: Path = Path(), *, models: Iterable[str] = MODELS) -> tuple[Synced, ...]:
-    """Write the runs that MLflow lacks of the results in ``build/`` of a project."""
+    """Write the runs that MLflow lacks of the results in ``build/`` of a project.
+
+    Raises:
+        ParamsError: ``project`` is none.
+    """
     project = Path(project)
+    check_project(project)
     with mlflow_client.open_client(project / "mlruns") as client:
         return sync_runs(client, project, models=models)
 
