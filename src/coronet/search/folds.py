@@ -1,4 +1,4 @@
-"""Inner folds: the training patients dealt into parts, of which one at a time is held out.
+"""Inner folds: the training patients divided into parts, each held out in turn.
 
 Tune and test patients are in none. So the tune part still chooses the final training's best epoch without
 having chosen its parameters, and a test patient's file is never opened.
