@@ -9,7 +9,7 @@ import yaml
 from coronet.fingerprint import RECIPES, recipe_version
 
 ROOT = Path(__file__).resolve().parents[1]
-MADE_BY_COMMANDS = {"phantom", "masks"}
+MADE_BY_COMMANDS = {"phantom", "wild", "masks"}
 
 
 def test_each_stage_depends_on_its_own_recipe_and_no_other():

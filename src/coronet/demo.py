@@ -82,7 +82,14 @@ def _draw_phantoms() -> None:
         return
     chosen = params().phantom
     with timed("phantom"):
-        make_cohort(DATA, masks=chosen.masks, cases=chosen.cases, seed=chosen.seed, workers=workers())
+        make_cohort(
+            DATA,
+            masks=chosen.masks,
+            cases=chosen.cases,
+            seed=chosen.seed,
+            ranges=chosen.ranges,
+            workers=workers(),
+        )
 
 
 def _reproduce() -> None:

@@ -192,10 +192,13 @@ def test_whole_cases_are_kept_and_broken_ones_made_again(written):
 
 def test_cases_of_another_seed_or_generator_are_not_whole(written):
     slot = plan(SEED, 1)[0]
-    version = recipe_version("phantom")
-    assert is_whole(written, slot, seed=SEED, version=version)
-    assert not is_whole(written, slot, seed=SEED + 1, version=version)
-    assert not is_whole(written, slot, seed=SEED, version=0)
+    assert is_whole(written, slot, seed=SEED)
+    assert not is_whole(written, slot, seed=SEED + 1)
+    path = truth_path(written, slot.case_id)
+    before = path.read_text()
+    path.write_text(json.dumps(json.loads(before) | {"generator": 0}))
+    assert not is_whole(written, slot, seed=SEED)
+    path.write_text(before)
 
 
 def test_other_cases_are_not_mixed_in_silently(tmp_path):
@@ -239,17 +242,17 @@ from coronet.phantom.cohort import _write_case
 from coronet.phantom.patients import Window, make_case
 data = Path(sys.argv[1])
 window = Window(matrix=96, field_mm=180.0, below_mm=(2.0, 4.0), length_mm=(110.0, 112.0))
-_write_case(data, make_case(3, int(sys.argv[2]), window=window), version="x")
+_write_case(data, make_case(3, int(sys.argv[2]), ranges=sys.argv[3], window=window))
 for path in sorted(data.rglob("*.nii.gz")):
     print(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", [0, 5])
-def test_the_same_seed_gives_the_same_bytes_at_every_level_of_dispatch(tmp_path, index):
+@pytest.mark.parametrize(("index", "ranges"), [(0, "realistic"), (5, "realistic"), (0, "wild"), (1, "wild")])
+def test_the_same_seed_gives_the_same_bytes_at_every_level_of_dispatch(tmp_path, index, ranges):
     outputs = outputs_at_dispatch_levels(
-        DRAW, tuple([str(tmp_path / level), str(index)] for level in ("own", "baseline"))
+        DRAW, tuple([str(tmp_path / level), str(index), ranges] for level in ("own", "baseline"))
     )
     assert outputs[0].count("\n") == 3
     assert outputs[0] == outputs[1]

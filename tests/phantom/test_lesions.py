@@ -13,7 +13,8 @@ from coronet.phantom.confounders import CONFOUNDERS, draw_confounders
 from coronet.phantom.curves import Tube
 from coronet.phantom.deposits import true_volume_mm3
 from coronet.phantom.lesion_sites import find_sites
-from coronet.phantom.lesions import BLOCK, VESSEL_TRAITS, burden_of, draw_lesions
+from coronet.phantom.lesions import VESSEL_TRAITS, burden_of, draw_lesions
+from coronet.phantom.plaque_ranges import REALISTIC_PLAQUES
 from coronet.phantom.random_draws import generator
 from coronet.phantom.scanner_artifacts import is_metal
 
@@ -26,7 +27,7 @@ def sites():
 @pytest.mark.parametrize("seed", range(4))
 def test_every_block_of_twelve_holds_all_burdens(seed):
     drawn = [burden_of(generator(seed), place) for place in range(12)]
-    assert sorted(drawn) == sorted(BLOCK)
+    assert sorted(drawn) == sorted(REALISTIC_PLAQUES.block)
     assert drawn.count("none") == 4
 
 

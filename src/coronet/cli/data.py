@@ -39,6 +39,12 @@ def data_phantom(
             help="exact, or forest: simulated annotations; without --cases and --seed phantom.masks."
         ),
     ] = None,
+    ranges: Annotated[
+        str | None,
+        typer.Option(
+            help="realistic, wild (to train only) or mixed; without --cases and --seed phantom.ranges."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a cohort of digital chest phantoms.
@@ -50,16 +56,25 @@ def data_phantom(
 
     if cases is None or seed is None:
         chosen = load_params().phantom
-        masks = masks or (chosen.masks if cases is seed is None else "exact")
+        if cases is seed is None:
+            masks, ranges = masks or chosen.masks, ranges or chosen.ranges
         cases, seed = cases or chosen.cases, chosen.seed if seed is None else seed
-    masks = masks or "exact"
-    pinned = make_cohort(data, masks=masks, cases=cases, seed=seed, workers=workers, mix=mix)
+    masks, ranges = masks or "exact", ranges or "realistic"
+    pinned = make_cohort(data, masks=masks, cases=cases, seed=seed, ranges=ranges, workers=workers, mix=mix)
     if as_json:
-        made = {"data": str(data), "cases": cases, "seed": seed, "masks": masks, "as_pinned": pinned}
+        made = {
+            "data": str(data),
+            "cases": cases,
+            "seed": seed,
+            "masks": masks,
+            "ranges": ranges,
+            "as_pinned": pinned,
+        }
         typer.echo(json.dumps(made))
         return
     kind = "exact masks" if masks == "exact" else "masks drawn by forests"
-    typer.echo(f"{cases} phantoms of seed {seed} with {kind} lie in {data}.")
+    wide = "" if ranges == "realistic" else f"{ranges} "
+    typer.echo(f"{cases} {wide}phantoms of seed {seed} with {kind} lie in {data}.")
 
 
 @data_app.command("import")

@@ -49,11 +49,15 @@ _PROFILED = (*MODELS, "search")
 
 @dataclasses.dataclass(frozen=True)
 class PhantomParams(CheckedValue):
-    """The demo cohort, pinned by ``data.dvc``; ``masks`` are ``forest`` or ``exact``."""
+    """The demo cohort, pinned by ``data.dvc``; ``masks`` are ``forest`` or ``exact``.
+
+    ``ranges`` are ``realistic``, ``wild`` for training only, or ``mixed``.
+    """
 
     cases: Annotated[int, InRange(1, 100_000)]
     seed: Seed
     masks: Annotated[str, OneOf(("forest", "exact"))]
+    ranges: Annotated[str, OneOf(("realistic", "wild", "mixed"))] = "realistic"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,7 @@ from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_
 from coronet.fingerprint import recipe_version
 from coronet.io.volume import pack_nifti, read_nifti
 from coronet.phantom import cohort
+from coronet.phantom.distributions import REALISTIC_SHARE
 from coronet.phantom.patients import Slot, Window, plan
 from coronet.phantom.reader_sessions import (
     ReaderSession,
@@ -51,6 +52,7 @@ def make_cohort(
     masks: str = "exact",
     cases: int,
     seed: int,
+    ranges: str = "realistic",
     workers: int | None = None,
     window: Window = Window(),
     mix: bool = False,
@@ -59,10 +61,11 @@ def make_cohort(
     """Make a cohort of phantoms: ``ct/``, ``masks/`` and the exact ``truth/``.
 
     With simulated annotations ``masks/reference/`` holds the exact masks, and ``annotations/`` the strokes
-    and what became of them. A case that is already whole and of the same seed and source is kept.
+    and what became of them. A case that is already whole and of the same seed, ranges and source is kept.
 
     Args:
         masks: ``exact``, or ``forest`` for simulated annotations.
+        ranges: ``realistic``, ``wild`` or ``mixed``; see `coronet.phantom.patients.plan`.
         workers: processes; all cores by default.
         mix: whether other cases may lie in the same folder.
         pin: DVC file to compare the result with; where it is absent nothing is compared.
@@ -71,28 +74,32 @@ def make_cohort(
         For ``ct`` and ``masks``, where ``pin`` pins them, whether they are as pinned.
 
     Raises:
-        InputError: there are no such masks, or the folder holds cases that are not of this cohort.
+        InputError: there are no such masks or ranges, or the folder holds cases that are not of this cohort.
         Busy: another process writes to the cohort.
     """
     if masks not in ("exact", "forest"):
         raise InputError(f"--masks {masks}: masks are exact or forest.")
-    data, workers, slots = Path(data), workers or os.cpu_count() or 1, plan(seed, cases)
+    if ranges not in REALISTIC_SHARE:
+        raise InputError(f"--ranges {ranges}: ranges are realistic, wild or mixed.")
+    data, workers, slots = Path(data), workers or os.cpu_count() or 1, plan(seed, cases, ranges)
     cohort.write_scans(data, slots, seed=seed, workers=workers, window=window, mix=mix)
     if masks == "forest":
-        _annotate(data, slots, seed=seed, workers=workers)
+        _annotate(data, slots, seed=seed, ranges=ranges, workers=workers)
     else:
         cohort.write_exact_masks(data, slots)
     return cohort.compare_with_pin(pin, {"ct": data / "ct", "masks": data / "masks"})
 
 
-def _annotate(data: Path, slots: tuple[Slot, ...], *, seed: int, workers: int) -> None:
+def _annotate(data: Path, slots: tuple[Slot, ...], *, seed: int, ranges: str, workers: int) -> None:
     """Draw the masks that are not there yet."""
     # a cohort too small for training and test scans trains with all of it
-    key = {
+    key: dict[str, Any] = {
         "version": [recipe_version("phantom"), recipe_version("masks")],
         "seed": seed,
         "teachers": min(_TRAINING_SCANS, len(slots)),
     }
+    if ranges != "realistic":
+        key |= {"ranges": ranges, "wild": recipe_version("wild")}
     with exclusive(data / "annotations" / ".lock"):
         for part in [*(data / "masks").rglob(".part-*"), *(data / "annotations").rglob(".part-*")]:
             part.unlink()

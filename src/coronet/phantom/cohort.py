@@ -14,6 +14,7 @@ from coronet.errors import InputError
 from coronet.files import exclusive, read_json, sha256_file, write_bytes, write_json
 from coronet.fingerprint import dvc_md5, recipe_version
 from coronet.io.volume import write_nifti
+from coronet.phantom.distributions import DISTRIBUTIONS
 from coronet.phantom.patients import PhantomCase, Slot, Window, make_slot
 from coronet.process import worker_pool
 from coronet.progress import Progress
@@ -38,7 +39,7 @@ def write_scans(
 ) -> None:
     """Write the scans of phantoms, ``ct/``, and their exact ``truth/``; ``masks/`` is left to others.
 
-    A case that is already whole and of the same seed and generator is kept.
+    A case that is already whole and of the same seed, ranges and generator is kept.
 
     Args:
         mix: whether other cases may lie in the same folder.
@@ -50,11 +51,10 @@ def write_scans(
     with exclusive(data / "truth" / ".lock"):
         _refuse_others(data, slots, mix=mix)
         _sweep(data)
-        version = recipe_version("phantom")
-        missing = [slot for slot in slots if not is_whole(data, slot, seed=seed, version=version)]
+        missing = [slot for slot in slots if not is_whole(data, slot, seed=seed)]
         if len(missing) < len(slots):
             log.info("%d of %d phantoms are there already.", len(slots) - len(missing), len(slots))
-        _make(data, missing, seed=seed, version=version, workers=workers, window=window)
+        _make(data, missing, seed=seed, workers=workers, window=window)
 
 
 def compare_with_pin(pin: Path, folders: Mapping[str, Path]) -> dict[str, bool]:
@@ -95,13 +95,19 @@ def compare_with_pin(pin: Path, folders: Mapping[str, Path]) -> dict[str, bool]:
     return same
 
 
-def is_whole(data: Path, slot: Slot, *, seed: int, version: int) -> bool:
-    """Whether a case lies in ``data`` with scan and truth as the generator of this version wrote them."""
+def generator_version(slot: Slot) -> int:
+    """Version of the generator that draws a case: each distribution has its own."""
+    return recipe_version(DISTRIBUTIONS[slot.ranges].recipe)
+
+
+def is_whole(data: Path, slot: Slot, *, seed: int) -> bool:
+    """Whether a case lies in ``data`` with scan and truth as the present generator writes them."""
     path = truth_path(data, slot.case_id)
     if not path.exists():
         return False
     truth = read_json(path)
-    if (truth.get("seed"), truth.get("index"), truth.get("generator")) != (seed, slot.index, version):
+    found = truth.get("seed"), truth.get("index"), truth.get("ranges", "realistic"), truth.get("generator")
+    if found != (seed, slot.index, slot.ranges, generator_version(slot)):
         return False
     return files_match(data, truth["files"])
 
@@ -113,7 +119,7 @@ def files_match(data: Path, digests: Mapping[str, str]) -> bool:
     )
 
 
-def _write_case(data: Path, case: PhantomCase, *, version: int) -> None:
+def _write_case(data: Path, case: PhantomCase) -> None:
     """Write a case without ``masks/``; its truth file, written last, says that it is whole."""
     name = case.slot.case_id
     truth_path(data, name).unlink(missing_ok=True)
@@ -126,7 +132,9 @@ def _write_case(data: Path, case: PhantomCase, *, version: int) -> None:
         write_nifti(path, mask, level=PACKING)
         written.append(path)
     files = {path.relative_to(data).as_posix(): sha256_file(path) for path in written}
-    write_json(truth_path(data, name), case.truth | {"generator": version, "files": files})
+    write_json(
+        truth_path(data, name), case.truth | {"generator": generator_version(case.slot), "files": files}
+    )
 
 
 def write_exact_masks(data: Path, slots: Sequence[Slot]) -> None:
@@ -141,15 +149,15 @@ def write_exact_masks(data: Path, slots: Sequence[Slot]) -> None:
                     write_bytes(target, source.read_bytes())
 
 
-def _make_and_write(data: Path, slot: Slot, seed: int, version: int, window: Window) -> None:
-    _write_case(data, make_slot(seed, slot, window=window), version=version)
+def _make_and_write(data: Path, slot: Slot, seed: int, window: Window) -> None:
+    _write_case(data, make_slot(seed, slot, window=window))
 
 
-def _make(data: Path, slots: list[Slot], *, seed: int, version: int, workers: int, window: Window) -> None:
+def _make(data: Path, slots: list[Slot], *, seed: int, workers: int, window: Window) -> None:
     if not slots:
         return
     with worker_pool(min(workers, len(slots))) as pool, Progress("phantoms", len(slots)) as progress:
-        jobs = [pool.submit(_make_and_write, data, slot, seed, version, window) for slot in slots]
+        jobs = [pool.submit(_make_and_write, data, slot, seed, window) for slot in slots]
         for job in concurrent.futures.as_completed(jobs):
             job.result()
             progress.advance()

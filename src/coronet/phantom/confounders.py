@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,25 +17,32 @@ from coronet.phantom.deposits import Deposit
 from coronet.phantom.lesion_sites import COARSE_MM, Sites
 from coronet.phantom.random_draws import bell, between, chance, direction, pick, turn
 
-_WIRE_HU = 6000.0
+WIRE_HU = 6000.0
 _RADIANS = 0.01745  # of a degree
 
 
-def draw_confounders(rng: np.random.Generator, sites: Sites, *, diseased: bool) -> tuple[Deposit, ...]:
+def draw_confounders(
+    rng: np.random.Generator,
+    sites: Sites,
+    *,
+    diseased: bool,
+    kinds: Mapping[str, Confounder] | None = None,
+) -> tuple[Deposit, ...]:
     """Draw all that is bright and no coronary calcium.
 
     Args:
         diseased: whether the patient has coronary calcium; calcium elsewhere is then more frequent.
+        kinds: by name; `CONFOUNDERS` by default.
     """
     deposits: list[Deposit] = []
-    for kind, confounder in CONFOUNDERS.items():
+    for kind, confounder in (kinds or CONFOUNDERS).items():
         if chance(rng, confounder.rates[diseased]):
             for number, deposit in enumerate(confounder.draw(rng, sites), start=1):
                 deposits.append(dataclasses.replace(deposit, name=f"{kind}-{number:02d}", kind=kind))
     return tuple(deposits)
 
 
-def _deposit(
+def unnamed_deposit(
     shape: str,
     centres: Sequence[np.ndarray],
     radii: Sequence[float],
@@ -47,7 +54,7 @@ def _deposit(
     return Deposit("", "", "", shape, np.asarray(centres), np.asarray(radii), values, **more)
 
 
-def _aortic_wall(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
+def draw_aortic_wall(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     """Flat plaques in the wall, most of them in the arch and the descending part."""
     plaques = []
     for _ in range(1 + int(rng.integers(7))):
@@ -70,7 +77,7 @@ def _aortic_wall(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
                 radii.append(thick * between(rng, 0.75, 1.1))
                 hu.append(peak * between(rng, 0.7, 1.0))
         if centres:
-            plaques.append(_deposit("plate", centres, radii, hu, edge_mm=0.7))
+            plaques.append(unnamed_deposit("plate", centres, radii, hu, edge_mm=0.7))
     return plaques
 
 
@@ -83,10 +90,10 @@ def _aortic_valve(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         cos, sin = turn(between(rng, 0.0, 360.0))
         out = between(rng, 2.0, 11.0)
         middle = centre + out * cos * across + out * sin * up + between(rng, -2.0, 3.0) * normal
-        centres = [_near(rng, middle, 0.0, 1.8) for _ in range(1 + int(rng.integers(4)))]
+        centres = [near_point(rng, middle, 0.0, 1.8) for _ in range(1 + int(rng.integers(4)))]
         radii = [between(rng, 0.6, 1.7) for _ in centres]
         hu = between(rng, 250.0, 1000.0)
-        nodules.append(_deposit("nodule", centres, radii, hu, edge_mm=0.8, motion_mm=_beat(rng, 1.5)))
+        nodules.append(unnamed_deposit("nodule", centres, radii, hu, edge_mm=0.8, motion_mm=beat(rng, 1.5)))
     return nodules
 
 
@@ -108,21 +115,21 @@ def _mitral_annulus(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         hu.append(peak * between(rng, 0.7, 1.0))
     if not centres:
         return []
-    return [_deposit("arc", centres, radii, hu, edge_mm=0.9, motion_mm=_beat(rng, 1.2))]
+    return [unnamed_deposit("arc", centres, radii, hu, edge_mm=0.9, motion_mm=beat(rng, 1.2))]
 
 
-def _nodes(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
+def draw_nodes(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     """Calcified lymph nodes at the hila and under the carina: clustered grains."""
     nodes = []
     for _ in range(1 + int(rng.integers(5))):
         near = sites.marks[pick(rng, ("hilum_left", "hilum_right", "carina"))]
-        middle = _near(rng, near, 2.0, 16.0)
+        middle = near_point(rng, near, 2.0, 16.0)
         size = between(rng, 2.0, 5.0)
         grains = 2 + int(rng.integers(8))
-        centres = [_near(rng, middle, 0.0, size * 0.7) for _ in range(grains)]
+        centres = [near_point(rng, middle, 0.0, size * 0.7) for _ in range(grains)]
         radii = [between(rng, 0.6, 1.0 + size * 0.25) for _ in range(grains)]
         hu = [between(rng, 250.0, 1100.0) for _ in range(grains)]
-        nodes.append(_deposit("node", centres, radii, hu, edge_mm=0.8))
+        nodes.append(unnamed_deposit("node", centres, radii, hu, edge_mm=0.8))
     return nodes
 
 
@@ -140,7 +147,7 @@ def _rib_ends(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
             centres.append(station.wall(angle, station.radius_mm * between(rng, 0.6, 1.0)))
             radii.append(between(rng, 0.7, 1.8))
             hu.append(between(rng, 220.0, 700.0))
-        ends.append(_deposit("cartilage", centres, radii, hu, edge_mm=1.0))
+        ends.append(unnamed_deposit("cartilage", centres, radii, hu, edge_mm=1.0))
     return ends
 
 
@@ -151,7 +158,7 @@ def _specks(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         centre, surface = sites.marks["heart_centre"], pick(rng, sites.heart_surface)
         middle = centre + between(rng, 0.55, 1.12) * (surface - centre) + 2.0 * direction(rng)
         radius = between(rng, 0.45, 0.8)
-        specks.append(_deposit("speck", [middle], [radius], between(rng, 300.0, 900.0), edge_mm=0.6))
+        specks.append(unnamed_deposit("speck", [middle], [radius], between(rng, 300.0, 900.0), edge_mm=0.6))
     return specks
 
 
@@ -164,7 +171,7 @@ def _pericardial_plate(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         a + 0.5 * (b - a) for a, b in itertools.combinations(near, 2) if _apart(a, b) < 1.5 * COARSE_MM
     ]
     radii = [between(rng, 0.9, 1.7) for _ in closed]
-    return [_deposit("plate", closed, radii, between(rng, 350.0, 900.0), edge_mm=0.9)] if near else []
+    return [unnamed_deposit("plate", closed, radii, between(rng, 350.0, 900.0), edge_mm=0.9)] if near else []
 
 
 def _lead(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
@@ -176,7 +183,7 @@ def _lead(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     radius = between(rng, 0.7, 1.1)
     path = Tube(corners, np.full(len(corners), radius))
     centres = [_eased(path, i * 1.2) for i in range(int(path.length_mm / 1.2))]
-    return [_deposit("wire", centres, [radius] * len(centres), _WIRE_HU, edge_mm=0.5, fine_mm=0.55)]
+    return [unnamed_deposit("wire", centres, [radius] * len(centres), WIRE_HU, edge_mm=0.5, fine_mm=0.55)]
 
 
 def _eased(path: Tube, mark: float) -> np.ndarray:
@@ -196,7 +203,9 @@ def _sternal_wires(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         width, depth = between(rng, 12.0, 16.0), between(rng, 7.0, 9.0)
         turns = [turn(float(angle)) for angle in range(0, 360, 8)]
         centres = [np.asarray((x + width * cos, y + depth * sin, z + 2.0 * sin)) for cos, sin in turns]
-        loops.append(_deposit("wire", centres, [0.5] * len(centres), _WIRE_HU, edge_mm=0.4, fine_mm=0.45))
+        loops.append(
+            unnamed_deposit("wire", centres, [0.5] * len(centres), WIRE_HU, edge_mm=0.4, fine_mm=0.45)
+        )
     return loops
 
 
@@ -210,7 +219,7 @@ def _clips(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
         middle = place + np.asarray((0.0, between(rng, 1.0, 8.0), between(rng, -5.0, 30.0)))
         along = direction(rng)
         centres = [middle + step * 0.7 * along for step in range(-3, 4)]
-        clips.append(_deposit("clip", centres, [0.5] * len(centres), _WIRE_HU, edge_mm=0.4))
+        clips.append(unnamed_deposit("clip", centres, [0.5] * len(centres), WIRE_HU, edge_mm=0.4))
     return clips
 
 
@@ -222,10 +231,14 @@ def _stent(rng: np.random.Generator, sites: Sites) -> list[Deposit]:
     for i in range(int(extent / 0.8)):
         station = curve.at(middle + i * 0.8)
         centres += [station.wall(60.0 * j + 25.0 * i, station.radius_mm) for j in range(6)]
-    return [_deposit("stent", centres, [0.28] * len(centres), 4500.0, edge_mm=0.3, motion_mm=_beat(rng, 0.8))]
+    return [
+        unnamed_deposit(
+            "stent", centres, [0.28] * len(centres), 4500.0, edge_mm=0.3, motion_mm=beat(rng, 0.8)
+        )
+    ]
 
 
-def _near(rng: np.random.Generator, point: np.ndarray, least_mm: float, most_mm: float) -> np.ndarray:
+def near_point(rng: np.random.Generator, point: np.ndarray, least_mm: float, most_mm: float) -> np.ndarray:
     """A place between two distances from a point, in any direction."""
     way = direction(rng)
     return point + between(rng, least_mm, most_mm) * way
@@ -236,7 +249,7 @@ def _apart(a: np.ndarray, b: np.ndarray) -> float:
     return float(norms((a - b)[None])[0])
 
 
-def _beat(rng: np.random.Generator, reach_mm: float) -> tuple[float, float, float]:
+def beat(rng: np.random.Generator, reach_mm: float) -> tuple[float, float, float]:
     """How far a heartbeat smears a deposit to either side, in mm."""
     size = bell(rng, reach_mm / 2, reach_mm / 4, 0.0, reach_mm)
     x, y, z = (direction(rng) * size).tolist()
@@ -253,10 +266,10 @@ class Confounder:
 
 
 CONFOUNDERS = {
-    "aortic_wall": Confounder(_aortic_wall, (0.5, 0.85), "aorta"),
+    "aortic_wall": Confounder(draw_aortic_wall, (0.5, 0.85), "aorta"),
     "aortic_valve": Confounder(_aortic_valve, (0.18, 0.4), "valve"),
     "mitral_annulus": Confounder(_mitral_annulus, (0.1, 0.25), "valve"),
-    "node": Confounder(_nodes, (0.4, 0.4), "other"),
+    "node": Confounder(draw_nodes, (0.4, 0.4), "other"),
     "rib_end": Confounder(_rib_ends, (0.75, 0.85), "bone"),
     "speck": Confounder(_specks, (0.6, 0.6), "other"),
     "pericardial_plate": Confounder(_pericardial_plate, (0.1, 0.12), "other"),

@@ -10,7 +10,7 @@ from coronet.phantom.grid_field import GridField, GridShape, WorldBox
 from coronet.phantom.heart import enclosed
 from coronet.phantom.signed_distance import OUTSIDE_MM, Coordinates, ellipsoid, meet, merge
 from coronet.phantom.skeleton import spine
-from coronet.phantom.thorax import cavity, column, diaphragm_height, flesh, skin
+from coronet.phantom.thorax import cavity, column, diaphragm_height, flesh, skin, stomach_centre
 from coronet.phantom.tubes import distance_to
 
 _EDGE_MM = 6.0  # how far around an organ its distances are kept
@@ -143,7 +143,9 @@ def _body(anatomy: Anatomy, lattice: GridShape, middle: GridField) -> dict[str, 
     under = anatomy.floor_z + traits.heart_sink_mm + traits.dome_mm - traits.dome_lead_mm
     size = traits.stomach
     stomach = meet(
-        ellipsoid(at, (-62.0, 14.0, under - 52.0 * size), (44.0 * size, 56.0 * size, 50.0 * size)), inner, 6.0
+        ellipsoid(at, stomach_centre(traits, anatomy.floor_z), (44.0 * size, 56.0 * size, 50.0 * size)),
+        inner,
+        6.0,
     )
     stomach = np.maximum(stomach, 4.0 - liver)
     spleen = meet(ellipsoid(at, (-98.0, -48.0, under - 52.0), (28.0, 42.0, 52.0)), inner, 6.0)

@@ -16,13 +16,15 @@ from coronet.io.volume import Volume, triple
 from coronet.phantom.acquisition_protocols import ScanSettings, draw_settings
 from coronet.phantom.confounders import draw_confounders
 from coronet.phantom.deposits import Deposit, true_volume_mm3
+from coronet.phantom.distributions import DISTRIBUTIONS, REALISTIC_SHARE
 from coronet.phantom.exact_masks import CalciumMask, exact_calcium_mask
 from coronet.phantom.lesion_sites import find_sites
-from coronet.phantom.lesions import BLOCK, burden_of, draw_lesions, in_motion
+from coronet.phantom.lesions import burden_of, draw_lesions, in_motion
 from coronet.phantom.random_draws import between, chance, generator
 from coronet.phantom.scanner import scan
 
 _ANATOMY, _LESIONS, _CONFOUNDERS, _BURDEN, _ROUNDS, _SETTINGS, _NOISE, _MOTION, _GROWTH = range(1, 10)
+_RANGES = 10
 """Purposes of the generators."""
 _SECOND_ROUND = 1 / 8  # share of the patients who are scanned twice
 
@@ -34,16 +36,17 @@ class Slot:
     index: int
     patient: int
     round: int  # 0, or 1 for a patient's second screening round
+    ranges: str = "realistic"  # a key of `DISTRIBUTIONS`
 
     @property
     def case_id(self) -> str:
         """Such as ``phantom-0001``."""
-        return f"phantom-{self.index + 1:04d}"
+        return f"{DISTRIBUTIONS[self.ranges].prefix}-{self.index + 1:04d}"
 
     @property
     def patient_id(self) -> str:
         """Such as ``phantom-p0001``."""
-        return f"phantom-p{self.patient + 1:04d}"
+        return f"{DISTRIBUTIONS[self.ranges].prefix}-p{self.patient + 1:04d}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,21 +72,27 @@ class PhantomCase:
     truth: dict[str, Any]  # plain data for the truth file
 
 
-def plan(seed: int, cases: int) -> tuple[Slot, ...]:
-    """The first ``cases`` cases of the cohort of ``seed``; a longer plan begins with the shorter one."""
+def plan(seed: int, cases: int, ranges: str = "realistic") -> tuple[Slot, ...]:
+    """The first ``cases`` cases of the cohort of ``seed``; a longer plan begins with the shorter one.
+
+    Args:
+        ranges: ``realistic``, ``wild``, or ``mixed``: each patient is drawn from the one or the other.
+    """
+    share = REALISTIC_SHARE[ranges]
     slots: list[Slot] = []
     patient = 0
     while len(slots) < cases:
         scans = 2 if chance(generator(seed, patient, _ROUNDS), _SECOND_ROUND) else 1
         first = len(slots)
-        slots.extend(Slot(first + number, patient, number) for number in range(scans))
+        drawn_from = "realistic" if chance(generator(seed, patient, _RANGES), share) else "wild"
+        slots.extend(Slot(first + number, patient, number, drawn_from) for number in range(scans))
         patient += 1
     return tuple(slots[:cases])
 
 
-def make_case(seed: int, index: int, *, window: Window = Window()) -> PhantomCase:
-    """Draw the case at ``index`` (0 for the first) of the cohort of ``seed``."""
-    return make_slot(seed, plan(seed, index + 1)[index], window=window)
+def make_case(seed: int, index: int, *, ranges: str = "realistic", window: Window = Window()) -> PhantomCase:
+    """Draw the case at ``index`` (0 for the first) of the cohort of ``seed``; see `plan`."""
+    return make_slot(seed, plan(seed, index + 1, ranges)[index], window=window)
 
 
 def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCase:
@@ -94,12 +103,19 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
     def draw(purpose: int, *more: int) -> np.random.Generator:
         return generator(seed, slot.patient, purpose, *more)
 
-    burden = burden_of(generator(seed, slot.patient // len(BLOCK), _BURDEN), slot.patient % len(BLOCK))
-    anatomy = draw_anatomy(draw(_ANATOMY))
+    chosen = DISTRIBUTIONS[slot.ranges]
+    block, place = divmod(slot.patient, len(chosen.plaques.block))
+    burden = burden_of(generator(seed, block, _BURDEN), place, chosen.plaques)
+    anatomy = draw_anatomy(draw(_ANATOMY), ranges=chosen.anatomy)
     sites = find_sites(anatomy)
     growth = between(draw(_GROWTH), 1.1, 1.6) if slot.round else 1.0
-    lesions = draw_lesions(draw(_LESIONS), sites.vessels, burden=burden, growth=growth)
-    others = draw_confounders(draw(_CONFOUNDERS), sites, diseased=burden != "none")
+    lesions = draw_lesions(draw(_LESIONS), sites.vessels, burden=burden, growth=growth, ranges=chosen.plaques)
+    others = draw_confounders(
+        draw(_CONFOUNDERS),
+        dataclasses.replace(sites, plaques=lesions),
+        diseased=burden != "none",
+        kinds=chosen.confounders,
+    )
     settings = _settings(draw(_SETTINGS, slot.round), float(sites.heart_box_mm[0][2]), window)
     tissue = rasterize(anatomy, settings.affine, settings.shape)
     moving = (*in_motion(lesions, draw(_MOTION, slot.round), settings.beat), *others)
@@ -125,6 +141,7 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
         "index": slot.index,
         "patient": slot.patient_id,
         "round": slot.round,
+        "ranges": slot.ranges,
         "burden": burden,
         "heart_ml": round(int(np.count_nonzero(tissue.heart)) * heart.voxel_mm3 / 1000, 2),
         "settings": dataclasses.asdict(settings) | {"kernel": settings.kernel.name},

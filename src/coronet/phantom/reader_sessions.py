@@ -21,8 +21,8 @@ from coronet.annotation.named_pieces import apply_labels
 from coronet.annotation.strokes import Stroke, Strokes
 from coronet.io.volume import Volume
 from coronet.phantom import simulated_reader
-from coronet.phantom.confounders import CONFOUNDERS
 from coronet.phantom.curves import norms
+from coronet.phantom.wild_confounders import WILD_CONFOUNDERS
 
 _REVIEWS = 3  # how often a training scan is reviewed
 BONE_MM3 = 120.0
@@ -54,7 +54,7 @@ def true_labels(pieces: Candidates, truth: Mapping[str, Any], calcium: np.ndarra
         if 2 * calcified[at] > own[at]:
             labels.append("coronary")
         elif gaps.size and gaps.min() <= reach[at]:
-            labels.append(CONFOUNDERS[others[int(gaps.argmin())]["kind"]].label)
+            labels.append(WILD_CONFOUNDERS[others[int(gaps.argmin())]["kind"]].label)
         else:
             bony = pieces.volume_mm3[at] > BONE_MM3 or pieces.cut[at]
             labels.append("bone" if bony else "noise")

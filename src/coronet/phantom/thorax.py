@@ -125,6 +125,12 @@ def diaphragm_height(x: np.ndarray, y: np.ndarray, traits: Traits, floor_z: floa
     return -merge(merge(-right, -left, 26.0), -middle, 26.0)
 
 
+def stomach_centre(traits: Traits, floor_z: float) -> tuple[float, float, float]:
+    """Middle of the stomach, under the left dome of the diaphragm; ``floor_z`` as for `diaphragm_height`."""
+    under = floor_z + traits.heart_sink_mm + traits.dome_mm - traits.dome_lead_mm
+    return -62.0, 14.0, under - 52.0 * traits.stomach
+
+
 def _dome(x: np.ndarray, y: np.ndarray, middle_x: float, middle_y: float, top: float) -> np.ndarray:
     u, v = (x - middle_x) / 74.0, (y - middle_y) / np.where(y > middle_y, 105.0, 96.0).astype(x.dtype)
     s = u * u + v * v
