@@ -204,6 +204,7 @@ BAD = {
     "seed": ["-5", "123456789012345678901234567890", "5.5"],
     "phantom.cases": ["0", "-80"],
     "phantom.masks": ["wood", "true"],
+    "phantom.ranges": ["tame", "0.5"],
     "validate.in_plane_spacing_mm": ["[3.5, 0.3]", "[-1, 3]", "[0, 3]"],
     "validate.slice_spacing_mm": ["[8.5, 0.4]", "[1, 1]"],
     "validate.extent_mm": ["[800, 80]", "[-80, 800]"],

@@ -12,18 +12,28 @@ import pytest
 
 from coronet.errors import InputError
 from coronet.files import read_json
+from coronet.io.volume import grid_affine
+from coronet.phantom.acquisition_protocols import (
+    SCANNER_KERNELS,
+    WILD_PROTOCOLS,
+    ScanSettings,
+    draw_settings,
+)
 from coronet.phantom.anatomy import draw_anatomy
 from coronet.phantom.annotated_cohort import make_cohort
 from coronet.phantom.cohort import is_whole, truth_path
 from coronet.phantom.confounders import CONFOUNDERS, draw_confounders
-from coronet.phantom.curves import norms
-from coronet.phantom.deposits import true_volume_mm3
+from coronet.phantom.curves import Tube, norms
+from coronet.phantom.deposits import Deposit, share_of_voxels, true_volume_mm3
 from coronet.phantom.lesion_sites import find_sites
 from coronet.phantom.lesions import burden_of, draw_lesions
+from coronet.phantom.lung_disease import LungDisease, draw_lung_disease
 from coronet.phantom.patients import Window, make_case, plan
 from coronet.phantom.plaque_ranges import WILD_PLAQUES
 from coronet.phantom.random_draws import generator
 from coronet.phantom.ranges import WILD
+from coronet.phantom.rasterize import rasterize
+from coronet.phantom.scanner import scan
 from coronet.phantom.scanner_artifacts import is_metal
 from coronet.phantom.wild_confounders import WILD_CONFOUNDERS
 from worker_threads import worker_threads
@@ -113,6 +123,90 @@ def test_stents_and_clips_lie_at_plaques(sites):
         drawn = [d for seed in range(20) for d in WILD_CONFOUNDERS[kind].draw(generator(5, seed), diseased)]
         nearest = [min(float(norms(places - point).min()) for point in one.centres_mm[::5]) for one in drawn]
         assert sum(gap < 15 for gap in nearest) > 0.25 * len(nearest)
+
+
+def test_scanners_reach_beyond_those_of_screening():
+    drawn = [
+        draw_settings(
+            generator(8, i), z_range_mm=(-140.0, 140.0), ranges=WILD_PROTOCOLS, heart_mm=(-20.0, 5.0)
+        )
+        for i in range(300)
+    ]
+    fields = [one.spacing_mm[0] * one.shape[0] for one in drawn]
+    assert min(fields) < 215 and max(fields) > 480
+    assert max(one.spacing_mm[2] for one in drawn) == 5.0
+    assert min(one.noise_hu for one in drawn) < 10 and max(one.noise_hu for one in drawn) > 90
+    assert 0.3 < np.mean([one.iterative > 0 for one in drawn]) < 0.5
+    assert max(one.beat for one in drawn) > 2.4
+    assert {one.padding_hu for one in drawn} == {None, -1024, -2048, -3024}
+    for one, field in zip(drawn, fields, strict=True):
+        middle = one.origin_mm[0] + one.spacing_mm[0] * (one.shape[0] - 1) / 2
+        assert field >= 320 or abs(middle + 20.0) < 9.0
+
+
+def test_iterative_reconstruction_smooths_noise_and_keeps_edges():
+    def slices(iterative: float) -> np.ndarray:
+        water = np.full((16, 128, 128), 40.0, np.float32).T
+        water[80:] = 600.0
+        chosen = ScanSettings(
+            kernel=SCANNER_KERNELS["STANDARD"],
+            thickness_mm=2.5,
+            spacing_mm=(0.7, 0.7, 2.5),
+            shape=(128, 128, 16),
+            origin_mm=(-44.0, -44.0, -20.0),
+            noise_hu=20.0,
+            modulation=0.5,
+            padding_hu=None,
+            offset_hu=0.0,
+            cupping_hu=0.0,
+            beat=0.0,
+            iterative=iterative,
+        )
+        box = (slice(40, 88), slice(40, 88), slice(4, 12))
+        return scan(water, [], chosen, heart_box=box, rng=generator(2)).volume.array.astype(float)
+
+    def neighbours(hu: np.ndarray) -> float:
+        part = hu[10:60, 10:118] - hu[10:60, 10:118].mean()
+        return float((part[:, 2:] * part[:, :-2]).mean() / part.var())
+
+    plain, smooth = slices(0.0), slices(0.9)
+    assert smooth[10:60, 10:118].std() < 0.8 * plain[10:60, 10:118].std()
+    assert neighbours(smooth) > neighbours(plain) + 0.2
+    step = smooth[:, 20:108].mean(axis=(1, 2))
+    assert step[82] - step[77] > 0.8 * (600 - 40)
+
+
+def test_a_vessel_that_moves_on_a_bow_keeps_its_substance():
+    one = Deposit(
+        "", "coronary", "RCA", "spot", np.zeros((1, 3)), np.asarray([2.0]), np.asarray([800.0]),
+        motion_mm=(3.2, 0.4, 0.3), bow_mm=(-0.3, 2.4, 0.0),
+    )  # fmt: skip
+    share = share_of_voxels(
+        one, grid_affine((0.7, 0.7, 2.5), (-44, -44, -20)), (128, 128, 16), thickness_mm=2.5, margin=3
+    )
+    assert share is not None
+    assert float(share.filled.sum()) * 0.7 * 0.7 * 2.5 == pytest.approx(true_volume_mm3(one), rel=0.03)
+
+
+def test_lungs_of_wild_phantoms_are_diseased_in_many_ways():
+    marks = draw_anatomy(generator(1), ranges=WILD).landmarks
+    drawn = [draw_lung_disease(generator(3, seed), marks) for seed in range(60)]
+    for kind in ("bullae", "consolidated", "tumours"):
+        assert 4 <= sum(bool(getattr(one, kind)) for one in drawn) <= 30
+    assert sum(not (one.bullae or one.consolidated or one.tumours) for one in drawn) > 15
+
+
+def test_consolidation_fills_lung_and_nothing_else():
+    anatomy = draw_anatomy(generator(1), ranges=WILD)
+    filled = LungDisease((), (Tube(np.zeros((2, 3)), np.asarray([140.0, 140.0])),), 30.0, (), 0.0)
+    affine = grid_affine((6.0, 6.0, 8.0), (-180.0, -140.0, -60.0))
+    healthy = rasterize(anatomy, affine, (60, 48, 15))
+    diseased = rasterize(dataclasses.replace(anatomy, lung_disease=filled), affine, (60, 48, 15))
+    changed = np.abs(diseased.hu - healthy.hu) > 1
+    assert changed.mean() > 0.1
+    assert np.mean(healthy.hu[changed] > 100) < 0.02  # edges of ribs share their voxels with lung
+    assert np.array_equal(healthy.heart, diseased.heart)
+    assert np.median(diseased.hu[(healthy.hu < -500) & changed]) == pytest.approx(30.0, abs=40.0)
 
 
 def test_the_mask_rule_holds(cases):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -38,6 +39,7 @@ SCANNER_KERNELS = {
         Kernel("D", 0.44, 0.30, 0.31, 1.7),
         Kernel("FC51", 0.42, 0.40, 0.29, 1.9),
         Kernel("LUNG", 0.40, 0.55, 0.27, 2.2),
+        Kernel("B70f", 0.37, 0.70, 0.25, 2.5),
     )
 }
 
@@ -64,8 +66,80 @@ SERIES = (
 )
 """Series as screening programmes reconstruct them; most have soft kernels and slices of 2 to 3 mm."""
 
+_WILD_SERIES = (
+    *SERIES,
+    ("STANDARD", 3.75, 3.75, 8),
+    ("STANDARD", 5.0, 5.0, 14),
+    ("B30f", 5.0, 5.0, 10),
+    ("B30f", 5.0, 3.0, 5),
+    ("C", 4.0, 4.0, 6),
+    ("FC10", 5.0, 5.0, 6),
+    ("B30f", 1.0, 1.0, 2),
+    ("LUNG", 1.25, 1.25, 3),
+    ("LUNG", 5.0, 5.0, 5),
+    ("B50f", 5.0, 5.0, 4),
+    ("FC51", 1.0, 1.0, 2),
+    ("B70f", 1.5, 1.5, 3),
+    ("B70f", 3.0, 3.0, 5),
+    ("B70f", 5.0, 5.0, 3),
+)
+
 _REFERENCE_THICKNESS_MM = 2.25
-_LEAST_NOISE_HU = 14.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ProtocolRanges:
+    """What the settings of a cohort's scanners are drawn from."""
+
+    series: tuple[tuple[str, float, float, float], ...]  # as `SERIES`
+    # fields of view in mm: mean, standard deviation, lowest, highest of the usual ones, and others' ends
+    usual_field_mm: tuple[float, float, float, float]
+    other_field_mm: tuple[float, float]
+    usual: float  # share of the usual ones
+    dose_hu: tuple[float, float, float, float]  # noise of a soft kernel at 2.25 mm: as ``usual_field_mm``
+    noise_hu: tuple[float, float]  # least and most noise of any series
+    modulation: tuple[float, float]
+    offset_hu: float  # error of the calibration to either side
+    cupping_hu: float  # most of it
+    beat: float  # strongest motion of the heart
+    padding: tuple[float, float, float, float]  # weights of None, -1024, -2048 and -3024
+    iterative: float = 0.0  # share of the scans with an iterative reconstruction
+    centred_below_mm: float = 0.0  # smaller fields of view lie around the heart
+    bow: float = 0.0  # see `coronet.phantom.lesions.in_motion`
+
+
+REALISTIC_PROTOCOLS = ProtocolRanges(
+    series=SERIES,
+    usual_field_mm=(350.0, 38.0, 262.0, 470.0),
+    other_field_mm=(390.0, 500.0),
+    usual=0.75,
+    dose_hu=(23.5, 5.0, 15.0, 36.0),
+    noise_hu=(14.0, math.inf),
+    modulation=(0.35, 0.75),
+    offset_hu=4.0,
+    cupping_hu=8.0,
+    beat=1.2,
+    padding=(0.45, 0.15, 0.15, 0.25),
+)
+"""As in screening programmes."""
+
+WILD_PROTOCOLS = ProtocolRanges(
+    series=_WILD_SERIES,
+    usual_field_mm=(280.0, 45.0, 200.0, 380.0),
+    other_field_mm=(300.0, 500.0),
+    usual=0.5,
+    dose_hu=(26.0, 12.0, 7.0, 65.0),
+    noise_hu=(7.0, 110.0),
+    modulation=(0.0, 0.9),
+    offset_hu=12.0,
+    cupping_hu=20.0,
+    beat=2.6,
+    padding=(0.3, 0.15, 0.15, 0.4),
+    iterative=0.4,
+    centred_below_mm=320.0,
+    bow=0.9,
+)
+"""Diagnostic, cardiac and radiotherapy scans too, and what goes wrong with scans."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +157,8 @@ class ScanSettings:
     padding_hu: int | None
     offset_hu: float  # error of the scanner's calibration
     cupping_hu: float  # how much darker the centre is than the rim
-    beat: float  # strength of the heart's motion, 0..1.5
+    beat: float  # strength of the heart's motion; 1 moves vessels by their ``motion_mm``
+    iterative: float = 0.0  # strength of an iterative reconstruction, 0..1
 
     @property
     def affine(self) -> np.ndarray:
@@ -97,21 +172,38 @@ def draw_settings(
     z_range_mm: tuple[float, float],
     matrix: int = 512,
     field_mm: float | None = None,
+    ranges: ProtocolRanges = REALISTIC_PROTOCOLS,
+    heart_mm: tuple[float, float] = (0.0, 0.0),
 ) -> ScanSettings:
-    """Draw the settings of one low-dose screening scan.
+    """Draw the settings of one scan.
 
     Args:
         z_range_mm: lowest and highest slice.
+        matrix: voxels along x and y.
+        field_mm: field of view; drawn where None.
+        heart_mm: middle (x, y) of the heart, around which small fields of view lie.
     """
-    name, thickness, gap, _ = pick(rng, SERIES, [row[3] for row in SERIES])
+    name, thickness, gap, _ = pick(rng, ranges.series, [row[3] for row in ranges.series])
     kernel = SCANNER_KERNELS[name]
-    field = bell(rng, 350.0, 38.0, 262.0, 470.0) if chance(rng, 0.75) else between(rng, 390.0, 500.0)
-    padding = pick(rng, (None, -1024, -2048, -3024), (0.45, 0.15, 0.15, 0.25))
+    usual = chance(rng, ranges.usual)
+    field = bell(rng, *ranges.usual_field_mm) if usual else between(rng, *ranges.other_field_mm)
+    padding = pick(rng, (None, -1024, -2048, -3024), ranges.padding)
     shift = (between(rng, -14.0, 14.0), between(rng, -16.0, 10.0))
-    dose = bell(rng, 23.5, 5.0, 15.0, 36.0) * float(np.sqrt(_REFERENCE_THICKNESS_MM / thickness))
-    modulation = between(rng, 0.35, 0.75)
-    extras = between(rng, -4.0, 4.0), between(rng, 0.0, 8.0), between(rng, 0.0, 1.2)
-    step = round((field_mm or field) / matrix, 6)
+    dose = bell(rng, *ranges.dose_hu) * float(np.sqrt(_REFERENCE_THICKNESS_MM / thickness))
+    modulation = between(rng, *ranges.modulation)
+    extras = (
+        between(rng, -ranges.offset_hu, ranges.offset_hu),
+        between(rng, 0.0, ranges.cupping_hu),
+        between(rng, 0.0, ranges.beat),
+    )
+    iterative = 0.0
+    if ranges.iterative:
+        strength = between(rng, 0.3, 1.0)
+        iterative = round(strength, 4) if chance(rng, ranges.iterative) else 0.0
+    field = field_mm or field
+    if field < ranges.centred_below_mm:
+        shift = (heart_mm[0] + 0.6 * shift[0], heart_mm[1] + 0.6 * shift[1])
+    step = round(field / matrix, 6)
     slices = int((z_range_mm[1] - z_range_mm[0]) // gap) + 1
     left, back = (round(side - step * (matrix - 1) / 2, 3) for side in shift)
     return ScanSettings(
@@ -120,10 +212,11 @@ def draw_settings(
         spacing_mm=(step, step, gap),
         shape=(matrix, matrix, slices),
         origin_mm=(left, back, round(z_range_mm[0], 3)),
-        noise_hu=round(max(dose * kernel.gain, _LEAST_NOISE_HU), 3),
+        noise_hu=round(min(max(dose * kernel.gain, ranges.noise_hu[0]), ranges.noise_hu[1]), 3),
         modulation=round(modulation, 4),
         padding_hu=padding,
         offset_hu=round(extras[0], 3),
         cupping_hu=round(extras[1], 3),
         beat=round(extras[2], 4),
+        iterative=iterative,
     )

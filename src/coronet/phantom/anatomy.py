@@ -26,6 +26,7 @@ from coronet.phantom.heart import (
     kept_inside,
     place_heart,
 )
+from coronet.phantom.lung_disease import HEALTHY, LungDisease
 from coronet.phantom.random_draws import between
 from coronet.phantom.ranges import REALISTIC, Ranges, Traits, draw_traits
 from coronet.phantom.signed_distance import axis
@@ -55,6 +56,7 @@ class Anatomy:
     # ``fork``, ``aortic_valve`` and ``mitral_valve`` with their ``_normal``; ``sternum`` (n, 3) from below;
     # ``body_half_axes`` (3,) of the chest
     landmarks: Mapping[str, np.ndarray]
+    lung_disease: LungDisease = HEALTHY
 
 
 def draw_anatomy(rng: np.random.Generator, *, ranges: Ranges = REALISTIC) -> Anatomy:

@@ -16,6 +16,7 @@ import numpy as np
 from coronet.io.volume import triple
 
 _TRUTH_GRID_MM = 0.2  # edge of the cubes in which a deposit's true volume is counted
+_LONG_WAY_MM = 2.0  # motion to either side from which on more places are taken
 _MOST_CUBES = 110
 """A larger deposit is counted in larger cubes, so that no edge of its box holds more of them."""
 
@@ -35,6 +36,8 @@ class Deposit:
     edge_mm: float = 0.5  # width over which the substance falls from all to nothing
     # (3,) how far the beating heart smears it to either side
     motion_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    # (3,) how far the middle of that way bends sideways
+    bow_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     fine_mm: float = 0.34  # edge of the subvoxels that it is counted in
 
     def box_mm(self) -> tuple[np.ndarray, np.ndarray]:
@@ -120,6 +123,7 @@ def share_of_voxels(
     parts = triple(max(1, math.ceil(step / deposit.fine_mm)) for step in spacing)
     low, high = deposit.box_mm()
     motion = np.abs(np.asarray(deposit.motion_mm, dtype=np.float64))
+    motion = motion + np.abs(np.asarray(deposit.bow_mm, dtype=np.float64))
     pads = (margin, margin, math.ceil(thickness_mm / spacing[2] / 2) + 1)
     start, count = [], []
     for axis in range(3):
@@ -134,10 +138,10 @@ def share_of_voxels(
     fine_shape = tuple(n * k for n, k in zip(count, parts, strict=True))
     filled, hu = _paint_balls(deposit, fine_origin, fine_step, fine_shape)
     substance = filled * hu
-    shift = triple(round(m / step) for m, step in zip(deposit.motion_mm, fine_step, strict=True))
+    places = _places_of_motion(deposit, fine_step)
     profile = max(1, round(thickness_mm / fine_step[2]))
     coarse = [
-        _gather(_smear(field, shift), parts=parts, profile=profile, slices=count[2])
+        _gather(_smear(field, places), parts=parts, profile=profile, slices=count[2])
         for field in (filled, substance)
     ]
     inside = [(max(a, 0), min(a + n, limit)) for a, n, limit in zip(start, count, shape, strict=True)]
@@ -145,14 +149,29 @@ def share_of_voxels(
     return VoxelShare(triple(slice(a, b) for a, b in inside), coarse[0][cut], coarse[1][cut])
 
 
-def _smear(field: np.ndarray, shift: tuple[int, int, int]) -> np.ndarray:
-    """Mean of the field at five places along the motion; its rim is empty, so rolling is safe."""
-    if not any(shift):
+def _places_of_motion(deposit: Deposit, step_mm: tuple[float, float, float]) -> list[tuple[int, int, int]]:
+    """Where the beating heart carries a deposit, in fine cells: five places, nine on a long way."""
+    shift = triple(round(m / step) for m, step in zip(deposit.motion_mm, step_mm, strict=True))
+    bow = triple(round(m / step) for m, step in zip(deposit.bow_mm, step_mm, strict=True))
+    if not any(shift) and not any(bow):
+        return [(0, 0, 0)]
+    parts = [0.0, -1.0, -0.5, 0.5, 1.0]
+    if max(map(abs, deposit.motion_mm)) > _LONG_WAY_MM:
+        parts += [-0.75, -0.25, 0.25, 0.75]
+    return [
+        triple(round(part * s + (1.0 - part * part) * b) for s, b in zip(shift, bow, strict=True))
+        for part in parts
+    ]
+
+
+def _smear(field: np.ndarray, places: list[tuple[int, int, int]]) -> np.ndarray:
+    """Mean of the field moved to each place; its rim is empty, so rolling is safe."""
+    if len(places) == 1:
         return field
-    total = field.copy()
-    for part in (-1.0, -0.5, 0.5, 1.0):
-        total += np.roll(field, tuple(round(part * s) for s in shift), axis=(0, 1, 2))
-    return total * np.float32(0.2)
+    total = np.roll(field, places[0], axis=(0, 1, 2))
+    for place in places[1:]:
+        total += np.roll(field, place, axis=(0, 1, 2))
+    return total * np.float32(1 / len(places))
 
 
 def _gather(field: np.ndarray, *, parts: tuple[int, int, int], profile: int, slices: int) -> np.ndarray:

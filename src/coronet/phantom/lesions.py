@@ -174,12 +174,26 @@ def _with_volume(deposit: Deposit, volume_mm3: float, *, most_mm: float) -> Depo
     return deposit
 
 
-def in_motion(deposits: Sequence[Deposit], rng: np.random.Generator, beat: float) -> tuple[Deposit, ...]:
-    """The coronary deposits smeared by a heart that moved while it was scanned."""
+def in_motion(
+    deposits: Sequence[Deposit], rng: np.random.Generator, beat: float, *, bow: float = 0.0
+) -> tuple[Deposit, ...]:
+    """The coronary deposits smeared by a heart that moved while it was scanned.
+
+    Args:
+        beat: strength of the motion; 1 moves a vessel by its ``motion_mm`` to either side.
+        bow: how far the way of a vessel bends at most, as a share of its length to either side.
+    """
     moved = []
     for deposit in deposits:
         reach = VESSEL_TRAITS[deposit.vessel].motion_mm * beat
         cos, sin = turn(between(rng, 0.0, 180.0))
         tilt = bell(rng, 0.0, 0.25, -0.6, 0.6)
-        moved.append(dataclasses.replace(deposit, motion_mm=(reach * cos, reach * sin, reach * tilt)))
+        aside = reach * between(rng, -bow, bow) if bow else 0.0
+        moved.append(
+            dataclasses.replace(
+                deposit,
+                motion_mm=(reach * cos, reach * sin, reach * tilt),
+                bow_mm=(-aside * sin, aside * cos, 0.0),
+            )
+        )
     return tuple(moved)

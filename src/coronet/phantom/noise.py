@@ -21,6 +21,7 @@ _STREAK = 32  # length, in voxels, over which a streak keeps its sign
 _FIELDS = 6  # how many fields of streaks of each sort a scan draws
 _AWAY = 0.85  # how much of the coarse part of the grain is taken away
 _STREAKY = 0.15  # share of the variance that streaks have everywhere
+_BLOTCHY = 1.2  # how much coarser the grain of the strongest iterative reconstruction is
 BYTE_SD = math.sqrt((256**2 - 1) / 12)
 
 
@@ -154,7 +155,8 @@ class ScanNoise:
         """
         pixel, (columns, rows, _) = settings.spacing_mm[0], settings.shape
         self._rng, self._settings = rng, settings
-        self._texture = _grain(settings.kernel.grain_mm, pixel)
+        # iterative reconstructions leave coarse, blotchy noise
+        self._texture = _grain(settings.kernel.grain_mm * (1.0 + _BLOTCHY * settings.iterative), pixel)
         across, along = _path_lengths(hu, pixel)
         self._rays = (
             (across, _mean_path(across, heart_box[2], heart_box[1]), rows),

@@ -13,18 +13,19 @@ import numpy as np
 
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, triple
-from coronet.phantom.acquisition_protocols import ScanSettings, draw_settings
+from coronet.phantom.acquisition_protocols import ProtocolRanges, ScanSettings, draw_settings
 from coronet.phantom.confounders import draw_confounders
 from coronet.phantom.deposits import Deposit, true_volume_mm3
 from coronet.phantom.distributions import DISTRIBUTIONS, REALISTIC_SHARE
 from coronet.phantom.exact_masks import CalciumMask, exact_calcium_mask
 from coronet.phantom.lesion_sites import find_sites
 from coronet.phantom.lesions import burden_of, draw_lesions, in_motion
+from coronet.phantom.lung_disease import draw_lung_disease
 from coronet.phantom.random_draws import between, chance, generator
 from coronet.phantom.scanner import scan
 
 _ANATOMY, _LESIONS, _CONFOUNDERS, _BURDEN, _ROUNDS, _SETTINGS, _NOISE, _MOTION, _GROWTH = range(1, 10)
-_RANGES = 10
+_RANGES, _LUNGS = 10, 11
 """Purposes of the generators."""
 _SECOND_ROUND = 1 / 8  # share of the patients who are scanned twice
 
@@ -107,6 +108,9 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
     block, place = divmod(slot.patient, len(chosen.plaques.block))
     burden = burden_of(generator(seed, block, _BURDEN), place, chosen.plaques)
     anatomy = draw_anatomy(draw(_ANATOMY), ranges=chosen.anatomy)
+    if chosen.lung_disease:
+        found = draw_lung_disease(draw(_LUNGS), anatomy.landmarks)
+        anatomy = dataclasses.replace(anatomy, lung_disease=found)
     sites = find_sites(anatomy)
     growth = between(draw(_GROWTH), 1.1, 1.6) if slot.round else 1.0
     lesions = draw_lesions(draw(_LESIONS), sites.vessels, burden=burden, growth=growth, ranges=chosen.plaques)
@@ -116,9 +120,12 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
         diseased=burden != "none",
         kinds=chosen.confounders,
     )
-    settings = _settings(draw(_SETTINGS, slot.round), float(sites.heart_box_mm[0][2]), window)
+    settings = _settings(draw(_SETTINGS, slot.round), sites.heart_box_mm, window, chosen.protocols)
     tissue = rasterize(anatomy, settings.affine, settings.shape)
-    moving = (*in_motion(lesions, draw(_MOTION, slot.round), settings.beat), *others)
+    moving = (
+        *in_motion(lesions, draw(_MOTION, slot.round), settings.beat, bow=chosen.protocols.bow),
+        *others,
+    )
     scanned = scan(
         tissue.hu,
         moving,
@@ -152,10 +159,22 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
     return PhantomCase(slot, facts, scanned.volume, heart, scanned.volume.with_array(calcium.labels), truth)
 
 
-def _settings(rng: np.random.Generator, lowest_mm: float, window: Window) -> ScanSettings:
-    low = lowest_mm - between(rng, *window.below_mm)
-    z_range = low, low + between(rng, *window.length_mm)
-    return draw_settings(rng, z_range_mm=z_range, matrix=window.matrix, field_mm=window.field_mm)
+def _settings(
+    rng: np.random.Generator,
+    heart_box_mm: tuple[np.ndarray, np.ndarray],
+    window: Window,
+    ranges: ProtocolRanges,
+) -> ScanSettings:
+    low, high = (corner.tolist() for corner in heart_box_mm)
+    start = low[2] - between(rng, *window.below_mm)
+    return draw_settings(
+        rng,
+        z_range_mm=(start, start + between(rng, *window.length_mm)),
+        matrix=window.matrix,
+        field_mm=window.field_mm,
+        ranges=ranges,
+        heart_mm=((low[0] + high[0]) / 2, (low[1] + high[1]) / 2),
+    )
 
 
 def _voxel_box(box_mm: tuple[np.ndarray, np.ndarray], settings: ScanSettings) -> tuple[slice, slice, slice]:

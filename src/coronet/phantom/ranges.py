@@ -98,6 +98,21 @@ REALISTIC = Ranges(_limits(0))  # adults of screening programmes
 WILD = Ranges(_limits(1), peaked=False)
 """Anatomies beyond any patient's, so that a network learns hearts in general and not these ones."""
 
+WILD_COHORT = Ranges(
+    {
+        **WILD.limits,
+        "heart": (0.84, 1.1),
+        "heart_x": (0.9, 1.1),
+        "heart_y": (0.9, 1.1),
+        "heart_z": (0.96, 1.18),
+        "left_atrium": (0.8, 1.25),
+        "right_atrium": (0.85, 1.2),
+        "epicardial_fat_mm": (0.0, 6.0),
+    },
+    peaked=False,
+)
+"""The same with hearts of a size that `coronet.dataset.heart_check` takes for one: others train nothing."""
+
 
 def draw_traits(rng: np.random.Generator, ranges: Ranges) -> Traits:
     """Draw every trait, in the order of their definition."""

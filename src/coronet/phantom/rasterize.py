@@ -21,6 +21,7 @@ _CHUNK_VOXELS = 400_000
 _CORTEX_MM = 1.3
 _FINE_MM = 2.0  # grids of a smaller spacing get finer organ distances
 _SHEATH_MM = 2.0  # fat around a coronary artery's wall
+_RAGGED_MM = np.float32(25.0)  # how far the edge of a consolidation falls back at most
 _SLACK_MM = 0.05  # more than rounding can move a surface
 
 
@@ -148,6 +149,8 @@ class _Painter:
             return PlacedTubes(tubes, lines, margin_mm=edge_mm / 2 + _SLACK_MM)
 
         tubes = dict(anatomy.tubes)
+        disease = anatomy.lung_disease
+        tubes |= {name: getattr(disease, name) for name in ("bullae", "consolidated", "tumours")}
         tubes["lumen"] = tuple(tube.narrowed(AIRWAY_WALL_MM) for tube in tubes["airways"])
         tubes["cortex"] = (*tubes.pop("ribs"), *tubes.pop("bones"))
         tubes["marrow"] = tuple(tube.narrowed(_CORTEX_MM) for tube in tubes["cortex"])
@@ -201,7 +204,20 @@ class _Painter:
         slab.hu += (air - slab.hu) * inside
         slab.rods(self.tubes["lung_vessels"], traits.blood_hu - 5.0, inside)
         slab.rods(self.tubes["lumps"], 20.0, inside)
+        self._lung_disease(slab, grain, inside)
         slab.lay(fields["effusion"], 12.0)
+
+    def _lung_disease(self, slab: _Slab, grain: np.ndarray, inside: np.ndarray) -> None:
+        disease = self.anatomy.lung_disease
+        slab.rods(self.tubes["bullae"], -990.0, inside)
+        found = self.tubes["consolidated"].between(slab.slices.start, slab.slices.stop)
+        if found is not None:
+            sides, distance = found
+            distance += grain[sides] * _RAGGED_MM
+            slab.blend(
+                sides, distance, (grain[sides] - 0.5) * 120.0 + np.float32(disease.consolidated_hu), inside
+            )
+        slab.rods(self.tubes["tumours"], disease.tumour_hu, inside)
 
     def _heart(self, slab: _Slab) -> np.ndarray:
         """Paint sac, fat, chambers and walls; return the share of each voxel inside the sac."""

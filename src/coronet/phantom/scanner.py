@@ -1,8 +1,8 @@
 """The scanner: from tissue and deposits to the HU of a low-dose CT.
 
 Order of events: slice profile, blur in plane, deposits with their partial volume, cupping and
-calibration, metal streaks, noise, twelve bits, padding outside the reconstruction circle. Arrays of a slice
-are (y, x) inside, so that memory is read in order.
+calibration, metal streaks, noise, iterative reconstruction, twelve bits, padding outside the reconstruction
+circle. Arrays of a slice are (y, x) inside, so that memory is read in order.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from coronet.imaging.filters import gaussian_taps, in_plane, sharpen
 from coronet.io.volume import Volume
 from coronet.phantom.acquisition_protocols import Kernel, ScanSettings
 from coronet.phantom.deposits import Deposit, share_of_voxels
+from coronet.phantom.iterative_reconstruction import regularized
 from coronet.phantom.noise import ScanNoise
 from coronet.phantom.scanner_artifacts import add_stars, draw_table, is_metal
 
@@ -85,6 +86,8 @@ def scan(
         plane += cupping
         add_stars(plane, metal, settings, k, rng)
         plane += noise.next_slice(k)
+        if settings.iterative:
+            plane = regularized(plane, settings)
         np.rint(plane, out=plane)
         np.clip(plane, _LOWEST_HU, _HIGHEST_HU, out=plane)
         out[k] = plane
