@@ -47,7 +47,10 @@ def run_pipeline_stage(name: str, model: str = "") -> None:
         "train": train_stage,
         "evaluate": evaluate_stage,
     }
-    if name in stages and not model:
+    if name == "deposit" and model:
+        with timed(f"{name}@{model}"):
+            deposit_stage(model)
+    elif name in stages and not model:
         with timed(name):
             stages[name]()
     elif name in model_stages and model in MODELS:
@@ -58,6 +61,13 @@ def run_pipeline_stage(name: str, model: str = "") -> None:
         raise StageError(f"`coronet stage {name}` takes {wanted}.")
     else:
         raise StageError(f'There is no stage "{name}"; `dvc stage list` names them.')
+
+
+def deposit_stage(folder: str) -> None:
+    """Draw calcium into the backgrounds of a folder in ``data/`` and lay the cases beside the others."""
+    from coronet.real_backgrounds.deposited_cohort import write_deposited_cohort
+
+    write_deposited_cohort([DATA / folder], DATA, params().deposits, workers=workers())
 
 
 def describe_stage() -> None:

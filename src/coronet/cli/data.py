@@ -77,6 +77,59 @@ def data_phantom(
     typer.echo(f"{cases} {wide}phantoms of seed {seed} with {kind} lie in {data}.")
 
 
+@data_app.command("deposit")
+def data_deposit(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER…]", help="Backgrounds; those of deposits.backgrounds by default."),
+    ] = None,
+    *,
+    data: DataFolder = Path("data"),
+    variants: Annotated[
+        int | None, typer.Option(min=1, max=99, help="Cases of each scan; deposits.variants by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="deposits.seed by default.")] = None,
+    heart_model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a heart network that draws the heart masks which are absent."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw calcium into real scans that hold none.
+
+    Example: `coronet data deposit data/backgrounds`. See docs/real-backgrounds.md.
+    """
+    import dataclasses
+    import json
+
+    from coronet.config import load_params
+    from coronet.real_backgrounds.deposited_cohort import write_deposited_cohort
+    from coronet.real_backgrounds.found_hearts import find_missing_hearts
+
+    chosen = load_params().deposits
+    chosen = dataclasses.replace(
+        chosen,
+        variants=chosen.variants if variants is None else variants,
+        seed=chosen.seed if seed is None else seed,
+    )
+    places = folders or [data / name for name in chosen.backgrounds]
+    if not places:
+        raise InputError("Name a folder of backgrounds, here or as deposits.backgrounds in params.yaml.")
+    hearts = find_missing_hearts(places, heart_model) if heart_model else ()
+    found = write_deposited_cohort(places, data, chosen, workers=workers)
+    if as_json:
+        content = dataclasses.asdict(found) | {"data": str(data), "hearts": [str(path) for path in hearts]}
+        typer.echo(json.dumps(content))
+        return
+    for path in hearts:
+        typer.echo(f"{path} was drawn by {heart_model}; look at it.")
+    typer.echo(
+        f"{len(found.cases)} cases with drawn calcium in {found.backgrounds} scans lie in {data}, "
+        f"{found.made} of them new. They train and never tune or test."
+    )
+
+
 @data_app.command("import")
 def data_import(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Scans, or folders of scans.")],

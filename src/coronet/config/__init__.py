@@ -61,6 +61,32 @@ class PhantomParams(CheckedValue):
 
 
 @dataclasses.dataclass(frozen=True)
+class DepositParams(CheckedValue):
+    """Calcium drawn into real scans.
+
+    ``backgrounds`` are folders in ``data/``, none by default; ``variants`` are cases of each scan in them, to
+    which the ``burdens`` are dealt out in turn.
+    """
+
+    backgrounds: tuple[str, ...] = ()
+    variants: Annotated[int, InRange(1, 99)] = 6
+    burdens: Annotated[tuple[Annotated[str, OneOf(("none", "low", "moderate", "high"))], ...], Items()] = (
+        "none",
+        "low",
+        "low",
+        "moderate",
+        "high",
+        "high",
+    )
+    seed: Seed = 1
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """One stage makes ``data/ct``, so there is one folder at most."""
+        if len(self.backgrounds) > 1:
+            yield "backgrounds", f"names {len(self.backgrounds)} folders; it must name at most one"
+
+
+@dataclasses.dataclass(frozen=True)
 class ValidateParams(CheckedValue):
     """What must hold of the case table; every pair is (lowest, highest).
 
@@ -194,6 +220,7 @@ class Params(CheckedValue):
     models: Annotated[tuple[Annotated[str, OneOf(MODELS)], ...], Items(distinct=True)]
     seed: Seed
     phantom: PhantomParams
+    deposits: DepositParams
     validate: ValidateParams
     split: SplitParams
     score: ScoreParams

@@ -94,8 +94,12 @@ def find_reference(case: Case, model: str) -> Reference | None:
 
 
 def write_facts(data: Path, case_id: str, facts: ScanFacts) -> None:
-    """Write ``ct/<case>.json``."""
-    write_json(Path(data) / "ct" / f"{check_case_id(case_id)}.json", dataclasses.asdict(facts))
+    """Write ``ct/<case>.json``; what only some scans have stands in it where they have it."""
+    content = dataclasses.asdict(facts)
+    for name in ("attribution", "drawn_into"):
+        if not content[name]:
+            del content[name]
+    write_json(Path(data) / "ct" / f"{check_case_id(case_id)}.json", content)
 
 
 def find_case(data: Path, case_id: str) -> Case:

@@ -152,8 +152,8 @@ def make_slot(seed: int, slot: Slot, *, window: Window = Window()) -> PhantomCas
         "burden": burden,
         "heart_ml": round(int(np.count_nonzero(tissue.heart)) * heart.voxel_mm3 / 1000, 2),
         "settings": dataclasses.asdict(settings) | {"kernel": settings.kernel.name},
-        "lesions": [_lesion_facts(deposit, calcium) for deposit in lesions],
-        "confounders": [_deposit_facts(deposit) for deposit in others],
+        "lesions": [lesion_facts(deposit, calcium) for deposit in lesions],
+        "confounders": [deposit_facts(deposit) for deposit in others],
         "anatomy": sites.numbers,
     }
     return PhantomCase(slot, facts, scanned.volume, heart, scanned.volume.with_array(calcium.labels), truth)
@@ -184,7 +184,8 @@ def _voxel_box(box_mm: tuple[np.ndarray, np.ndarray], settings: ScanSettings) ->
     return triple(slice(a, b) for a, b in zip(first, last, strict=True))
 
 
-def _deposit_facts(deposit: Deposit) -> dict[str, Any]:
+def deposit_facts(deposit: Deposit) -> dict[str, Any]:
+    """What a truth file says of a deposit."""
     low, high = deposit.box_mm()
     return {
         "id": deposit.name,
@@ -196,6 +197,7 @@ def _deposit_facts(deposit: Deposit) -> dict[str, Any]:
     }
 
 
-def _lesion_facts(deposit: Deposit, mask: CalciumMask) -> dict[str, Any]:
+def lesion_facts(deposit: Deposit, mask: CalciumMask) -> dict[str, Any]:
+    """What a truth file says of a coronary plaque."""
     voxels = mask.voxels.get(deposit.name, 0)
-    return _deposit_facts(deposit) | {"vessel": deposit.vessel, "voxels": voxels, "visible": voxels > 0}
+    return deposit_facts(deposit) | {"vessel": deposit.vessel, "voxels": voxels, "visible": voxels > 0}

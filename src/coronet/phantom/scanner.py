@@ -21,7 +21,7 @@ from coronet.phantom.noise import ScanNoise
 from coronet.phantom.scanner_artifacts import add_stars, draw_table, is_metal
 
 _LOWEST_HU, _HIGHEST_HU = -1024, 3071  # twelve bits with the usual offset
-_WIDE_BLUR_MM = 0.95  # standard deviation of the blur that an edge-enhancing kernel takes away
+WIDE_BLUR_MM = 0.95  # standard deviation of the blur that an edge-enhancing kernel takes away
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ def point_spread(kernel: Kernel, pixel_mm: float) -> tuple[float, ...]:
     narrow = gaussian_taps(kernel.blur_mm / pixel_mm)
     if not kernel.sharp:
         return narrow
-    return sharpen(narrow, gaussian_taps(_WIDE_BLUR_MM / pixel_mm, reach=2.2), kernel.overshoot)
+    return sharpen(narrow, gaussian_taps(WIDE_BLUR_MM / pixel_mm, reach=2.2), kernel.overshoot)
 
 
 def scan(
