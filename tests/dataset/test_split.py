@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coronet.config import SplitParams
-from coronet.dataset.split import PARTS, make_split, read_split, stratum, write_split
+from coronet.dataset.split import PARTS, TRAINING_ONLY, make_split, read_split, stratum, write_split
 from coronet.errors import InputError
 
 PARAMS = SplitParams(tune=0.15, test=0.25, seed=5)
@@ -17,7 +17,7 @@ PARAMS = SplitParams(tune=0.15, test=0.25, seed=5)
 
 def table_of(rows: list[tuple[str, str, float]], **columns: object) -> pandas.DataFrame:
     table = pandas.DataFrame(rows, columns=["case", "patient", "calcium_mm3"])
-    return table.assign(**{"flags": "", "has_heart": True, "has_calcium": True, **columns})
+    return table.assign(**{"source": "nifti", "flags": "", "has_heart": True, "has_calcium": True, **columns})
 
 
 def cohort_of(volumes: list[float]) -> pandas.DataFrame:
@@ -101,6 +101,19 @@ def test_what_cannot_train_is_left_out():
     assert split.part_of("case001") in PARTS
     with pytest.raises(InputError, match="case000 is in no part of the split: it is flagged contrast"):
         split.part_of("case000")
+
+
+def test_patients_with_drawn_calcium_train_and_move_nobody():
+    table = cohort_of([0.0, 10.0, 200.0, 900.0] * 4)
+    drawn = table_of([("drawn-1", "donor", 900.0), ("drawn-2", "donor", 0.0)], source="deposited")
+    # a plain scan of such a patient trains too
+    plain = table_of([("plain", "donor", 0.0)])
+    split = make_split(pandas.concat([table, drawn, plain], ignore_index=True), PARAMS)
+    donors = [member for member in split.members if member.patient == "donor"]
+    assert len(donors) == 3
+    assert {(member.part, member.stratum) for member in donors} == {("train", TRAINING_ONLY)}
+    others = tuple(member for member in split.members if member.patient != "donor")
+    assert others == make_split(table, PARAMS).members
 
 
 def test_too_few_patients():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coronet import config
-from coronet.dataset.split import STRATA, Member, Split
+from coronet.dataset.split import STRATA, TRAINING_ONLY, Member, Split
 from coronet.errors import SearchError
 from coronet.search.folds import inner_folds
 
@@ -48,6 +48,16 @@ def test_every_fold_holds_out_some_of_each_stratum():
         counts = [sum(m.stratum == s for m in fold.split.members if m.part == "tune") for s in STRATA]
         assert min(counts) >= 2
         assert max(counts) - min(counts) <= 4
+
+
+def test_drawn_calcium_is_never_held_out():
+    split = cohort()
+    drawn = Member("drawn", "donor", "train", TRAINING_ONLY)
+    split = dataclasses.replace(split, members=(*split.members, drawn))
+    folds = inner_folds(split, set(split.cases("train")), SPACE)
+    assert all("drawn" in fold.train for fold in folds)
+    plain = inner_folds(cohort(), set(split.cases("train")), SPACE)
+    assert [fold.held_out for fold in folds] == [fold.held_out for fold in plain]
 
 
 def test_cases_that_are_not_prepared_are_left_out():

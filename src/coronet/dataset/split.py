@@ -2,7 +2,8 @@
 
 Within a stratum patients are ordered by a hash of seed and name, and the first ones test, the next tune and
 the rest train. So the order of the table does not matter, and a patient who joins the cohort moves only the
-few next to the borders. Test results of two different cohorts are not to be compared all the same.
+few next to the borders. Patients into whose scans calcium was drawn train and are in no order. Test results
+of two different cohorts are not to be compared all the same.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from coronet.config import SplitParams
 from coronet.dataset.case_table import left_out
 from coronet.errors import InputError
 from coronet.files import read_json, write_json
+from coronet.io.scan_facts import DEPOSITED
 
 if TYPE_CHECKING:
     import pandas
@@ -26,6 +28,8 @@ PARTS = ("train", "tune", "test")
 _STRATA_MM3 = (0.0, 100.0, 300.0)
 STRATA = ("none", "low", "middle", "high")
 """A patient is in the stratum numbered by how many of ``_STRATA_MM3`` the calcium exceeds."""
+TRAINING_ONLY = "training only"
+"""In place of a stratum: a patient with a case of drawn calcium, whose cases all train."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +81,16 @@ def make_split(table: pandas.DataFrame, params: SplitParams) -> Split:
     """
     excluded = left_out(table)
     used = table[~table["case"].isin(excluded)]
-    burden = used.groupby("patient")["calcium_mm3"].max()
+    drawn = set(used.loc[used["source"] == DEPOSITED, "patient"])
+    burden = used[~used["patient"].isin(drawn)].groupby("patient")["calcium_mm3"].max()
     strata = {str(patient): stratum(volume) for patient, volume in burden.items()}
     if len(strata) < len(PARTS):
         raise InputError(
             f"{len(strata)} patients have what training needs, and a split takes at least {len(PARTS)}; "
             "add scans with masks (`coronet data import`) or phantoms (`coronet data phantom`)."
         )
-    parts = _assign(strata, params)
+    parts = _assign(strata, params) | dict.fromkeys(drawn, "train")
+    strata |= dict.fromkeys(drawn, TRAINING_ONLY)
     ordered = used.sort_values("case")
     members = tuple(
         Member(case, patient, parts[patient], strata[patient])

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from coronet.dataset.split import STRATA, Split
+from coronet.dataset.split import STRATA, TRAINING_ONLY, Split
 from coronet.errors import SearchError
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def inner_folds(split: Split, prepared: Collection[str], space: SearchParams) ->
     """The folds that a trial trains in.
 
     Patients of a stratum are ordered by a hash of the split's seed and their name and dealt out in turn, each
-    stratum going on where the one before it ended. So every fold holds out some of each.
+    stratum going on where the one before it ended. So every fold holds out some of each. Patients with drawn
+    calcium are held out of none.
 
     Args:
         split: only its training part is used.
@@ -54,7 +55,7 @@ def inner_folds(split: Split, prepared: Collection[str], space: SearchParams) ->
         (item for item in split.members if item.part == "train" and item.case in prepared),
         key=lambda item: item.case,
     )
-    stratum = {item.patient: item.stratum for item in members}
+    stratum = {item.patient: item.stratum for item in members if item.stratum != TRAINING_ONLY}
     if len(stratum) < space.folds:
         raise SearchError(
             f"{len(stratum)} training patients cannot be dealt into {space.folds} folds; "
@@ -74,7 +75,7 @@ def inner_folds(split: Split, prepared: Collection[str], space: SearchParams) ->
             Split(
                 split.seed,
                 tuple(
-                    dataclasses.replace(item, part="tune" if fold_of[item.patient] == number else "train")
+                    dataclasses.replace(item, part="tune" if fold_of.get(item.patient) == number else "train")
                     for item in members
                 ),
             ),
