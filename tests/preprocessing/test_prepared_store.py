@@ -11,14 +11,16 @@ from coronet import config
 from coronet.dataset.cases import find_cases, mask_path, scan_path, write_facts
 from coronet.errors import InputError, StageError
 from coronet.fingerprint import hash_tree
-from coronet.io.scan_facts import ScanFacts
+from coronet.io.scan_facts import DEPOSITED, ScanFacts
 from coronet.io.volume import Volume, grid_affine, write_nifti
 from coronet.preprocessing.network_input import heart_input, network_target
 from coronet.preprocessing.prepared_store import (
     FAR,
     load_prepared,
     prepare_model,
+    prepared_attributions,
     prepared_cases,
+    prepared_scans,
     prepared_sources,
 )
 from coronet.training.sampling import WindowSampler, find_anchors
@@ -225,3 +227,18 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(data, tmp_path):
     two.sample(0, 3)
     assert all((a == b).all() for a, b in zip(one.sample(7, 11), two.sample(7, 11), strict=True))
     assert not (one.sample(7, 11)[0] == one.sample(8, 11)[0]).all()
+
+
+def test_drawn_calcium_teaches_no_hearts_and_names_its_scan(data, tmp_path):
+    said = ScanFacts("b", DEPOSITED, attribution="By somebody (CC BY 4.0)", drawn_into="f" * 64)
+    write_facts(data, "b", said)
+    folders = {
+        model: prepare_model(model, find_cases(data), Parts(), PARAMS, tmp_path / model, workers=1)
+        for model in ("heart", "calcium")
+    }
+    assert prepared_cases(folders["heart"], "train") == ("a",)
+    assert prepared_cases(folders["calcium"], "train") == ("a", "b")
+    assert prepared_attributions(folders["calcium"], "ab") == ("By somebody (CC BY 4.0)",)
+    assert prepared_attributions(folders["calcium"], "a") == ()
+    assert "f" * 64 in prepared_scans(folders["calcium"], "b")
+    assert prepared_sources(folders["calcium"], "ab") == {DEPOSITED: 1, "phantom": 1}

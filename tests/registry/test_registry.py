@@ -222,3 +222,18 @@ def test_card_states_what_is_not_known_and_the_limits_of_phantoms(bare):
     card = model_card("heart", description, metrics=None, tags={})
     assert "Phantoms have stents, calcified valves, pacemaker leads and plaques smeared by motion" in card
     assert "lack stents" not in card
+
+
+def test_card_names_drawn_calcium_and_who_gave_the_scans(bare):
+    from coronet.registry.model_card import model_card
+
+    description = json.loads((bare / "build/heart/fit/model.json").read_text())
+    assert "attributions" not in description
+    drawn = {"cases": {"deposited": 12, "phantom": 8}, "attributions": ["Collection A (CC BY 4.0)"]}
+    card = model_card("calcium", description | drawn, metrics=None, tags={})
+    assert "12 × deposited, 8 × phantom" in card
+    assert "12 of its cases were real scans with drawn calcium." in card
+    assert "- Collection A (CC BY 4.0)" in card
+    card = model_card("calcium", description | {"cases": {"deposited": 3}}, metrics=None, tags={})
+    assert "Learned from drawn calcium" in card
+    assert "Learned from real scans" not in card

@@ -91,6 +91,14 @@ def state(build: Path):
     return state_models(models)
 
 
+def test_drawn_calcium_is_no_patient(make_build):
+    found = state(make_build(cases={"deposited": 12, "phantom": 1}))
+    assert "learned_from_drawn_calcium" in found.cautions
+    assert found.title == "Learned from drawn calcium: this score must not be believed on patients."
+    assert "learned from 12 scans with drawn calcium and 1 phantom" in found.text
+    assert "learned_from_drawn_calcium" not in state(make_build(cases={"deposited": 12, "dicom": 1})).cautions
+
+
 @pytest.mark.parametrize(
     ("given", "cautions", "words"),
     [

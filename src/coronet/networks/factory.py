@@ -40,6 +40,7 @@ class ModelSpec:
     # `coronet.io.content_hash.content_sha256` of every scan that was used, by part: ``train`` was learned
     # from, by ``tune`` the best epoch was chosen. None where that is not recorded.
     scans: Mapping[str, Sequence[str]] | None = None
+    attributions: Sequence[str] = ()  # what must be said of the scans it learned from wherever it is shared
 
     def part_of(self, content_sha256: str) -> str | None:
         """The part that a scan was in: ``train``, ``tune`` or ``none``; None where that is not recorded."""
@@ -151,11 +152,14 @@ def save_model(folder: Path, module: nn.Module, spec: ModelSpec) -> None:
     """Write ``weights.safetensors`` and ``model.json``."""
     folder = Path(folder)
     _save(folder / WEIGHTS, module)
+    content = canonical(spec)
+    if not spec.attributions:
+        del content["attributions"]
     write_json(
         folder / SPEC,
         {
             "format": 1,
-            **canonical(spec),
+            **content,
             "scans": None if spec.scans is None else {part: sorted(spec.scans[part]) for part in spec.scans},
             "weights_sha256": sha256_file(folder / WEIGHTS),
         },
@@ -183,7 +187,7 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
         )
     params = config.build(ModelParams, raw["params"], where=f"{folder / SPEC}: params")
     plain = {key: raw[key] for key in ("model", "fingerprint", "cases", "data_sha256")}
-    spec = ModelSpec(params=params, scans=raw.get("scans"), **plain)
+    spec = ModelSpec(params=params, scans=raw.get("scans"), attributions=raw.get("attributions", ()), **plain)
     module = build_network(params.network, shape=params.input.shape, seed=0, start=folder / WEIGHTS)
     device = device or torch.device("cpu")
     module = module.eval().requires_grad_(False)

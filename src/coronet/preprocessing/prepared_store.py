@@ -21,6 +21,7 @@ from coronet.files import read_json, replacing_folder, sha256_file, write_json
 from coronet.fingerprint import canonical
 from coronet.imaging.resampling import Grid
 from coronet.io.content_hash import content_sha256
+from coronet.io.scan_facts import DEPOSITED
 from coronet.io.volume import AIR_HU, read_nifti
 from coronet.preprocessing.intensity import check_contrast, scale_intensity
 from coronet.preprocessing.network_input import NetworkInput, calcium_input, heart_input, network_target
@@ -80,6 +81,9 @@ def prepare_model(
     wide = dataclasses.replace(spec, margin_mm=spec.margin_mm + surface_mm)
     part_of = {case: part for part in _LEARNING_PARTS for case in split.cases(part)}
     chosen = sorted((case for case in cases if case.id in part_of), key=lambda case: case.id)
+    if model == "heart":
+        # several variants of one scan show the same heart, and a network may have found its mask
+        chosen = [case for case in chosen if case.facts.source != DEPOSITED]
     usable = [case for case in chosen if case.heart and (model == "heart" or case.calcium)]
     skipped = sorted({case.id for case in chosen} - {case.id for case in usable})
     for case_id in skipped:
@@ -92,6 +96,9 @@ def prepare_model(
         done = pool.map(functools.partial(_prepare_case, model, wide, folder), usable)
         for number, (case, entry) in enumerate(zip(usable, done, strict=True), start=1):
             entries[case.id] = {**entry, "part": part_of[case.id], "source": case.facts.source}
+            for name in ("attribution", "drawn_into"):
+                if value := getattr(case.facts, name):
+                    entries[case.id][name] = value
             if progress:
                 progress(number, len(usable))
         write_json(
@@ -143,6 +150,12 @@ def prepared_sources(folder: Path, cases: Iterable[str]) -> dict[str, int]:
     return {source: sources.count(source) for source in sorted(set(sources))}
 
 
+def prepared_attributions(folder: Path, cases: Iterable[str]) -> tuple[str, ...]:
+    """What must be said of the scans of ``cases`` wherever a network that learned from them is shared."""
+    index = _index(folder)["cases"]
+    return tuple(sorted({index[case].get("attribution", "") for case in cases} - {""}))
+
+
 def prepared_scans(folder: Path, cases: Iterable[str]) -> tuple[str, ...]:
     """`coronet.io.content_hash.content_sha256` of the scans of ``cases``, sorted.
 
@@ -151,7 +164,9 @@ def prepared_scans(folder: Path, cases: Iterable[str]) -> tuple[str, ...]:
     """
     index = _index(folder)["cases"]
     try:
-        return tuple(sorted(index[case]["content_sha256"] for case in cases))
+        entries = [index[case] for case in cases]
+        found = [entry["content_sha256"] for entry in entries]
+        return tuple(sorted([*found, *{entry["drawn_into"] for entry in entries if "drawn_into" in entry}]))
     except KeyError as error:
         raise StageError(
             f"{folder} does not say which scans it was made of; run `dvc repro --force prepare`."

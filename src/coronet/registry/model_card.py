@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coronet.config.floors import NETWORK_FLOORS
+from coronet.io.scan_facts import DEPOSITED
 from coronet.networks.quality import network_figures
 from coronet.report.notices import PHANTOM_LIMITS, missed_floors
 
@@ -19,6 +20,13 @@ _NOT_A_DEVICE = (
 _PHANTOM = (
     "**Learned from synthetic phantoms.** The figures below show that the machinery works; they say nothing "
     "about patients."
+)
+_DRAWN = (
+    "**Learned from drawn calcium.** It is not measured calcium, so the figures say little about patients."
+)
+_DRAWN_LIMITS = (
+    "Calcium was drawn into real scans without any: where and how it lies follows the phantom's plaques, not "
+    "measured patients."
 )
 
 
@@ -56,6 +64,7 @@ def model_card(
         "## Data",
         f"Training cases: {sources}. Patients of the test part were not opened before evaluation.",
         *[f"- `{key}`: `{tags[key]}`" for key in ("data_ct_md5", "data_masks_md5") if key in tags],
+        *[f"- {said}" for said in description.get("attributions", ())],
         "",
         "## Figures",
         *_figures(model, metrics),
@@ -65,6 +74,7 @@ def model_card(
         "those it learned from were not tested.",
         "- A false voxel costs little in Dice and much in a score; look at the masks.",
         *([f"- {PHANTOM_LIMITS}"] if cases.get("phantom") else []),
+        *([f"- {_DRAWN_LIMITS}"] if cases.get(DEPOSITED) else []),
         *(["- Few test cases: every figure has a wide interval."] if few else []),
         "",
         "## Origin",
@@ -79,11 +89,18 @@ def model_card(
 
 def statement(cases: Mapping[str, int]) -> str:
     """What the training data mean for whoever reads the figures."""
+    drawn = cases.get(DEPOSITED, 0)
+    real = sum(count for source, count in cases.items() if source not in ("phantom", DEPOSITED))
+    facts = [
+        f"{drawn} of its cases were real scans with drawn calcium." if drawn else "",
+        f"{real} of its cases were real scans." if real else "",
+    ]
     if cases.get("phantom"):
-        real = sum(count for source, count in cases.items() if source != "phantom")
-        return _PHANTOM if not real else f"{_PHANTOM} {real} of its cases were real scans."
+        return " ".join(filter(None, (_PHANTOM, *facts)))
     if not sum(cases.values()):
         return "It is not recorded what this network learned from."
+    if drawn:
+        return " ".join(filter(None, (_DRAWN, *facts)))
     return "Learned from real scans; no figure below is a promise for other scanners or patients."
 
 

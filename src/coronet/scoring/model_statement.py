@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from coronet.config.floors import FLOOR_WORDS, SCORE_FLOORS, Floor, floors_were
+from coronet.io.scan_facts import DEPOSITED
 from coronet.networks.quality import Evaluation, GateVerdict, ScoreEvaluation
 from coronet.text import counted
 
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from coronet.scoring.predicted_masks import ModelOrigin
 
 LEARNED, _PHANTOM, _ORIGIN_UNKNOWN = "learned_from_this_scan", "learned_from_phantoms", "origin_not_recorded"
+_DRAWN = "learned_from_drawn_calcium"
 _BELOW, _REJECTED, _UNMEASURED = "below_default_floors", "rejected_by_gate", "never_measured"
 _ON_PHANTOMS, _IN_PART, _NOT_ASKED = "measured_on_phantoms", "measured_in_part", "floors_not_asked"
 _TITLES = {
     LEARNED: "The networks were trained on this scan: its score does not show how good they are.",
     _PHANTOM: "Learned from synthetic phantoms: this score must not be believed on patients.",
+    _DRAWN: "Learned from drawn calcium: this score must not be believed on patients.",
     _ORIGIN_UNKNOWN: "What the networks learned from is not recorded: this score must not be believed.",
     _BELOW: "Not to be relied on: the networks are below the default floors of the gate.",
     _REJECTED: "Not to be relied on: the gate rejected the networks.",
@@ -52,8 +55,10 @@ class ModelStatement:
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """What stands below the title: of phantoms, where it is another caution that gave the title."""
-        origins = (_TITLES[caution] for caution in (_PHANTOM, _ORIGIN_UNKNOWN) if caution in self.cautions)
+        """What stands below the title: of what they learned from, where another caution gave the title."""
+        origins = (
+            _TITLES[caution] for caution in (_PHANTOM, _DRAWN, _ORIGIN_UNKNOWN) if caution in self.cautions
+        )
         return (*(text for text in origins if text != self.title), *self.sentences)
 
     @property
@@ -84,6 +89,7 @@ def state_models(
     found = {
         LEARNED: any(part in ("train", "tune") for part in parts.values()),
         _PHANTOM: any(origin.trained_on == "phantom" for origin in origins),
+        _DRAWN: any("drawn" in origin.trained_on and "real" not in origin.trained_on for origin in origins),
         _ORIGIN_UNKNOWN: any(origin.trained_on == "unknown" for origin in origins),
         _BELOW: any(origin.below_floors for origin in origins) or bool(scores and scores.below(SCORE_FLOORS)),
         _REJECTED: any(gate.answer == "REJECT" for gate in gates),
@@ -185,8 +191,7 @@ def _about_gate(gate: GateVerdict | None) -> str:
 
 def _counts(sources: Mapping[str, int], *, kind: str = "") -> str:
     """Such as ``8 scans and 64 phantoms``; empty where nothing is recorded."""
-    phantoms = sources.get("phantom", 0)
-    scans = sum(sources.values()) - phantoms
-    return " and ".join(
-        counted(count, f"{kind}{noun}") for count, noun in ((scans, "scan"), (phantoms, "phantom")) if count
-    )
+    phantoms, drawn = sources.get("phantom", 0), sources.get(DEPOSITED, 0)
+    scans = sum(sources.values()) - phantoms - drawn
+    named = ((scans, "scan", ""), (drawn, "scan", " with drawn calcium"), (phantoms, "phantom", ""))
+    return " and ".join(f"{counted(count, f'{kind}{noun}')}{more}" for count, noun, more in named if count)

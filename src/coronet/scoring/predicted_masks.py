@@ -12,6 +12,7 @@ from coronet.config.floors import NETWORK_FLOORS, Floor
 from coronet.errors import InputError, UnsuitableScan
 from coronet.fingerprint import canonical
 from coronet.inference.predict import calcium_voxels, largest_heart, predict_calcium, predict_heart
+from coronet.io.scan_facts import DEPOSITED
 from coronet.io.volume import Volume
 from coronet.networks.factory import LoadedModel, ModelSpec
 from coronet.networks.quality import ModelQuality
@@ -85,9 +86,9 @@ class ModelOrigin:
 
     @property
     def trained_on(self) -> str:
-        """``phantom``, ``real``, ``phantom and real``, or ``unknown`` where nothing is recorded."""
+        """``phantom``, ``drawn`` (into real scans) and ``real``, as "drawn and phantom", or ``unknown``."""
         sources = [source for source, count in self.spec.cases.items() if count]
-        kinds = {"phantom" if source == "phantom" else "real" for source in sources}
+        kinds = {{"phantom": "phantom", DEPOSITED: "drawn"}.get(source, "real") for source in sources}
         return " and ".join(sorted(kinds)) or "unknown"
 
     @property

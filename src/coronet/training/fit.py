@@ -26,7 +26,13 @@ from coronet.inference.devices import pick_device
 from coronet.inference.predict import BATCH, predict_windows, probabilities
 from coronet.io.volume import CALCIUM_HU
 from coronet.networks.factory import LEARNING_PARTS, SPEC, WEIGHTS, ModelSpec, build_network, save_model
-from coronet.preprocessing.prepared_store import PreparedCase, load_prepared, prepared_scans, prepared_sources
+from coronet.preprocessing.prepared_store import (
+    PreparedCase,
+    load_prepared,
+    prepared_attributions,
+    prepared_scans,
+    prepared_sources,
+)
 from coronet.training import checkpoint
 from coronet.training.learning_curves import HISTORY, draw_curves, write_history
 from coronet.training.losses import segmentation_loss
@@ -210,7 +216,10 @@ def fit_model(
         module.load_state_dict(outcome.weights)
         sources = prepared_sources(prepared, train_cases)
         scans = _scans(prepared, train_cases, tune_cases, start)
-        spec = ModelSpec(model, params, fingerprint, sources, data_sha256, scans)
+        said = set(prepared_attributions(prepared, [*train_cases, *tune_cases]))
+        if start is not None:
+            said |= set(files.read_json(start / SPEC).get("attributions", ()))
+        spec = ModelSpec(model, params, fingerprint, sources, data_sha256, scans, sorted(said))
         _write(out, module, spec, outcome, learner.metric)
     return FitResult(Path(out), learner.metric, outcome.best, outcome.best_epoch, len(outcome.history))
 
