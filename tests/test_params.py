@@ -208,6 +208,7 @@ BAD = {
     "deposits.backgrounds": ["[a, b]", "backgrounds", "[1]"],
     "deposits.variants": ["0", "100", "2.5"],
     "deposits.burdens": ["[]", "[some]", "none"],
+    "deposits.ranges": ["tame", "realistic"],
     "validate.in_plane_spacing_mm": ["[3.5, 0.3]", "[-1, 3]", "[0, 3]"],
     "validate.slice_spacing_mm": ["[8.5, 0.4]", "[1, 1]"],
     "validate.extent_mm": ["[800, 80]", "[-80, 800]"],

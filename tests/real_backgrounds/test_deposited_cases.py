@@ -70,6 +70,13 @@ def test_no_burden_leaves_the_scan_alone(studied):
     assert case.truth["lesions"] == []
 
 
+def test_extreme_burdens_are_wild(studied):
+    case = make_variant(studied, 0, seed=7, burdens=("extreme",), ranges="mixed")
+    assert case.truth["ranges"] == "wild"
+    assert sum(lesion["volume_mm3"] for lesion in case.truth["lesions"]) > 800
+    assert np.count_nonzero(case.calcium.array) * case.ct.voxel_mm3 > 800
+
+
 def test_the_same_seed_gives_the_same_case(studied):
     once, again = (make_variant(studied, 1, seed=7, burdens=("moderate",)) for _ in range(2))
     assert np.array_equal(once.ct.array, again.ct.array)
@@ -87,7 +94,7 @@ def test_the_same_seed_gives_the_same_case(studied):
 def cohort(shelf, tmp_path_factory):
     """Folder of a cohort of deposited cases, and what its maker said."""
     data = tmp_path_factory.mktemp("data")
-    params = DepositParams(variants=2, burdens=("high", "low"), seed=7)
+    params = DepositParams(variants=2, burdens=("high", "low"), ranges="realistic", seed=7)
     return data, params, write_deposited_cohort([shelf], data, params, workers=1)
 
 

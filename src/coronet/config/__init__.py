@@ -43,6 +43,7 @@ from coronet.config.strict_yaml import YamlDocument, parse_yaml
 from coronet.errors import InputError, ParamsError
 
 MODELS = ("heart", "calcium")
+BURDENS = ("none", "low", "moderate", "high", "extreme")  # groups of patients by their coronary calcium
 _PROFILED = (*MODELS, "search")
 """What each profile fills; the rest is common to all, where `dvc.yaml` looks for it."""
 
@@ -65,25 +66,22 @@ class DepositParams(CheckedValue):
     """Calcium drawn into real scans.
 
     ``backgrounds`` are folders in ``data/``, none by default; ``variants`` are cases of each scan in them, to
-    which the ``burdens`` are dealt out in turn.
+    which the ``burdens`` are dealt out in turn. ``ranges`` of the plaques are those of phantoms; ``mixed``
+    draws for each case.
     """
 
     backgrounds: tuple[str, ...] = ()
     variants: Annotated[int, InRange(1, 99)] = 6
-    burdens: Annotated[tuple[Annotated[str, OneOf(("none", "low", "moderate", "high"))], ...], Items()] = (
-        "none",
-        "low",
-        "low",
-        "moderate",
-        "high",
-        "high",
-    )
+    burdens: Annotated[tuple[Annotated[str, OneOf(BURDENS)], ...], Items()] = BURDENS
+    ranges: Annotated[str, OneOf(("realistic", "wild", "mixed"))] = "mixed"
     seed: Seed = 1
 
     def rules(self) -> Iterator[tuple[str, str]]:
-        """One stage makes ``data/ct``, so there is one folder at most."""
+        """One stage makes ``data/ct``, so there is one folder at most; extreme burdens are wild ones."""
         if len(self.backgrounds) > 1:
             yield "backgrounds", f"names {len(self.backgrounds)} folders; it must name at most one"
+        if self.ranges == "realistic" and "extreme" in self.burdens:
+            yield "burdens", "names extreme, which needs ranges: wild or mixed"
 
 
 @dataclasses.dataclass(frozen=True)

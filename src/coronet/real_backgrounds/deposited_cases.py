@@ -16,10 +16,11 @@ from coronet.errors import UnsuitableScan
 from coronet.io.scan_facts import DEPOSITED, ScanFacts
 from coronet.io.volume import Volume
 from coronet.phantom.anatomy import draw_anatomy
+from coronet.phantom.distributions import DISTRIBUTIONS
 from coronet.phantom.exact_masks import exact_calcium_mask
 from coronet.phantom.lesions import draw_lesions, in_motion
 from coronet.phantom.patients import lesion_facts
-from coronet.phantom.random_draws import between, generator
+from coronet.phantom.random_draws import between, chance, generator
 from coronet.real_backgrounds.backgrounds import Background
 from coronet.real_backgrounds.courses import Course, find_courses, map_grooves
 from coronet.real_backgrounds.plaques import add_plaques
@@ -31,7 +32,7 @@ _ANATOMY, _CHOICE, _LESIONS, _MOTION = range(1, 5)
 _ANATOMIES = 4  # phantoms that are laid over a heart
 _KEPT = 2  # of them, the best ones, whose courses are used
 _LEAST_DICE = 0.8  # of phantom and heart mask; 0.87 and more on whole hearts
-_BEAT = (0.0, 1.2)  # strength of the heart's motion, as in the phantom
+_WILD = 0.5  # share of the mixed cases whose plaques are wild
 _POINTS_APART = 3  # every which point of a course is noted in the truth
 
 
@@ -135,7 +136,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def make_variant(
-    studied: StudiedBackground, variant: int, *, seed: int, burdens: Sequence[str]
+    studied: StudiedBackground, variant: int, *, seed: int, burdens: Sequence[str], ranges: str = "realistic"
 ) -> DepositedCase:
     """Draw the plaques of one variant.
 
@@ -143,6 +144,7 @@ def make_variant(
         variant: counted from 0.
         burdens: groups of patients as `coronet.phantom.lesions.draw_lesions` knows them, dealt out in turn;
             ``none`` leaves the scan as it is.
+        ranges: of the plaques: ``realistic``, ``wild``, or ``mixed``, which draws for each variant.
     """
     background = studied.background
     ct = background.ct
@@ -154,12 +156,14 @@ def make_variant(
     burden = burdens[(variant + int(background.content_sha256[24:30], 16)) % len(burdens)]
     choice = draw(_CHOICE)
     tree = studied.trees[int(choice.integers(len(studied.trees)))]
-    beat = round(between(choice, *_BEAT), 4)
+    wild = ranges == "wild" or (ranges == "mixed" and (burden == "extreme" or chance(choice, _WILD)))
+    drawn_from = "wild" if wild else "realistic"
+    chosen = DISTRIBUTIONS[drawn_from]
+    beat = round(between(choice, 0.0, chosen.protocols.beat), 4)
     vessels = {name: course.tube for name, course in tree.courses.items()}
-    lesions = draw_lesions(draw(_LESIONS), vessels, burden=burden)
-    scanned = add_plaques(
-        ct, in_motion(lesions, draw(_MOTION), beat), studied.spread, thickness_mm=background.thickness_mm
-    )
+    lesions = draw_lesions(draw(_LESIONS), vessels, burden=burden, ranges=chosen.plaques)
+    moving = in_motion(lesions, draw(_MOTION), beat, bow=chosen.protocols.bow)
+    scanned = add_plaques(ct, moving, studied.spread, thickness_mm=background.thickness_mm)
     calcium = exact_calcium_mask(scanned)
     file, facts = background.file, background.file.facts
     found = []
@@ -197,6 +201,7 @@ def make_variant(
                 **{key: getattr(facts, key) for key in ("source", "licence", "attribution", "read_by")},
             },
             "burden": burden,
+            "ranges": drawn_from,
             "heart_ml": round(int(np.count_nonzero(background.heart)) * heart.voxel_mm3 / 1000, 2),
             "point_spread": dataclasses.asdict(studied.spread),
             "slice_thickness_mm": background.thickness_mm,

@@ -99,9 +99,10 @@ def write_deposited_cohort(
 def _key(file: BackgroundFile, params: DepositParams) -> dict[str, Any]:
     """What a background's cases depend on, but for the number of variants."""
     return {
-        "recipe": [recipe_version("deposit"), recipe_version("phantom")],
+        "recipe": [recipe_version(name) for name in ("deposit", "phantom", "wild")],
         "seed": params.seed,
         "burdens": list(params.burdens),
+        "ranges": params.ranges,
         "facts": canonical(file.facts),
         "scan": _digests(file.scan),
         "heart": _digests(file.heart),
@@ -144,7 +145,7 @@ def _make_all(data: Path, file: BackgroundFile, key: dict[str, Any], params: Dep
     """Write all variants of one background."""
     studied = study_background(read_background(file), params.seed)
     for variant in range(params.variants):
-        case = make_variant(studied, variant, seed=params.seed, burdens=params.burdens)
+        case = make_variant(studied, variant, seed=params.seed, burdens=params.burdens, ranges=params.ranges)
         _write_case(data, case, key)
 
 
