@@ -106,7 +106,7 @@ def test_scan_is_scored_with_the_demo_models(project, forked_coronet, tmp_path):
     done = forked_coronet(project, "score", str(scan), "--out", str(tmp_path / "page"), "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     answer = json.loads(done.stdout)
-    assert set(answer) >= {"scores", "groups", "lesions", "intervals", "protocol", "models", "input"}
+    assert set(answer) >= {"scores", "groups", "lesions", "uncertainty", "protocol", "models", "input"}
     assert sorted(item.name for item in (tmp_path / "page").iterdir()) == [
         "calcium.nii.gz",
         "heart.nii.gz",

@@ -38,6 +38,7 @@ def run_pipeline_stage(name: str, model: str = "") -> None:
         "describe": describe_stage,
         "validate": validate_stage,
         "split": split_stage,
+        "calibrate": calibrate_stage,
         "score": score_stage,
         "report": report_stage,
     }
@@ -221,6 +222,25 @@ def evaluate_stage(model: str) -> None:
             model, DATA, read_split(_SPLIT), folder / "fit", folder / "evaluation", progress=progress.update
         )
     tracker.track_evaluation(model, project=Path())
+
+
+def calibrate_stage() -> None:
+    """Calibrate the calcium network on the tune patients."""
+    from coronet.dataset.split import read_split
+    from coronet.evaluation.lesion_calibration import calibrate_model
+    from coronet.networks.calibration import CALIBRATION
+    from coronet.scoring.protocol import find_protocol
+
+    with Progress("calibrate") as progress:
+        calibrate_model(
+            DATA,
+            read_split(_SPLIT),
+            heart_fit=BUILD / "heart" / "fit",
+            calcium_fit=BUILD / "calcium" / "fit",
+            out=BUILD / "calcium" / CALIBRATION,
+            protocol=find_protocol(params().score.protocol),
+            progress=progress.update,
+        )
 
 
 def score_stage() -> None:

@@ -13,7 +13,9 @@ from coronet.evaluation.case_scores import CaseScore, read_case_scores, worst_fi
 from coronet.evaluation.cohort import score_cohort
 from coronet.evaluation.segmentation import evaluate_model
 from coronet.io.volume import read_nifti
+from coronet.networks.factory import load_model
 from coronet.scoring.risk_groups import PRESETS
+from made_chests import write_calibration
 from recipe_results import check_recipe
 
 
@@ -103,6 +105,31 @@ def test_the_figures_of_the_closing_table(scored):
     assert metrics["groups"]["names"] == list(PRESETS["paper"].labels)
 
 
+def test_intervals_are_measured_where_the_network_is_calibrated(scored, save_fit, params, tmp_path):
+    folder, rows, _ = scored
+    assert json.loads((folder / "scores" / "metrics.json").read_text())["certainty"] is None
+    assert {(row.low, row.high, row.likely_groups) for row in rows} == {(None, None, "")}
+    fit = save_fit(tmp_path / "calcium", "calcium")
+    write_calibration(fit, load_model(fit).sha256)
+    split = Split(seed=0, members=tuple(Member(n, n, "test", "none") for n in ("false", "free", "right")))
+    told = score_cohort(
+        folder / "data",
+        split,
+        heart_fit=folder / "heart",
+        calcium_fit=fit,
+        out=tmp_path / "scores",
+        params=params,
+    )
+    right, free = row_of(told, "right"), row_of(told, "free")
+    assert (right.low, right.high) == pytest.approx((right.reference_agatston,) * 2, rel=1e-3)
+    assert (free.low, free.high, free.likely_groups) == (0, 0, "0")
+    certainty = json.loads((tmp_path / "scores" / "metrics.json").read_text())["certainty"]
+    assert certainty["groups"] == {"held": 2, "sure": 3, "sure_and_right": 2}
+    assert certainty["interval"]["cases"] == 3
+    assert certainty["calibrated"]["candidates"] == 4
+    assert certainty["calibrated"]["brier"] == pytest.approx(0.25)
+
+
 def test_rows_of_the_confusion_are_the_reference(scored):
     folder, rows, _ = scored
     groups = json.loads((folder / "scores" / "metrics.json").read_text())["groups"]
@@ -173,7 +200,9 @@ def test_worst_cases_come_first():
     def row(case: str, predicted: float, reference: float) -> CaseScore:
         groups = PRESETS["paper"]
         names = [groups.labels[groups.index(score)] for score in (predicted, reference)]
-        return CaseScore(case, "phantom", predicted, reference, 0, 0, *names, 0.9, None, 0, 0, 0, "given")
+        return CaseScore(
+            case, "phantom", predicted, reference, 0, 0, *names, 0.9, None, 0, 0, 0, None, None, "", "given"
+        )
 
     rows = [row("near", 900, 1000), row("missed", 0, 40), row("exact", 50, 50), row("far", 0, 500)]
     assert [item.case for item in worst_first(rows, PRESETS["paper"].labels)] == [

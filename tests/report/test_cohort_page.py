@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 
-from coronet.dataset.split import write_split
+from coronet.dataset.split import read_split, write_split
 from coronet.errors import StageError
 from coronet.evaluation.cohort import score_cohort
 from coronet.evaluation.segmentation import evaluate_model
-from coronet.files import write_json, write_text
+from coronet.files import read_json, write_json, write_text
+from coronet.fingerprint import canonical
+from coronet.networks.calibration import measure_reliability
+from coronet.networks.factory import load_model
 from coronet.report.cohort_page import read_cohort_report, write_cohort_report
 from coronet.training.learning_curves import write_history
+from made_chests import write_calibration
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,29 @@ def test_the_page_has_every_part(page):
         assert f'href="#{part}"' in page
     assert page.count('class="chart"') == 6
     assert "f" * 64 in page
+
+
+def test_reliability_and_intervals_are_shown_where_the_network_is_calibrated(project, params, page, tmp_path):
+    assert "No interval, since the calcium network is not calibrated: there is no calibration." in page
+    shutil.copytree(project / "build", tmp_path / "build")
+    fit = tmp_path / "build" / "calcium" / "fit"
+    path = write_calibration(fit.parent, load_model(fit).sha256)
+    raw = read_json(path)
+    raw["network"] = raw["calibrated"] = canonical(measure_reliability([0.2, 0.9], [False, True]))
+    write_json(path, raw)
+    score_cohort(
+        project / "data",
+        read_split(project / "build" / "split.json"),
+        heart_fit=tmp_path / "build" / "heart" / "fit",
+        calcium_fit=fit,
+        out=tmp_path / "build" / "scores",
+        params=params,
+    )
+    write_cohort_report(tmp_path / "build", project / "data", tmp_path / "report", params)
+    sure = (tmp_path / "report" / "index.html").read_text()
+    assert sure.count('class="chart"') == page.count('class="chart"') + 2
+    assert "90 % interval holds the reference" in sure
+    assert "2 of 3" in sure
 
 
 def test_the_page_needs_nothing_beside_it_and_is_light(page):

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from coronet.cli import app
 from coronet.errors import InputError, UnsuitableScan
 from coronet.io.volume import read_nifti, write_nifti
+from coronet.networks.factory import load_model
+from made_chests import write_calibration
 
 LESIONS = [((20.0, 10.0, 4.0), 350), ((-24.0, 20.0, -20.0), 500)]
 
@@ -90,6 +92,24 @@ def test_the_page_shows_every_lesion_and_its_number(answered):
         assert lesion["place"] in page
         assert re.search(rf'class="mark"[^>]*>{lesion["number"]}<', page)
     assert page.count('class="outline heart"') == page.count("<figure")
+
+
+def test_the_page_says_how_sure_the_score_is(answered, make_chest, save_fit, tmp_path):
+    page = (answered[0] / "index.html").read_text()
+    assert "no interval, since the calcium network is not calibrated" in page
+    assert "--share" not in page.partition('class="ladder"')[2].partition("</section>")[0]
+    fits = {model: save_fit(tmp_path / model, model) for model in ("heart", "calcium")}
+    write_calibration(fits["calcium"], load_model(fits["calcium"]).sha256, intercept=1.0)
+    write_nifti(tmp_path / "scan.nii.gz", make_chest(LESIONS).ct)
+    models = ",".join(f"{model}={fit}" for model, fit in fits.items())
+    out = tmp_path / "page"
+    command = ["score", str(tmp_path / "scan.nii.gz"), "--models", models, "--out", str(out)]
+    assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
+    page = (out / "index.html").read_text()
+    assert "with a probability of 90%" in page
+    assert page.count('<i style="--share:') == 4 + 4 + 5 + 4
+    assert page.count(">0.73</td>") == len(LESIONS)
+    assert "No single group has a probability of 90%" in page
 
 
 def test_nothing_names_the_patient(answered):

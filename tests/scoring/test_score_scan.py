@@ -19,6 +19,7 @@ from coronet.networks.factory import load_model
 from coronet.scoring.calcium_score import score_calcium
 from coronet.scoring.score_scan import score_scan
 from coronet.scoring.segment_scan import check_suitability
+from made_chests import write_calibration
 
 LESIONS = [((20.0, 10.0, 4.0), 350), ((-24.0, 20.0, -20.0), 500)]
 FACTS = ScanFacts(patient="", source="nifti")
@@ -47,14 +48,38 @@ def test_a_scan_without_calcium_scores_zero(make_chest, models):
 
 def test_the_answer_names_lesions_models_and_limits(make_chest, models):
     answer = score_scan(Scan(make_chest(LESIONS).ct, FACTS), **models).to_json()
-    assert set(answer) == {"scores", "groups", "lesions", "intervals", "protocol", "models", "input"}
+    assert set(answer) == {"scores", "groups", "lesions", "uncertainty", "protocol", "models", "input"}
     assert {lesion["peak_hu"] for lesion in answer["lesions"]} == {350, 500}
     assert all(lesion["place"] for lesion in answer["lesions"])
     assert answer["models"]["heart"]["trained_on"] == "phantom"
     assert answer["models"]["heart"]["weights_sha256"] == models["heart_model"].sha256
     assert "must not be believed on patients" in answer["models"]["statement"]
     assert next(iter(answer)) == "models" and next(iter(answer["models"])) == "statement"
-    assert answer["intervals"]["low"] <= answer["scores"]["agatston"] <= answer["intervals"]["high"]
+    assert answer["uncertainty"] is None
+    assert {lesion["probability"] for lesion in answer["lesions"]} == {None}
+
+
+def test_a_calibrated_network_says_how_sure_the_score_is(make_chest, models, save_fit, tmp_path):
+    fit = save_fit(tmp_path, "calcium")
+    write_calibration(fit, models["calcium_model"].sha256, intercept=1.0)
+    scan = Scan(make_chest(LESIONS).ct, FACTS)
+    found = score_scan(scan, heart_model=models["heart_model"], calcium_model=load_model(fit))
+    answer = found.to_json()
+    sure = answer["uncertainty"]
+    assert sure["low"] <= sure["median"] <= sure["high"] == pytest.approx(found.agatston, rel=1e-3)
+    assert {lesion["probability"] for lesion in answer["lesions"]} == {0.7311}
+    assert sure["groups"]["paper"]["0"] == pytest.approx(0.2689**2, abs=1e-4)
+    assert "(90% interval); group 0 7%" in str(found)
+    assert ", probability 0.73" in str(found)
+
+
+def test_a_network_without_calibration_gives_no_interval_and_says_so(make_chest, models, save_fit, tmp_path):
+    assert "no interval, since the calcium network is not calibrated" in str(
+        score_scan(Scan(make_chest(LESIONS).ct, FACTS), **models)
+    )
+    fit = save_fit(tmp_path, "calcium")
+    write_calibration(fit, "0" * 64)
+    assert load_model(fit).calibration is None
 
 
 CUTS = {

@@ -31,19 +31,19 @@ def files(tmp_path):
     affine = grid_affine((0.5, 0.5, 3.0), (0, 0, 0))
     write_nifti(tmp_path / "ct.nii.gz", Volume(array, affine))
     write_nifti(tmp_path / "mask.nii.gz", Volume(mask, affine))
-    probability = np.where(mask == 2, 0.6, np.where(mask == 4, 1.0, 0)).astype(np.float32)
-    write_nifti(tmp_path / "probability.nii.gz", Volume(probability, affine))
     return tmp_path
 
 
 def test_a_mask_is_scored_without_a_model(files):
     answer = json.loads(run("score", files / "ct.nii.gz", "--mask", files / "mask.nii.gz", "--json"))
-    assert set(answer) == {"scores", "groups", "lesions", "intervals", "protocol", "models", "input"}
+    assert set(answer) == {"scores", "groups", "lesions", "uncertainty", "protocol", "models", "input"}
     assert answer["scores"]["agatston"] == pytest.approx(24)
     assert answer["scores"]["mass_mg"] is None
     assert answer["groups"]["paper"] == "1-100"
     assert [lesion["agatston"] for lesion in answer["lesions"]] == pytest.approx([16, 8])
     assert answer["models"] == {}
+    assert answer["uncertainty"] is None
+    assert "uncertainty" not in run("score", files / "ct.nii.gz", "--mask", files / "mask.nii.gz")
     assert answer["protocol"]["name"] == "coronet"
 
 
@@ -67,16 +67,6 @@ def test_protocol_method_and_calibration_are_options(files):
     assert weighted["protocol"]["method"] == "volume_weighted"
     one = json.loads(run(*scan, "--calcium-labels", "4"))
     assert one["scores"]["agatston"] == pytest.approx(16)
-
-
-def test_a_probability_map_gives_the_interval_over_thresholds(files):
-    scan = ("score", files / "ct.nii.gz", "--mask", files / "mask.nii.gz")
-    probability = ("--probability", files / "probability.nii.gz")
-    answer = json.loads(run(*scan, *probability, "--json"))
-    assert answer["intervals"]["threshold"]["low"] == pytest.approx(16)
-    assert answer["intervals"]["threshold"]["high"] == pytest.approx(24)
-    assert answer["intervals"]["sure"]["five"] is False
-    assert "the group could be 0 or 1-10 or 11-100" in run(*scan, *probability, "--groups", "five")
 
 
 def test_the_answer_is_written_where_asked(files):
@@ -107,12 +97,6 @@ def test_wrong_choices_are_refused(files):
         run(*scan, "--method", "mass")
     with pytest.raises(InputError, match="do not go together"):
         run(*scan, "--labels", "--calcium-labels", "4")
-    with pytest.raises(InputError, match="another grid"):
-        write_nifti(
-            files / "small.nii.gz",
-            Volume(np.zeros((4, 4, 4), np.float32), grid_affine((1.0, 1.0, 1.0), (0, 0, 0))),
-        )
-        run(*scan, "--probability", files / "small.nii.gz")
 
 
 def test_all_protocols_make_one_table(files):

@@ -1,72 +1,99 @@
-"""How a score moves with the threshold and the place of the mask."""
+"""How sure a score is: candidates of a made scan, with a calibration whose answer is known."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 import pytest
 
-from coronet.errors import InputError
+from coronet.inference.predict import calcium_above_threshold, calcium_candidates
 from coronet.io.volume import Volume, grid_affine
 from coronet.scoring.calcium_score import score_calcium
-from coronet.scoring.uncertainty import score_intervals
+from coronet.scoring.protocol import PROTOCOLS
+from coronet.scoring.uncertainty import candidate_scores, score_uncertainty
+from made_chests import SURE
+
+BOXES = (((4, 4, 3), 450, 0.9), ((12, 4, 3), 300, 0.7), ((4, 14, 2), 260, 0.2), ((14, 14, 1), 180, 0.02))
+"""Place, HU and network's probability of cubes of 3 voxels; the last is no candidate."""
 
 
-def nested(side: int = 8) -> tuple[Volume, np.ndarray]:
-    """A square of 450 HU in two slices, with a probability that falls towards its rim."""
+@pytest.fixture(scope="module")
+def scan() -> tuple[Volume, np.ndarray]:
     array = np.full((24, 24, 8), 40, np.int16)
-    probability = np.zeros(array.shape, np.float32)
-    for inset, value in enumerate((0.55, 0.85, 0.97, 1.0)):
-        part = slice(6 + inset, 6 + side - inset)
-        array[part, part, 3:5] = 450
-        probability[part, part, 3:5] = value
+    probability = np.full(array.shape, 0.01, np.float32)
+    for start, hu, chance in BOXES:
+        box = tuple(slice(at, at + 3) for at in start)
+        array[box], probability[box] = hu, chance
     return Volume(array, grid_affine((1.0, 1.0, 3.0), (0, 0, 0))), probability
 
 
-def test_the_threshold_moves_the_score_and_the_groups():
-    ct, probability = nested()
-    mask = probability >= 0.5
-    result = score_calcium(ct, mask)
-    found = score_intervals(ct, mask, result, probability=probability)
-    assert result.scores.agatston == pytest.approx(2 * 64 * 4)
-    assert found.at_threshold[0] == (0.5, pytest.approx(512))
-    assert found.at_threshold[-1] == (0.99, pytest.approx(2 * 4 * 4))
-    assert (found.low, found.high) == (pytest.approx(32), pytest.approx(512))
-    assert found.groups["paper"] == ("1-100", "101-300", ">300")
-    assert not found.sure("paper")
+@pytest.fixture(scope="module")
+def candidates(scan):
+    return calcium_candidates(scan[1], scan[0], 0.5)
 
 
-def test_a_shift_by_one_voxel_loses_what_it_uncovers():
-    ct, probability = nested()
-    mask = probability >= 0.5
-    found = score_intervals(ct, mask, score_calcium(ct, mask))
-    assert found.at_threshold == ()
-    assert sorted(found.at_shift) == pytest.approx([256, 256, 448, 448, 448, 448])
-    answer = found.to_json()
-    assert answer["threshold"] is None
-    assert (answer["low"], answer["high"]) == (pytest.approx(256), pytest.approx(512))
-    assert answer["sure"]["aha"] is False
-    assert answer["groups"]["aha"] == ["100-399", ">=400"]
+def found_in(scan, candidates, calibration, **rules):
+    result = score_calcium(scan[0], candidates.mask(scan[0].shape), **rules)
+    return result, score_uncertainty(scan[0], candidates, calibration, result)
 
 
-def test_a_mask_at_the_scans_edge_does_not_wrap_round():
-    array = np.full((4, 4, 2), 450, np.int16)
-    ct = Volume(array, grid_affine((1.0, 1.0, 3.0), (0, 0, 0)))
-    mask = np.zeros(array.shape, bool)
-    mask[0] = True
-    found = score_intervals(ct, mask, score_calcium(ct, mask))
-    assert min(found.at_shift) == 0
+def test_what_the_network_doubts_is_a_candidate_and_what_it_excludes_is_none(scan, candidates):
+    assert candidates.network == pytest.approx([0.9, 0.2, 0.7])
+    assert candidates.counted.tolist() == [True, False, True]
+    mask = candidates.mask(scan[0].shape)
+    assert np.array_equal(mask, calcium_above_threshold(scan[1], scan[0], 0.5))
+    assert mask.sum() == 54
 
 
-def test_no_calcium_is_surely_none_without_a_probability():
-    ct, _ = nested()
-    empty = np.zeros(ct.shape, bool)
-    found = score_intervals(ct, empty, score_calcium(ct, empty))
-    assert (found.low, found.high) == (0, 0)
-    assert all(found.sure(preset) for preset in found.groups)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("method", ["agatston", "volume_weighted"])
+def test_candidates_that_count_add_up_to_the_score(scan, candidates, protocol, method):
+    result, _ = found_in(scan, candidates, SURE, protocol=PROTOCOLS[protocol], method=method)
+    scores = candidate_scores(scan[0], candidates, PROTOCOLS[protocol], method=method)
+    assert scores[candidates.counted].sum() == pytest.approx(result.scores.of(method))
 
 
-def test_a_probability_of_another_shape_is_refused():
-    ct, probability = nested()
-    mask = probability > 0.5
-    with pytest.raises(InputError, match="probability map"):
-        score_intervals(ct, mask, score_calcium(ct, mask), probability=probability[1:])
+def test_sure_candidates_are_all_of_them(scan, candidates):
+    _, found = found_in(scan, candidates, SURE)
+    total = 9 * 3 * (4 + 3 + 2)
+    assert (found.low, found.median, found.high) == pytest.approx((total,) * 3, rel=1e-3)
+    assert found.groups["paper"]["101-300"] == pytest.approx(1)
+    assert found.sure("paper")
+    assert found.lesions == pytest.approx((1, 1), abs=1e-6)
+
+
+def test_probabilities_go_to_lesions_in_the_order_of_the_score(scan, candidates):
+    plain = dataclasses.replace(SURE, intercept=0.0, slope=1.0)
+    result, found = found_in(scan, candidates, plain)
+    assert [lesion.peak_hu for lesion in result.lesions] == [450, 300]
+    assert found.lesions == pytest.approx((0.9, 0.7))
+    (doubted,) = found.doubted
+    assert (doubted.probability, doubted.agatston) == pytest.approx((0.2, 54))
+    assert doubted.slices == (2, 4)
+    assert found.groups["paper"]["0"] == pytest.approx(0.1 * 0.3 * 0.8)
+    assert found.groups["paper"][">300"] == 0
+    assert set(found.likely["paper"]) <= set(found.groups["paper"])
+
+
+def test_plain_values_hold_no_more_than_was_found(scan, candidates):
+    answer = found_in(scan, candidates, dataclasses.replace(SURE, intercept=0.0, slope=1.0))[1].to_json()
+    assert answer["low"] <= answer["median"] <= answer["high"]
+    assert answer["level"] == 0.9
+    for groups in answer["groups"].values():
+        assert sum(groups.values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_volume_takes_the_agatston_score(scan, candidates):
+    assert found_in(scan, candidates, SURE, method="volume")[1].method == "agatston"
+    weighted = found_in(scan, candidates, SURE, method="volume_weighted")[1]
+    assert weighted.median == pytest.approx(27 * 3 * (4 + 3 + 2), rel=1e-3)
+
+
+def test_a_scan_without_candidates_may_still_hold_calcium(scan):
+    nothing = calcium_candidates(np.zeros_like(scan[1]), scan[0], 0.5)
+    missed = dataclasses.replace(SURE, missed_per_scan=0.2, missed_score=30.0)
+    _, found = found_in(scan, nothing, missed)
+    assert found.groups["paper"]["0"] == pytest.approx(np.exp(-0.2))
+    assert (found.lesions, found.doubted) == ((), ())
+    assert found_in(scan, nothing, SURE)[1].groups["paper"]["0"] == 1

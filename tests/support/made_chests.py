@@ -13,8 +13,10 @@ import torch
 from coronet.config import ModelParams, Params, load_params
 from coronet.dataset.cases import mask_path, scan_path, write_facts
 from coronet.dataset.split import Member, Split
+from coronet.files import write_json
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume, grid_affine, write_nifti
+from coronet.networks.calibration import CALIBRATION, Calibration, Reliability
 from coronet.networks.factory import ModelSpec, build_network, save_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +25,24 @@ SHAPE = (112, 84, 56)
 CENTRE = (165.0, 140.0, 100.0)
 HEART_HU, FAT_HU = 60.0, -20.0
 """The heart is told from the rest of the body by its density alone."""
+
+SURE = Calibration(
+    weights_sha256="",
+    heart_sha256="",
+    intercept=30.0,
+    slope=0.0,
+    size_slope=0.0,
+    error_root=0.0,
+    error_share=0.0,
+    missed_per_scan=0.0,
+    missed_score=0.0,
+    scans=9,
+    patients=9,
+    measured=30,
+    network=Reliability(0, 0, None, None, ()),
+    calibrated=Reliability(0, 0, None, None, ()),
+)
+"""A calibration by which every candidate is calcium and measures exactly."""
 
 Lesion = tuple[tuple[float, float, float], int]
 """Centre in mm from the heart's centre, and HU."""
@@ -87,6 +107,13 @@ def params() -> Params:
         heart=small(whole.heart, (12.0, 12.0, 12.0), (32, 24, 24)),
         calcium=small(whole.calcium, SPACING, (32, 32, 16)),
     )
+
+
+def write_calibration(folder: Path, weights_sha256: str, **changes: float) -> Path:
+    """Write `SURE` with some other values as the calibration of weights."""
+    calibration = dataclasses.replace(SURE, weights_sha256=weights_sha256, **changes)
+    write_json(folder / CALIBRATION, calibration.to_json())
+    return folder / CALIBRATION
 
 
 @pytest.fixture(scope="session")

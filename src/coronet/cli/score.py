@@ -43,9 +43,6 @@ def score_command(
     calcium_labels: Annotated[
         str | None, typer.Option(help="With --mask: which of its labels are calcium, such as 3 or 1,2.")
     ] = None,
-    probability: Annotated[
-        Path | None, typer.Option(help="With --mask: a map of calcium probability, for the uncertainty.")
-    ] = None,
     resample_mask: Annotated[
         bool, typer.Option("--resample-mask", help="With --mask: allow a mask on another grid.")
     ] = False,
@@ -100,10 +97,8 @@ def score_command(
         raise InputError(
             "--batch takes a folder of scans, --out and one --protocol, and neither --mask nor --series."
         )
-    if mask is None and (labels or resample_mask or not (vessels is calcium_labels is probability is None)):
-        raise InputError(
-            "--labels, --vessels, --calcium-labels, --probability and --resample-mask go with --mask."
-        )
+    if mask is None and (labels or resample_mask or not (vessels is calcium_labels is None)):
+        raise InputError("--labels, --vessels, --calcium-labels and --resample-mask go with --mask.")
     if out is not None:
         check_writable(out)
     if batch:
@@ -127,7 +122,6 @@ def score_command(
             mask,
             vessels=names,
             labels=split_list(calcium_labels, "--calcium-labels"),
-            probability=probability,
             series=series,
             resample_mask=resample_mask,
             **rules,

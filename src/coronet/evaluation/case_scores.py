@@ -27,6 +27,12 @@ class CaseScore:
     lesions: int  # lesions of the case's mask
     lesions_found: int  # those that a predicted voxel touches
     lesions_false: int  # predicted lesions that touch none
+    # of the 90 % interval of the predicted score; None where the calcium network was not calibrated
+    low: float | None
+    high: float | None
+    likely_groups: (
+        str  # the fewest groups that hold 90 %, divided by spaces; empty where there is no interval
+    )
     # kind of the calcium mask compared with, `exact` or `drawn`; see `coronet.dataset.cases.find_reference`
     reference: str
 

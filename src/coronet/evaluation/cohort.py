@@ -21,7 +21,9 @@ from coronet.evaluation.annotation_error import (
     measure_annotation_error,
     summarise_annotation_error,
 )
+from coronet.evaluation.candidate_outcomes import CandidateOutcomes, candidate_outcomes
 from coronet.evaluation.case_scores import CaseScore
+from coronet.evaluation.certainty import summarise_certainty
 from coronet.evaluation.predicted_hearts import MASKS, earlier_heart, heart_masks_by
 from coronet.evaluation.tables import count_values, write_rows
 from coronet.files import replacing_folder, write_json
@@ -33,6 +35,7 @@ from coronet.scoring.calcium_score import score_calcium
 from coronet.scoring.predicted_masks import predict_masks
 from coronet.scoring.protocol import find_protocol
 from coronet.scoring.risk_groups import find_groups
+from coronet.scoring.uncertainty import score_uncertainty
 
 if TYPE_CHECKING:
     from coronet.dataset.split import Split
@@ -104,7 +107,11 @@ def score_cohort(
         rows = tuple(result.row for result in found)
         write_rows(part / _TABLE, rows)
         weights = {model.spec.model: model.sha256 for model in models}
-        write_json(part / METRICS, _metrics(found, skipped, params) | {"weights_sha256": weights})
+        certainty = summarise_certainty(rows, [result.outcomes for result in found], models[1].calibration)
+        write_json(
+            part / METRICS,
+            _metrics(found, skipped, params) | {"certainty": certainty, "weights_sha256": weights},
+        )
         if drawn := [result.drawn for result in found if result.drawn]:
             write_rows(part / DRAWN_TABLE, drawn)
     return rows
@@ -120,6 +127,7 @@ class _Result:
     voxels: Overlap
     lesions: LesionMatch
     drawn: AnnotationError | None
+    outcomes: CandidateOutcomes | None  # None where no heart was found
 
 
 def _score_case(
@@ -135,6 +143,7 @@ def _score_case(
     protocol, groups = find_protocol(params.score.protocol), find_groups(params.score.groups)
     started = time.perf_counter()
     ct = read_nifti(case.ct)
+    masks = None
     try:
         masks = predict_masks(ct, *models, heart=earlier_heart(hearts, case.id, ct))
         heart, calcium = masks.heart, masks.calcium
@@ -144,7 +153,13 @@ def _score_case(
         heart = calcium = np.zeros(ct.shape, dtype=bool)
     for model, mask in (("heart", heart), ("calcium", calcium)):
         write_nifti(folder / f"{case.id}_{model}.nii.gz", ct.with_array(mask.astype(np.uint8)))
-    predicted = score_calcium(ct, calcium, protocol=protocol).scores
+    scored = score_calcium(ct, calcium, protocol=protocol)
+    predicted, calibration = scored.scores, models[1].calibration
+    sure = (
+        score_uncertainty(ct, masks.candidates, calibration, scored)
+        if masks is not None and calibration is not None
+        else None
+    )
     seconds = time.perf_counter() - started
     truth = load_mask(compared.path, ct)
     reference = score_calcium(ct, truth, protocol=protocol).scores
@@ -165,10 +180,14 @@ def _score_case(
         lesions=lesions.true,
         lesions_found=lesions.found,
         lesions_false=lesions.false,
+        low=None if sure is None else round(sure.low, 3),
+        high=None if sure is None else round(sure.high, 3),
+        likely_groups="" if sure is None else " ".join(sure.likely[groups.name]),
         reference=compared.kind,
     )
+    outcomes = None if masks is None else candidate_outcomes(ct, masks.candidates, truth, protocol)
     drawn_case = measure_annotation_error(case, ct, protocol, groups) if with_drawn else None
-    return _Result(row, seconds, heart_overlap, voxels, lesions, drawn_case)
+    return _Result(row, seconds, heart_overlap, voxels, lesions, drawn_case, outcomes)
 
 
 def _metrics(found: Sequence[_Result], skipped: Sequence[str], params: Params) -> dict[str, Any]:

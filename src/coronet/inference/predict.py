@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -192,39 +191,67 @@ def calcium_above_threshold(probability: np.ndarray, ct: Volume, threshold: floa
     Returns:
         Boolean, same shape.
     """
-    place, kept = calcium_voxels(probability, ct, (threshold,))
-    result = np.zeros(ct.shape, bool, order="F")
-    result[place] = kept[0]
-    return result
+    return calcium_candidates(probability, ct, threshold).mask(ct.shape)
 
 
-def calcium_voxels(
-    probability: np.ndarray, ct: Volume, thresholds: Sequence[float]
-) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """`calcium_above_threshold` at several thresholds at once, as the few voxels that may be true in any.
+@dataclasses.dataclass(frozen=True)
+class CalciumCandidates:
+    """Connected bright things that may be calcium: all that would count if the network were believed.
 
-    Returns:
-        Their indices along x, y and z, n of each, and which are calcium, shape (thresholds, n).
+    Attributes:
+        place: indices of their voxels along x, y and z, n of each.
+        number: of the candidate that each voxel belongs to, from 0 without gaps, shape (n,).
+        network: the network's probability of each candidate, the mean of its voxels, shape (candidates,).
+        counted: whether a candidate is calcium at the network's threshold, shape (candidates,).
+    """
+
+    place: tuple[np.ndarray, ...]
+    number: np.ndarray
+    network: np.ndarray
+    counted: np.ndarray
+
+    def mask(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The candidates that are counted, boolean."""
+        result = np.zeros(shape, bool, order="F")
+        chosen = self.counted[self.number]
+        result[tuple(axis[chosen] for axis in self.place)] = True
+        return result
+
+
+def calcium_candidates(probability: np.ndarray, ct: Volume, threshold: float) -> CalciumCandidates:
+    """Every connected thing that `calcium_above_threshold` counts, or would if it did not doubt it.
+
+    Candidates are 26-connected parts of the voxels of at least 130 HU down to a quarter of the threshold, of
+    three voxels or more. What counts at the threshold are some of them, each as a whole.
+
+    Args:
+        probability: shape (x, y, z).
     """
     import cc3d
 
     box = mask_slices(probability > 0)
     if box is None:
-        return (np.empty(0, int),) * 3, np.empty((len(thresholds), 0), bool)
+        return CalciumCandidates((np.empty(0, int),) * 3, np.empty(0, int), np.empty(0), np.empty(0, bool))
     components = cc3d.connected_components(
         (ct.array[box] >= CALCIUM_HU) & (probability[box] > 0), connectivity=26
     )
     bright = np.nonzero(components)
     owner, likely = components[bright], probability[box][bright]
-    sizes = np.bincount(owner)
-    candidates = np.zeros_like(components, dtype=bool)
-    kept = []
-    for threshold in thresholds:
-        sure = likely >= threshold
-        believed = np.bincount(owner[sure], minlength=len(sizes)) >= _LEAST_SHARE * sizes
-        candidates[bright] = (likely >= threshold * _GROWTH) & believed[owner]
-        part = cc3d.connected_components(candidates, connectivity=26)[bright]
-        found = np.bincount(part, minlength=1) >= _LEAST_VOXELS
-        found &= np.bincount(part[sure], minlength=len(found)) > 0
-        kept.append(found[part] & (part > 0))
-    return tuple(index + side.start for index, side in zip(bright, box, strict=True)), np.stack(kept)
+    sure = likely >= threshold
+    believed = np.bincount(owner, weights=sure) >= _LEAST_SHARE * np.bincount(owner)
+    grown = np.zeros_like(components, dtype=bool)
+    grown[bright] = likely >= threshold * _GROWTH
+    part = cc3d.connected_components(grown, connectivity=26)[bright]
+    sizes = np.bincount(part, minlength=1)
+    large = sizes >= _LEAST_VOXELS
+    large[0] = False
+    kept = large[part]
+    number = (np.cumsum(large) - 1)[part[kept]]
+    total = np.bincount(number, weights=likely[kept])
+    counts = np.bincount(number, weights=sure[kept] & believed[owner[kept]]) > 0
+    return CalciumCandidates(
+        place=tuple(index[kept] + side.start for index, side in zip(bright, box, strict=True)),
+        number=number,
+        network=total / sizes[large],
+        counted=counts,
+    )

@@ -16,6 +16,7 @@ from coronet.config import ModelParams, NetworkParams
 from coronet.errors import InputError, ParamsError, StageError
 from coronet.files import read_json, replacing, sha256_file, write_json
 from coronet.fingerprint import canonical
+from coronet.networks.calibration import Calibration, read_calibration
 from coronet.networks.cpu_kernels import accelerate
 from coronet.networks.quality import ModelQuality, read_quality
 from coronet.networks.unet import ACTIVATIONS, Autoencoder, UNet
@@ -59,6 +60,8 @@ class LoadedModel:
     device: torch.device  # where ``module`` lies
     # what is recorded of how good it is
     quality: ModelQuality = dataclasses.field(default_factory=ModelQuality)
+    # how to read its probabilities; None of a heart network, and of one that was not calibrated
+    calibration: Calibration | None = None
 
     @property
     def params(self) -> ModelParams:
@@ -198,6 +201,7 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
         sha256=digest,
         device=device,
         quality=read_quality(folder, spec.model, digest),
+        calibration=read_calibration(folder, digest) if spec.model == "calcium" else None,
     )
 
 

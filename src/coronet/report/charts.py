@@ -98,6 +98,29 @@ def bland_altman_chart(
     return _svg(draw, size=(4.2, 3.6), title="difference of scores over their mean")
 
 
+def reliability_chart(bins: Mapping[str, Sequence[tuple[float, float, int]]], *, title: str) -> str:
+    """Share of candidates that are calcium over the probability that they are, by bin.
+
+    Args:
+        bins: by name (mean probability, share, candidates) of each bin; the first takes the accent colour.
+        title: of the drawing.
+    """
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=_INKS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
+        for ink, (name, items) in zip(("accent", "muted"), bins.items(), strict=False):
+            x, y, count = np.array(items, dtype=np.float64).reshape(-1, 3).T
+            axes.plot(x, y, color=_INKS[ink], linewidth=1.3, label=name)
+            axes.scatter(x, y, s=12 + 3 * count, color=_INKS[ink], alpha=0.6, linewidths=0)
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlabel("probability of a candidate")
+        axes.set_ylabel("share that is calcium")
+        axes.legend(frameon=False, labelcolor=_INKS["ink"], fontsize=9)
+
+    return _svg(draw, size=(4.2, 3.6), title=title)
+
+
 def _scale_scores(axes: Axes, name: str, top: float) -> None:
     """Make an axis of scores linear to 10 and logarithmic beyond, up to ``top``."""
     axis = getattr(axes, f"{name}axis")

@@ -19,6 +19,7 @@ from coronet.files import read_json, replacing_folder, sha256_file
 from coronet.report import charts
 from coronet.report.annotation_error_section import AnnotationErrorSection, annotation_error_section
 from coronet.report.case_views import compared_pictures
+from coronet.report.certainty_section import CertaintySection, certainty_section
 from coronet.report.html_page import Figure, network_facts, number, signed, write_page
 from coronet.report.notices import describe_floors, describe_test_set
 from coronet.report.slice_pictures import Picture
@@ -58,6 +59,7 @@ class CohortReport:
     groups: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     confusion_top: int
+    certainty: CertaintySection
     worst: tuple[CaseView, ...]
     without_pictures: int
     rows: tuple[CaseScore, ...]
@@ -108,6 +110,7 @@ def read_cohort_report(build: Path, data: Path, params: Params) -> CohortReport:
         groups=groups,
         confusion=confusion,
         confusion_top=max(1, *map(max, confusion)),
+        certainty=certainty_section(build, metrics.get("certainty")),
         worst=tuple(_view(cases[row.case], row, scores) for row in pictured),
         without_pictures=len(rows) - len(pictured),
         rows=rows,

@@ -1,4 +1,4 @@
-"""The page of one scan: score, sensitivity, pictures, lesions, and the models that made the masks."""
+"""The page of one scan: score, how sure it is, pictures, lesions, and the models that made the masks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from coronet.dataset.quality_flags import UNFIT
 from coronet.report.case_views import by_vessel, case_pictures
 from coronet.report.html_page import Figure, network_facts, number, readable, write_page
 from coronet.scoring.counted_voxels import find_calcium
+from coronet.scoring.lesions import places_in_heart
 from coronet.scoring.risk_groups import PRESETS
+from coronet.scoring.score_distribution import LEVEL
 from coronet.scoring.score_scan import ScanScore
+from coronet.scoring.score_text import NOT_CALIBRATED
+from coronet.scoring.uncertainty import DoubtedLesion
 
 _PAGE = "index.html"
 _AXIAL_SLICES = 6
@@ -31,6 +35,15 @@ class Notice:
     title: str
     text: str
     grave: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Rung:
+    """One risk group of a preset."""
+
+    label: str
+    state: str  # ``here``, ``possible`` or empty
+    probability: float | None  # None where it is not known
 
 
 def write_scan_result(folder: Path, scored: ScanScore) -> None:
@@ -52,17 +65,30 @@ def write_scan_result(folder: Path, scored: ScanScore) -> None:
         pictures=case_pictures(
             scored.ct, scored.masks.heart, calcium=calcium, count=_AXIAL_SLICES, numbers=_numbers(scored)
         ),
-        lesions=tuple(zip(scored.result.lesions, scored.places, strict=True)),
+        lesions=tuple(zip(scored.result.lesions, scored.places, _probabilities(scored), strict=True)),
+        doubted=_doubted(scored),
         origin=_origin(scored),
     )
 
 
 def _interval(scored: ScanScore) -> str:
-    found = scored.intervals
-    return (
-        f"{number(found.low)} to {number(found.high)} when the masks are cut at a probability of 0.5 to 0.99 "
-        "or moved by one voxel"
-    )
+    found = scored.uncertainty
+    if found is None:
+        return NOT_CALIBRATED
+    return f"{number(found.low)} to {number(found.high)} with a probability of {LEVEL:.0%}"
+
+
+def _probabilities(scored: ScanScore) -> tuple[float | None, ...]:
+    """Of each lesion; None where they are not known."""
+    known = scored.uncertainty
+    return known.lesions if known else (None,) * len(scored.result.lesions)
+
+
+def _doubted(scored: ScanScore) -> tuple[tuple[DoubtedLesion, str], ...]:
+    """Candidates that are not counted but may be calcium, and where they lie in the heart."""
+    doubted = scored.uncertainty.doubted if scored.uncertainty else ()
+    places = places_in_heart([lesion.centre_voxel for lesion in doubted], scored.masks.heart)
+    return tuple(zip(doubted, places, strict=True))
 
 
 def _notices(scored: ScanScore) -> tuple[Notice, ...]:
@@ -70,21 +96,29 @@ def _notices(scored: ScanScore) -> tuple[Notice, ...]:
     for flag, reason in scored.warnings.items():
         title = "Scored by force." if flag in UNFIT else "With care."
         notices.append(Notice(title, f"{reason[0].upper()}{reason[1:]}.", grave=flag in UNFIT))
-    unsure = [_PRESET_NAMES[name] for name in PRESETS if not scored.intervals.sure(name)]
+    known = scored.uncertainty
+    unsure = [_PRESET_NAMES[name] for name in PRESETS if known and not known.sure(name)]
     if unsure:
-        text = f"Within that range the score could fall into another group ({', '.join(unsure)})."
+        text = f"No single group has a probability of {LEVEL:.0%} ({', '.join(unsure)})."
         notices.append(Notice("More than one risk group is possible.", text, grave=False))
     return tuple(notices)
 
 
-def _risk_groups(scored: ScanScore) -> dict[str, list[tuple[str, str]]]:
-    """Labels of the risk groups by preset, each with ``here``, ``possible`` or an empty state."""
-    groups = {}
+def _risk_groups(scored: ScanScore) -> dict[str, tuple[Rung, ...]]:
+    """Risk groups by preset: the score's own is ``here``, others of the likely ones are ``possible``."""
+    known, groups = scored.uncertainty, {}
     for name, preset in PRESETS.items():
-        # CAC-DRS appends the number of vessels to its label.
-        states = {label.split("/")[0]: "possible" for label in scored.intervals.groups[name]}
-        states[scored.result.groups[name].split("/")[0]] = "here"
-        groups[_PRESET_NAMES[name]] = [(readable(label), states.get(label, "")) for label in preset.labels]
+        # CAC-DRS appends the number of vessels to its label
+        own = scored.result.groups[name].split("/")[0]
+        likely = known.likely[name] if known else ()
+        groups[_PRESET_NAMES[name]] = tuple(
+            Rung(
+                readable(label),
+                "here" if label == own else "possible" if label in likely else "",
+                known.groups[name][label] if known else None,
+            )
+            for label in preset.labels
+        )
     return groups
 
 

@@ -74,9 +74,11 @@ class Scorer:
     @property
     def settings(self) -> dict[str, Any]:
         """What a score depends on, beside its scan."""
+        calibration = self.calcium_model.calibration
         return {
             "heart_sha256": self.heart_model.sha256,
             "calcium_sha256": self.calcium_model.sha256,
+            "calibration_sha256": calibration.sha256 if calibration else None,
             "protocol": self.protocol.name,
             "method": self.method,
             "calibration_factor": self.calibration_factor,

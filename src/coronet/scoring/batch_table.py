@@ -20,8 +20,10 @@ class BatchRow:
         agatston: score.
         volume_mm3: of calcium.
         group: risk group.
-        low: the lowest score of its interval.
-        high: the highest.
+        low: lower end of the 90 % interval of the score; None where the networks are not calibrated.
+        high: its upper end.
+        group_probability: of ``group``.
+        likely_groups: the fewest groups that hold 90 % together, divided by spaces.
         flags: reasons to be careful, divided by spaces.
         learned_from: which network had this scan in its training, such as ``heart=train calcium=tune``, and
             ``heart=unknown`` where that is not recorded.
@@ -36,6 +38,8 @@ class BatchRow:
     group: str = ""
     low: float | None = None
     high: float | None = None
+    group_probability: float | None = None
+    likely_groups: str = ""
     flags: str = ""
     learned_from: str = ""
     models: str = ""
@@ -48,9 +52,17 @@ class BatchRow:
 
     def line(self) -> str:
         """One line for the terminal: the score with its interval and group, or why there is none."""
-        result = self.reason or f"{self.agatston:.1f} ({self.low:.1f} … {self.high:.1f}), group {self.group}"
+        result = self.reason or f"{self.agatston:.1f}{self._interval}, group {self.group}{self._sure}"
         learned = "; learned from this scan" if self.in_training else ""
         return f"{self.scan}: {result}{learned}{f'; beware: {self.flags}' if self.flags else ''}"
+
+    @property
+    def _interval(self) -> str:
+        return "" if self.low is None else f" ({self.low:.1f} … {self.high:.1f})"
+
+    @property
+    def _sure(self) -> str:
+        return "" if self.group_probability is None else f" ({self.group_probability:.0%})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +102,18 @@ class BatchResult:
 
 def row_of(scan: str, answer: Mapping[str, Any], preset: str) -> BatchRow:
     """The row of a scan whose ``score.json`` is ``answer``, with its risk group by ``preset``."""
-    scores, interval = answer["scores"], answer["intervals"]
+    scores, sure = answer["scores"], answer["uncertainty"]
+    group = answer["groups"][preset]
     return BatchRow(
         scan=scan,
         agatston=round(scores["agatston"], 3),
         volume_mm3=round(scores["volume_mm3"], 3),
-        group=answer["groups"][preset],
-        low=round(interval["low"], 3),
-        high=round(interval["high"], 3),
+        group=group,
+        low=sure and sure["low"],
+        high=sure and sure["high"],
+        # CAC-DRS appends the number of vessels to its label
+        group_probability=sure and sure["groups"][preset][group.split("/")[0]],
+        likely_groups=" ".join(sure["likely_groups"][preset]) if sure else "",
         flags=" ".join(answer["input"]["flags"]),
         learned_from=" ".join(_learned_from(answer["models"])),
         models=" ".join(item for item in answer["models"].get("cautions", ("unknown",)) if item != LEARNED),

@@ -63,14 +63,15 @@ class ScoreResult:
     def to_json(
         self,
         *,
-        intervals: Mapping[str, Any] | None = None,
+        uncertainty: Mapping[str, Any] | None = None,
         models: Mapping[str, Any] | None = None,
         source: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The result as plain values.
 
         Args:
-            intervals: what `coronet.scoring.uncertainty.Intervals.to_json` gives.
+            uncertainty: what `coronet.scoring.uncertainty.ScoreUncertainty.to_json` gives; None where nothing
+                is known of it.
             models: what made the mask; empty for an expert's.
             source: more facts of the input, beside its geometry.
         """
@@ -78,7 +79,7 @@ class ScoreResult:
             "scores": dataclasses.asdict(self.scores),
             "groups": self.groups,
             "lesions": [_plain(dataclasses.asdict(lesion)) for lesion in self.lesions],
-            "intervals": dict(intervals or {}),
+            "uncertainty": None if uncertainty is None else dict(uncertainty),
             "protocol": _plain(dataclasses.asdict(self.protocol)) | {"method": self.method},
             "models": dict(models or {}),
             "input": {

@@ -11,27 +11,32 @@ import numpy as np
 from coronet.config.floors import NETWORK_FLOORS, Floor
 from coronet.errors import InputError, UnsuitableScan
 from coronet.fingerprint import canonical
-from coronet.inference.predict import calcium_voxels, largest_heart, predict_calcium, predict_heart
+from coronet.inference.predict import (
+    CalciumCandidates,
+    calcium_candidates,
+    largest_heart,
+    predict_calcium,
+    predict_heart,
+)
 from coronet.io.scan_facts import DEPOSITED
 from coronet.io.volume import Volume
 from coronet.networks.factory import LoadedModel, ModelSpec
 from coronet.networks.quality import ModelQuality
-from coronet.scoring.uncertainty import THRESHOLDS
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictedMasks:
-    """What the networks found; every array has the scan's shape (x, y, z).
+    """What the networks found; masks have the scan's shape (x, y, z).
 
     Attributes:
         heart: bool.
         calcium: bool; voxels below 130 HU never belong to it.
-        certainty: float32; the highest of `THRESHOLDS` at which a voxel would still be calcium, else 0.
+        candidates: connected bright things that are calcium or may be, those of ``calcium`` among them.
     """
 
     heart: np.ndarray
     calcium: np.ndarray
-    certainty: np.ndarray
+    candidates: CalciumCandidates
 
 
 def predict_masks(
@@ -67,13 +72,8 @@ def predict_masks(
     if not heart.any():
         raise UnsuitableScan("The heart network found no heart in this scan, so there is nothing to score.")
     probability = predict_calcium(ct, heart, calcium_model)
-    levels = np.array(sorted(THRESHOLDS), dtype=np.float32)
-    place, (kept, *cut) = calcium_voxels(probability, ct, (calcium_model.params.threshold, *levels))
-    calcium = np.zeros(ct.shape, dtype=bool, order="F")
-    calcium[place] = kept
-    certainty = np.zeros(ct.shape, dtype=np.float32, order="F")
-    certainty[place] = (np.stack(cut) * levels[:, None]).max(axis=0)
-    return PredictedMasks(heart, calcium, certainty)
+    candidates = calcium_candidates(probability, ct, calcium_model.params.threshold)
+    return PredictedMasks(heart, candidates.mask(ct.shape), candidates)
 
 
 @dataclasses.dataclass(frozen=True)

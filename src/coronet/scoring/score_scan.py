@@ -21,7 +21,7 @@ from coronet.scoring.protocol import PROTOCOLS, Protocol
 from coronet.scoring.score_text import facts_json, score_lines, voltage_warnings, warning_lines
 from coronet.scoring.score_with_mask import SCORE
 from coronet.scoring.segment_scan import Segmentation, segment_scan
-from coronet.scoring.uncertainty import Intervals, score_intervals
+from coronet.scoring.uncertainty import ScoreUncertainty, score_uncertainty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +32,14 @@ class ScanScore:
         segmentation: heart and calcium.
         facts: what may be kept of the scan.
         result: the score.
-        intervals: how the score moves with threshold and position.
+        uncertainty: the distribution of the score; None where the calcium network was not calibrated.
         places: where each lesion of ``result`` lies in the heart, in the same order.
     """
 
     segmentation: Segmentation = dataclasses.field(repr=False)
     facts: ScanFacts
     result: ScoreResult
-    intervals: Intervals
+    uncertainty: ScoreUncertainty | None
     places: tuple[str, ...]
 
     @property
@@ -79,7 +79,7 @@ class ScanScore:
 
     def lines(self, preset: str = "paper") -> list[str]:
         """The result as text, what it is worth first, with the risk group by ``preset``."""
-        scored = score_lines(self.result, self.intervals, preset)
+        scored = score_lines(self.result, preset, uncertainty=self.uncertainty, networks=True)
         return [*self.statement.lines, *scored, *warning_lines(self.warnings)]
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class ScanScore:
     def to_json(self) -> dict[str, Any]:
         """What ``score.json`` holds, ``models`` first: no identifier, no file name and no path."""
         answer = self.result.to_json(
-            intervals=self.intervals.to_json(),
+            uncertainty=self.uncertainty.to_json() if self.uncertainty else None,
             models=self.segmentation.models_json(),
             source=facts_json(self.facts)
             | {
@@ -100,8 +100,10 @@ class ScanScore:
                 "heart_ml": round(self.segmentation.heart_ml, 1),
             },
         )
-        for lesion, place in zip(answer["lesions"], self.places, strict=True):
+        chances = self.uncertainty.lesions if self.uncertainty else (None,) * len(self.places)
+        for lesion, place, chance in zip(answer["lesions"], self.places, chances, strict=True):
             lesion["place"] = place
+            lesion["probability"] = None if chance is None else round(chance, 4)
         return {"models": answer.pop("models"), **answer}
 
     def save(self, folder: Path | str) -> Path:
@@ -151,6 +153,8 @@ def score_scan(
         segmentation=found,
         facts=scan.facts,
         result=result,
-        intervals=score_intervals(found.ct, found.masks.calcium, result, probability=found.masks.certainty),
+        uncertainty=None
+        if calcium_model.calibration is None
+        else score_uncertainty(found.ct, found.masks.candidates, calcium_model.calibration, result),
         places=places_in_heart([lesion.centre_voxel for lesion in result.lesions], found.masks.heart),
     )

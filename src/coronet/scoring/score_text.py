@@ -1,45 +1,72 @@
-"""A score as lines of text: the number, its risk group, its uncertainty and the lesions."""
+"""A score as lines of text: the number, its risk group, how sure it is, and the lesions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coronet.imaging.slice_names import slice_span
 from coronet.io.scan_facts import ScanFacts
 from coronet.scoring.calcium_score import ScoreResult
-from coronet.scoring.uncertainty import Intervals
+from coronet.scoring.score_distribution import LEVEL
+
+if TYPE_CHECKING:
+    from coronet.scoring.uncertainty import ScoreUncertainty
 
 _USUAL_KV = 120.0
 _UNITS = {"volume_weighted": " mm³", "volume": " mm³", "mass": " mg"}
 
 
-def score_lines(result: ScoreResult, spread: Intervals, preset: str) -> list[str]:
-    """A score as text, with the risk group by ``preset``."""
+NOT_CALIBRATED = "no interval, since the calcium network is not calibrated"
+
+
+def score_lines(
+    result: ScoreResult, preset: str, *, uncertainty: ScoreUncertainty | None = None, networks: bool = False
+) -> list[str]:
+    """A score as text, with the risk group by ``preset``.
+
+    Args:
+        result: the score.
+        preset: of the risk group.
+        uncertainty: of the score, where it is known.
+        networks: whether networks found the calcium, so that no word of uncertainty needs a reason.
+    """
     scores = result.scores
-    graded = spread.method.replace("_", " ")
-    changes = "moved by one voxel"
-    if spread.at_threshold:
-        low, high = spread.at_threshold[0][0], spread.at_threshold[-1][0]
-        changes = f"cut at a probability from {low:g} to {high:g} or {changes}"
-    groups = spread.groups[preset]
+    chances = uncertainty.lesions if uncertainty else (None,) * len(result.lesions)
     mass = "" if scores.mass_mg is None else f", mass {scores.mass_mg:.2f} mg"
     lines = [
         f"{result.method.replace('_', ' ')} {result.value:.1f}{_UNITS.get(result.method, '')} by protocol "
         f"{result.protocol.name}; group {result.groups[preset]} ({preset})",
-        f"uncertainty: {graded} {spread.low:.1f} to {spread.high:.1f} if the mask is {changes}; "
-        + ("the group stays the same" if len(groups) == 1 else f"the group could be {' or '.join(groups)}"),
+        *uncertainty_lines(uncertainty, preset, networks=networks),
         f"agatston {scores.agatston:.1f}, weighted volume {scores.volume_weighted:.1f} mm³, "
         f"volume {scores.volume_mm3:.1f} mm³{mass}",
     ]
     if result.vessels is not None:
         lines.append(", ".join(f"{vessel} {score:.1f}" for vessel, score in result.vessels.items()))
-    for lesion in result.lesions:
+    for lesion, chance in zip(result.lesions, chances, strict=True):
         vessel = f", {lesion.vessel}" if lesion.vessel else ""
+        vessel += "" if chance is None else f", probability {chance:.2f}"
         lines.append(
             f"lesion {lesion.number}: agatston {lesion.agatston:.1f}, {lesion.volume_mm3:.1f} mm³, highest "
             f"{lesion.peak_hu:.0f} HU, slices {slice_span(*lesion.slices)}{vessel}"
         )
+    return lines
+
+
+def uncertainty_lines(uncertainty: ScoreUncertainty | None, preset: str, *, networks: bool) -> list[str]:
+    """How sure a score is, as text; of an expert's mask nothing."""
+    if uncertainty is None:
+        return [f"uncertainty: {NOT_CALIBRATED}"] if networks else []
+    groups = ", ".join(f"{label} {chance:.0%}" for label, chance in uncertainty.groups[preset].items())
+    method = uncertainty.method.replace("_", " ")
+    doubted = [item for item in uncertainty.doubted if item.probability >= 0.1]
+    lines = [
+        f"uncertainty: {method} {uncertainty.low:.1f} to {uncertainty.high:.1f} "
+        f"({LEVEL:.0%} interval); group {groups}"
+    ]
+    if doubted:
+        names = ", ".join(f"{item.agatston:.1f} with probability {item.probability:.2f}" for item in doubted)
+        lines.append(f"not counted, but may be calcium: {names}")
     return lines
 
 

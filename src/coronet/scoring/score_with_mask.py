@@ -13,7 +13,7 @@ from coronet.dataset.quality_flags import FLAGS, quality_flags
 from coronet.errors import InputError
 from coronet.files import write_json
 from coronet.io.images import Image, is_path, raw_image
-from coronet.io.masks import ROUNDED, read_mask
+from coronet.io.masks import read_mask
 from coronet.io.raw_volume import RawVolume
 from coronet.io.reader import IN_MEMORY, LOADERS, Scan, check_possible_hu, read_scan, suffix_of
 from coronet.io.scan_facts import ScanFacts
@@ -21,7 +21,6 @@ from coronet.io.volume import Volume, fit_dtype, to_ras
 from coronet.scoring.calcium_score import ScoreResult, score_calcium
 from coronet.scoring.protocol import Protocol, find_protocol
 from coronet.scoring.score_text import facts_json, score_lines, voltage_warnings, warning_lines
-from coronet.scoring.uncertainty import Intervals, score_intervals
 
 SCORE = "score.json"
 
@@ -32,7 +31,6 @@ class MaskScore:
 
     Attributes:
         result: the score.
-        intervals: how it moves when the mask does.
         facts: what may be kept of the scan.
         flags: of the scan, see `coronet.dataset.quality_flags.FLAGS`. They warn and do not forbid: the
             annotator has looked at the scan, and a test object has no heart.
@@ -42,7 +40,6 @@ class MaskScore:
     """
 
     result: ScoreResult
-    intervals: Intervals
     facts: ScanFacts
     flags: tuple[str, ...]
     mask_warnings: Mapping[str, str]
@@ -62,7 +59,7 @@ class MaskScore:
 
     def lines(self, preset: str = "paper") -> list[str]:
         """The result as text, with the risk group by ``preset``."""
-        return [*score_lines(self.result, self.intervals, preset), *warning_lines(self.warnings)]
+        return [*score_lines(self.result, preset), *warning_lines(self.warnings)]
 
     def __str__(self) -> str:
         """What `coronet score --mask` prints."""
@@ -71,7 +68,7 @@ class MaskScore:
     def to_json(self) -> dict[str, Any]:
         """The result as plain values; what ``score.json`` holds."""
         facts = {"flags": list(self.flags), "warnings": self.warnings, "mask": "expert"}
-        return self.result.to_json(intervals=self.intervals.to_json(), source=facts_json(self.facts) | facts)
+        return self.result.to_json(source=facts_json(self.facts) | facts)
 
     def save(self, folder: Path | str) -> Path:
         """Write ``score.json`` into ``folder`` and return its path."""
@@ -89,7 +86,6 @@ def score_mask(
     calibration_factor: float | None = None,
     vessels: Mapping[int, str] | None = None,
     labels: Sequence[int | str] | None = None,
-    probability: Path | str | Image | None = None,
     series: int | str | None = None,
     resample_mask: bool = False,
 ) -> MaskScore:
@@ -104,7 +100,6 @@ def score_mask(
         calibration_factor: mg/(mm³·HU); without it there is no mass.
         vessels: names of the mask's labels, where they are vessels, such as ``{1: "LM", 2: "LAD"}``.
         labels: which labels are calcium, by value or name; all by default. Not together with ``vessels``.
-        probability: of calcium, on the scan's grid, for the interval over thresholds.
         series: which DICOM series, by number or UID.
         resample_mask: allow a mask on another grid (nearest voxel).
 
@@ -140,10 +135,8 @@ def score_mask(
         vessels=vessels,
         slice_thickness_mm=read.facts.slice_thickness_mm,
     )
-    chances = None if probability is None else _read_probability(probability, read.volume)
     return MaskScore(
         result=result,
-        intervals=score_intervals(read.volume, placed.labels, result, probability=chances),
         facts=read.facts,
         flags=quality_flags(read.volume, read.facts),
         mask_warnings={**placed.warnings, **_value_warnings(read.volume)},
@@ -199,18 +192,3 @@ def _value_warnings(ct: Volume) -> dict[str, str]:
     if not lost:
         return {}
     return {"scan_not_finite": f"{lost} values of the scan are NaN or infinite, none of them at the mask"}
-
-
-def _read_probability(source: Path | str | Image, ct: Volume) -> np.ndarray:
-    where = str(source) if is_path(source) else "the probability map in memory"
-    found = _load(source, where)
-    if found is None:
-        raise InputError(f"{where} is not a volume file of probabilities.")
-    loaded, _ = found
-    volume = to_ras(loaded.array.astype(np.float32), loaded.affine)
-    if not volume.same_grid(ct):
-        raise InputError(f"{where}: the probability map lies on another grid than the scan.")
-    low, high = float(volume.array.min()), float(volume.array.max())
-    if not (low >= -ROUNDED and high <= 1 + ROUNDED):
-        raise InputError(f"{where}: its values run from {low:g} to {high:g}; probabilities lie from 0 to 1.")
-    return np.asarray(np.clip(volume.array, 0, 1))

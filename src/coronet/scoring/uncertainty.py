@@ -1,163 +1,223 @@
-"""How far a score moves with choices that cannot be made exactly: an interval, and the groups it touches.
+"""How sure a score is: probabilities of lesions and of risk groups, and an interval of the score.
 
-This is a sensitivity, no confidence interval: it says what the same scan would score had the mask been cut
-at another probability or lain one voxel off, not how often the truth lies between.
+All of it rests on the calibration of the calcium network (`coronet.networks.calibration`), fitted on tune
+patients. Without one nothing is said.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coronet.errors import InputError
 from coronet.io.volume import Volume
-from coronet.scoring.calcium_score import ScoreResult, graded, score_calcium
-from coronet.scoring.counted_voxels import nonzero
+from coronet.networks.calibration import Calibration
+from coronet.scoring.agatston import agatston_of_parts, highest
+from coronet.scoring.calcium_score import ScoreResult, graded
+from coronet.scoring.counted_voxels import find_calcium
+from coronet.scoring.protocol import Protocol
 from coronet.scoring.risk_groups import PRESETS
+from coronet.scoring.score_distribution import (
+    LEVEL,
+    ScoreDistribution,
+    likely_groups,
+    score_distribution,
+)
 
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # probabilities from which a voxel counts
+if TYPE_CHECKING:
+    from coronet.inference.predict import CalciumCandidates
+
+_LEAST_SHOWN = 0.05  # candidates that are not counted are listed from this probability on
 
 
 @dataclasses.dataclass(frozen=True)
-class Intervals:
-    """Where the score lies when the mask changes.
+class DoubtedLesion:
+    """A candidate that is not counted, but may be calcium."""
+
+    probability: float
+    agatston: float  # what it would add to the score
+    centre_voxel: tuple[float, float, float]  # mean index (x, y, z) of its voxels
+    slices: tuple[int, int]  # first and last index along z
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreUncertainty:
+    """What the score of a scan may be.
 
     Attributes:
-        method: by which the score is computed.
-        value: the score itself.
-        at_threshold: (probability, score) for each threshold; empty without a probability map.
-        at_shift: scores of the mask moved by one voxel each way along x, y and z.
-        groups: for each preset the groups between ``low`` and ``high``, rising.
+        method: of the score, ``agatston`` or ``volume_weighted``.
+        median: of the distribution of the score.
+        low: lower end of the central 90 % interval.
+        high: its upper end.
+        groups: by preset, the probability of each group; together 1.
+        likely: by preset, the fewest groups that hold 90 % together, rising.
+        lesions: probability of each lesion of the score's list, in its order.
+        doubted: candidates that are not counted, most probable first; only those of 5 % or more.
+        distribution: of the score.
     """
 
     method: str
-    value: float
-    at_threshold: tuple[tuple[float, float], ...]
-    at_shift: tuple[float, ...]
-    groups: Mapping[str, tuple[str, ...]]
-
-    @property
-    def low(self) -> float:
-        """The lowest score of all."""
-        return min(self._all())
-
-    @property
-    def high(self) -> float:
-        """The highest score of all."""
-        return max(self._all())
-
-    def _all(self) -> tuple[float, ...]:
-        return (self.value, *self.at_shift, *(score for _, score in self.at_threshold))
+    median: float
+    low: float
+    high: float
+    groups: Mapping[str, Mapping[str, float]]
+    likely: Mapping[str, tuple[str, ...]]
+    lesions: tuple[float, ...]
+    doubted: tuple[DoubtedLesion, ...]
+    distribution: ScoreDistribution = dataclasses.field(repr=False, compare=False)
 
     def sure(self, preset: str) -> bool:
-        """Whether the whole interval lies in one group of ``preset``."""
-        return len(self.groups[preset]) == 1
+        """Whether one group of ``preset`` holds 90 % by itself."""
+        return len(self.likely[preset]) == 1
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; ``sure`` says for each preset whether only one group is possible."""
-        thresholds = [score for _, score in self.at_threshold]
+        """As plain values; lesions carry their probability themselves."""
         return {
             "method": self.method,
-            "low": self.low,
-            "high": self.high,
-            "threshold": {
-                "low": min(thresholds),
-                "high": max(thresholds),
-                "scores": [{"probability": at, "score": score} for at, score in self.at_threshold],
-            }
-            if thresholds
-            else None,
-            "shift": {"voxels": 1, "low": min(self.at_shift), "high": max(self.at_shift)},
-            "groups": {preset: list(groups) for preset, groups in self.groups.items()},
-            "sure": {preset: self.sure(preset) for preset in self.groups},
+            "level": LEVEL,
+            "median": round(self.median, 3),
+            "low": round(self.low, 3),
+            "high": round(self.high, 3),
+            "groups": {
+                preset: {label: round(value, 4) for label, value in groups.items()}
+                for preset, groups in self.groups.items()
+            },
+            "likely_groups": {preset: list(labels) for preset, labels in self.likely.items()},
+            "doubted": [
+                {
+                    "probability": round(item.probability, 4),
+                    "agatston": round(item.agatston, 3),
+                    "centre_voxel": [round(value, 2) for value in item.centre_voxel],
+                    "slices": list(item.slices),
+                }
+                for item in self.doubted
+            ],
         }
 
 
-def score_intervals(
-    ct: Volume,
-    mask: np.ndarray,
-    result: ScoreResult,
-    *,
-    probability: np.ndarray | None = None,
-) -> Intervals:
-    """Score the mask again, cut at other probabilities and moved by one voxel.
+def score_uncertainty(
+    ct: Volume, candidates: CalciumCandidates, calibration: Calibration, result: ScoreResult
+) -> ScoreUncertainty:
+    """The distribution of a scan's score.
 
     Args:
         ct: HU, shape (x, y, z).
-        mask: the mask that gave ``result``.
-        result: its score; protocol and method are taken from it. Volume and mass have no groups, so for
-            these methods the interval is the Agatston score's.
-        probability: of calcium, same shape, 0…1; without it only the shift is tried.
-
-    Raises:
-        InputError: the probability map does not fit the scan.
+        candidates: of this scan.
+        calibration: of the network that found them.
+        result: the score of those that are counted; protocol and method are taken from it. Volume and mass
+            have no groups, so for these methods the distribution is the Agatston score's.
     """
-    if probability is not None and probability.shape != ct.shape:
-        raise InputError(f"The probability map has shape {probability.shape} and the scan {ct.shape}.")
     method = graded(result.method)
-
-    def score(box: Volume, chosen: np.ndarray) -> float:
-        again = score_calcium(
-            box,
-            chosen,
-            protocol=result.protocol,
-            method=method,
-            slice_thickness_mm=result.slice_thickness_mm,
-        )
-        return again.value
-
-    widest = mask != 0 if probability is None else (mask != 0) | (probability >= min(THRESHOLDS))
-    place = nonzero(widest)
-    lowest = np.maximum(place.min(axis=0) - 1, 0) if place.size else np.zeros(3, dtype=int)
-    highest = place.max(axis=0) + 2 if place.size else np.ones(3, dtype=int)
-    box = tuple(slice(int(a), int(b)) for a, b in zip(lowest, highest, strict=True))
-    small, cut = ct.with_array(ct.array[box]), mask[box] != 0
-    at_threshold: tuple[tuple[float, float], ...] = ()
-    if probability is not None:
-        at_threshold = tuple((float(at), score(small, probability[box] >= at)) for at in THRESHOLDS)
-    moved = [_moved(cut, axis, step) for axis in range(3) for step in (-1, 1)]
-    _check_neighbours(small, moved)
-    at_shift = tuple(score(small, mask) for mask in moved)
-    value = result.scores.of(method)
-    ends = value, *at_shift, *(item for _, item in at_threshold)
-    return Intervals(
+    scores = candidate_scores(
+        ct, candidates, result.protocol, method=method, slice_thickness_mm=result.slice_thickness_mm
+    )
+    sizes = np.bincount(candidates.number, minlength=candidates.counted.size)
+    probability = calibration.probability(candidates.network, sizes * ct.voxel_mm3)
+    # the tune patients' lesions were measured in Agatston units; another score errs by the same share
+    agatston = (
+        scores
+        if method == "agatston"
+        else candidate_scores(ct, candidates, result.protocol, slice_thickness_mm=result.slice_thickness_mm)
+    )
+    share = np.divide(
+        calibration.error_sd(agatston), agatston, out=np.zeros_like(agatston), where=agatston > 0
+    )
+    scale = scores.sum() / agatston.sum() if agatston.sum() else 1.0
+    found = score_distribution(
+        probability,
+        scores,
+        share * scores,
+        missed=calibration.missed_per_scan,
+        missed_score=calibration.missed_score * scale,
+    )
+    low, high = found.interval(LEVEL)
+    groups = {name: found.group_probabilities(preset) for name, preset in PRESETS.items()}
+    centres = _centres(candidates)
+    return ScoreUncertainty(
         method=method,
-        value=value,
-        at_threshold=at_threshold,
-        at_shift=at_shift,
-        groups={name: _between(result, name, min(ends), max(ends)) for name in PRESETS},
+        median=found.quantile(0.5),
+        low=low,
+        high=high,
+        groups=groups,
+        likely={name: likely_groups(chances, LEVEL) for name, chances in groups.items()},
+        lesions=_of_lesions(result, centres, candidates.counted, probability),
+        doubted=_doubted(candidates, centres, probability, scores),
+        distribution=found,
     )
 
 
-def _check_neighbours(ct: Volume, moved: Sequence[np.ndarray]) -> None:
-    if ct.array.dtype.kind != "f" or np.isfinite(ct.array).all():
-        return
-    lost = int((np.logical_or.reduce(moved) & ~np.isfinite(ct.array)).sum())
-    if lost:
-        raise InputError(
-            f"{lost} voxels beside the mask are no numbers in the scan (NaN or infinite). The interval of "
-            "the score moves the mask by one voxel and cannot be computed. Export the scan again; what lies "
-            "outside of its field of view is -1024 HU."
+def candidate_scores(
+    ct: Volume,
+    candidates: CalciumCandidates,
+    protocol: Protocol,
+    *,
+    method: str = "agatston",
+    slice_thickness_mm: float | None = None,
+) -> np.ndarray:
+    """What each candidate adds to the score if it is calcium, shape (candidates,).
+
+    Args:
+        ct: HU, shape (x, y, z).
+        candidates: of this scan; no two touch, so that their scores add up.
+        protocol: rules of the score.
+        method: ``agatston`` or ``volume_weighted``.
+        slice_thickness_mm: nominal, for protocols that ask for it.
+    """
+    count = candidates.counted.size
+    if not count:
+        return np.zeros(0)
+    # a box of the candidates alone, numbered from 1
+    low = [int(axis.min()) for axis in candidates.place]
+    box = tuple(slice(a, int(axis.max()) + 1) for a, axis in zip(low, candidates.place, strict=True))
+    labels = np.zeros([side.stop - side.start for side in box], np.int32)
+    labels[tuple(axis - a for axis, a in zip(candidates.place, low, strict=True))] = candidates.number + 1
+    calcium = find_calcium(ct.with_array(ct.array[box]), labels, protocol)
+    if method == "volume_weighted":
+        weights = protocol.weight(highest(calcium.hu, calcium.lesion, calcium.lesions))
+        of_voxel = weights[calcium.lesion] * calcium.voxel_mm3
+    else:
+        parts = agatston_of_parts(calcium, protocol, slice_thickness_mm=slice_thickness_mm)
+        of_voxel = (parts / np.bincount(calcium.part))[calcium.part]
+    return np.bincount(calcium.label, weights=of_voxel, minlength=count + 1)[1:]
+
+
+def _centres(candidates: CalciumCandidates) -> np.ndarray:
+    """Mean index of each candidate's voxels, shape (candidates, 3)."""
+    sizes = np.bincount(candidates.number, minlength=candidates.counted.size)
+    sums = [
+        np.bincount(candidates.number, weights=axis, minlength=candidates.counted.size)
+        for axis in candidates.place
+    ]
+    return np.stack(sums, axis=1) / sizes[:, None]
+
+
+def _of_lesions(
+    result: ScoreResult, centres: np.ndarray, counted: np.ndarray, probability: np.ndarray
+) -> tuple[float, ...]:
+    """Probability of the counted candidate that each lesion is, or is a part of by protocols that divide."""
+    places, chances = centres[counted], probability[counted]
+    return tuple(
+        float(chances[np.abs(places - np.array(lesion.centre_voxel)).sum(axis=1).argmin()])
+        for lesion in result.lesions
+    )
+
+
+def _doubted(
+    candidates: CalciumCandidates, centres: np.ndarray, probability: np.ndarray, scores: np.ndarray
+) -> tuple[DoubtedLesion, ...]:
+    shown = np.flatnonzero(~candidates.counted & (probability >= _LEAST_SHOWN) & (scores > 0))
+    found = []
+    for number in shown[np.argsort(-probability[shown], kind="stable")]:
+        levels = candidates.place[2][candidates.number == number]
+        x, y, z = map(float, centres[number])
+        found.append(
+            DoubtedLesion(
+                float(probability[number]),
+                float(scores[number]),
+                (x, y, z),
+                (int(levels.min()), int(levels.max())),
+            )
         )
-
-
-def _moved(mask: np.ndarray, axis: int, step: int) -> np.ndarray:
-    """``mask`` moved by one voxel along ``axis``; what leaves the array is lost, what enters is empty."""
-    result = np.zeros_like(mask)
-    source, target = [slice(None)] * 3, [slice(None)] * 3
-    source[axis], target[axis] = (
-        (slice(None, -1), slice(1, None)) if step > 0 else (slice(1, None), slice(None, -1))
-    )
-    result[tuple(target)] = mask[tuple(source)]
-    return result
-
-
-def _between(result: ScoreResult, preset: str, low: float, high: float) -> tuple[str, ...]:
-    """Every group from the one of ``low`` to the one of ``high``; a vessel count keeps to the score's own."""
-    groups = PRESETS[preset]
-    labels = groups.labels[groups.index(low) : groups.index(high) + 1]
-    own = result.groups[preset]
-    return tuple(own if own.startswith(f"{label}/") else label for label in labels)
+    return tuple(found)
