@@ -13,6 +13,7 @@ import numpy as np
 
 import coronet
 from coronet.files import sha256_file, write_bytes, write_json, write_text
+from coronet.networks.calibration import CALIBRATION, calibration_path
 from coronet.networks.quality import QUALITY, ModelQuality
 from coronet.registry.reference_output import GOLDEN, golden_facts, golden_volume
 
@@ -55,7 +56,7 @@ def build_network_folder(fit: Path, out: Path, *, quality: ModelQuality, files: 
 
 
 def copy_model(fit: Path, out: Path) -> None:
-    """Copy weights, specification and quality, and nothing else."""
+    """Copy weights, specification, quality and calibration, and nothing else."""
     from coronet.networks.factory import SPEC, WEIGHTS
 
     out.mkdir(parents=True, exist_ok=True)
@@ -63,6 +64,8 @@ def copy_model(fit: Path, out: Path) -> None:
         # older versions carry no quality
         if name != QUALITY or (fit / name).exists():
             shutil.copyfile(fit / name, out / name)
+    if (calibration := calibration_path(fit, sha256_file(fit / WEIGHTS))) is not None:
+        shutil.copyfile(calibration, out / CALIBRATION)
 
 
 def _requirements() -> list[str]:

@@ -13,12 +13,20 @@ from coronet import config
 from coronet.errors import InputError, LedgerError, StageError
 from coronet.files import read_json, sha256_file
 from coronet.fingerprint import canonical, dvc_md5
+from coronet.networks.calibration import calibration_path
 from coronet.networks.quality import read_quality
 from coronet.registry import promotion_log
 from coronet.registry.model_card import model_card, statement
 from coronet.registry.packaging import CARD, PATCH, build_network_folder
-from coronet.registry.version_quality import record_evaluation
-from coronet.registry.versions import CHALLENGER, Version, aliases, create_version, versions
+from coronet.registry.version_quality import record_calibration, record_evaluation
+from coronet.registry.versions import (
+    CALIBRATION_TAG,
+    CHALLENGER,
+    Version,
+    aliases,
+    create_version,
+    versions,
+)
 from coronet.tracking import mlflow_client, runs
 from coronet.tracking.dvc_lock import LOCK, read_lock
 from coronet.tracking.git_state import GitState, read_git_state
@@ -65,6 +73,7 @@ def register_version(model: str, project: Path = Path(), *, allow_dirty: bool = 
         if same:
             version = same[0]
             record_evaluation(client, version, read_quality(fit, model, weights))
+            record_calibration(client, version, fit)
         else:
             version = _create(client, project, model, fit, code)
             _check_number(client, project, version)
@@ -124,6 +133,7 @@ def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: Gi
         for key, value in run.data.tags.items()
         if not key.startswith(("mlflow.", "coronet.", "git_", "dirty"))
     }
+    calibration = calibration_path(fit, description["weights_sha256"])
     lock = project / LOCK
     patch = code.patch.encode("utf-8", "surrogateescape")
     tags = kept | {
@@ -132,6 +142,7 @@ def _create(client: MlflowClient, project: Path, model: str, fit: Path, code: Gi
         "trained_at_commit": run.data.tags.get("git_commit", ""),
         "changed": " ".join(code.changed)[:5000],
         "patch_sha256": hashlib.sha256(patch).hexdigest() if patch else "",
+        CALIBRATION_TAG: sha256_file(calibration) if calibration else "",
     }
     tags = {key: value for key, value in tags.items() if value}
     evaluated = any(key.startswith("test/") for key in run.data.metrics)

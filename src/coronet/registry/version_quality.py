@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coronet.errors import InputError, LedgerError
-from coronet.files import write_json
+from coronet.files import sha256_file, write_json
+from coronet.networks.calibration import calibration_path
 from coronet.networks.factory import LoadedModel, load_model
 from coronet.networks.quality import QUALITY, GateVerdict, ModelQuality, gate_verdict, read_quality
 from coronet.registry import promotion_log, versions
 from coronet.registry.promotion_log import GATE_KINDS
-from coronet.registry.versions import PACKAGE, Version
+from coronet.registry.versions import CALIBRATION_TAG, PACKAGE, Version
 
 if TYPE_CHECKING:
     import torch
@@ -95,6 +96,15 @@ def record_evaluation(client: MlflowClient, version: Version, found: ModelQualit
     )
     if quality != before:
         _write(client, version, quality)
+
+
+def record_calibration(client: MlflowClient, version: Version, fit: Path) -> None:
+    """Give a version the calibration of the training in ``fit``, if it was registered without one."""
+    path = calibration_path(fit, version.weights_sha256)
+    if path is None or version.tags.get(CALIBRATION_TAG):
+        return
+    client.log_artifact(version.run_id, str(path), f"{PACKAGE}/artifacts/fit")
+    client.set_model_version_tag(version.model, str(version.number), CALIBRATION_TAG, sha256_file(path))
 
 
 def _recorded(client: MlflowClient, version: Version) -> ModelQuality:

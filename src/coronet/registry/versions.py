@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from coronet.errors import InputError, LedgerError
 from coronet.files import replacing_folder, sha256_file, write_bytes
+from coronet.networks.calibration import CALIBRATION
 from coronet.networks.quality import QUALITY
 from coronet.tracking import mlflow_client
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 PACKAGE = "model"
 """Where a version's folder lies among its run's artifacts."""
+CALIBRATION_TAG = "calibration_sha256"
+"""Tag of a version: sha256 of its ``calibration.json``; without the tag the version has none."""
 URI = re.compile(r"models:/(?P<model>[\w-]+)(?:@(?P<alias>[\w-]+)|/(?P<number>\d+))")
 _ABOUT = {
     "heart": "Segments the heart on chest CT. Research only; not a medical device.",
@@ -114,7 +117,8 @@ def fetch(client: MlflowClient, version: Version, to: Path) -> Path:
     """Download the weights of a version, and compare them with the hash that was registered.
 
     Returns:
-        ``to``, replaced by ``weights.safetensors``, ``model.json`` and, if there is one, ``quality.json``.
+        ``to``, replaced by ``weights.safetensors``, ``model.json`` and, if there are, ``quality.json`` and
+        ``calibration.json``.
 
     Raises:
         LedgerError: the files are gone, or are not those that were registered.
@@ -129,9 +133,19 @@ def fetch(client: MlflowClient, version: Version, to: Path) -> Path:
                 f"The weights of {version.model} version {version.number} are not those that were "
                 "registered; bring back its folder under mlruns/artifacts from a backup."
             )
+        if not _is_calibration(found / CALIBRATION, version):
+            raise LedgerError(
+                f"The calibration of {version.model} version {version.number} is not the one that was "
+                "registered; bring back its folder under mlruns/artifacts from a backup."
+            )
         with replacing_folder(to) as folder:
             copy_model(found, folder)
     return to
+
+
+def _is_calibration(path: Path, version: Version) -> bool:
+    """Whether a file is the version's calibration: absent where it has none."""
+    return (sha256_file(path) if path.exists() else "") == version.tags.get(CALIBRATION_TAG, "")
 
 
 def resolve(uri: str, project: Path = Path()) -> Path:
@@ -162,7 +176,8 @@ def resolve(uri: str, project: Path = Path()) -> Path:
                 "`coronet models register` makes one."
             )
         place = project / "mlruns" / "work" / "models" / version.weights_sha256
-        if not (place / WEIGHTS).exists() or sha256_file(place / WEIGHTS) != version.weights_sha256:
+        known = (place / WEIGHTS).exists() and sha256_file(place / WEIGHTS) == version.weights_sha256
+        if not known or not _is_calibration(place / CALIBRATION, version):
             return fetch(client, version, place)
         # the gate may have evaluated the version since its weights were downloaded
         with tempfile.TemporaryDirectory() as staging, contextlib.suppress(LedgerError):
