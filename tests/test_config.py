@@ -25,8 +25,8 @@ def changed(tmp_path: Path, *keys: str, to: object) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("profile", ["demo", "paper"])
-def test_both_profiles_are_read(tmp_path, profile):
+@pytest.mark.parametrize("profile", ["demo", "release", "paper"])
+def test_each_profile_is_read(tmp_path, profile):
     params = config.load_params(changed(tmp_path, "profile", to=profile))
     assert params.profile == profile
     assert params.model("heart").loss.dice == 0.5

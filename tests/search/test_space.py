@@ -48,7 +48,7 @@ def test_weights_are_never_fetched():
 
 def test_every_draw_of_both_profiles_is_within_the_space_and_fits(tmp_path):
     text = (Path(__file__).resolve().parents[2] / "params.yaml").read_text()
-    for profile in ("demo", "paper"):
+    for profile in ("demo", "release", "paper"):
         path = tmp_path / "params.yaml"
         path.write_text(text.replace("profile: demo", f"profile: {profile}", 1))
         params = config.load_params(path)
