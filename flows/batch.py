@@ -19,6 +19,7 @@ from prefect.states import Completed, State
 
 from coronet.io.file_listing import is_content
 from coronet.memory import keep_window_memory
+from coronet.networks.bundled import BUNDLED
 
 IDLE = "Nothing to do"
 SHOWN = 1000  # rows of the table that Prefect keeps; `scores.csv` has all
@@ -62,7 +63,7 @@ def batch(
     folder: Path = Path("inbox"),
     out: Path | None = None,
     *,
-    models: str = "build",
+    models: str = BUNDLED,
     again: bool = False,
     quiet_s: float = 0.0,
 ) -> State[Any]:
@@ -72,7 +73,8 @@ def batch(
         folder: DICOM series and volume files.
         out: results: a folder a scan, and scores.csv; one under mlruns/scores for each pair of networks by
             default, so that a new champion scores all anew.
-        models: as `coronet score --models` takes them: build, champion, challenger or heart=URI,calcium=URI.
+        models: as `coronet score --models` takes them: bundled, build, champion, challenger or
+            heart=URI,calcium=URI.
         again: retry scans that could not be scored.
         quiet_s: leave for a later run what was changed less than so many seconds ago.
     """
@@ -89,7 +91,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="DICOM series and volume files")
     parser.add_argument("--out", type=Path, help="results; under mlruns/scores by default")
     parser.add_argument(
-        "--models", default="build", help="build, champion, challenger or heart=URI,calcium=URI"
+        "--models", default=BUNDLED, help="bundled, build, champion, challenger or heart=URI,calcium=URI"
     )
     parser.add_argument("--again", action="store_true", help="retry scans that could not be scored")
     chosen = vars(parser.parse_args())

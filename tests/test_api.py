@@ -121,7 +121,8 @@ def test_a_scan_is_scored_as_the_command_does(chest):
     found = coronet.score("scan.nii.gz", models)
     in_memory = coronet.score(as_nibabel(chest), models)
     assert found.result == in_memory.result
-    printed = CliRunner().invoke(app, ["score", "scan.nii.gz", "--json"], catch_exceptions=False).stdout
+    command = ["score", "scan.nii.gz", "--models", "build", "--json"]
+    printed = CliRunner().invoke(app, command, catch_exceptions=False).stdout
     assert json.loads(printed) == json.loads(json.dumps(found.to_json()))
     segmentation = coronet.segment("scan.nii.gz", models)
     assert np.array_equal(segmentation.calcium.array > 0, found.masks.calcium)

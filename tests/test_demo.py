@@ -103,7 +103,8 @@ def test_ledger_is_rebuilt_from_results(project, forked_coronet):
 
 def test_scan_is_scored_with_the_demo_models(project, forked_coronet, tmp_path):
     scan = sorted((project / "data" / "ct").glob("*.nii.gz"))[0]
-    done = forked_coronet(project, "score", str(scan), "--out", str(tmp_path / "page"), "--json")
+    options = ("--models", "build", "--out", str(tmp_path / "page"), "--json")
+    done = forked_coronet(project, "score", str(scan), *options)
     assert done.returncode == 0, done.stderr[-3000:]
     answer = json.loads(done.stdout)
     assert set(answer) >= {"scores", "groups", "lesions", "uncertainty", "protocol", "models", "input"}

@@ -20,6 +20,9 @@ from coronet.io.volume import write_nifti
 
 ROOT = Path(__file__).resolve().parents[1]
 LESIONS = [((20.0, 10.0, 4.0), 350), ((-20.0, 20.0, -12.0), 500)]
+BUILT = ("--models", "build")
+LARGEST_WHEEL = 25e6
+"""Bytes; the networks in it are most of them."""
 ABSENT = ["mlflow", "optuna", "prefect", "great_expectations", "monai", "segmentation_models_pytorch_3d"]
 ABSENT += ["sklearn", "duckdb", "dvc", "torchvision", "pytest"]
 
@@ -61,6 +64,7 @@ def python(tmp_path_factory) -> Path:
     build = ["wheel", str(source), "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
     subprocess.run([*pip, *build], check=True)
     [wheel] = folder.glob("coronet-*.whl")
+    assert wheel.stat().st_size <= LARGEST_WHEEL
     venv.create(folder / "venv", with_pip=False, symlinks=True)
     found = folder / "venv" / "bin" / "python"
     subprocess.run(
@@ -119,7 +123,7 @@ def test_packages_of_the_extras_are_not_there(run):
 def test_a_mask_and_a_scan_are_scored_from_the_command_line(run, project):
     by_mask = run("coronet", "score", "scan.nii.gz", "--mask", "calcium.nii.gz", "--json")
     assert by_mask.returncode == 0, by_mask.stderr
-    by_networks = run("coronet", "score", "scan.nii.gz", "--out", "result", "--json")
+    by_networks = run("coronet", "score", "scan.nii.gz", *BUILT, "--out", "result", "--json")
     assert by_networks.returncode == 0, by_networks.stderr
     one, other = (json.loads(done.stdout)["scores"] for done in (by_mask, by_networks))
     assert one == other and one["agatston"] == pytest.approx(672)
@@ -134,7 +138,7 @@ def test_a_mask_and_a_scan_are_scored_from_the_command_line(run, project):
 def test_a_folder_is_scored_and_readings_are_compared(run, project):
     (project / "inbox").mkdir()
     (project / "inbox" / "scan.nii.gz").write_bytes((project / "scan.nii.gz").read_bytes())
-    done = run("coronet", "score", "inbox", "--batch", "--out", "scores")
+    done = run("coronet", "score", "inbox", *BUILT, "--batch", "--out", "scores")
     assert done.returncode == 0, done.stderr
     assert "672.0" in done.stdout
     (project / "table.csv").write_text("id,manual,ai\na,0,0\nb,10,12\nc,300,350\nd,500,410\n")
@@ -146,11 +150,36 @@ def test_a_mask_and_a_scan_are_scored_from_python(run):
     code = (
         "import coronet\n"
         "print(coronet.score_mask('scan.nii.gz', 'calcium.nii.gz').agatston)\n"
-        "print(coronet.score('scan.nii.gz').agatston)"
+        "print(coronet.score('scan.nii.gz', 'build').agatston)"
     )
     done = run("python", "-c", code)
     assert done.returncode == 0, done.stderr
     assert [float(text) for text in done.stdout.split()] == pytest.approx([672, 672])
+
+
+@pytest.mark.slow
+def test_a_scan_is_scored_in_an_empty_folder_without_a_network(python, offline, tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    environment = offline(folder) | {"PYTHONPATH": str(tmp_path / "blocker")}
+
+    def coronet(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(python.parent / "coronet"), *arguments]
+        return subprocess.run(
+            command, cwd=folder, env=environment, text=True, capture_output=True, check=False
+        )
+
+    drawn = coronet("data", "phantom", "--cases", "1", "--seed", "7", "--data", str(tmp_path / "data"))
+    assert drawn.returncode == 0, drawn.stderr
+    scan = str(tmp_path / "data" / "ct" / "phantom-0001.nii.gz")
+    done = coronet("score", scan, "--out", "page")
+    assert done.returncode == 0, done.stderr
+    assert "As they come with Coronet" in done.stdout and "--models build" in done.stdout
+    answer = json.loads((folder / "page" / "score.json").read_text())
+    assert 250 < answer["input"]["heart_ml"] < 1600
+    assert all(answer["models"][model]["release"] for model in ("heart", "calcium"))
+    assert not (tmp_path / "network.log").exists()
+    assert {path.name for path in folder.iterdir()} == {"page"}
 
 
 MISSING = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from coronet.io.images import Image
 from coronet.io.reader import Scan, read_scan
+from coronet.networks.bundled import BUNDLED
 from coronet.scoring.protocol import Protocol, find_protocol
 
 if TYPE_CHECKING:
@@ -36,13 +37,14 @@ class Models:
 
 
 def load_models(
-    models: str | Path = "build", *, project: str | Path = ".", device: torch.device | str | None = None
+    models: str | Path = BUNDLED, *, project: str | Path = ".", device: torch.device | str | None = None
 ) -> Models:
     """Load a heart and a calcium network.
 
     Args:
-        models: ``build`` (what ``dvc repro`` trained), ``champion``, ``challenger``, ``bundled``, or
-            ``heart=URI,calcium=URI``, where a URI is a folder or ``models:/heart/3``.
+        models: ``bundled`` (the networks in the package), ``build`` (what ``dvc repro`` trained),
+            ``champion``, ``challenger``, or ``heart=URI,calcium=URI``, where a URI is a folder,
+            ``bundled`` or ``models:/heart/3``.
         project: the project's folder, with ``build/`` and ``mlruns/``.
         device: such as ``cpu`` or ``cuda:0``; by default the GPU where there is one.
 
@@ -77,7 +79,7 @@ def _loaded(models: Models | str) -> Models:
 
 def segment(
     scan: Path | str | Image | Scan,
-    models: Models | str = "build",
+    models: Models | str = BUNDLED,
     *,
     series: int | str | None = None,
     force: bool = False,
@@ -96,7 +98,7 @@ def segment(
 
     Example:
         >>> import coronet
-        >>> found = coronet.segment("scan.nii.gz")
+        >>> found = coronet.segment("scan.nii.gz", "build")
         >>> found.calcium.shape, round(found.calcium_mm3)
         ((112, 84, 56), 576)
         >>> found.save("masks").name
@@ -112,7 +114,7 @@ def segment(
 
 def score(
     scan: Path | str | Image | Scan,
-    models: Models | str = "build",
+    models: Models | str = BUNDLED,
     *,
     protocol: Protocol | str = "coronet",
     method: str = "agatston",
@@ -161,7 +163,7 @@ def score(
 def score_batch(
     folder: Path,
     out: Path | None = None,
-    models: Models | str = "build",
+    models: Models | str = BUNDLED,
     *,
     groups: str = "paper",
     again: bool = False,

@@ -145,12 +145,13 @@ def test_a_killed_batch_goes_on(project, start, run, *, home, family, await_, se
     for scan in sorted((project / "data" / "ct").glob("*.nii.gz"))[:3]:
         shutil.copy(scan, inbox)
     (inbox / "CANARY.nii.gz").write_bytes(b"no scan")
-    flow = start(project, "batch", str(inbox), "--out", str(out))
+    command = ("batch", str(inbox), "--out", str(out), "--models", "build")
+    flow = start(project, *command)
     await_((out / ".sources.jsonl").exists, 240)
     flow.kill()
     flow.communicate()
     await_(lambda: not family(project), 60)
-    code, text = run(project, "batch", str(inbox), "--out", str(out), **served)
+    code, text = run(project, *command, **served)
     assert code == 0, text
     with (out / "scores.csv").open() as lines:
         rows = list(csv.DictReader(lines))

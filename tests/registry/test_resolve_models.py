@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from coronet.errors import InputError
 from coronet.files import sha256_file
+from coronet.networks.factory import load_model
 from coronet.registry import registration
 from coronet.registry.resolve_models import resolve_models
 from coronet.tracking import mlflow_client
@@ -34,10 +37,19 @@ def test_models_are_named_by_alias_by_part_or_as_built(tiny, tmp_path):
     assert resolve_models("calcium=models:/calcium@challenger", tiny) == built | {"calcium": found["calcium"]}
 
 
+def test_the_networks_of_the_package_are_taken_where_none_are_named(tmp_path):
+    found = resolve_models(project=tmp_path)
+    assert found == resolve_models("bundled", tmp_path)
+    assert {model: load_model(folder).spec.model for model, folder in found.items()} == {
+        "heart": "heart",
+        "calcium": "calcium",
+    }
+    assert resolve_models("heart=bundled,calcium=mine", tmp_path) == found | {"calcium": Path("mine")}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("bundled", "ships no trained models"),
         ("", "not understood"),
         ("best", "best is not understood"),
         ("heart=", "not understood"),

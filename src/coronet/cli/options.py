@@ -14,8 +14,8 @@ ModelsOption = Annotated[
     str,
     typer.Option(
         metavar="MODELS",
-        help="Which networks: build (trained in this project), champion, challenger, bundled, or "
-        "heart=URI,calcium=URI, where a URI is a folder or models:/heart/3.",
+        help="Which networks: bundled (in the package), build (trained in this project), champion, "
+        "challenger, or heart=URI,calcium=URI, where a URI is a folder, bundled or models:/heart/3.",
     ),
 ]
 

@@ -15,6 +15,7 @@ from coronet.cli.options import AsJson, ModelsOption
 from coronet.errors import InputError
 from coronet.files import check_writable, filling, write_text
 from coronet.lists import split_list
+from coronet.networks.bundled import BUNDLED
 from coronet.progress import Progress
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def score_command(
         Path, typer.Argument(metavar="SCAN", help="A volume file, a DICOM folder, or a folder with --batch.")
     ],
     *,
-    models: ModelsOption = "build",
+    models: ModelsOption = BUNDLED,
     mask: Annotated[
         Path | None,
         typer.Option(help="Score this calcium mask in place of networks: NIfTI, NRRD, MetaImage, DICOM SEG."),
@@ -75,8 +76,8 @@ def score_command(
     as_json: AsJson = False,
 ) -> None:
     """\b
-    coronet score scan.nii.gz --out result                 # networks find the calcium
-    coronet score dicom/ --models champion
+    coronet score scan.nii.gz --out result                 # the networks of the package find the calcium
+    coronet score dicom/ --models build                    # your own: build, champion, or by folder
     coronet score scan.nii.gz --mask calcium.nii.gz        # your own calcium mask
     coronet score inbox/ --batch --out scores              # a folder of scans
 

@@ -42,6 +42,7 @@ class ModelSpec:
     # from, by ``tune`` the best epoch was chosen. None where that is not recorded.
     scans: Mapping[str, Sequence[str]] | None = None
     attributions: Sequence[str] = ()  # what must be said of the scans it learned from wherever it is shared
+    release: str = ""  # the version of Coronet that these weights come with; empty of one's own training
 
     def part_of(self, content_sha256: str) -> str | None:
         """The part that a scan was in: ``train``, ``tune`` or ``none``; None where that is not recorded."""
@@ -156,8 +157,9 @@ def save_model(folder: Path, module: nn.Module, spec: ModelSpec) -> None:
     folder = Path(folder)
     _save(folder / WEIGHTS, module)
     content = canonical(spec)
-    if not spec.attributions:
-        del content["attributions"]
+    for optional in ("attributions", "release"):
+        if not content[optional]:
+            del content[optional]
     write_json(
         folder / SPEC,
         {
@@ -190,7 +192,13 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
         )
     params = config.build(ModelParams, raw["params"], where=f"{folder / SPEC}: params")
     plain = {key: raw[key] for key in ("model", "fingerprint", "cases", "data_sha256")}
-    spec = ModelSpec(params=params, scans=raw.get("scans"), attributions=raw.get("attributions", ()), **plain)
+    spec = ModelSpec(
+        params=params,
+        scans=raw.get("scans"),
+        attributions=raw.get("attributions", ()),
+        release=raw.get("release", ""),
+        **plain,
+    )
     module = build_network(params.network, shape=params.input.shape, seed=0, start=folder / WEIGHTS)
     device = device or torch.device("cpu")
     module = module.eval().requires_grad_(False)

@@ -13,6 +13,7 @@ import numpy as np
 
 import coronet
 from coronet.files import sha256_file, write_bytes, write_json, write_text
+from coronet.networks.bundled import FOLDER
 from coronet.networks.calibration import CALIBRATION, calibration_path
 from coronet.networks.quality import QUALITY, ModelQuality
 from coronet.registry.reference_output import GOLDEN, golden_facts, golden_volume
@@ -47,7 +48,13 @@ def build_network_folder(fit: Path, out: Path, *, quality: ModelQuality, files: 
         copy_model(fit, Path(staging) / "fit")
         weights = sha256_file(fit / WEIGHTS)
         write_json(Path(staging) / "fit" / QUALITY, quality.to_json(weights))
-        _save(out, Path(staging) / "fit", signature, example)
+        # a version carries its own weights, not those of the package
+        code = shutil.copytree(
+            Path(coronet.__file__).parent,
+            Path(staging) / "coronet",
+            ignore=shutil.ignore_patterns(FOLDER, "__pycache__"),
+        )
+        _save(out, Path(staging) / "fit", signature, example, code=code)
     write_json(out / GOLDEN, golden_facts(fit))
     for name, content in files.items():
         if content:
@@ -80,14 +87,14 @@ def _requirements() -> list[str]:
     return sorted(pinned)
 
 
-def _save(out: Path, fit: Path, signature: object, example: object) -> None:
+def _save(out: Path, fit: Path, signature: object, example: object, *, code: Path) -> None:
     import mlflow.pyfunc
 
     mlflow.pyfunc.save_model(
         str(out),
         python_model=str(_SCRIPT),
         artifacts={"fit": str(fit)},
-        code_paths=[str(Path(coronet.__file__).parent)],
+        code_paths=[str(code)],
         signature=signature,
         input_example=example,
         pip_requirements=_requirements(),

@@ -8,23 +8,25 @@ from pathlib import Path
 
 from coronet.config import MODELS, check_project
 from coronet.errors import InputError
+from coronet.networks.bundled import BUNDLED, bundled_folder
 from coronet.registry import versions
 from coronet.registry.versions import CHALLENGER, CHAMPION
 from coronet.tracking import mlflow_client
 
 _USAGE = (
-    "--models takes champion, challenger, build, or heart=URI,calcium=URI, where a URI is a folder, "
-    "models:/heart@champion or models:/heart/3"
+    "--models takes bundled, build, champion, challenger, or heart=URI,calcium=URI, where a URI is a folder, "
+    "bundled, models:/heart@champion or models:/heart/3"
 )
 
 
-def resolve_models(text: str = "build", project: Path = Path()) -> dict[str, Path]:
+def resolve_models(text: str = BUNDLED, project: Path = Path()) -> dict[str, Path]:
     """The folder of the heart and of the calcium network that ``text`` names.
 
     Args:
-        text: ``build`` (the trainings in ``build/``), ``champion``, ``challenger`` (the champion stands in
-            for a model without a challenger), or ``heart=URI,calcium=URI``, where a URI is a folder,
-            ``models:/heart@champion`` or ``models:/heart/3``. A part that is not named comes from ``build/``.
+        text: ``bundled`` (the networks in the package), ``build`` (the trainings in ``build/``),
+            ``champion``, ``challenger`` (the champion stands in for a model without a challenger), or
+            ``heart=URI,calcium=URI``, where a URI is a folder, ``bundled``, ``models:/heart@champion`` or
+            ``models:/heart/3``. A part that is not named comes from ``build/``.
         project: the folder of ``build/`` and ``mlruns/``.
 
     Raises:
@@ -35,11 +37,8 @@ def resolve_models(text: str = "build", project: Path = Path()) -> dict[str, Pat
     found = {model: str(project / "build" / model / "fit") for model in MODELS}
     if text in (CHAMPION, CHALLENGER):
         found = _by_alias(text, project)
-    elif text == "bundled":
-        raise InputError(
-            "--models bundled: Coronet ships no trained models yet. Train them with `dvc repro` and use "
-            "`--models build`, or name others: heart=URI,calcium=URI."
-        )
+    elif text == BUNDLED:
+        found = {model: str(bundled_folder(model)) for model in MODELS}
     elif text != "build":
         found |= _parse_parts(text)
     return {model: versions.resolve(where, project) for model, where in found.items()}
@@ -72,5 +71,5 @@ def _parse_parts(text: str) -> dict[str, str]:
         parsed = versions.URI.fullmatch(where)
         if where.startswith("models:") and (parsed is None or parsed["model"] != model):
             raise InputError(f"--models {text}: {where} names no version of {model}. {_USAGE}.")
-        found[model] = where
+        found[model] = str(bundled_folder(model)) if where == BUNDLED else where
     return found

@@ -130,7 +130,8 @@ def print_summary(summary: ClosingSummary) -> None:
     console.print(table)
     console.print(
         "Report: build/report/index.html · runs, study and champions in MLflow: make ui · one scan: "
-        "coronet score SCAN --out DIR · where a champion comes from: coronet models why heart@champion"
+        "coronet score SCAN --models build --out DIR · where a champion comes from: "
+        "coronet models why heart@champion"
     )
     for notice in summary.notices:
         console.print(notice, markup=False, highlight=False)

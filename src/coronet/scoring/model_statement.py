@@ -42,7 +42,8 @@ class ModelStatement:
 
     Attributes:
         cautions: keys of `_TITLES`, gravest first, then maybe `_NOT_ASKED`.
-        sentences: of the scan where it was learned from, of each network, and of both together.
+        sentences: of the scan where it was learned from, of the release of networks that come with Coronet,
+            of each network, and of both together.
     """
 
     cautions: tuple[str, ...]
@@ -101,6 +102,7 @@ def state_models(
     }
     sentences = (
         *_about_scan(parts),
+        *_about_release(models),
         *(_about_network(name, origin) for name, origin in models.items()),
         _about_scores(scores),
     )
@@ -127,6 +129,19 @@ def _about_scan(parts: Mapping[str, str | None]) -> tuple[str, ...]:
     if unknown := named(None):
         found.append(f"{unknown} may have learned from this scan: which scans were used is not recorded.")
     return tuple(found)
+
+
+def _about_release(models: Mapping[str, ModelOrigin]) -> tuple[str, ...]:
+    """Which networks come with Coronet, and how one's own are taken; nothing where none does."""
+    found = []
+    for release in sorted({origin.spec.release for origin in models.values()} - {""}):
+        named = [
+            f"{name} network (sha256 {origin.weights_sha256[:12]})"
+            for name, origin in models.items()
+            if origin.spec.release == release
+        ]
+        found.append(f"As they come with Coronet {release}: {' and '.join(named)}.")
+    return (*found, "Your own networks: `--models build` or `--models champion`.") if found else ()
 
 
 def _about_network(name: str, origin: ModelOrigin) -> str:

@@ -110,6 +110,7 @@ class ModelOrigin:
         """Plain data for ``score.json``."""
         evaluation, gate = self.quality.evaluation, self.quality.gate
         return {
+            "release": self.spec.release or None,
             "trained_on": self.trained_on,
             "cases": dict(self.spec.cases),
             "evaluation": evaluation.to_json(self.floors) if evaluation else None,
