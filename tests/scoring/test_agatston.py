@@ -203,7 +203,16 @@ def test_vessels_share_the_score_and_never_change_it():
 def test_the_answer_is_one_plain_object():
     ct = three_slices()
     answer = score_calcium(ct, ct.array >= 130, calibration_factor=0.001).to_json(source={"source": "nifti"})
-    assert set(answer) == {"scores", "groups", "lesions", "uncertainty", "protocol", "models", "input"}
+    assert set(answer) == {
+        "scores",
+        "groups",
+        "vessels",
+        "lesions",
+        "uncertainty",
+        "protocol",
+        "models",
+        "input",
+    }
     assert set(answer["scores"]) == {"agatston", "volume_weighted", "volume_mm3", "mass_mg"}
     assert answer["groups"] == {"paper": "1-100", "aha": "1-99", "five": "11-100", "cac-drs": "A1"}
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer

@@ -48,7 +48,16 @@ def test_a_scan_without_calcium_scores_zero(make_chest, models):
 
 def test_the_answer_names_lesions_models_and_limits(make_chest, models):
     answer = score_scan(Scan(make_chest(LESIONS).ct, FACTS), **models).to_json()
-    assert set(answer) == {"scores", "groups", "lesions", "uncertainty", "protocol", "models", "input"}
+    assert set(answer) == {
+        "scores",
+        "groups",
+        "vessels",
+        "lesions",
+        "uncertainty",
+        "protocol",
+        "models",
+        "input",
+    }
     assert {lesion["peak_hu"] for lesion in answer["lesions"]} == {350, 500}
     assert all(lesion["place"] for lesion in answer["lesions"])
     assert answer["models"]["heart"]["trained_on"] == "phantom"

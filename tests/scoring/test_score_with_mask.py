@@ -36,7 +36,16 @@ def files(tmp_path):
 
 def test_a_mask_is_scored_without_a_model(files):
     answer = json.loads(run("score", files / "ct.nii.gz", "--mask", files / "mask.nii.gz", "--json"))
-    assert set(answer) == {"scores", "groups", "lesions", "uncertainty", "protocol", "models", "input"}
+    assert set(answer) == {
+        "scores",
+        "groups",
+        "vessels",
+        "lesions",
+        "uncertainty",
+        "protocol",
+        "models",
+        "input",
+    }
     assert answer["scores"]["agatston"] == pytest.approx(24)
     assert answer["scores"]["mass_mg"] is None
     assert answer["groups"]["paper"] == "1-100"

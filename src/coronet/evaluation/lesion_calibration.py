@@ -1,4 +1,7 @@
-"""Calibrate a calcium network on tune patients: probabilities, measurement error, missed lesions."""
+"""Calibrate a calcium network on tune patients: probabilities, measurement error, missed lesions.
+
+The map of the vessels is learned beside it, from the references of training patients.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ import numpy as np
 from coronet.dataset.cases import find_case, find_reference, load_mask
 from coronet.errors import UnsuitableScan
 from coronet.evaluation.candidate_outcomes import CandidateOutcomes, candidate_outcomes, pool
+from coronet.evaluation.vessel_fit import fit_vessels
 from coronet.files import write_json
+from coronet.fingerprint import canonical
 from coronet.inference.devices import pick_device
 from coronet.io.volume import read_nifti
 from coronet.networks.calibration import (
@@ -51,7 +56,7 @@ def calibrate_model(
 
     Args:
         data: the cohort's folder.
-        split: names the tune patients; test patients are not read.
+        split: names tune and training patients; test patients are not read.
         heart_fit: folder of the heart model.
         calcium_fit: folder of the calcium model.
         out: ``calibration.json``. Where the tune patients do not suffice it says so, and the network gives
@@ -81,6 +86,9 @@ def calibrate_model(
         if progress:
             progress(done, len(tuned))
     written = fit_calibration(found, weights_sha256=calcium.sha256, heart_sha256=heart.sha256)
+    if written["fitted"]:
+        vessels = fit_vessels(data, split)
+        written["vessels"] = None if vessels is None else canonical(vessels)
     write_json(out, written)
     return written
 

@@ -18,6 +18,7 @@ import numpy as np
 from coronet.errors import InputError
 from coronet.files import read_json
 from coronet.fingerprint import canonical
+from coronet.networks.vessel_map import VesselMap
 
 CALIBRATION = "calibration.json"
 _FORMAT = 1
@@ -79,6 +80,7 @@ class Calibration:
         measured: lesions in both masks that the measurement error rests on.
         network: reliability of the network's own probability on the tune scans.
         calibrated: the same after calibration, each patient left out of the fit that judges him.
+        vessels: where the coronary arteries run; None where no reference mask names them.
     """
 
     weights_sha256: str
@@ -95,6 +97,7 @@ class Calibration:
     measured: int
     network: Reliability
     calibrated: Reliability
+    vessels: VesselMap | None = None
 
     def probability(self, network: np.ndarray, volume_mm3: np.ndarray) -> np.ndarray:
         """Probability that candidates are calcium; all arrays have shape (candidates,).
@@ -193,6 +196,8 @@ def _calibration(raw: dict[str, Any]) -> Calibration:
     plain = {key: value for key, value in raw.items() if key not in ("format", "fitted")}
     for name in ("network", "calibrated"):
         plain[name] = Reliability.of_json(plain[name])
+    if plain.get("vessels") is not None:
+        plain["vessels"] = VesselMap.of_json(plain["vessels"])
     found = Calibration(**plain)
     numbers = [value for value in dataclasses.asdict(found).values() if isinstance(value, float)]
     if not np.isfinite(numbers).all() or found.slope < 0:

@@ -65,7 +65,16 @@ def write_scan_result(folder: Path, scored: ScanScore) -> None:
         pictures=case_pictures(
             scored.ct, scored.masks.heart, calcium=calcium, count=_AXIAL_SLICES, numbers=_numbers(scored)
         ),
-        lesions=tuple(zip(scored.result.lesions, scored.places, _probabilities(scored), strict=True)),
+        vessels=scored.result.vessels,
+        lesions=tuple(
+            zip(
+                scored.result.lesions,
+                scored.places,
+                _probabilities(scored),
+                scored.vessel_chances or (None,) * len(scored.places),
+                strict=True,
+            )
+        ),
         doubted=_doubted(scored),
         origin=_origin(scored),
     )

@@ -24,6 +24,10 @@ class BatchRow:
         high: its upper end.
         group_probability: of ``group``.
         likely_groups: the fewest groups that hold 90 % together, divided by spaces.
+        lm: Agatston score of the left main artery; None, as the next three, where no vessels are known.
+        lad: of the left anterior descending artery.
+        lcx: of the left circumflex artery.
+        rca: of the right coronary artery.
         flags: reasons to be careful, divided by spaces.
         learned_from: which network had this scan in its training, such as ``heart=train calcium=tune``, and
             ``heart=unknown`` where that is not recorded.
@@ -40,6 +44,10 @@ class BatchRow:
     high: float | None = None
     group_probability: float | None = None
     likely_groups: str = ""
+    lm: float | None = None
+    lad: float | None = None
+    lcx: float | None = None
+    rca: float | None = None
     flags: str = ""
     learned_from: str = ""
     models: str = ""
@@ -104,6 +112,7 @@ def row_of(scan: str, answer: Mapping[str, Any], preset: str) -> BatchRow:
     """The row of a scan whose ``score.json`` is ``answer``, with its risk group by ``preset``."""
     scores, sure = answer["scores"], answer["uncertainty"]
     group = answer["groups"][preset]
+    vessels = answer["vessels"] or {}
     return BatchRow(
         scan=scan,
         agatston=round(scores["agatston"], 3),
@@ -114,6 +123,7 @@ def row_of(scan: str, answer: Mapping[str, Any], preset: str) -> BatchRow:
         # CAC-DRS appends the number of vessels to its label
         group_probability=sure and sure["groups"][preset][group.split("/")[0]],
         likely_groups=" ".join(sure["likely_groups"][preset]) if sure else "",
+        **{name.lower(): round(value, 3) for name, value in vessels.items()},
         flags=" ".join(answer["input"]["flags"]),
         learned_from=" ".join(_learned_from(answer["models"])),
         models=" ".join(item for item in answer["models"].get("cautions", ("unknown",)) if item != LEARNED),

@@ -78,6 +78,7 @@ class ScoreResult:
         return {
             "scores": dataclasses.asdict(self.scores),
             "groups": self.groups,
+            "vessels": None if self.vessels is None else dict(self.vessels),
             "lesions": [_plain(dataclasses.asdict(lesion)) for lesion in self.lesions],
             "uncertainty": None if uncertainty is None else dict(uncertainty),
             "protocol": _plain(dataclasses.asdict(self.protocol)) | {"method": self.method},

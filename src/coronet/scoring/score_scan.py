@@ -13,7 +13,8 @@ from coronet.io.reader import Scan
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume
 from coronet.networks.factory import LoadedModel
-from coronet.scoring.calcium_score import ScoreResult, score_calcium
+from coronet.scoring.calcium_score import VESSELS, ScoreResult, score_calcium
+from coronet.scoring.counted_voxels import find_calcium
 from coronet.scoring.lesions import places_in_heart
 from coronet.scoring.model_statement import ModelStatement
 from coronet.scoring.predicted_masks import PredictedMasks
@@ -22,6 +23,7 @@ from coronet.scoring.score_text import facts_json, score_lines, voltage_warnings
 from coronet.scoring.score_with_mask import SCORE
 from coronet.scoring.segment_scan import Segmentation, segment_scan
 from coronet.scoring.uncertainty import ScoreUncertainty, score_uncertainty
+from coronet.scoring.vessel_labels import label_vessels, vessel_chances
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,8 @@ class ScanScore:
         result: the score.
         uncertainty: the distribution of the score; None where the calcium network was not calibrated.
         places: where each lesion of ``result`` lies in the heart, in the same order.
+        vessel_chances: probability that each lies in the vessel that it is given; None where no map of the
+            vessels was learned.
     """
 
     segmentation: Segmentation = dataclasses.field(repr=False)
@@ -41,6 +45,7 @@ class ScanScore:
     result: ScoreResult
     uncertainty: ScoreUncertainty | None
     places: tuple[str, ...]
+    vessel_chances: tuple[float, ...] | None = None
 
     @property
     def agatston(self) -> float:
@@ -79,7 +84,13 @@ class ScanScore:
 
     def lines(self, preset: str = "paper") -> list[str]:
         """The result as text, what it is worth first, with the risk group by ``preset``."""
-        scored = score_lines(self.result, preset, uncertainty=self.uncertainty, networks=True)
+        scored = score_lines(
+            self.result,
+            preset,
+            uncertainty=self.uncertainty,
+            networks=True,
+            vessel_chances=self.vessel_chances,
+        )
         return [*self.statement.lines, *scored, *warning_lines(self.warnings)]
 
     def __str__(self) -> str:
@@ -101,9 +112,13 @@ class ScanScore:
             },
         )
         chances = self.uncertainty.lesions if self.uncertainty else (None,) * len(self.places)
-        for lesion, place, chance in zip(answer["lesions"], self.places, chances, strict=True):
+        vessels = self.vessel_chances or (None,) * len(self.places)
+        for lesion, place, chance, vessel in zip(
+            answer["lesions"], self.places, chances, vessels, strict=True
+        ):
             lesion["place"] = place
             lesion["probability"] = None if chance is None else round(chance, 4)
+            lesion["vessel_probability"] = None if vessel is None else round(vessel, 4)
         return {"models": answer.pop("models"), **answer}
 
     def save(self, folder: Path | str) -> Path:
@@ -141,12 +156,15 @@ def score_scan(
         ParamsError: unknown method, or mass without a calibration factor.
     """
     found = segment_scan(scan, heart_model=heart_model, calcium_model=calcium_model, force=force)
+    calibration, heart = calcium_model.calibration, found.masks.heart
+    vessels = calibration.vessels if calibration else None
     result = score_calcium(
         found.ct,
-        found.masks.calcium,
+        found.masks.calcium if vessels is None else label_vessels(found.masks.calcium, heart, vessels),
         protocol=protocol,
         method=method,
         calibration_factor=calibration_factor,
+        vessels=None if vessels is None else VESSELS,
         slice_thickness_mm=scan.facts.slice_thickness_mm,
     )
     return ScanScore(
@@ -154,7 +172,12 @@ def score_scan(
         facts=scan.facts,
         result=result,
         uncertainty=None
-        if calcium_model.calibration is None
-        else score_uncertainty(found.ct, found.masks.candidates, calcium_model.calibration, result),
-        places=places_in_heart([lesion.centre_voxel for lesion in result.lesions], found.masks.heart),
+        if calibration is None
+        else score_uncertainty(found.ct, found.masks.candidates, calibration, result),
+        places=places_in_heart([lesion.centre_voxel for lesion in result.lesions], heart),
+        vessel_chances=None
+        if vessels is None
+        else vessel_chances(
+            result.lesions, find_calcium(found.ct, found.masks.calcium, protocol), heart, vessels
+        ),
     )

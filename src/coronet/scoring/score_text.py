@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from coronet.imaging.slice_names import slice_span
@@ -21,7 +21,12 @@ NOT_CALIBRATED = "no interval, since the calcium network is not calibrated"
 
 
 def score_lines(
-    result: ScoreResult, preset: str, *, uncertainty: ScoreUncertainty | None = None, networks: bool = False
+    result: ScoreResult,
+    preset: str,
+    *,
+    uncertainty: ScoreUncertainty | None = None,
+    networks: bool = False,
+    vessel_chances: Sequence[float] | None = None,
 ) -> list[str]:
     """A score as text, with the risk group by ``preset``.
 
@@ -30,6 +35,7 @@ def score_lines(
         preset: of the risk group.
         uncertainty: of the score, where it is known.
         networks: whether networks found the calcium, so that no word of uncertainty needs a reason.
+        vessel_chances: of each lesion, that it lies in its vessel; None where a reader named it.
     """
     scores = result.scores
     chances = uncertainty.lesions if uncertainty else (None,) * len(result.lesions)
@@ -43,8 +49,10 @@ def score_lines(
     ]
     if result.vessels is not None:
         lines.append(", ".join(f"{vessel} {score:.1f}" for vessel, score in result.vessels.items()))
-    for lesion, chance in zip(result.lesions, chances, strict=True):
+    sure = vessel_chances or (None,) * len(result.lesions)
+    for lesion, chance, certain in zip(result.lesions, chances, sure, strict=True):
         vessel = f", {lesion.vessel}" if lesion.vessel else ""
+        vessel += "" if certain is None else f" ({certain:.0%} sure)"
         vessel += "" if chance is None else f", probability {chance:.2f}"
         lines.append(
             f"lesion {lesion.number}: agatston {lesion.agatston:.1f}, {lesion.volume_mm3:.1f} mm³, highest "
