@@ -10,6 +10,7 @@ it once; what a reader saw in these scans is in real_scans.yaml.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import subprocess
 import tempfile
@@ -36,6 +37,7 @@ from coronet.networks.factory import load_model
 from coronet.phantom.annotated_cohort import make_cohort
 from coronet.progress import Progress
 from coronet.registry.resolve_models import resolve_models
+from coronet.scoring.vessel_labels import label_vessels
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -61,7 +63,10 @@ def measure_phantoms(data: Path, folders: Mapping[str, Path], params: config.Par
             progress=progress.update,
         )
         metrics: dict[str, Any] = read_json(out / METRICS)
+        calibration = load_model(folders["calcium"]).calibration
+        vessels = calibration.vessels if calibration else None
         found = true = 0.0
+        named: list[VesselOutcome] = []
         for row in rows:
             case = find_case(data, row.case)
             reference = find_reference(case, "calcium")
@@ -70,9 +75,49 @@ def measure_phantoms(data: Path, folders: Mapping[str, Path], params: config.Par
             truth = load_mask(reference.path, ct)
             mine = out / "masks" / f"{row.case}_calcium.nii.gz"
             predicted = load_mask(mine, ct) if mine.exists() else np.zeros_like(truth)
-            found += np.count_nonzero(truth & predicted) * ct.voxel_mm3
+            found += np.count_nonzero((truth > 0) & (predicted > 0)) * ct.voxel_mm3
             true += np.count_nonzero(truth) * ct.voxel_mm3
+            heart = out / "masks" / f"{row.case}_heart.nii.gz"
+            if vessels and heart.exists():
+                labels = label_vessels(predicted > 0, load_mask(heart, ct) > 0, vessels)
+                named.append(compare_vessels(truth, labels))
+    if named:
+        metrics["vessels"] = {
+            "lesions": sum(item.lesions for item in named),
+            "right": sum(item.right for item in named),
+            "voxels": sum(item.voxels for item in named),
+            "voxels_right": sum(item.voxels_right for item in named),
+            "counts_right": sum(item.count == item.true_count for item in named),
+            "cases": len(named),
+        }
     return {**metrics, "volume_sensitivity": found / true, "rows": [vars(row) for row in rows]}
+
+
+@dataclasses.dataclass(frozen=True)
+class VesselOutcome:
+    """Named vessels of a scan against the exact mask, for what both call calcium."""
+
+    lesions: int
+    right: int
+    voxels: int
+    voxels_right: int
+    count: int  # vessels with calcium as found
+    true_count: int
+
+
+def compare_vessels(truth: np.ndarray, labels: np.ndarray) -> VesselOutcome:
+    """Compare two labelled calcium masks of one shape (x, y, z), lesion by lesion of the true one."""
+    import cc3d
+
+    both = (truth > 0) & (labels > 0)
+    lesion, right = cc3d.connected_components(truth, connectivity=26)[both], (truth == labels)[both]
+    size = np.bincount(lesion)
+    seen = size > 0
+    share = np.bincount(lesion, weights=right)[seen] / size[seen]
+    counts = [len(np.unique(mask[mask > 0])) for mask in (labels, truth)]
+    return VesselOutcome(
+        int(seen.sum()), int((share > 0.5).sum()), int(both.sum()), int(right.sum()), *counts
+    )
 
 
 def phantom_table(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -90,6 +135,10 @@ def phantom_table(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "calcium volume found", f"{found['volume_sensitivity']:.3f}"
     yield "false lesions a scan", f"{lesions['false_per_scan']:.3f}"
     yield "calcium-free scans with score 0", f"{free['scored_zero']} of {free['cases']}"
+    if vessels := found.get("vessels"):
+        share = vessels["voxels_right"] / max(vessels["voxels"], 1)
+        yield "vessel right, lesions (volume)", f"{vessels['right']} of {vessels['lesions']} ({share:.3f})"
+        yield "number of vessels right", f"{vessels['counts_right']} of {vessels['cases']}"
     if certainty := found["certainty"]:
         interval, groups = certainty["interval"], certainty["groups"]
         yield "90 % interval holds the score", f"{interval['covered']} of {interval['cases']}"
