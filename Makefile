@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo repro pipeline prefect test lint ui dashboard bench docs lock clean
+.PHONY: help install demo repro pipeline prefect test lint ui dashboard bench docs release lock clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # No telemetry.
@@ -52,6 +52,10 @@ bench: .venv/.installed ## side-by-side timings, the quick ones
 docs: .venv/.installed ## the documentation as a site in build/site
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	@echo "Open build/site/index.html"
+
+# With real scans: make release BACKGROUNDS=DIR
+release: .venv/.installed ## train the networks of the package again: hours
+	@python flows/release.py $(if $(BACKGROUNDS),--backgrounds "$(BACKGROUNDS)")
 
 # UV_FIND_LINKS or UV_EXTRA_INDEX_URL must lead to torch's CPU build, else CUDA's packages enter the lock.
 lock: ## resolve requirements/lock.txt again
