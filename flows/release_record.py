@@ -94,7 +94,7 @@ def _readme(project: Path, weights: Path, version: str) -> str:
         f"# Networks of Coronet {version}",
         "",
         f"These networks come with Coronet {version}; `make release` makes them again from `recipe.yaml`. "
-        f"They were trained by {commit}. {' '.join(sentences)} `params.yaml`, `data.dvc` and `dvc.lock` are "
+        f"Their project is at {commit}. {' '.join(sentences)} `params.yaml`, `data.dvc` and `dvc.lock` are "
         f"what they were trained with, `timings.jsonl` and `{RUN_LOG}`, where they are, show the run, "
         "`promotions.jsonl`, where it is, holds the gate's verdicts with all figures, `heart.md` and "
         "`calcium.md` are the model cards, and `figures/` has training curves, evaluation on test scans, and "
