@@ -47,10 +47,11 @@ class Workspace:
         params = recipe.params_text(_git(ROOT, "show", "HEAD:params.yaml") + "\n")
         path = self.folder / "params.yaml"
         if self.folder.exists():
-            if _git(self.folder, "rev-parse", _MARK) != head or path.read_text("utf-8") != params:
+            marks = _git(self.folder, "tag", "--list", "--format=%(objectname)", _MARK)
+            if marks != head or path.read_text("utf-8") != params:
                 raise InputError(
-                    f"{self.folder} is of another commit or recipe than are here now; remove it to begin "
-                    "anew, or check out its commit to go on with it."
+                    f"{self.folder} is of another commit or recipe than are here now, or was not cloned to "
+                    "the end; remove it to begin anew, or check out its commit to go on with it."
                 )
             return
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ class Workspace:
 
     def run(self, *command: str) -> int:
         """Run a command with the workspace's own code, and give its exit code."""
-        shown = " ".join(("coronet" if part == "coronet.cli" else Path(part).name) for part in command[2:])
+        shown = " ".join(command[2:]).replace("coronet.cli", "coronet")
         environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": str(self.folder / "src"),
