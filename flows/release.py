@@ -132,8 +132,11 @@ def make(recipe_path: Path, folder: Path, backgrounds: Path | None) -> Path:
     workspace.must(workspace.run(*dvc, "repro"), "dvc repro")
     for model in MODELS:
         workspace.must(workspace.coronet("models", "register", model), f"Registering {model}")
-    for model in MODELS:
-        _ask_gate(workspace, model)
+    if refused := [reason for model in MODELS if (reason := _ask_gate(workspace, model))]:
+        raise StageError(
+            f"{' '.join(refused)} Nothing is put into the package; "
+            f"`python flows/release.py --from {workspace.folder}` does so all the same."
+        )
     return workspace.folder
 
 
@@ -146,18 +149,15 @@ def _commit(folder: Path, recipe: Recipe) -> None:
         _git(folder, *author, "commit", "--quiet", "--no-verify", "-m", message)
 
 
-def _ask_gate(workspace: Workspace, model: str) -> None:
+def _ask_gate(workspace: Workspace, model: str) -> str:
+    """Let the gate evaluate a network, once; why it does not promote it, or nothing."""
     weights = sha256_file(workspace.folder / "build" / model / "fit" / WEIGHTS)
     if logged_verdict(workspace.folder, model, weights) is None:
         workspace.coronet("models", "promote", model, "--first")
     verdict = logged_verdict(workspace.folder, model, weights)
     if verdict is None:
-        raise StageError(f"The gate did not evaluate {model}; {workspace.folder / RUN_LOG} says why.")
-    if verdict.answer != _PROMOTE:
-        raise StageError(
-            f"{model}: {verdict.answer}. {' '.join(verdict.reasons)} Nothing is put into the package; "
-            f"`python flows/release.py --from {workspace.folder}` does so all the same."
-        )
+        return f"{model}: not evaluated; {workspace.folder / RUN_LOG} says why."
+    return "" if verdict.answer == _PROMOTE else f"{model}: {verdict.answer}. {' '.join(verdict.reasons)}"
 
 
 def _git(folder: Path, *arguments: str) -> str:
