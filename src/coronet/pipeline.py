@@ -225,17 +225,21 @@ def evaluate_stage(model: str) -> None:
 
 
 def calibrate_stage() -> None:
-    """Calibrate the calcium network on the tune patients."""
+    """Calibrate the calcium network, and learn what the heart network's input looks like."""
     from coronet.dataset.split import read_split
+    from coronet.evaluation.distribution_fit import fit_distribution
     from coronet.evaluation.lesion_calibration import calibrate_model
     from coronet.networks.calibration import CALIBRATION
+    from coronet.networks.input_distribution import DISTRIBUTION
     from coronet.scoring.protocol import find_protocol
 
+    heart = BUILD / "heart"
+    fit_distribution(heart / "prepared", heart / "fit", heart / DISTRIBUTION)
     with Progress("calibrate") as progress:
         calibrate_model(
             DATA,
             read_split(_SPLIT),
-            heart_fit=BUILD / "heart" / "fit",
+            heart_fit=heart / "fit",
             calcium_fit=BUILD / "calcium" / "fit",
             out=BUILD / "calcium" / CALIBRATION,
             protocol=find_protocol(params().score.protocol),

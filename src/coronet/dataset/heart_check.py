@@ -17,6 +17,12 @@ HEART_PLACE = "heart_place"
 HEART_FLAGS = (INCOMPLETE, HEART_SIZE, HEART_PLACE)
 """Flags that a heart mask decides on."""
 _HEART_ML = (250.0, 1600.0)
+_CUT_SHARES = (0.15, 0.3)
+"""Of the largest cross-section, at the scan's end, and so far inside of it as a mask may end before it.
+
+Beyond a plane with 0.15 of it lies under 1 % of an ellipsoid; 5 mm farther in, an ellipsoid of a heart's size
+has 0.3.
+"""
 _LEAST_CUT_ML = 50.0  # a smaller mask that touches the border is no sign of a heart that is cut
 _EXTENT_MM = (70.0, 220.0)  # along each axis; whole hearts of the scans at hand measure 90 to 150 mm
 _LEAST_BETWEEN_LUNGS = 0.4  # share of a heart with lung on both sides in its row; 0.86 and more in whole ones
@@ -32,7 +38,9 @@ _SIDES = (
 def cut_sides(
     heart: np.ndarray, ct: Volume, near_mm: Sequence[float] = (0, 0, 0), *, box: IndexBox | None = None
 ) -> tuple[str, ...]:
-    """The sides of the scan that a heart mask touches, in words.
+    """The sides of the scan that cut a heart mask, in words.
+
+    A mask that reaches a side with no more than its tip is whole.
 
     Planes at the border of a volume that hold nothing but air are padding, and a scanner leaves the corners
     outside of its circle empty; the scan ends where they begin.
@@ -46,13 +54,30 @@ def cut_sides(
     found, box = [], box or box_around(heart)
     for axis, words in enumerate(_SIDES):
         planes = np.moveaxis(ct.array, axis, 0)
+        area = np.count_nonzero(heart, axis=tuple({0, 1, 2} - {axis}))
         near = int(near_mm[axis] / ct.spacing_mm[axis] + 1e-6)
-        before = range(box[axis].start - near)
-        behind = range(len(planes) - 1, box[axis].stop - 1 + near, -1)
-        for steps, name in ((before, words[0]), (behind, words[1])):
-            if not any((planes[index] > AIR_HU).any() for index in steps):
-                found.append(name)
+        if _is_cut(area, planes, box[axis].start, near):
+            found.append(words[0])
+        if _is_cut(area[::-1], planes[::-1], len(planes) - box[axis].stop, near):
+            found.append(words[1])
     return tuple(found) or (("the edge of the reconstructed circle",) if _leaves_circle(heart, ct) else ())
+
+
+def _is_cut(area: np.ndarray, planes: np.ndarray, start: int, near: int) -> bool:
+    """Whether the scan ends in a mask before its first plane.
+
+    Args:
+        area: of the mask in each plane, shape (planes,).
+        planes: of the scan, HU, shape (planes, a, b).
+        start: first plane of the mask.
+        near: so many planes it may end before the scan does.
+    """
+    touched = max(start - near, 0)
+    if any((planes[index] > AIR_HU).any() for index in range(touched)):
+        return False
+    end = next((index for index in range(touched, len(planes)) if (planes[index] > AIR_HU).any()), start)
+    share = area[min(end + near, len(planes) - 1)] / area.max()
+    return bool(share >= _CUT_SHARES[near > 0])
 
 
 def _leaves_circle(heart: np.ndarray, ct: Volume) -> bool:

@@ -14,6 +14,7 @@ from coronet.io.volume import Volume
 CONTRAST = "contrast"
 NOT_HU = "not_hu"
 NO_HEART = "no_heart_in_view"
+UNFAMILIAR = "unfamiliar"
 _THICK = "thick_slices"
 FLAGS = {
     CONTRAST: "a contrast agent was given; blood is as bright as calcium",
@@ -22,11 +23,12 @@ FLAGS = {
     INCOMPLETE: "the heart may not be whole in the scan",
     HEART_SIZE: "the heart has no plausible size",
     HEART_PLACE: "the heart lies in no plausible place",
+    UNFAMILIAR: "the scan is unlike those that the heart network learned from",
     _THICK: "slices are more than 5 mm apart; small calcium is missed",
 }
 """Every flag and what it means, in words for people."""
 
-UNFIT = (CONTRAST, NOT_HU, NO_HEART, INCOMPLETE, HEART_SIZE, HEART_PLACE)
+UNFIT = (CONTRAST, NOT_HU, NO_HEART, INCOMPLETE, HEART_SIZE, HEART_PLACE, UNFAMILIAR)
 """Flags that forbid a score and keep a scan out of training, tuning and testing."""
 
 _LEAST_LENGTH_MM = 100.0

@@ -20,6 +20,7 @@ from coronet.imaging.resampling import (
     relative_axes,
 )
 from coronet.inference.devices import precision
+from coronet.inference.heart_features import heart_features
 from coronet.inference.sliding_window import sliding_window
 from coronet.io.volume import AIR_HU, CALCIUM_HU, Volume
 from coronet.networks.factory import LoadedModel
@@ -82,11 +83,38 @@ def predict_heart(ct: Volume, model: LoadedModel) -> np.ndarray:
     Raises:
         InputError: the scan carries no contrast in the network's window.
     """
+    scan_input, answer = _heart_answer(ct, model)
+    return _to_scan(answer, scan_input.grid, grid_of(ct), wanted=answer >= model.params.threshold)
+
+
+def predict_heart_with_distance(ct: Volume, model: LoadedModel) -> tuple[np.ndarray, float | None]:
+    """Probability of the heart, and how far the scan lies off those that the network learned from.
+
+    Args:
+        ct: HU, shape (x, y, z), RAS+.
+
+    Returns:
+        What `predict_heart` gives, and the distance of `coronet.networks.input_distribution`; None where the
+        network has no distribution, or no heart was found.
+
+    Raises:
+        InputError: see `predict_heart`.
+    """
+    scan_input, answer = _heart_answer(ct, model)
+    probability = _to_scan(answer, scan_input.grid, grid_of(ct), wanted=answer >= model.params.threshold)
+    features = None if model.distribution is None else heart_features(model, scan_input, answer)
+    if model.distribution is None or features is None:
+        return probability, None
+    return probability, model.distribution.distance(features)
+
+
+def _heart_answer(ct: Volume, model: LoadedModel) -> tuple[NetworkInput, np.ndarray]:
     spec = model.params.input
     scan_input = heart_input(ct, spec)
     check_contrast(scale_intensity(scan_input.hu.astype(np.float32), spec.window_hu), "the scan")
-    answer = probabilities(model.module, scan_input, spec, device=model.device, overlap=spec.overlap)
-    return _to_scan(answer, scan_input.grid, grid_of(ct), wanted=answer >= model.params.threshold)
+    return scan_input, probabilities(
+        model.module, scan_input, spec, device=model.device, overlap=spec.overlap
+    )
 
 
 def predict_calcium(ct: Volume, heart: np.ndarray, model: LoadedModel) -> np.ndarray:

@@ -18,6 +18,7 @@ from coronet.files import read_json, replacing, sha256_file, write_json
 from coronet.fingerprint import canonical
 from coronet.networks.calibration import Calibration, read_calibration
 from coronet.networks.cpu_kernels import accelerate
+from coronet.networks.input_distribution import InputDistribution, read_distribution
 from coronet.networks.quality import ModelQuality, read_quality
 from coronet.networks.unet import ACTIVATIONS, Autoencoder, UNet
 
@@ -63,6 +64,8 @@ class LoadedModel:
     quality: ModelQuality = dataclasses.field(default_factory=ModelQuality)
     # how to read its probabilities; None of a heart network, and of one that was not calibrated
     calibration: Calibration | None = None
+    # what its input looks like; None of a calcium network, and where it was not recorded
+    distribution: InputDistribution | None = None
 
     @property
     def params(self) -> ModelParams:
@@ -210,6 +213,7 @@ def load_model(folder: Path, *, device: torch.device | None = None) -> LoadedMod
         device=device,
         quality=read_quality(folder, spec.model, digest),
         calibration=read_calibration(folder, digest) if spec.model == "calcium" else None,
+        distribution=read_distribution(folder, digest) if spec.model == "heart" else None,
     )
 
 

@@ -15,6 +15,7 @@ import coronet
 from coronet.files import sha256_file, write_bytes, write_json, write_text
 from coronet.networks.bundled import FOLDER
 from coronet.networks.calibration import CALIBRATION, calibration_path
+from coronet.networks.input_distribution import DISTRIBUTION, distribution_path
 from coronet.networks.quality import QUALITY, ModelQuality
 from coronet.registry.reference_output import GOLDEN, golden_facts, golden_volume
 
@@ -73,6 +74,8 @@ def copy_model(fit: Path, out: Path) -> None:
             shutil.copyfile(fit / name, out / name)
     if (calibration := calibration_path(fit, sha256_file(fit / WEIGHTS))) is not None:
         shutil.copyfile(calibration, out / CALIBRATION)
+    if (distribution := distribution_path(fit)) is not None:
+        shutil.copyfile(distribution, out / DISTRIBUTION)
 
 
 def _requirements() -> list[str]:

@@ -16,7 +16,7 @@ from coronet.inference.predict import (
     calcium_candidates,
     largest_heart,
     predict_calcium,
-    predict_heart,
+    predict_heart_with_distance,
 )
 from coronet.io.scan_facts import DEPOSITED
 from coronet.io.volume import Volume
@@ -44,7 +44,7 @@ def predict_masks(
     heart_model: LoadedModel,
     calcium_model: LoadedModel,
     *,
-    check: Callable[[np.ndarray], None] | None = None,
+    check: Callable[[np.ndarray, float | None], None] | None = None,
     heart: np.ndarray | None = None,
 ) -> PredictedMasks:
     """Find the heart, then the calcium in and beside it.
@@ -53,7 +53,8 @@ def predict_masks(
         ct: HU, RAS+.
         heart_model: finds the heart.
         calcium_model: finds calcium around it.
-        check: called with the heart mask before calcium is looked for; what it raises ends the search.
+        check: called with the heart mask, and with how far the scan lies off those that the heart network
+            learned from where that is known, before calcium is looked for; what it raises ends the search.
         heart: what ``heart_model`` found in this scan before, so that it need not run again.
 
     Raises:
@@ -65,14 +66,16 @@ def predict_masks(
             raise InputError(
                 f"The model that must find the {kind} was trained to find the {model.spec.model}."
             )
+    distance = None
     if heart is None:
-        heart = largest_heart(predict_heart(ct, heart_model), ct, heart_model.params.threshold)
+        probability, distance = predict_heart_with_distance(ct, heart_model)
+        heart = largest_heart(probability, ct, heart_model.params.threshold)
     if check:
-        check(heart)
+        check(heart, distance)
     if not heart.any():
         raise UnsuitableScan("The heart network found no heart in this scan, so there is nothing to score.")
-    probability = predict_calcium(ct, heart, calcium_model)
-    candidates = calcium_candidates(probability, ct, calcium_model.params.threshold)
+    calcium = predict_calcium(ct, heart, calcium_model)
+    candidates = calcium_candidates(calcium, ct, calcium_model.params.threshold)
     return PredictedMasks(heart, candidates.mask(ct.shape), candidates)
 
 

@@ -108,6 +108,7 @@ class ScanScore:
                 "flags": list(self.flags),
                 "warnings": self.warnings,
                 "mask": "networks",
+                "familiarity": self.segmentation.familiarity_json(),
                 "heart_ml": round(self.segmentation.heart_ml, 1),
             },
         )

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from coronet.config.floors import SCORE_FLOORS
-from coronet.dataset.quality_flags import FLAGS, NO_HEART, UNFIT, check_scan_heart, examine_scan
+from coronet.dataset.quality_flags import (
+    FLAGS,
+    NO_HEART,
+    UNFAMILIAR,
+    UNFIT,
+    check_scan_heart,
+    examine_scan,
+)
 from coronet.errors import UnsuitableScan
 from coronet.files import write_json
 from coronet.io.content_hash import content_sha256
@@ -34,6 +41,9 @@ class Segmentation:
         models: where the weights of ``heart`` and ``calcium`` come from.
         parts: in which part of each network's cases this scan was: ``train``, ``tune``, ``none``, or None
             where that is not recorded.
+        distance: how far the scan lies off those that the heart network learned from; None where the network
+            does not tell.
+        limit: the largest distance with which a scan is scored; None where the network does not tell.
     """
 
     ct: Volume
@@ -41,6 +51,8 @@ class Segmentation:
     masks: PredictedMasks
     models: Mapping[str, ModelOrigin]
     parts: Mapping[str, str | None]
+    distance: float | None = None
+    limit: float | None = None
 
     @property
     def heart(self) -> Volume:
@@ -80,6 +92,12 @@ class Segmentation:
             },
         }
 
+    def familiarity_json(self) -> dict[str, float] | None:
+        """Distance and limit as plain values; None where the heart network does not tell."""
+        if self.distance is None or self.limit is None:
+            return None
+        return {"distance": round(self.distance, 2), "limit": round(self.limit, 2)}
+
     def to_json(self) -> dict[str, Any]:
         """What ``segmentation.json`` holds: no identifier, no file name and no path."""
         return {
@@ -87,6 +105,7 @@ class Segmentation:
             "heart_ml": round(self.heart_ml, 1),
             "calcium_mm3": round(self.calcium_mm3, 1),
             "warnings": dict(self.warnings),
+            "familiarity": self.familiarity_json(),
             "shape": list(self.ct.shape),
             "spacing_mm": list(self.ct.spacing_mm),
         }
@@ -125,11 +144,18 @@ def segment_scan(
     # only the heart mask tells a scan without a heart from one that cuts it
     check_suitability({flag: text for flag, text in warnings.items() if flag != NO_HEART}, force=force)
 
-    def check(heart: np.ndarray) -> None:
-        nonlocal warnings
+    distribution, found_distance = heart_model.distribution, None
+
+    def check(heart: np.ndarray, distance: float | None) -> None:
+        nonlocal warnings, found_distance
+        found_distance = distance
         # the network's outermost voxel is part air, so its mask may end so far before the scan does
         near_mm = heart_model.params.input.spacing_mm
         warnings = check_scan_heart(warnings, heart, ct, chest, near_mm)
+        far = distribution is not None and distance is not None and distance > distribution.limit
+        # a heart that is cut or no heart's is the nearer reason
+        if far and not any(flag in UNFIT for flag in warnings):
+            warnings = {**warnings, UNFAMILIAR: FLAGS[UNFAMILIAR]}
         check_suitability(warnings, force=force)
 
     masks = predict_masks(ct, heart_model, calcium_model, check=check)
@@ -139,6 +165,8 @@ def segment_scan(
         warnings=warnings,
         masks=masks,
         models={"heart": origin_of(heart_model), "calcium": origin_of(calcium_model)},
+        distance=found_distance,
+        limit=distribution.limit if distribution else None,
         parts={"heart": heart_model.spec.part_of(content), "calcium": calcium_model.spec.part_of(content)},
     )
 
