@@ -226,7 +226,7 @@ def test_hearts_of_the_evaluation_are_used_again_for_the_same_weights_alone(
 
     other = save_fit(tmp_path / "heart", "heart", logit=-9.0)
     assert score(other, "other")[0].heart_dice == 0
-    monkeypatch.setattr("coronet.scoring.predicted_masks.predict_heart", None)
+    monkeypatch.setattr("coronet.scoring.predicted_masks.predict_heart_with_distance", None)
     assert score(folder / "heart", "same") == (row_of(rows, "right"),)
 
 
