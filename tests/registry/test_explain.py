@@ -74,6 +74,13 @@ def test_a_score_is_followed_back_to_the_versions_that_drew_it(grown, tmp_path):
     found = explain_version(str(tmp_path / "score.json"), grown.folder)
     assert [lineage.name for lineage in found.lineages] == ["calcium/1"]
     assert "No registered version of heart has the weights ffffffffffff" in found.unknown[0]
+    models["heart"]["release"] = "0.2.0"
+    write_json(tmp_path / "score.json", {"models": models})
+    unknown = explain_version(str(tmp_path / "score.json"), grown.folder).unknown
+    assert unknown == (
+        "The heart network ffffffffffff came with Coronet 0.2.0; releases/0.2.0/heart.md and the package say what "
+        "it learned from.",
+    )
     write_json(tmp_path / "score.json", {"scores": {}})
     with pytest.raises(InputError, match="names no models"):
         explain_version(str(tmp_path / "score.json"), grown.folder)

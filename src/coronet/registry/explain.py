@@ -102,7 +102,12 @@ def _of_score(client: MlflowClient, path: Path) -> tuple[tuple[Version, ...], tu
         weights = origin.get("weights_sha256", "")
         same = [item for item in registry.versions(client, name) if item.weights_sha256 == weights != ""]
         versions += same[-1:]
-        if not same:
+        if not same and (release := origin.get("release")):
+            unknown.append(
+                f"The {name} network {weights[:12]} came with Coronet {release}; "
+                f"releases/{release}/{name}.md and the package say what it learned from."
+            )
+        elif not same:
             unknown.append(
                 f"No registered version of {name} has the weights {weights[:12]} of "
                 f"the training {origin.get('fingerprint', '')[:12]}; they were never registered here."
