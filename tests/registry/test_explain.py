@@ -78,8 +78,8 @@ def test_a_score_is_followed_back_to_the_versions_that_drew_it(grown, tmp_path):
     write_json(tmp_path / "score.json", {"models": models})
     unknown = explain_version(str(tmp_path / "score.json"), grown.folder).unknown
     assert unknown == (
-        "The heart network ffffffffffff came with Coronet 0.2.0; releases/0.2.0/heart.md and the package say what "
-        "it learned from.",
+        "The heart network ffffffffffff came with Coronet 0.2.0; releases/0.2.0/heart.md and the package say "
+        "what it learned from.",
     )
     write_json(tmp_path / "score.json", {"scores": {}})
     with pytest.raises(InputError, match="names no models"):
