@@ -113,6 +113,20 @@ def test_scraps_of_a_bright_thing_that_the_network_doubts_are_no_calcium():
     assert calcium_above_threshold(probability, Volume(hu, np.eye(4)), 0.5).sum() == 10
 
 
+def test_a_large_plaque_that_touches_a_plate_counts_without_it():
+    hu = np.full((60, 20, 20), 40, np.int16)
+    hu[2:10, 4:12, 4:12] = 900  # the plaque, 512 voxels
+    hu[10:58, 4:12, 4:12] = 500  # the plate
+    probability = np.full(hu.shape, 0.01, np.float32)
+    probability[2:10] = 0.9
+    ct = Volume(hu, np.diag([0.5, 0.5, 0.5, 1.0]))
+    mask = calcium_above_threshold(probability, ct, 0.5)
+    assert mask[2:10, 4:12, 4:12].all()
+    assert mask.sum() == 512
+    probability[2:10] = np.where(np.arange(8)[:, None, None] < 3, 0.9, 0.2)
+    assert not calcium_above_threshold(probability, ct, 0.5).any()
+
+
 def test_findings_of_two_voxels_are_noise():
     hu = np.full((8, 5, 5), 40, np.int16)
     hu[2:4, 2, 2] = 300

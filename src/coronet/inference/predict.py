@@ -31,6 +31,8 @@ BATCH = 4  # windows in memory at once; what more of them take no longer fits in
 _GROWTH = 0.25  # a calcification found at the threshold grows over bright voxels down to this share of it
 _LEAST_SHARE = 0.4
 """A connected bright thing counts where at least this share of its voxels reaches the threshold."""
+_LARGE_MM3 = 50.0
+"""A part of such a thing that is this large counts by itself where its mean reaches the threshold."""
 _LEAST_VOXELS = 3  # smaller findings cannot be distinguished from noise
 
 
@@ -209,9 +211,11 @@ def calcium_above_threshold(probability: np.ndarray, ct: Volume, threshold: floa
     """Coronary calcium: the voxels of at least 130 HU, on the scan's own grid, that the network found.
 
     A connected bright thing counts as a whole: scraps of a plate in the pericardium or the aortic wall do
-    not count where the network doubts most of it. What is found grows over connected bright voxels down to a
-    quarter of the threshold: a spot's rim is blurred on the network's grid, and cutting it off would shrink
-    every lesion. It does not grow farther, so that a lesion beside bone does not run into it.
+    not count where the network doubts most of it. But a large part that the network is sure of counts all
+    the same: a plaque may touch such a plate, metal or bone. What is found grows over connected bright
+    voxels down to a quarter of the threshold: a spot's rim is blurred on the network's grid, and cutting it
+    off would shrink every lesion. It does not grow farther, so that a lesion beside bone does not run into
+    it.
 
     Args:
         probability: shape (x, y, z).
@@ -277,9 +281,11 @@ def calcium_candidates(probability: np.ndarray, ct: Volume, threshold: float) ->
     number = (np.cumsum(large) - 1)[part[kept]]
     total = np.bincount(number, weights=likely[kept])
     counts = np.bincount(number, weights=sure[kept] & believed[owner[kept]]) > 0
+    network = total / sizes[large]
+    counts |= (network >= threshold) & (sizes[large] * ct.voxel_mm3 >= _LARGE_MM3)
     return CalciumCandidates(
         place=tuple(index[kept] + side.start for index, side in zip(bright, box, strict=True)),
         number=number,
-        network=total / sizes[large],
+        network=network,
         counted=counts,
     )
