@@ -9,7 +9,9 @@ import re
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from coronet.cli import app
 from coronet.dataset.quality_flags import UNFIT
 from coronet.errors import InputError, UnsuitableScan
 from coronet.io.reader import Scan, read_scan
@@ -80,6 +82,20 @@ def test_a_calibrated_network_says_how_sure_the_score_is(make_chest, models, sav
     assert sure["groups"]["paper"]["0"] == pytest.approx(0.2689**2, abs=1e-4)
     assert "(90% interval); group 0 7%" in str(found)
     assert ", probability 0.73" in str(found)
+
+
+def test_a_score_against_the_odds_is_doubtful_in_every_output(make_chest, save_fit, tmp_path):
+    fits = {model: save_fit(tmp_path / model, model) for model in ("heart", "calcium")}
+    weights = load_model(fits["calcium"]).sha256
+    write_calibration(fits["calcium"], weights, intercept=-30.0)  # what is counted is none
+    write_nifti(tmp_path / "scans" / "one.nii.gz", make_chest(LESIONS).ct)
+    options = ["--models", f"heart={fits['heart']},calcium={fits['calcium']}", "--out", str(tmp_path / "out")]
+    printed = CliRunner().invoke(app, ["score", str(tmp_path / "scans" / "one.nii.gz"), *options])
+    assert "Beware: the score" in printed.output and "its own 90% interval" in printed.output
+    assert "doubtful_score" in json.loads((tmp_path / "out" / "score.json").read_text())["input"]["warnings"]
+    assert "lies outside of its own 90% interval" in (tmp_path / "out" / "index.html").read_text()
+    CliRunner().invoke(app, ["score", str(tmp_path / "scans"), "--batch", *options])
+    assert "doubtful_score" in (tmp_path / "out" / "scores.csv").read_text()
 
 
 def test_a_network_without_calibration_gives_no_interval_and_says_so(make_chest, models, save_fit, tmp_path):

@@ -97,3 +97,18 @@ def test_a_scan_without_candidates_may_still_hold_calcium(scan):
     assert found.groups["paper"]["0"] == pytest.approx(np.exp(-0.2))
     assert (found.lesions, found.doubted) == ((), ())
     assert found_in(scan, nothing, SURE)[1].groups["paper"]["0"] == 1
+
+
+def test_a_score_that_contradicts_its_own_distribution_is_doubtful(scan, candidates):
+    _, sure = found_in(scan, candidates, SURE)
+    assert sure.contradiction(243.0) == ""
+    assert "score 0.0 lies outside of its own 90% interval, 242.9 to 243.1" in sure.contradiction(0.0)
+    assert "score 400.0 lies outside" in sure.contradiction(400.0)
+
+
+@pytest.mark.parametrize(("missed", "reason"), [(0.05, ""), (0.6, ""), (0.8, "has a probability of 55%")])
+def test_a_zero_is_doubtful_where_a_score_above_it_is_likelier(scan, missed, reason):
+    nothing = calcium_candidates(np.zeros_like(scan[1]), scan[0], 0.5)
+    calibration = dataclasses.replace(SURE, missed_per_scan=missed, missed_score=30.0)
+    found = found_in(scan, nothing, calibration)[1].contradiction(0.0)
+    assert reason in found and bool(found) == bool(reason)

@@ -22,7 +22,7 @@ from coronet.scoring.protocol import PROTOCOLS, Protocol
 from coronet.scoring.score_text import facts_json, score_lines, voltage_warnings, warning_lines
 from coronet.scoring.score_with_mask import SCORE
 from coronet.scoring.segment_scan import Segmentation, segment_scan
-from coronet.scoring.uncertainty import ScoreUncertainty, score_uncertainty
+from coronet.scoring.uncertainty import DOUBTFUL, ScoreUncertainty, score_uncertainty
 from coronet.scoring.vessel_labels import label_vessels, vessel_chances
 
 
@@ -75,7 +75,12 @@ class ScanScore:
     @property
     def warnings(self) -> dict[str, str]:
         """Reasons to be careful; those that are not of `quality_flags.FLAGS` forbid nothing."""
-        return {**self.segmentation.warnings, **voltage_warnings(self.facts)}
+        found = {**self.segmentation.warnings, **voltage_warnings(self.facts)}
+        if self.uncertainty is not None:
+            value = self.result.scores.of(self.uncertainty.method)
+            if reason := self.uncertainty.contradiction(value):
+                found[DOUBTFUL] = reason
+        return found
 
     @property
     def flags(self) -> tuple[str, ...]:

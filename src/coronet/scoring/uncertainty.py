@@ -29,6 +29,10 @@ from coronet.scoring.score_distribution import (
 if TYPE_CHECKING:
     from coronet.inference.predict import CalciumCandidates
 
+DOUBTFUL = "doubtful_score"
+"""Warning of a score that its own distribution contradicts."""
+_ROUNDING = 0.05  # of a score as it is printed
+_LIKELY = 0.5  # a score of 0 is doubtful where any other has a larger probability than this
 _LEAST_SHOWN = 0.05  # candidates that are not counted are listed from this probability on
 
 
@@ -71,6 +75,26 @@ class ScoreUncertainty:
     def sure(self, preset: str) -> bool:
         """Whether one group of ``preset`` holds 90 % by itself."""
         return len(self.likely[preset]) == 1
+
+    def contradiction(self, value: float) -> str:
+        """Why a score must not be read as it stands, in words; empty where it may.
+
+        Args:
+            value: of `method`, of what is counted.
+        """
+        unit = " mm³" if self.method == "volume_weighted" else ""
+        # the distribution lies on a grid, so a score may lie a step beside its own quantile
+        margin = _ROUNDING + float(self.distribution.scores[:2].max())
+        if not self.low - margin <= value <= self.high + margin:
+            return (
+                f"the score {value:.1f}{unit} lies outside of its own {LEVEL:.0%} interval, "
+                f"{self.low:.1f} to {self.high:.1f}{unit}: bright spots were counted or "
+                "left out against their probability"
+            )
+        positive = 1 - self.groups["paper"]["0"]
+        if value <= 0 and positive > _LIKELY:
+            return f"the score is 0, but a score above 0 has a probability of {positive:.0%}"
+        return ""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; lesions carry their probability themselves."""
