@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from coronet.cli.options import AsJson
+from coronet.cli.options import AsJson, ModelsOption
 from coronet.errors import PromotionError
+from coronet.networks.bundled import BUNDLED
 
 models_app = typer.Typer(no_args_is_help=True)
 
@@ -162,6 +163,19 @@ def models_why(
 
     found = explain_version(target)
     typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.lines()))
+
+
+@models_app.command("card")
+def models_card(models: ModelsOption = BUNDLED, *, as_json: AsJson = False) -> None:
+    """Print the model cards of the networks that `coronet score` uses.
+
+    Intended use, data with attributions, figures, limits, licence and the sha256 of the weights.
+    """
+    from coronet.registry.resolve_models import resolve_models
+    from coronet.registry.stored_card import stored_card
+
+    cards = {model: stored_card(model, folder) for model, folder in resolve_models(models).items()}
+    typer.echo(json.dumps(cards) if as_json else "\n".join(cards.values()).rstrip())
 
 
 @models_app.command("check")

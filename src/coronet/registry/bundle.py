@@ -97,14 +97,14 @@ def _fill(folder: Path, project: Path, loaded: LoadedModel, release: str) -> Non
     card = model_card(
         model,
         description,
-        metrics=_metrics(project, loaded),
+        metrics=measured_metrics(project, loaded),
         tags={key: value for key, value in tags.items() if value},
     )
     write_text(folder / BUNDLED_CARD, card)
 
 
-def _metrics(project: Path, loaded: LoadedModel) -> dict[str, Any] | None:
-    """The evaluation of these very weights; None where there is none."""
+def measured_metrics(project: Path, loaded: LoadedModel) -> dict[str, Any] | None:
+    """``metrics.json`` of these very weights in a project's ``build/``; None where there is none."""
     path = project / "build" / loaded.spec.model / "evaluation" / "metrics.json"
     if not path.exists():
         return None

@@ -117,14 +117,14 @@ def fetch(client: MlflowClient, version: Version, to: Path) -> Path:
     """Download the weights of a version, and compare them with the hash that was registered.
 
     Returns:
-        ``to``, replaced by ``weights.safetensors``, ``model.json`` and, if there are, ``quality.json`` and
-        ``calibration.json``.
+        ``to``, replaced by ``weights.safetensors``, ``model.json`` and, if there are, ``quality.json``,
+        ``calibration.json`` and ``model-card.md``.
 
     Raises:
         LedgerError: the files are gone, or are not those that were registered.
     """
     from coronet.networks.factory import WEIGHTS
-    from coronet.registry.packaging import copy_model
+    from coronet.registry.packaging import CARD, copy_model
 
     with tempfile.TemporaryDirectory() as staging:
         found = download(client, version, "artifacts/fit", Path(staging))
@@ -140,6 +140,8 @@ def fetch(client: MlflowClient, version: Version, to: Path) -> Path:
             )
         with replacing_folder(to) as folder:
             copy_model(found, folder)
+            with contextlib.suppress(LedgerError):
+                (folder / CARD).write_bytes(download(client, version, CARD, Path(staging)).read_bytes())
     return to
 
 
