@@ -152,6 +152,10 @@ def test_a_mark_of_utf8_and_windows_line_ends_are_read(content):
 
 
 BAD = {
+    "resources.gpus": ("0", "2.5", "65"),
+    "resources.nodes": ("0", "two"),
+    "resources.batch_norm": ("none", "1"),
+    "resources.accumulation": ("0", "1.5"),
     # dotted key, and what its value becomes in turn
     "heart.optimiser.learning_rate": ["0", "-0.002", ".nan", ".inf", "1e400", "'0.002'", "1.5", "yes"],
     "heart.optimiser.epochs": ["0", "-3", "1:30", "7.0", "true", "", "1e2", "999999999"],

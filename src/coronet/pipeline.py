@@ -176,7 +176,7 @@ def _learning_key(stage: str, model: str, chosen: Params, *, inputs: tuple[str, 
     hashes = {name: hash_tree(BUILD / model / name) for name in inputs}
     return fingerprint(
         f"{stage}@{model}",
-        params={"seed": chosen.seed, "model": chosen.model(model)},
+        params={"seed": chosen.seed, "model": chosen.model(model), **chosen.resources.shaping()},
         inputs=hashes | {"split": hash_tree(_SPLIT)},
     )
 
@@ -206,6 +206,7 @@ def train_stage(model: str) -> None:
             work=work,
             pretrained=encoder if (encoder := folder / "pretrained" / ENCODER).exists() else None,
             fingerprint=key,
+            resources=chosen.resources,
             on_epoch=on_epoch,
         )
 

@@ -14,7 +14,8 @@ from coronet.files import exclusive, read_json
 from coronet.fingerprint import hash_tree
 from coronet.networks.factory import load_model
 from coronet.preprocessing.prepared_store import load_prepared
-from coronet.training.fit import SegmentationLearner, fit_model
+from coronet.training.fit import fit_model
+from coronet.training.learners import SegmentationLearner
 from coronet.training.learning_curves import read_history
 from coronet.training.pretrain import pretrain_model
 

@@ -9,7 +9,8 @@ import torch
 
 from coronet.networks.factory import build_network, load_model
 from coronet.preprocessing.prepared_store import load_prepared
-from coronet.training.fit import SegmentationLearner, fit_model
+from coronet.training.fit import fit_model
+from coronet.training.learners import SegmentationLearner
 from coronet.training.sampling import WindowSampler
 
 pytestmark = [

@@ -211,6 +211,33 @@ class SearchParams(CheckedValue):
 
 
 @dataclasses.dataclass(frozen=True)
+class ResourceParams(CheckedValue):
+    """What trains a network: ``gpus`` processes on each of ``nodes`` machines; see docs/several-gpus.md.
+
+    A machine without GPUs takes processor cores in their place. ``batch_size`` is of all of them together, so
+    that the number of GPUs changes a result by rounding alone. ``batch_norm`` ``plain`` takes the statistics
+    of each process's own share. A batch is worked off in ``accumulation`` parts, each with statistics and a
+    Dice loss of its own.
+    """
+
+    gpus: Annotated[int, InRange(1, 64)] = 1
+    nodes: Annotated[int, InRange(1, 1024)] = 1
+    batch_norm: Annotated[str, OneOf(("synchronised", "plain"))] = "synchronised"
+    accumulation: Annotated[int, InRange(1, 4096)] = 1
+
+    @property
+    def processes(self) -> int:
+        """How many train together."""
+        return self.gpus * self.nodes
+
+    def shaping(self) -> dict[str, str | int]:
+        """What of it shapes the result beyond rounding, where that is not as usual."""
+        usual = ResourceParams(self.gpus, self.nodes)
+        names = ("batch_norm", "accumulation") if self.processes > 1 else ("accumulation",)
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(usual, name)}
+
+
+@dataclasses.dataclass(frozen=True)
 class Params(CheckedValue):
     """All of ``params.yaml`` with the chosen profile resolved."""
 
@@ -226,11 +253,21 @@ class Params(CheckedValue):
     search: SearchParams
     heart: ModelParams
     calcium: ModelParams
+    resources: ResourceParams = dataclasses.field(default_factory=ResourceParams)
 
     def rules(self) -> Iterator[tuple[str, str]]:
-        """What only one of the models may have."""
+        """What only one of the models may have; every process takes an equal share of a batch."""
         if self.calcium.augment.crop:
             yield "calcium.augment.crop", "must be 0: calcium windows lie around a whole heart"
+        parts = self.resources.processes * self.resources.accumulation
+        for model in self.models:
+            for place in ("pretrain", "optimiser"):
+                size = getattr(self.model(model), place).batch_size
+                if size % parts:
+                    yield (
+                        f"{model}.{place}.batch_size",
+                        f"is {size}; it must divide by {parts}, resources.gpus · nodes · accumulation",
+                    )
 
     def model(self, name: str) -> ModelParams:
         """Parameters of ``heart`` or ``calcium``."""

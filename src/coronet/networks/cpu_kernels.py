@@ -88,7 +88,7 @@ def _activate(block: ConvBlock, features: torch.Tensor) -> torch.Tensor:
     _, norm, activation = block
     if (
         block.training
-        and isinstance(norm, nn.BatchNorm3d)
+        and type(norm) is nn.BatchNorm3d  # one that several processes share is another
         and isinstance(activation, nn.SELU)
         and features.device.type == "cpu"
     ):

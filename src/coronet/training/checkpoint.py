@@ -84,6 +84,12 @@ def latest_checkpoint(work: Path) -> dict[str, Any] | None:
     return None
 
 
+def latest_history(work: Path) -> list[dict[str, float]]:
+    """What the epochs up to the newest checkpoint measured; none where there is none."""
+    state = latest_checkpoint(work)
+    return state["history"] if state else []
+
+
 def _digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 

@@ -6,50 +6,20 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import nn
-
 from coronet import files
 from coronet.config import ModelParams, Params, PretrainParams, SamplingParams
-from coronet.inference.devices import pick_device
-from coronet.networks.factory import build_autoencoder, save_encoder
-from coronet.preprocessing.prepared_store import PreparedCase, load_prepared, prepared_cases
+from coronet.networks.factory import save_encoder
+from coronet.networks.unet import Autoencoder
+from coronet.preprocessing.prepared_store import prepared_cases
 from coronet.training import checkpoint
 from coronet.training.fit import METRICS
+from coronet.training.job import TrainingJob, train
 from coronet.training.learning_curves import HISTORY, write_history
-from coronet.training.sampling import WindowSampler
-from coronet.training.trainer import train_epochs
 
 if TYPE_CHECKING:
     from coronet.dataset.split import Split
 
 ENCODER = "encoder.safetensors"
-
-
-class ReconstructionLearner:
-    """Windows of the training cases, to be given back as they are."""
-
-    metric = "reconstruction"
-
-    def __init__(self, sampler: WindowSampler) -> None:
-        self._sampler = sampler
-
-    def begin_epoch(self, epoch: int, module: nn.Module) -> None:
-        """Nothing depends on what was learned so far."""
-
-    def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (n, 1, x, y, z), twice; their masks are not used."""
-        images, _ = self._sampler.batch(epoch, step)
-        return images, images
-
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Mean squared difference on the scale −1 … 1."""
-        return F.mse_loss(outputs.float(), targets)
-
-    def measure(self, module: nn.Module, loss: float) -> dict[str, float]:
-        """Minus the training loss: no other patient is looked at."""
-        return {self.metric: -loss}
 
 
 def pretrain_model(
@@ -84,31 +54,21 @@ def pretrain_model(
     cases = tuple(case for case in prepared_cases(prepared, "train") if case in learners)
     spec = _as_model_params(chosen.pretrain, params, model)
     work = Path(work)
+    job = TrainingJob(
+        model=model,
+        params=spec,
+        train_cases=cases,
+        tune_cases=(),
+        seed=params.seed,
+        prepared=str(prepared),
+        autoencoder=True,
+        resources=params.resources,
+    )
     with files.exclusive(work / "lock"):
-        checkpoint.claim_folder(
-            work,
-            {
-                "model": model,
-                "params": spec,
-                "train_cases": list(cases),
-                "seed": params.seed,
-                "prepared": files.sha256_file(Path(prepared) / "index.json"),
-            },
-        )
-        loaded: tuple[PreparedCase, ...] = load_prepared(prepared, cases, spec.input)
-        device = pick_device()
-        module = build_autoencoder(spec.network, shape=spec.input.shape, seed=params.seed)
-        outcome = train_epochs(
-            module,
-            ReconstructionLearner(WindowSampler(loaded, spec, seed=params.seed, device=device)),
-            spec.optimiser,
-            seed=params.seed,
-            work=work,
-            device=device,
-            title=f"{model} autoencoder",
-        )
-        module.load_state_dict(outcome.weights)
+        checkpoint.claim_folder(work, job.identity)
+        module, outcome = train(job, work)
         with files.replacing_folder(out) as folder:
+            assert isinstance(module, Autoencoder)
             save_encoder(folder / ENCODER, module)
             write_history(folder / HISTORY, outcome.history)
             metrics = {

@@ -149,10 +149,8 @@ class WindowSampler:
         cutout[0].masked_fill_(beyond, AIR_HU)
         cutout[1].masked_fill_(beyond, 0)
 
-    def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images and targets (n, 1, x, y, z) of one step."""
-        size = self._params.optimiser.batch_size
-        numbers = range(step * size, (step + 1) * size)
+    def batch(self, epoch: int, numbers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and targets (n, 1, x, y, z) of the samples with these numbers."""
         images, targets = zip(*(self.sample(epoch, number) for number in numbers), strict=True)
         return torch.stack(images), torch.stack(targets)
 

@@ -7,6 +7,7 @@ optimiser together, decides everything that follows.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -19,13 +20,13 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from coronet.config import OptimiserParams
+from coronet.config import OptimiserParams, ResourceParams
 from coronet.errors import StageError
 from coronet.inference.devices import determinism, precision
 from coronet.networks.cpu_kernels import accelerate
 from coronet.networks.factory import to_device
 from coronet.progress import Progress
-from coronet.training import checkpoint
+from coronet.training import checkpoint, processes
 
 logger = logging.getLogger("coronet")
 OnEpoch = Callable[[int, Mapping[str, float]], None]
@@ -40,8 +41,8 @@ class Learner(Protocol):
     def begin_epoch(self, epoch: int, module: nn.Module) -> None:
         """Look at the network, in evaluation mode, before an epoch (0 for the first) is drawn."""
 
-    def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets of one step."""
+    def batch(self, epoch: int, numbers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of the samples with these numbers."""
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """A scalar to be made small."""
@@ -144,14 +145,18 @@ def train_epochs(
     work: Path,
     device: torch.device,
     title: str,
+    resources: ResourceParams = ResourceParams(),
     on_epoch: OnEpoch | None = None,
 ) -> TrainingOutcome:
     """Train until the epochs are used up or the metric stands still.
+
+    Members of a group of processes call it together; the first of them writes the checkpoints.
 
     Args:
         module: the network; on return it is trained, though not with the best weights.
         params: epochs, steps, learning rate, patience.
         work: folder of the checkpoints; what is there is gone on with.
+        resources: how batch norm and batches are shared out.
         on_epoch: called with (epoch, what was measured) after the checkpoint; may raise to give up.
 
     Raises:
@@ -164,16 +169,28 @@ def train_epochs(
         training.load_state_dict(saved)
         logger.info("%s: going on after epoch %d", title, len(training.history))
     steps = max(1, params.patches_per_epoch // params.batch_size)
+    forward = processes.parallel(module, batch_norm=resources.batch_norm)
     with determinism(device), Progress(f"{title} epochs", params.epochs) as progress:
         progress.update(len(training.history))
         while not training.finished:
             epoch = len(training.history)
             learner.begin_epoch(epoch, training.result.eval())
             tick = functools.partial(progress.advance, 1 / steps)
-            loss = _epoch(training, learner, epoch=epoch, steps=steps, seed=seed, device=device, tick=tick)
+            loss = _epoch(
+                training,
+                learner,
+                forward,
+                epoch=epoch,
+                steps=steps,
+                parts=resources.accumulation,
+                seed=seed,
+                device=device,
+                tick=tick,
+            )
             measured = learner.measure(training.result.eval(), loss)
             entry = training.close_epoch(loss, measured, learner.metric)
-            checkpoint.save_checkpoint(work, epoch + 1, training.state_dict())
+            if processes.rank() == 0:
+                checkpoint.save_checkpoint(work, epoch + 1, training.state_dict())
             note = f"loss {loss:.4f} {learner.metric} {entry[learner.metric]:.4f}"
             progress.update(epoch + 1, note=note)
             if on_epoch:
@@ -189,31 +206,51 @@ def train_epochs(
     return TrainingOutcome(training.best, training.best_epoch, training.best_value, tuple(training.history))
 
 
+def read_outcome(work: Path) -> TrainingOutcome:
+    """What came of a training that other processes finished, from its last checkpoint.
+
+    Raises:
+        StageError: there is none.
+    """
+    state = checkpoint.latest_checkpoint(work)
+    if state is None:
+        raise StageError(f"{work} holds no checkpoint; start the training again.")
+    return TrainingOutcome(state["best"], state["best_epoch"], state["best_value"], tuple(state["history"]))
+
+
 def _epoch(
     training: _Training,
     learner: Learner,
+    forward: nn.Module,
     *,
     epoch: int,
     steps: int,
+    parts: int,
     seed: int,
     device: torch.device,
     tick: Callable[[], Any],
 ) -> float:
     training.module.train()
     losses = []
+    size = training.params.batch_size
     for step in range(steps):
         torch.manual_seed(int(np.random.SeedSequence([seed, epoch, step]).generate_state(1)[0]))
-        inputs, targets = learner.batch(epoch, step)
-        inputs = inputs.to(device, memory_format=torch.channels_last_3d)
-        with precision(device):
-            outputs = training.module(inputs)
-        loss = learner.loss(outputs, targets.to(device))
         training.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        total = torch.zeros((), device=device)
+        for part in range(parts):
+            first, last = (step * size + place * size // parts for place in (part, part + 1))
+            inputs, targets = learner.batch(epoch, processes.share(range(first, last)))
+            inputs = inputs.to(device, memory_format=torch.channels_last_3d)
+            with _averaging(forward, part == parts - 1):
+                with precision(device):
+                    outputs = forward(inputs)
+                loss = learner.loss(processes.joined(outputs), processes.joined(targets.to(device)))
+                (loss / parts if parts > 1 else loss).backward()
+            total += loss.detach() / parts
         training.optimiser.step()
         if training.average:
             training.average.update_parameters(training.module)
-        losses.append(loss.detach())
+        losses.append(total)
         tick()
     # read once: every reading would let a GPU wait for the processor
     mean = float(torch.stack(losses).double().mean())
@@ -222,3 +259,10 @@ def _epoch(
             f"The loss of epoch {epoch + 1} is not a number; try a lower optimiser.learning_rate."
         )
     return mean
+
+
+def _averaging(forward: nn.Module, now: bool) -> contextlib.AbstractContextManager[None]:
+    """Whether the processes average their gradients at the end of this part of a batch."""
+    if now or not isinstance(forward, nn.parallel.DistributedDataParallel):
+        return contextlib.nullcontext()
+    return forward.no_sync()
