@@ -39,7 +39,8 @@ def train_in_processes(job: TrainingJob, work: Path, on_epoch: OnEpoch | None = 
     failure = work / FAILURE
     failure.unlink(missing_ok=True)
     write_job(work / _JOB, job)
-    environment = {**os.environ, "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1"}
+    # a store of its own for every start: in a shared one, gloo finds addresses of processes that have ended
+    environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     cores = os.cpu_count() or 1
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // job.resources.gpus)))
     command = [*launcher(job.resources), "-m", "coronet.training.worker", str((work / _JOB).resolve())]
