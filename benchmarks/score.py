@@ -43,8 +43,9 @@ from coronet.io.reader import read_scan
 from coronet.io.volume import values_of, write_nifti
 from coronet.networks.factory import LoadedModel, build_network, load_model, save_model
 from coronet.networks.unet import UpBlock
-from coronet.scoring.batch import LANES, Scorer, score_folder
+from coronet.scoring.batch import LANES, score_folder
 from coronet.scoring.calcium_score import score_calcium
+from coronet.scoring.entry_scoring import Scorer
 from coronet.scoring.score_scan import score_scan
 
 Steps = dict[str, float]

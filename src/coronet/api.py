@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coronet.errors import InputError
 from coronet.io.images import Image
 from coronet.io.reader import Scan, read_scan
 from coronet.networks.bundled import BUNDLED
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from coronet.evaluation.agreement import Agreement
     from coronet.networks.factory import LoadedModel
     from coronet.scoring.batch_table import BatchResult
+    from coronet.scoring.cohort_worker import WorkerOptions
     from coronet.scoring.score_scan import ScanScore
     from coronet.scoring.segment_scan import Segmentation
 
@@ -182,14 +184,15 @@ def score_batch(
         quiet_s: leave for a later run what was changed less than so many seconds ago.
         progress: called with (files or sub-folders done, in all).
         rules: ``protocol``, ``method``, ``calibration_factor`` and ``force``, as of
-            `coronet.scoring.batch.Scorer`.
+            `coronet.scoring.entry_scoring.Scorer`.
 
     Raises:
         InputError: see `coronet.scoring.batch.score_folder`.
         Busy: another process writes to ``out``.
     """
     from coronet.report.scan_page import write_scan_result
-    from coronet.scoring.batch import Scorer, score_folder
+    from coronet.scoring.batch import score_folder
+    from coronet.scoring.entry_scoring import Scorer
 
     pair = _loaded(models)
     scorer = Scorer(pair.heart, pair.calcium, **rules)
@@ -201,6 +204,61 @@ def score_batch(
         groups=groups,
         again=again,
         quiet_s=quiet_s,
+        data=Path("data"),
+        progress=progress,
+    )
+
+
+def score_cohort(
+    place: str,
+    out: Path | str,
+    models: str = BUNDLED,
+    *,
+    workers: WorkerOptions | None = None,
+    groups: str = "paper",
+    again: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    **rules: Any,
+) -> BatchResult:
+    """Score each scan of a place on the workers of a Ray cluster; what `coronet score --batch --ray` does.
+
+    Args:
+        place: a folder, a list of scans (``.txt``), or ``s3://BUCKET/PREFIX``.
+        out: folder of the results, or ``s3://BUCKET/PREFIX``.
+        models: what `load_models` takes.
+        workers: where, how many and what each may use; by default all cores of this machine.
+        groups: risk groups of the table.
+        again: try those scans once more that could not be scored.
+        progress: called with (files or sub-folders done, in all).
+        rules: as of `score_batch`.
+
+    Raises:
+        InputError: see `coronet.scoring.cohort.score_cohort`.
+        Busy: another process writes to ``out``.
+        Unreachable: the cluster or a store does not answer.
+    """
+    from coronet.buckets import SCHEME, Bucket
+    from coronet.dataset.scan_places import find_scans
+    from coronet.report.scan_page import write_scan_result
+    from coronet.scoring.batch_results import BucketResults, FolderResults
+    from coronet.scoring.cohort import score_cohort as score
+    from coronet.scoring.cohort_worker import WorkerOptions
+    from coronet.scoring.entry_scoring import Scorer
+
+    to_bucket = str(out).startswith(SCHEME)
+    if not to_bucket and Path(out).resolve().is_relative_to(Path(place).resolve()):
+        raise InputError(f"{out} lies in the folder that is to be scored; choose another --out.")
+    entries = find_scans(place)
+    # the workers move the networks to where they compute
+    pair = load_models(models, device="cpu")
+    return score(
+        entries,
+        BucketResults(Bucket(str(out))) if to_bucket else FolderResults(Path(out)),
+        scorer=Scorer(pair.heart, pair.calcium, **rules),
+        workers=workers or WorkerOptions(),
+        write=write_scan_result,
+        groups=groups,
+        again=again,
         data=Path("data"),
         progress=progress,
     )

@@ -73,6 +73,27 @@ class Progress:
         logger.info("%s: %s", task.description, ", ".join(filter(None, (count, task.fields["note"]))))
 
 
+class Pace:
+    """How fast long work goes, counted from its first report, and how long it will take."""
+
+    def __init__(self) -> None:
+        """Begin to count."""
+        self._first: tuple[float, float] | None = None
+
+    def note(self, done: float, total: float) -> str:
+        """Rate and time left, such as ``31.0/min, 1 h 05 min left``; empty as long as they are not known."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, done
+        began, before = self._first
+        if done <= before or now <= began:
+            return ""
+        rate = (done - before) / (now - began)
+        minutes = round((total - done) / rate / 60)
+        left = f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+        return f"{60 * rate:.1f}/min, {left} left"
+
+
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
     """Show what runs: a spinner on a terminal, elsewhere a line once it takes more than three seconds."""

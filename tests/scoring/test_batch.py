@@ -17,7 +17,9 @@ from coronet.errors import Busy, InputError
 from coronet.files import exclusive
 from coronet.io.volume import write_nifti
 from coronet.networks.factory import load_model
-from coronet.scoring.batch import SOURCES, Scorer, score_folder
+from coronet.scoring.batch import score_folder
+from coronet.scoring.batch_results import SOURCES
+from coronet.scoring.entry_scoring import Scorer
 
 LESIONS = [((20.0, 10.0, 4.0), 350)]
 

@@ -18,7 +18,7 @@ from coronet.cli.annotate import annotate_app
 from coronet.cli.data import data_app
 from coronet.cli.models import models_app
 from coronet.cli.options import AsJson
-from coronet.cli.score import score_command
+from coronet.cli.score import ScoreCommand, score_command
 from coronet.cli.search import search_app
 from coronet.cli.tracking import tracking_app
 from coronet.errors import ParamsError
@@ -69,7 +69,9 @@ _GROUPS = (
 for _group, _name, _purpose, _examples in _GROUPS:
     _lines = "\n".join(_examples)
     app.add_typer(_group, name=_name, short_help=_purpose, help=f"\b\n{_lines}\n\n{_purpose}")
-app.command("score", short_help="Score coronary calcium by networks or by your own mask.")(score_command)
+app.command("score", cls=ScoreCommand, short_help="Score coronary calcium by networks or by your own mask.")(
+    score_command
+)
 app.command("agreement", short_help="Compare two columns of scores.")(agreement_command)
 
 

@@ -10,24 +10,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from coronet.buckets import SCHEME
 from coronet.cli.options import AsJson, ModelsOption
 from coronet.errors import InputError
 from coronet.files import check_writable, filling, write_text
 from coronet.lists import split_list
 from coronet.networks.bundled import BUNDLED
-from coronet.progress import Progress
+from coronet.progress import Pace, Progress
 
 if TYPE_CHECKING:
+    from coronet.scoring.batch_table import BatchResult
     from coronet.scoring.score_scan import ScanScore
     from coronet.scoring.score_with_mask import MaskScore
 
 _ALL = "all"
 
 
+class ScoreCommand(TyperCommand):
+    """The command, whose ``--ray`` may stand without an address."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give ``--ray`` an empty address where none follows."""
+        bare = [
+            text == "--ray" and (not rest or rest[0].startswith("-"))
+            for text, rest in ((text, args[place + 1 : place + 2]) for place, text in enumerate(args))
+        ]
+        return super().parse_args(
+            ctx, [f"{text}=" if alone else text for text, alone in zip(args, bare, strict=True)]
+        )
+
+
 def score_command(
     scan: Annotated[
-        Path, typer.Argument(metavar="SCAN", help="A volume file, a DICOM folder, or a folder with --batch.")
+        str,
+        typer.Argument(
+            metavar="SCAN",
+            help="A volume file, a DICOM folder; with --batch a folder; with --ray also a list or s3://.",
+        ),
     ],
     *,
     models: ModelsOption = BUNDLED,
@@ -65,7 +86,7 @@ def score_command(
         typer.Option("--force", help="Score even if quality checks fail; the result carries the warnings."),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for score.json; without --mask also both masks and a page.")
+        str | None, typer.Option(help="Folder for score.json; without --mask also both masks and a page.")
     ] = None,
     batch: Annotated[
         bool, typer.Option("--batch", help="SCAN is a folder of scans; each is scored into --out.")
@@ -73,6 +94,20 @@ def score_command(
     again: Annotated[
         bool, typer.Option("--again", help="With --batch: retry scans that could not be scored.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="With --batch: by workers of Ray, of the cluster at ADDRESS, or else on this machine.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --ray: how many; as many as there is room for.")
+    ] = None,
+    worker_cores: Annotated[int, typer.Option(min=1, help="With --ray: cores of each worker.")] = 1,
+    worker_gpus: Annotated[
+        float, typer.Option(min=0, help="With --ray: GPUs of each worker; 0.5 shares one between two.")
+    ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """\b
@@ -80,10 +115,11 @@ def score_command(
     coronet score dicom/ --models build                    # your own: build, champion, or by folder
     coronet score scan.nii.gz --mask calcium.nii.gz        # your own calcium mask
     coronet score inbox/ --batch --out scores              # a folder of scans
+    coronet score s3://b/ct --batch --ray --out s3://b/out # on many cores or machines
 
     Score coronary calcium: Agatston, volume, weighted volume, mass, risk group.
 
-    The rules are explained in docs/scoring.md, batches in docs/batch.md.
+    The rules are explained in docs/scoring.md, batches in docs/batch.md and docs/cohort.md.
     """
     from coronet.scoring.protocol import find_protocol
     from coronet.scoring.risk_groups import find_groups
@@ -100,11 +136,23 @@ def score_command(
         )
     if mask is None and (labels or resample_mask or not (vessels is calcium_labels is None)):
         raise InputError("--labels, --vessels, --calcium-labels and --resample-mask go with --mask.")
-    if out is not None:
-        check_writable(out)
+    if ray is None and (workers is not None or worker_cores != 1 or worker_gpus):
+        raise InputError("--workers, --worker-cores and --worker-gpus go with --ray.")
+    if ray is not None and not batch:
+        raise InputError("--ray goes with --batch.")
+    if ray is None and any(text.startswith(SCHEME) for text in (scan, out or "")):
+        raise InputError("s3:// places go with --batch --ray.")
+    if out is not None and not out.startswith(SCHEME):
+        check_writable(Path(out))
     if batch:
         assert out is not None
-        _score_batch(scan, out, models, groups=groups, again=again, as_json=as_json, force=force, **rules)
+        rules |= {"force": force}
+        if ray is None:
+            run = functools.partial(_score_batch, Path(scan), Path(out))
+        else:
+            options = {"address": ray, "count": workers, "cores": worker_cores, "gpus": worker_gpus}
+            run = functools.partial(_score_cohort, scan, out, options)
+        run(models, groups=groups, again=again, as_json=as_json, **rules)
         return
     names = _vessel_names(labels, vessels)
     found: ScanScore | MaskScore
@@ -119,7 +167,7 @@ def score_command(
         from coronet.scoring.score_with_mask import score_mask
 
         found = score_mask(
-            scan,
+            Path(scan),
             mask,
             vessels=names,
             labels=split_list(calcium_labels, "--calcium-labels"),
@@ -130,7 +178,7 @@ def score_command(
         save = found.save
     compared = _compare_protocols(found, calibration, names) if protocol == _ALL else []
     if out is not None:
-        with filling(out) as part:
+        with filling(Path(out)) as part:
             save(part)
             if compared:
                 _write_table(part / "protocols.csv", compared)
@@ -193,12 +241,51 @@ def _score_batch(
         InputError: some scans could not be scored; all others are.
     """
     from coronet import api
-    from coronet.scoring.batch import TABLE
 
     with Progress("score") as progress:
         found = api.score_batch(
             folder, out, models, groups=groups, again=again, progress=progress.update, **rules
         )
+    _print_batch(found, f"{out}", as_json=as_json)
+
+
+def _score_cohort(
+    place: str,
+    out: str,
+    options: Mapping[str, Any],
+    models: str,
+    *,
+    groups: str,
+    again: bool,
+    as_json: bool,
+    **rules: Any,
+) -> None:
+    """Score each scan of ``place`` by workers of Ray; ``options`` are those of `WorkerOptions`.
+
+    Raises:
+        InputError: some scans could not be scored; all others are.
+    """
+    from coronet import api
+    from coronet.scoring.cohort_worker import WorkerOptions
+
+    with Progress("score") as progress:
+        pace = Pace()
+        found = api.score_cohort(
+            place,
+            out,
+            models,
+            workers=WorkerOptions(**options),
+            groups=groups,
+            again=again,
+            progress=lambda done, total: progress.update(done, total, note=pace.note(done, total)),
+            **rules,
+        )
+    _print_batch(found, out, as_json=as_json)
+
+
+def _print_batch(found: BatchResult, out: str, *, as_json: bool) -> None:
+    from coronet.scoring.batch import TABLE
+
     if as_json:
         typer.echo(json.dumps(found.to_json()))
     else:
@@ -214,5 +301,5 @@ def _score_batch(
     if found.refused:
         raise InputError(
             f"{len(found.refused)} of {len(found.rows)} scans could not be scored; "
-            f"{out / TABLE} says why, and --again tries them once more."
+            f"{out.rstrip('/')}/{TABLE} says why, and --again tries them once more."
         )

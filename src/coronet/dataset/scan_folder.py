@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ class FolderEntry:
     path: Path  # of the file or folder
     stamp: str  # changes with the names, sizes and times of its files
     changed: float  # when the last of its files was written or put there, in seconds since 1970
+
+    @contextlib.contextmanager
+    def on_disk(self) -> Iterator[FolderEntry]:
+        """The entry on this machine's disk; one that lies elsewhere is there as long as the context lasts."""
+        yield self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +62,17 @@ def find_entries(folder: Path) -> tuple[FolderEntry, ...]:
     if not found:
         raise InputError(f"{folder} is empty; there is nothing to score.")
     return tuple(found)
+
+
+def path_entry(name: str, path: Path) -> FolderEntry:
+    """A volume file, or a folder with all below it, as an entry.
+
+    Raises:
+        InputError: it is absent.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is absent.")
+    return _entry(name, path, files_under(path) if path.is_dir() else (path,))
 
 
 def find_sources(entry: FolderEntry) -> tuple[FolderSource, ...]:

@@ -76,8 +76,12 @@ def suffix_of(path: Path) -> str:
 
 def is_volume(path: Path) -> bool:
     """Whether a file, or a link to one that is absent, has the name of a volume and not that of a mask."""
-    named = suffix_of(path) in LOADERS and not path.name.lower().endswith(_MASK_SUFFIX)
-    return named and (path.is_file() or is_absent(path))
+    return has_volume_name(path.name) and (path.is_file() or is_absent(path))
+
+
+def has_volume_name(name: str) -> bool:
+    """Whether a name is that of a volume and not that of a mask."""
+    return suffix_of(Path(name)) in LOADERS and not name.lower().endswith(_MASK_SUFFIX)
 
 
 def read_scan(scan: Path | str | Image | Scan, *, series: int | str | None = None) -> Scan:
