@@ -19,7 +19,7 @@ import yaml
 from copies import start_copy
 from repositories import commit
 
-pytest_plugins = ["dicom_files", "made_chests", "trained_project"]
+pytest_plugins = ["clusters", "dicom_files", "made_chests", "trained_project"]
 
 ROOT = Path(__file__).resolve().parents[1]
 # a shell starts background jobs deaf to Ctrl-C, which they pass on to the commands that the tests interrupt

@@ -124,7 +124,8 @@ class RayWorkers:
         """
         self._ray = ray = _connect(options.address)
         count = min(len(entries), options.count or _room(ray.cluster_resources(), options))
-        shared = ray.put(scoring)
+        # held as long as workers may be restarted with it
+        self._scoring = ray.put(scoring)
         actor = ray.remote(_Worker).options(
             num_cpus=options.cores,
             num_gpus=options.gpus,
@@ -133,7 +134,7 @@ class RayWorkers:
             max_concurrency=_AHEAD + 1,
             scheduling_strategy="SPREAD",
         )
-        self._actors = [actor.remote(shared, options, number, entries[0]) for number in range(count)]
+        self._actors = [actor.remote(self._scoring, options, number, entries[0]) for number in range(count)]
         self._up: set[int] = set()  # workers that take work
         self._last_up = time.monotonic()  # when there was one
         self._nodes: dict[int, str] = {}  # where each worker was when it was last up
