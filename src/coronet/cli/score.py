@@ -115,7 +115,7 @@ def score_command(
     coronet score dicom/ --models build                    # your own: build, champion, or by folder
     coronet score scan.nii.gz --mask calcium.nii.gz        # your own calcium mask
     coronet score inbox/ --batch --out scores              # a folder of scans
-    coronet score s3://b/ct --batch --ray --out s3://b/out # on many cores or machines
+    coronet score s3://b/ct --batch --ray --out s3://b/out # many cores or machines
 
     Score coronary calcium: Agatston, volume, weighted volume, mass, risk group.
 
