@@ -250,3 +250,16 @@ def test_what_a_killed_run_was_at_comes_last_and_alone(inbox, scorer, tmp_path):
     options = {field.name: getattr(scorer, field.name) for field in dataclasses.fields(scorer)}
     score_folder(inbox, out, scorer=Watching(**options), lanes=2)
     assert seen[-1] == (1, 350.0)
+
+
+def test_workers_need_the_batch_and_ray(inbox, tmp_path, monkeypatch, capfd):
+    def run(*options):
+        command = ["coronet", "score", str(inbox), *options, "--out", str(tmp_path / "out")]
+        monkeypatch.setattr(sys, "argv", command)
+        return terminal.run_app(app), capfd.readouterr().err
+
+    assert run("--ray") == (2, "coronet: --ray goes with --batch.\n")
+    assert run("--batch", "--workers", "2")[1].endswith("go with --ray.\n")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, error = run("--batch", "--ray")
+    assert code == 2 and 'pip install "coronet[scale]"' in error
