@@ -23,6 +23,7 @@ def ball(centre: tuple[int, int, int], radii: tuple[int, int, int]) -> np.ndarra
 
 
 HEART = ball((45, 42, 42), (16, 13, 12))
+CUP = ball((45, 42, 42), (20, 18, 16)) & ~ball((45, 42, 47), (16, 14, 18))
 ALL = (slice(None), slice(None), slice(None))
 
 
@@ -58,6 +59,9 @@ ROWS = [
     ("the whole body", ALL, ball((45, 35, 35), (42, 31, 30)), ("heart_size",)),
     ("a lung", ALL, ball((20, 35, 48), (15, 20, 18)), ("heart_place",)),
     ("the liver", ALL, ball((40, 35, 12), (22, 16, 11)), ("heart_place",)),
+    ("sheets", ALL, HEART & ((X % 3 > 0) | (abs(Y - 42) < 2)), ("heart_shape",)),
+    ("a cup", ALL, CUP, ("heart_shape",)),
+    ("a sausage", ALL, ball((45, 42, 42), (30, 11, 10)), ("heart_shape",)),
     ("nothing", ALL, HEART & False, ()),
 ]
 
@@ -92,3 +96,14 @@ def test_the_case_table_judges_by_the_mask(chest, tmp_path, box, flags):
     write_facts(tmp_path, "scan-a", recorded)
     row = describe_cases(tmp_path, workers=1).iloc[0]
     assert (row["flags"], bool(row["heart_cut"])) == (flags, bool(flags))
+
+
+@pytest.mark.parametrize(("right", "flags"), [(-7, ()), (0, ()), (7, ("heart_side",))])
+def test_a_heart_on_the_right_is_flagged(chest, right, flags):
+    """As in a mirrored scan; a body in two halves alike tells no side."""
+    hu, heart = np.where(HEART, np.int16(-850), chest), np.roll(HEART, right, axis=0)
+    hu[(abs(X - 45) < 8) & (hu < -700) & (hu > -950)] = 40
+    hu[heart] = 45
+    hu[ball((45, 14, 42), (5, 5, 40))] = 300  # spine
+    ct = Volume(np.asfortranarray(hu), grid_affine(SPACING, (0.0, 0.0, 0.0)))
+    assert quality_flags(ct, FACTS, heart) == flags

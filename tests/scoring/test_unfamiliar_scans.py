@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ from coronet.errors import InputError, UnsuitableScan
 from coronet.evaluation.distribution_fit import distribution_of
 from coronet.io.reader import Scan, read_scan
 from coronet.io.scan_facts import ScanFacts
-from coronet.io.volume import Volume, write_nifti
+from coronet.io.volume import Volume, grid_affine, write_nifti
 from coronet.networks.factory import load_model
 from coronet.networks.input_distribution import (
     DISTRIBUTION,
@@ -22,6 +23,11 @@ from coronet.networks.input_distribution import (
     read_distribution,
     write_distribution,
 )
+from coronet.phantom.anatomy import draw_anatomy
+from coronet.phantom.curves import Tube
+from coronet.phantom.lung_disease import LungDisease
+from coronet.phantom.random_draws import generator
+from coronet.phantom.rasterize import rasterize
 from coronet.registry.packaging import copy_model
 from coronet.scoring.score_scan import score_scan
 
@@ -82,6 +88,25 @@ def test_an_unfamiliar_scan_has_no_score_but_by_force_which_every_output_says(fi
     assert "Scored by force." in page and "unlike those" in page
 
 
+def test_a_heart_on_the_right_has_no_score_but_by_force_which_every_output_says(fits, make_chest, tmp_path):
+    reason = "the heart lies on the right: mirrored, or situs inversus"
+    assert scored(fits, make_chest(LESIONS, right_mm=-24.0)).flags == ()
+    chest = make_chest(LESIONS, right_mm=24.0)
+    with pytest.raises(UnsuitableScan, match=reason):
+        scored(fits, chest)
+    write_nifti(tmp_path / "scans" / "one.nii.gz", chest.ct)
+    options = ["--models", f"heart={fits['heart']},calcium={fits['calcium']}", "--out", str(tmp_path / "out")]
+    one, folder = str(tmp_path / "scans" / "one.nii.gz"), str(tmp_path / "scans")
+    assert isinstance(CliRunner().invoke(app, ["score", one, *options]).exception, UnsuitableScan)
+    assert not (tmp_path / "out" / "score.json").exists()
+    assert f"Beware: {reason}." in CliRunner().invoke(app, ["score", one, "--force", *options]).output
+    answer = json.loads((tmp_path / "out" / "score.json").read_text())
+    assert answer["input"]["warnings"] == {"heart_side": reason} and answer["scores"]["agatston"] > 100
+    assert "he heart lies on the right" in (tmp_path / "out" / "index.html").read_text()
+    assert CliRunner().invoke(app, ["score", folder, "--batch", "--force", *options]).exit_code == 0
+    assert "heart_side" in (tmp_path / "out" / "scores.csv").read_text()
+
+
 def test_a_familiar_scan_is_scored_and_tells_how_familiar(fits, make_chest):
     record(fits, limit=1e6)
     answer = scored(fits, make_chest(LESIONS)).to_json()
@@ -104,6 +129,50 @@ def test_a_copied_model_keeps_it_and_a_damaged_one_is_refused(fits, tmp_path):
     (tmp_path / "copy" / DISTRIBUTION).write_bytes(b"no safetensors")
     with pytest.raises(InputError, match=r"distribution.safetensors.*dvc repro calibrate"):
         load_model(tmp_path / "copy")
+
+
+REFUSED = {
+    "mirrored": (lambda hu: hu[::-1], "the heart lies on the right: mirrored, or situs inversus"),
+    "100 HU too bright": (
+        lambda hu: np.clip(hu, -1024, 2900) + np.int16(100),
+        "HU are shifted: fat lies far",
+    ),
+    "100 HU too dark": (lambda hu: np.maximum(hu, -924) - np.int16(100), "HU are shifted: fat lies far"),
+}
+
+
+@pytest.mark.parametrize("change", REFUSED)
+@pytest.mark.parametrize("name", ["lidc_0002_2mm5", "lung_dx_a0001"])
+def test_the_networks_of_the_package_refuse_a_real_scan_for_one_true_reason(real_data, name, change):
+    ct = read_scan(real_data / "chest_ct" / f"{name}.nii").volume
+    changed, reason = REFUSED[change]
+    made = Volume(np.asfortranarray(changed(ct.array)), ct.affine)
+    with pytest.raises(UnsuitableScan, match=rf"must not be scored: {reason}[^;]*\. --force"):
+        coronet.score(Scan(made, FACTS))
+
+
+FILLED = {
+    "both lungs": ((-1, 1), 250.0, "no heart between two lungs that hold air is in view"),
+    "the right lung": ((1,), 250.0, "no heart between two lungs that hold air is in view"),
+    "both lower lobes": ((-1, 1), 0.0, "only .*% of the heart mask has lung that holds air on both sides"),
+}
+
+
+@pytest.mark.parametrize("which", FILLED)
+def test_a_complete_scan_of_consolidated_lungs_is_refused_for_one_true_reason(which, tmp_path):
+    """248 slices of 1.25 mm; padding outside of the circle of reconstruction."""
+    sides, height, reason = FILLED[which]
+    affine, shape = grid_affine((4.0, 4.0, 1.25), (-200.0, -200.0, -130.0)), (100, 100, 248)
+    filled = [np.asarray([[85.0 * side, -10.0, low] for low in (-200.0, height)]) for side in sides]
+    tubes = tuple(Tube(line, np.full(2, 110.0)) for line in filled)
+    anatomy = draw_anatomy(generator(1))
+    anatomy = dataclasses.replace(anatomy, lung_disease=LungDisease((), tubes, 30.0, (), 0.0))
+    hu = rasterize(anatomy, affine, shape).hu + generator(5).normal(0, 12, shape)
+    x, y = np.indices(shape[:2]) - 49.5
+    hu[x**2 + y**2 > 50**2] = -3024
+    write_nifti(tmp_path / "scan.nii.gz", Volume(np.asfortranarray(hu.round().astype(np.int16)), affine))
+    with pytest.raises(UnsuitableScan, match=rf"must not be scored: {reason}\. --force"):
+        coronet.score(tmp_path / "scan.nii.gz")
 
 
 TURNED = {

@@ -59,9 +59,12 @@ class Chest:
 
 @pytest.fixture(scope="session")
 def make_chest() -> Callable[..., Chest]:
-    """A chest with lungs, a heart and box-shaped calcifications of 6 × 6 × 8 mm."""
+    """A chest with lungs, a heart and box-shaped calcifications of 6 × 6 × 8 mm.
 
-    def make(lesions: Sequence[Lesion] = (), *, seed: int = 0) -> Chest:
+    The heart lies in the middle, or ``right_mm`` to its right.
+    """
+
+    def make(lesions: Sequence[Lesion] = (), *, seed: int = 0, right_mm: float = 0.0) -> Chest:
         x, y, z = np.meshgrid(
             *(np.arange(size) * step for size, step in zip(SHAPE, SPACING, strict=True)), indexing="ij"
         )
@@ -71,7 +74,7 @@ def make_chest() -> Callable[..., Chest]:
             return sum(((axis - middle) / radius) ** 2 for axis, middle, radius in parts) < 1
 
         body = ((x - 165) / 155) ** 2 + ((y - 125) / 110) ** 2 < 1
-        heart = ellipsoid(CENTRE, (58, 45, 48))
+        heart = ellipsoid((CENTRE[0] + right_mm, *CENTRE[1:]), (58, 45, 48))
         lungs = ellipsoid((85, 125, 112), (62, 80, 100)) | ellipsoid((245, 125, 112), (62, 80, 100))
         hu = np.full(SHAPE, -1000.0)
         hu[body] = FAT_HU

@@ -17,6 +17,13 @@ from coronet.io.volume import AIR_HU, Volume, triple
 _COARSE_MM = 4.0
 _BLOOD_HU = 90.0
 """Median of soft tissue between the lungs: 40-50 without contrast, above 100 late after it, 450 early."""
+_LEAST_BLOOD_ML = 100.0
+"""Of such tissue; 490 and more in whole chests. Less lies beside the spine, which is as bright."""
+_FAT_HU, _MUSCLE_HU = -102.0, 44.0
+"""Peaks of fat and muscle; real scans without contrast have -113 to -92 and 37 to 53."""
+_SHIFTED_HU = (30.0, 45.0)  # each of them, and their mean, by at least so much and in the same direction
+_PEAK_BINS = np.arange(-300.0, 301.0, 5.0)
+_LEAST_PEAK = 0.1  # of the highest
 _LEAST_AIR = 0.005
 """Fraction of voxels below -700 HU; 0.3 and more in every chest, also one cropped to the heart."""
 _LEAST_BODY = 0.005
@@ -59,7 +66,20 @@ class ChestView:
         core = _eroded(self.between & (self.hu > -20), axes=3)
         core &= self._heart_slices()
         values = self.hu[core]
-        return bool(values.size) and float(np.median(values)) > _BLOOD_HU
+        enough = values.size * math.prod(self.spacing_mm) / 1000 >= _LEAST_BLOOD_ML
+        return enough and float(np.median(values)) > _BLOOD_HU
+
+    def is_shifted(self) -> bool:
+        """Whether fat and muscle are too bright or too dark by about as much, as where an offset is wrong."""
+        peaks = _peaks(self.hu)
+        if len(peaks) < 2:
+            return False
+        # of more peaks, that which speaks least for a shift
+        for sign, muscle in ((1, peaks[1]), (-1, peaks[-1])):
+            shifts = sign * (peaks[0] - _FAT_HU), sign * (muscle - _MUSCLE_HU)
+            if min(shifts) >= _SHIFTED_HU[0] and sum(shifts) / 2 >= _SHIFTED_HU[1]:
+                return True
+        return False
 
     def is_cut(self) -> bool:
         """Whether the scan begins or ends inside the heart."""
@@ -117,6 +137,16 @@ def _is_hu(hu: np.ndarray) -> bool:
     if body.size < _LEAST_BODY * hu.size or (hu < -700).mean() < _LEAST_AIR:
         return False
     return _SOFT_HU[0] <= float(np.median(body)) <= _SOFT_HU[1]
+
+
+def _peaks(hu: np.ndarray) -> list[float]:
+    """HU that are more frequent than those about them, from fat to muscle."""
+    counts = np.convolve(np.histogram(hu, _PEAK_BINS)[0], np.ones(3) / 3, mode="same")
+    width = 6
+    around = np.lib.stride_tricks.sliding_window_view(counts, 2 * width + 1).max(axis=1)
+    inner = counts[width:-width]
+    middles = ((_PEAK_BINS[:-1] + _PEAK_BINS[1:]) / 2)[width:-width]
+    return list(middles[(inner == around) & (inner > _LEAST_PEAK * counts.max())])
 
 
 def _find_chest(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> ChestView:

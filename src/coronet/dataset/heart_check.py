@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from coronet.dataset.chest_view import ChestView
+from coronet.dataset.heart_shape import shape_fault
+from coronet.dataset.heart_side import side_fault
 from coronet.dataset.mask_pieces import box_around
 from coronet.imaging.resampling import IndexBox
 from coronet.io.volume import AIR_HU, LUNG_HU, Volume
 
 INCOMPLETE = "incomplete"
 HEART_SIZE = "heart_size"
+HEART_SHAPE = "heart_shape"
 HEART_PLACE = "heart_place"
-HEART_FLAGS = (INCOMPLETE, HEART_SIZE, HEART_PLACE)
+HEART_SIDE = "heart_side"
+HEART_FLAGS = (INCOMPLETE, HEART_SIZE, HEART_SHAPE, HEART_PLACE, HEART_SIDE)
 """Flags that a heart mask decides on."""
 _HEART_ML = (250.0, 1600.0)
 _CUT_SHARES = (0.15, 0.3)
@@ -24,6 +28,7 @@ Beyond a plane with 0.15 of it lies under 1 % of an ellipsoid; 5 mm farther in, 
 has 0.3.
 """
 _LEAST_CUT_ML = 50.0  # a smaller mask that touches the border is no sign of a heart that is cut
+_SMALL = " (it is not whole in view, or nothing sets it apart, such as beside lungs that hold no air)"
 _EXTENT_MM = (70.0, 220.0)  # along each axis; whole hearts of the scans at hand measure 90 to 150 mm
 _LEAST_BETWEEN_LUNGS = 0.4  # share of a heart with lung on both sides in its row; 0.86 and more in whole ones
 _MOST_LUNG = 0.1  # share of a heart below `LUNG_HU`
@@ -113,15 +118,24 @@ def check_heart(
         return {INCOMPLETE: f"the heart reaches {' and '.join(sides)}, so part of it may be missing"}
     if fault := _size_fault(ml, box, ct):
         return {HEART_SIZE: fault}
-    if fault := _place_fault(heart, ct, chest):
+    if chest is None or not (coarse := _on_chest(heart, ct, chest)).any():
+        return {}
+    # a network's mask alone may end before the scan does
+    if fault := shape_fault(coarse, chest.spacing_mm, predicted=any(near_mm)):
+        return {HEART_SHAPE: fault}
+    if fault := _place_fault(coarse, chest):
         return {HEART_PLACE: fault}
+    if fault := side_fault(coarse, chest):
+        return {HEART_SIDE: fault}
     return {}
 
 
 def _size_fault(ml: float, box: IndexBox, ct: Volume) -> str:
     low, high = _HEART_ML
     if not low <= ml <= high:
-        return f"the heart measures {ml:.0f} ml; {low:g} to {high:g} are plausible"
+        return (
+            f"the heart measures {ml:.0f} ml; {low:g} to {high:g} are plausible{_SMALL if ml < low else ''}"
+        )
     low, high = _EXTENT_MM
     for side, spacing, name in zip(box, ct.spacing_mm, ("wide", "deep", "high"), strict=True):
         extent = (side.stop - side.start) * spacing
@@ -130,22 +144,22 @@ def _size_fault(ml: float, box: IndexBox, ct: Volume) -> str:
     return ""
 
 
-def _place_fault(heart: np.ndarray, ct: Volume, chest: ChestView | None) -> str:
-    if chest is None:
-        return ""
+def _on_chest(heart: np.ndarray, ct: Volume, chest: ChestView) -> np.ndarray:
+    """A heart mask at the centres of the voxels of the coarse chest."""
     centres = [
         ((np.arange(size) + 0.5) * coarse / fine).astype(int).clip(0, count - 1)
         for size, coarse, fine, count in zip(
             chest.hu.shape, chest.spacing_mm, ct.spacing_mm, heart.shape, strict=True
         )
     ]
-    inside = heart[np.ix_(*centres)]
-    if not inside.any():
-        return ""
-    lung = float((chest.hu[inside] < LUNG_HU).mean())
+    return heart[np.ix_(*centres)]
+
+
+def _place_fault(heart: np.ndarray, chest: ChestView) -> str:
+    lung = float((chest.hu[heart] < LUNG_HU).mean())
     if lung > _MOST_LUNG:
         return f"{lung:.0%} of the heart mask is lung or air"
-    between = float(chest.between[inside].mean())
+    between = float(chest.between[heart].mean())
     if between < _LEAST_BETWEEN_LUNGS:
-        return f"only {between:.0%} of the heart mask lies between the lungs"
+        return f"only {between:.0%} of the heart mask has lung that holds air on both sides"
     return ""

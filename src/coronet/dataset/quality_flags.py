@@ -7,28 +7,50 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from coronet.dataset.chest_view import ChestView, view_chest
-from coronet.dataset.heart_check import HEART_PLACE, HEART_SIZE, INCOMPLETE, check_heart
+from coronet.dataset.heart_check import (
+    HEART_PLACE,
+    HEART_SHAPE,
+    HEART_SIDE,
+    HEART_SIZE,
+    INCOMPLETE,
+    check_heart,
+)
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume
 
 CONTRAST = "contrast"
 NOT_HU = "not_hu"
+SHIFTED = "hu_shifted"
 NO_HEART = "no_heart_in_view"
 UNFAMILIAR = "unfamiliar"
 _THICK = "thick_slices"
 FLAGS = {
     CONTRAST: "a contrast agent was given; blood is as bright as calcium",
     NOT_HU: "the values are no HU (air near -1000 or soft tissue near 40 is absent)",
+    SHIFTED: "HU are shifted: fat lies far from -100 and muscle far from 40",
     NO_HEART: "no heart between two lungs that hold air is in view",
     INCOMPLETE: "the heart may not be whole in the scan",
     HEART_SIZE: "the heart has no plausible size",
+    HEART_SHAPE: "the heart has no plausible shape",
     HEART_PLACE: "the heart lies in no plausible place",
+    HEART_SIDE: "the heart lies on the right: mirrored, or situs inversus",
     UNFAMILIAR: "the scan is unlike those that the heart network learned from",
     _THICK: "slices are more than 5 mm apart; small calcium is missed",
 }
 """Every flag and what it means, in words for people."""
 
-UNFIT = (CONTRAST, NOT_HU, NO_HEART, INCOMPLETE, HEART_SIZE, HEART_PLACE, UNFAMILIAR)
+UNFIT = (
+    CONTRAST,
+    NOT_HU,
+    SHIFTED,
+    NO_HEART,
+    INCOMPLETE,
+    HEART_SIZE,
+    HEART_SHAPE,
+    HEART_PLACE,
+    HEART_SIDE,
+    UNFAMILIAR,
+)
 """Flags that forbid a score and keep a scan out of training, tuning and testing."""
 
 _LEAST_LENGTH_MM = 100.0
@@ -101,6 +123,9 @@ def examine_scan(volume: Volume, facts: ScanFacts) -> tuple[tuple[str, ...], Che
     chest = view_chest(volume)
     if chest is None:
         flags.add(NOT_HU)
+    elif chest.is_shifted():
+        # lungs, blood and heart were looked for by HU
+        flags.add(SHIFTED)
     elif not chest.has_heart():
         flags.add(NO_HEART)
     elif chest.is_bright():

@@ -13,6 +13,8 @@ from coronet.scoring.score_distribution import LEVEL
 if TYPE_CHECKING:
     from coronet.scoring.uncertainty import ScoreUncertainty
 
+TUBE_VOLTAGE = "tube_voltage"
+"""Warning of a scan at another tube voltage than 120 kV."""
 _USUAL_KV = 120.0
 _UNITS = {"volume_weighted": " mm³", "volume": " mm³", "mass": " mg"}
 
@@ -88,7 +90,7 @@ def voltage_warnings(facts: ScanFacts) -> dict[str, str]:
     if facts.tube_kv in (None, _USUAL_KV):
         return {}
     return {
-        "tube_voltage": f"the scan was made at {facts.tube_kv:g} kV; 130 HU and the weights hold for "
+        TUBE_VOLTAGE: f"the scan was made at {facts.tube_kv:g} kV; 130 HU and the weights hold for "
         f"{_USUAL_KV:g} kV"
     }
 
