@@ -21,6 +21,7 @@ from coronet.networks.bundled import BUNDLED
 from coronet.progress import Pace, Progress
 
 if TYPE_CHECKING:
+    from coronet.io.reader import Scan
     from coronet.scoring.batch_table import BatchResult
     from coronet.scoring.score_scan import ScanScore
     from coronet.scoring.score_with_mask import MaskScore
@@ -88,6 +89,12 @@ def score_command(
     out: Annotated[
         str | None, typer.Option(help="Folder for score.json; without --mask also both masks and a page.")
     ] = None,
+    dicom: Annotated[
+        Path | None, typer.Option(help="Folder for segmentation.dcm and report.dcm; SCAN is DICOM.")
+    ] = None,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="With --dicom: nothing of patient and study but UIDs.")
+    ] = False,
     batch: Annotated[
         bool, typer.Option("--batch", help="SCAN is a folder of scans; each is scored into --out.")
     ] = False,
@@ -144,6 +151,12 @@ def score_command(
         raise InputError("s3:// places go with --batch --ray.")
     if out is not None and not out.startswith(SCHEME):
         check_writable(Path(out))
+    if dicom is not None and (batch or mask is not None):
+        raise InputError("--dicom writes what networks find in one scan; it takes no --mask and no --batch.")
+    if anonymous and dicom is None:
+        raise InputError("--anonymous goes with --dicom.")
+    if dicom is not None:
+        check_writable(dicom)
     if batch:
         assert out is not None
         rules |= {"force": force}
@@ -161,7 +174,10 @@ def score_command(
         from coronet import api
         from coronet.report.scan_page import write_scan_result
 
-        found = api.score(scan, models, series=series, force=force, **rules)
+        read = scan if dicom is None else _dicom_scan(Path(scan), series)
+        found = api.score(read, models, series=series, force=force, **rules)
+        if dicom is not None:
+            found.save_dicom(dicom, anonymous=anonymous)
         save = functools.partial(write_scan_result, scored=found)
     else:
         from coronet.scoring.score_with_mask import score_mask
@@ -188,6 +204,25 @@ def score_command(
     else:
         table = ["", *_table_lines(compared, groups)] if compared else []
         typer.echo("\n".join([*found.lines(groups), *table]))
+
+
+def _dicom_scan(path: Path, series: str | None) -> Scan:
+    """The scan, read before any network runs.
+
+    Raises:
+        InputError: it is no DICOM, or nothing can refer to its files.
+    """
+    from coronet.io.reader import read_scan
+
+    scan = read_scan(path, series=series)
+    if scan.slices is None:
+        raise InputError(
+            f"{path} is no DICOM series, which --dicom needs: its results refer to the slices of the scan. "
+            "Give the DICOM folder, or leave --dicom out."
+        )
+    if scan.slices.fault:
+        raise InputError(f"{path}: no DICOM result can be written: {scan.slices.fault}.")
+    return scan
 
 
 def _vessel_names(labels: bool, vessels: str | None) -> Mapping[int, str] | None:

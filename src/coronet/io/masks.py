@@ -58,6 +58,7 @@ def read_mask(
     labels: Labels = None,
     absent_allowed: bool = False,
     resample: bool = False,
+    vessels: bool = False,
 ) -> PlacedMask:
     """Read a mask onto the grid of a scan.
 
@@ -65,13 +66,15 @@ def read_mask(
         source: NIfTI, NRRD, ``.seg.nrrd``, MetaImage, or a DICOM segmentation (file, or folder with one); or
             an image in memory, see `coronet.io.images.raw_image`.
         grid: the scan, in HU.
-        target: ``heart`` or ``calcium``, whose HU the mask is checked for; by default nothing is checked.
+        target: ``heart`` or ``calcium``, whose HU the mask is checked for; by default nothing is checked. Of a
+            file with a segment of either name, the one of this name is meant.
         identifiers: of the scan, where they are known; a DICOM segmentation must agree with them.
         labels: values or names of the labels that are meant; the result is 1 where any of them is, else 0. By
             default all labels are kept as they are.
         absent_allowed: take numbers that no voxel has for labels that happen to be empty.
         resample: allow a mask on another grid, by nearest neighbour. A mask on the scan's own voxels, be it
             cropped, flipped or turned, is placed exactly and needs no leave.
+        vessels: the labels must be vessels, not heart and calcium.
 
     Raises:
         InputError: the mask does not fit the scan, its values are no labels, or labels asked for are absent.
@@ -82,6 +85,10 @@ def read_mask(
         layers, warnings = _read_layers(path, grid, identifiers)
     else:
         layers = [_layer(raw_image(source, str(path)), path)]
+    if labels is None and target is not None and _holds_both(layers):
+        if vessels:
+            raise InputError(f"{path}: its segments are the heart and calcium, no vessels by number.")
+        labels = [target]
     if labels is not None:
         layers = _choose(layers, labels, path, absent_allowed=absent_allowed)
     placed = [place_labels(layer.volume, grid, path, resample=resample) for layer in layers]
@@ -113,6 +120,11 @@ def read_layers(path: Path, grid: Volume) -> tuple[tuple[np.ndarray, Mapping[int
     return tuple(
         (place_labels(layer.volume, grid, path, resample=False).labels, layer.names) for layer in layers
     )
+
+
+def _holds_both(layers: list[Layer]) -> bool:
+    """Whether the segments are named heart and calcium, as those of our own results."""
+    return {"heart", "calcium"} <= {folded(name) for layer in layers for name in layer.names.values()}
 
 
 def _choose(

@@ -20,6 +20,8 @@ from coronet.io import metaimage, nifti, nrrd
 from coronet.io.dicom import series as dicom
 from coronet.io.dicom.contrast import contrast_given
 from coronet.io.dicom.grouping import DicomSeries
+from coronet.io.dicom.source_slices import SourceSlices, source_slices
+from coronet.io.dicom.stacking import sort_places
 from coronet.io.file_listing import files_under, is_absent
 from coronet.io.images import Image, is_path, raw_image
 from coronet.io.patient_identity import UNKNOWN, Identifiers, Identity
@@ -51,12 +53,14 @@ class Scan:
         facts: what may be kept; ``patient`` is empty and ``flags`` are unset, both are for the caller.
         identity: who was scanned, as the header says it.
         identifiers: what a segmentation of this scan must share with it; empty where the file has none.
+        slices: where its slices are stored, for results that refer to them; None where it is no DICOM.
     """
 
     volume: Volume
     facts: ScanFacts
     identity: Identity = UNKNOWN
     identifiers: Identifiers = dataclasses.field(default=Identifiers(), repr=False)
+    slices: SourceSlices | None = dataclasses.field(default=None, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +130,8 @@ def _check_exists(path: Path) -> None:
 
 def read_series(series: DicomSeries, where: str) -> Scan:
     """Read one DICOM series; ``where`` names it in errors."""
-    volume = _finish(dicom.load_series(series, where), where)
+    loaded = dicom.load_series(series, where)
+    volume = _finish(loaded, where)
     first = series.pictures[0]
     facts = ScanFacts(
         patient="",
@@ -136,7 +141,8 @@ def read_series(series: DicomSeries, where: str) -> Scan:
         tube_kv=series.tube_kv,
         contrast=contrast_given({id(item.dataset): item.dataset for item in series.pictures}.values()),
     )
-    return Scan(volume, facts, series.identity, series.identifiers)
+    slices = source_slices(sort_places(series.pictures, where), loaded.affine)
+    return Scan(volume, facts, series.identity, series.identifiers, slices)
 
 
 def find_scans(path: Path, *, series: int | str | None = None, refused: list[str]) -> list[ScanSource]:

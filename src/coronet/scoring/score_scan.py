@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from coronet.files import write_json
+from coronet.io.dicom.source_slices import SourceSlices
 from coronet.io.reader import Scan
 from coronet.io.scan_facts import ScanFacts
 from coronet.io.volume import Volume
 from coronet.networks.factory import LoadedModel
+from coronet.networks.vessel_map import VesselMap
 from coronet.scoring.calcium_score import VESSELS, ScoreResult, score_calcium
 from coronet.scoring.counted_voxels import find_calcium
 from coronet.scoring.lesions import places_in_heart
@@ -38,6 +40,8 @@ class ScanScore:
         places: where each lesion of ``result`` lies in the heart, in the same order.
         vessel_chances: probability that each lies in the vessel that it is given; None where no map of the
             vessels was learned.
+        vessel_map: names the vessels; None where none was learned.
+        slices: where the scan's slices are stored; None where it is no DICOM.
     """
 
     segmentation: Segmentation = dataclasses.field(repr=False)
@@ -46,6 +50,8 @@ class ScanScore:
     uncertainty: ScoreUncertainty | None
     places: tuple[str, ...]
     vessel_chances: tuple[float, ...] | None = None
+    vessel_map: VesselMap | None = dataclasses.field(default=None, repr=False, compare=False)
+    slices: SourceSlices | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def agatston(self) -> float:
@@ -66,6 +72,13 @@ class ScanScore:
     def mask(self) -> np.ndarray:
         """The calcium mask that was scored, bool."""
         return self.masks.calcium
+
+    @property
+    def vessel_labels(self) -> np.ndarray | None:
+        """The calcium mask by vessel, uint8 labels as in `VESSELS`; None where no vessel is known."""
+        if self.vessel_map is None:
+            return None
+        return label_vessels(self.masks.calcium, self.masks.heart, self.vessel_map)
 
     @property
     def statement(self) -> ModelStatement:
@@ -134,6 +147,23 @@ class ScanScore:
         write_json(path, self.to_json(), sort_keys=False)
         return path
 
+    def save_dicom(self, folder: Path | str, *, anonymous: bool = False) -> Path:
+        """Write ``segmentation.dcm`` and ``report.dcm``, which refer to the scan's own slices.
+
+        Args:
+            folder: made where it is absent; other files in it stay.
+            anonymous: write nothing of the patient, the order and the study but UIDs.
+
+        Returns:
+            The report's path.
+
+        Raises:
+            InputError: the scan is no DICOM, or its files cannot be referred to.
+        """
+        from coronet.scoring.dicom_results import write_dicom_results
+
+        return write_dicom_results(self, Path(folder), anonymous=anonymous)
+
 
 def score_scan(
     scan: Scan,
@@ -186,4 +216,6 @@ def score_scan(
         else vessel_chances(
             result.lesions, find_calcium(found.ct, found.masks.calcium, protocol), heart, vessels
         ),
+        vessel_map=vessels,
+        slices=scan.slices,
     )

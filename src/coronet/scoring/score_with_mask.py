@@ -125,6 +125,7 @@ def score_mask(
         identifiers=read.identifiers,
         labels=labels,
         resample=resample_mask,
+        vessels=vessels is not None,
     )
     result = score_calcium(
         read.volume,
