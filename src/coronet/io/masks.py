@@ -66,8 +66,8 @@ def read_mask(
         source: NIfTI, NRRD, ``.seg.nrrd``, MetaImage, or a DICOM segmentation (file, or folder with one); or
             an image in memory, see `coronet.io.images.raw_image`.
         grid: the scan, in HU.
-        target: ``heart`` or ``calcium``, whose HU the mask is checked for; by default nothing is checked. Of a
-            file with a segment of either name, the one of this name is meant.
+        target: ``heart`` or ``calcium``, whose HU the mask is checked for; by default nothing is checked. Of
+            a file with a segment of either name, the one of this name is meant.
         identifiers: of the scan, where they are known; a DICOM segmentation must agree with them.
         labels: values or names of the labels that are meant; the result is 1 where any of them is, else 0. By
             default all labels are kept as they are.

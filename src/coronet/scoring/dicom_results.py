@@ -47,20 +47,27 @@ def write_dicom_results(found: ScanScore, folder: Path, *, anonymous: bool = Fal
     origins = found.segmentation.models
     trained_on = origins["calcium"].trained_on
     segments = _segments(found)
-    segmentation = build_segmentation(
-        found.slices, headers, segments, description=codes.describe("Coronet masks", trained_on)
-    )
-    report = build_report(
-        headers,
-        segmentation,
-        _groups(found, segments),
-        texts=_texts(found),
-        algorithm=_scorer(found),
-        description=codes.describe("Coronet score", trained_on),
-    )
-    with filling(folder) as part:
-        segmentation.save_as(part / SEGMENTATION)
-        report.save_as(part / REPORT)
+    try:
+        segmentation = build_segmentation(
+            found.slices, headers, segments, description=codes.describe("Coronet masks", trained_on)
+        )
+        report = build_report(
+            headers,
+            segmentation,
+            _groups(found, segments),
+            texts=_texts(found),
+            algorithm=_scorer(found),
+            description=codes.describe("Coronet score", trained_on),
+        )
+        with filling(folder) as part:
+            segmentation.save_as(part / SEGMENTATION)
+            report.save_as(part / REPORT)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        # the library's text may quote the header, which names the patient
+        raise InputError(
+            "No DICOM result can be written: the scan's header holds what the standard does not allow "
+            f"({type(error).__name__}). --anonymous leaves out patient and study."
+        ) from None
     return folder / REPORT
 
 
@@ -136,9 +143,7 @@ def _groups(found: ScanScore, segments: list[Segment]) -> list[Group]:
     for name, measured in _vessels(found).items():
         label = f"Calcium {name}"
         place, identity = numbered.get(label, (None, ""))
-        groups.append(
-            Group(label, identity or highdicom.UID(), place, codes.VESSELS[name], measured, {})
-        )
+        groups.append(Group(label, identity or highdicom.UID(), place, codes.VESSELS[name], measured, {}))
     return groups
 
 

@@ -33,7 +33,7 @@ _PLACE = (
 )
 """What a reference needs; nothing here says who was scanned or when."""
 _GROUPS = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
-_REMOVED = "Coronet: patient, order and study attributes emptied; UIDs retained"
+_REMOVED = "Coronet: patient, order and study emptied; UIDs retained"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,6 +102,9 @@ class SourceSlices:
             try:
                 header = pydicom.dcmread(file, force=True, stop_before_pixels=True)
                 same = str(header.SOPInstanceUID) == uid
+                # texts of results hold signs that the scan's character set may lack
+                header.decode()
+                header.SpecificCharacterSet = "ISO_IR 192"
             except Exception:
                 # whatever the parser raises on bytes that changed; its text may quote them
                 same = False
@@ -118,7 +121,7 @@ def source_slices(places: Sequence[Sequence[SliceHeader]], affine: np.ndarray) -
     """The slices of a series.
 
     Args:
-        places: what `coronet.io.dicom.stacking.sort_places` gives; of two files of one place the first counts.
+        places: what `coronet.io.dicom.stacking.sort_places` gives; of two of one place the first counts.
         affine: 4 × 4, index (column, row, slice) to RAS+ millimetres.
     """
     first = [place[0] for place in places]
