@@ -29,6 +29,7 @@ from coronet.phantom.lung_disease import LungDisease
 from coronet.phantom.random_draws import generator
 from coronet.phantom.rasterize import rasterize
 from coronet.registry.packaging import copy_model
+from coronet.report.scan_page import write_scan_result
 from coronet.scoring.score_scan import score_scan
 
 FACTS = ScanFacts(patient="", source="nifti")
@@ -114,8 +115,15 @@ def test_a_familiar_scan_is_scored_and_tells_how_familiar(fits, make_chest):
     assert 0 < answer["input"]["familiarity"]["distance"] < 1e6
 
 
-def test_a_network_that_does_not_tell_is_not_checked(fits, make_chest):
-    assert scored(fits, make_chest(LESIONS)).to_json()["input"]["familiarity"] is None
+def test_a_network_that_does_not_tell_is_not_checked_and_says_so(fits, make_chest, tmp_path):
+    words = "Scans unlike its training scans are not recognised."
+    found = scored(fits, make_chest(LESIONS))
+    assert found.to_json()["input"]["familiarity"] is None
+    assert str(found).count(words) == 1 and words in found.to_json()["models"]["statement"]
+    write_scan_result(tmp_path, found)
+    assert words in (tmp_path / "index.html").read_text()
+    record(fits, limit=1e6)
+    assert words not in str(scored(fits, make_chest(LESIONS)))
     record(fits, limit=1.0)
     assert read_distribution(fits["heart"], "0" * 64) is None
     assert load_model(fits["calcium"]).distribution is None

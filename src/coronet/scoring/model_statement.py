@@ -151,7 +151,8 @@ def _about_network(name: str, origin: ModelOrigin) -> str:
         facts.append("how good it is was never measured")
     else:
         facts.append(_measured(origin.quality.evaluation, origin.floors))
-    return f"{name.capitalize()} network: {'; '.join(facts)}. {_about_gate(origin.quality.gate)}"
+    unchecked = "" if origin.checks_scan else " Scans unlike its training scans are not recognised."
+    return f"{name.capitalize()} network: {'; '.join(facts)}. {_about_gate(origin.quality.gate)}{unchecked}"
 
 
 def _about_scores(scores: ScoreEvaluation | None) -> str:

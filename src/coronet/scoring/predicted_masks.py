@@ -86,6 +86,7 @@ class ModelOrigin:
     spec: ModelSpec  # model, parameters, and the cases it learned from
     weights_sha256: str  # of the weights' bytes
     quality: ModelQuality  # what is recorded of how good it is
+    checks_scan: bool = True  # False of a heart network that cannot tell an unfamiliar scan
 
     @property
     def trained_on(self) -> str:
@@ -128,4 +129,5 @@ class ModelOrigin:
 
 def origin_of(model: LoadedModel) -> ModelOrigin:
     """Where a model's weights come from."""
-    return ModelOrigin(model.spec, model.sha256, model.quality)
+    checks_scan = model.spec.model != "heart" or model.distribution is not None
+    return ModelOrigin(model.spec, model.sha256, model.quality, checks_scan)
