@@ -192,6 +192,8 @@ def test_the_command_writes_both_and_keeps_the_study(chest, fits, tmp_path):
         assert item.SeriesInstanceUID != source.SeriesInstanceUID
         assert "no medical device; phantom-trained" in item.SeriesDescription
     seg, report = written
+    referred = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert {item.ReferencedSOPInstanceUID for item in referred} == uids
     assert seg.FrameOfReferenceUID == source.FrameOfReferenceUID
     assert seg.SeriesInstanceUID != report.SeriesInstanceUID
     evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
@@ -352,6 +354,25 @@ def test_names_in_other_character_sets_stay_legible(chest, fits, tmp_path):
         assert written.SpecificCharacterSet == "ISO_IR 192"
         assert written.PatientName == "Müller^Zoë" and written.StudyDescription == "Thorax nüchtern"
         assert written.OtherPatientNames == "Zoë^Müller"
+
+
+def test_a_source_that_states_no_method_of_its_deidentification(chest, fits, tmp_path):
+    def change(dataset, index):
+        dataset.PatientIdentityRemoved = "YES"
+
+    done = command(write_chest(tmp_path / "ct", chest.ct, change=change), fits, tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    for file in (tmp_path / "out").iterdir():
+        assert pydicom.dcmread(file).DeidentificationMethod == "not stated by the scan"
+
+
+def test_a_header_against_the_standard_is_not_repeated(chest, fits, tmp_path):
+    def change(dataset, index):
+        dataset.add(pydicom.DataElement("PatientBirthDate", "DA", CANARY, validation_mode=0))
+
+    done = command(write_chest(tmp_path / "ct", chest.ct, change=change), fits, tmp_path / "out")
+    assert CANARY not in done.output + str(done.exception)
+    assert done.exit_code == 0 or not (tmp_path / "out").exists()
 
 
 def test_files_that_changed_meanwhile_are_not_referred_to(chest, models, tmp_path):

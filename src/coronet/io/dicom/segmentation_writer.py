@@ -72,9 +72,12 @@ def build_segmentation(
 
     silence_libraries()
     rows, columns = slices.spacing_mm
+    frames, used = _frames(slices, headers, segments)
+    others = [header for number, header in enumerate(headers) if number not in set(used)]
     return highdicom.seg.Segmentation(
-        source_images=headers,
-        pixel_array=_frames(slices, headers, segments),
+        source_images=[headers[number] for number in used],
+        further_source_images=others or None,
+        pixel_array=frames,
         segmentation_type="BINARY",
         segment_descriptions=[_description(number, item) for number, item in enumerate(segments, start=1)],
         series_instance_uid=highdicom.UID(),
@@ -94,16 +97,22 @@ def build_segmentation(
     )
 
 
-def _frames(slices: SourceSlices, headers: Sequence[Dataset], segments: Sequence[Segment]) -> np.ndarray:
-    """Masks as uint8, shape (frames of the source, rows, columns, segments)."""
-    count = int(headers[0].get("NumberOfFrames") or 1) if len(headers) == 1 else len(headers)
-    order: Any = list(slices.frames) if len(headers) == 1 else slice(None)
-    first = slices.stored(segments[0].mask)
+def _frames(
+    slices: SourceSlices, headers: Sequence[Dataset], segments: Sequence[Segment]
+) -> tuple[np.ndarray, list[int]]:
+    """Masks as uint8, shape (frames, rows, columns, segments), and the number of the header of each frame.
+
+    Of one file all frames are there, of several files those that hold anything: the others would fill memory.
+    """
+    masks = [slices.stored(segment.mask) for segment in segments]
+    if len(headers) > 1:
+        used = np.flatnonzero(np.any([mask.any(axis=(1, 2)) for mask in masks], axis=0)).tolist()
+        return np.stack([mask[used] for mask in masks], axis=-1).astype(np.uint8), used
     # a file may hold two frames of one place; the second stays empty
-    frames = np.zeros((count, *first.shape[1:], len(segments)), np.uint8)
-    for number, segment in enumerate(segments):
-        frames[order, ..., number] = slices.stored(segment.mask)
-    return frames
+    frames = np.zeros((int(headers[0].NumberOfFrames), *masks[0].shape[1:], len(masks)), np.uint8)
+    for number, mask in enumerate(masks):
+        frames[list(slices.frames), ..., number] = mask
+    return frames, [0]
 
 
 def _description(number: int, segment: Segment) -> Any:

@@ -33,6 +33,7 @@ _PLACE = (
 )
 """What a reference needs; nothing here says who was scanned or when."""
 _GROUPS = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
+_UNSTATED = "not stated by the scan"  # the standard asks for a method where the identity is removed
 _REMOVED = "Coronet: patient, order and study emptied; UIDs retained"
 
 
@@ -157,6 +158,10 @@ def _prepared(header: Dataset, *, anonymous: bool) -> Dataset:
                 kept[keyword] = header[keyword]
         kept.PatientIdentityRemoved, kept.DeidentificationMethod = "YES", _REMOVED
         header = kept
+    if str(header.get("PatientIdentityRemoved") or "") == "YES" and not (
+        header.get("DeidentificationMethod") or header.get("DeidentificationMethodCodeSequence")
+    ):
+        header.DeidentificationMethod = _UNSTATED
     for keyword in _EMPTIED:
         if keyword not in header:
             setattr(header, keyword, "")
