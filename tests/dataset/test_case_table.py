@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 import pytest
 
+from coronet.dataset.case_measures import measure_image
 from coronet.dataset.case_table import describe_cases, left_out, read_alike, read_table, write_table
 from coronet.dataset.cases import mask_path, scan_path, write_facts
 from coronet.dataset.chest_signature import chest_signature
@@ -163,3 +164,19 @@ def test_real_patients_are_no_copies_and_a_turned_one_is(real_data):
     }
     assert distances.pop(("0506", "twin")) < 0.55
     assert min(distances.values()) > 0.7
+
+
+def test_air_is_measured_where_a_scan_holds_some():
+    """A narrow field of view may show nothing darker than lung; air at wrong HU is air all the same."""
+    rng = np.random.default_rng(0)
+    hu = rng.normal(40, 15, (64, 64, 64))
+    hu[:24] = rng.normal(-780, 70, (24, 64, 64))
+    affine = grid_affine((3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
+
+    def air_hu(values):
+        return measure_image(Volume(np.asfortranarray(values.round().astype(np.int16)), affine)).air_hu
+
+    assert air_hu(hu) is None
+    hu[:12] = rng.normal(-1000, 12, (12, 64, 64))
+    assert air_hu(hu) == pytest.approx(-1015, abs=10)
+    assert air_hu(hu * 0.7) == pytest.approx(-710, abs=10)

@@ -154,6 +154,15 @@ def test_destroyed_hu(cohort, drawn, faults, scaled):
     assert ("case0", "air") in faults()
 
 
+def test_a_scan_without_air_outside_is_not_asked_for_its_hu(cohort, drawn, faults):
+    ct = drawn["case0"].ct
+    lung = np.random.default_rng(0).normal(-780, 70, ct.shape).round().astype(ct.array.dtype)
+    cohort.write("case0", ct=ct.with_array(np.where(ct.array < -600, lung, ct.array)))
+    assert ("case0", "air") not in faults()
+    cohort.write("case0", ct=ct.with_array(np.where(ct.array < -600, ct.array.dtype.type(-700), ct.array)))
+    assert ("case0", "air") in faults()
+
+
 def test_swapped_spacing(cohort, drawn, faults):
     swapped = {}
     for name, volume in vars(drawn["case0"]).items():

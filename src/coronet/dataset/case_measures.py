@@ -12,6 +12,8 @@ from coronet.io.content_hash import content_sha256
 from coronet.io.volume import AIR_HU, CALCIUM_HU, LUNG_HU, Volume
 
 _SOFT_TISSUE_HU = (-300, 300)
+_LUNG_HU = (-960.0, -600.0)
+_AIR_WIDTH_HU = 25.0
 HEART_LABELS = (0, 1)
 CALCIUM_LABELS = (0, 1, 2, 3, 4)
 
@@ -32,7 +34,8 @@ class ImageMeasures:
     oblique_deg: float  # largest angle between an array axis and its anatomical axis
     hu_min: float  # over finite voxels; 0 where there are none
     hu_max: float  # the same
-    air_hu: float  # 2nd percentile, padding (at most -1024 HU) left out
+    # 2nd percentile, padding (at most -1024 HU) left out; None where lung is darkest, for lack of air outside
+    air_hu: float | None
     soft_tissue_hu: float | None  # median of what lies between -300 and 300 HU; None where nothing does
     hu_deviation: float  # standard deviation
     distinct: int  # number of distinct values among every second voxel of each axis
@@ -101,7 +104,7 @@ def measure_image(volume: Volume) -> ImageMeasures:
         oblique_deg=_oblique_deg(volume.affine),
         hu_min=round(float(whole.min()), 3) if whole.size else 0.0,
         hu_max=round(float(whole.max()), 3) if whole.size else 0.0,
-        air_hu=round(float(np.percentile(body if body.size else whole, 2)), 3) if whole.size else 0.0,
+        air_hu=_air_hu(body if body.size else whole),
         soft_tissue_hu=round(float(np.median(soft)), 3) if soft.size else None,
         hu_deviation=round(float(sample.std(dtype=np.float64)), 3) if sample.size else 0.0,
         distinct=_distinct(sample),
@@ -163,6 +166,20 @@ def measure_calcium(mask: Volume | None, image: Volume, heart: Volume | None) ->
         calcium_far_mm=None if away is None else round(float(away.max(initial=0)), 2),
         doubtful_pieces=list_doubtful(pieces, np.zeros(pieces.count) if away is None else away, bodies),
     )
+
+
+def _air_hu(values: np.ndarray) -> float | None:
+    """2nd percentile of HU, shape (n,); None where it lies in lung.
+
+    Air outside of a body is a peak: most of what is that dark lies at its own HU. Lung has values of all kinds,
+    the more frequent the brighter, so that its 2nd percentile is nowhere near a peak.
+    """
+    if not values.size:
+        return 0.0
+    low = float(np.percentile(values, 2))
+    darkest = np.count_nonzero(values <= low + _AIR_WIDTH_HU)
+    brighter = np.count_nonzero(values <= low + 3 * _AIR_WIDTH_HU) - darkest
+    return None if _LUNG_HU[0] < low < _LUNG_HU[1] and brighter > darkest else round(low, 3)
 
 
 def _distinct(sample: np.ndarray) -> int:
