@@ -171,8 +171,8 @@ def measure_calcium(mask: Volume | None, image: Volume, heart: Volume | None) ->
 def _air_hu(values: np.ndarray) -> float | None:
     """2nd percentile of HU, shape (n,); None where it lies in lung.
 
-    Air outside of a body is a peak: most of what is that dark lies at its own HU. Lung has values of all kinds,
-    the more frequent the brighter, so that its 2nd percentile is nowhere near a peak.
+    Air outside of a body is a peak: most of what is that dark lies at its own HU. Lung has values of all
+    kinds, the more frequent the brighter, so that its 2nd percentile is nowhere near a peak.
     """
     if not values.size:
         return 0.0
