@@ -217,18 +217,21 @@ def score_cohort(
     workers: WorkerOptions | None = None,
     groups: str = "paper",
     again: bool = False,
+    commons: str = "",
     progress: Callable[[int, int], None] | None = None,
     **rules: Any,
 ) -> BatchResult:
     """Score each scan of a place on the workers of a Ray cluster; what `coronet score --batch --ray` does.
 
     Args:
-        place: a folder, a list of scans (``.txt``), or ``s3://BUCKET/PREFIX``.
+        place: a folder, a list of scans (``.txt``), ``s3://BUCKET/PREFIX``, or ``nlst:MANIFEST``.
         out: folder of the results, or ``s3://BUCKET/PREFIX``.
         models: what `load_models` takes.
         workers: where, how many and what each may use; by default all cores of this machine.
         groups: risk groups of the table.
         again: try those scans once more that could not be scored.
+        commons: address of the store that holds the series of a manifest; by default the Imaging Data
+            Commons'.
         progress: called with (files or sub-folders done, in all).
         rules: as of `score_batch`.
 
@@ -248,7 +251,7 @@ def score_cohort(
     to_bucket = str(out).startswith(SCHEME)
     if not to_bucket and Path(out).resolve().is_relative_to(Path(place).resolve()):
         raise InputError(f"{out} lies in the folder that is to be scored; choose another --out.")
-    entries = find_scans(place)
+    entries = find_scans(place, commons=commons) if commons else find_scans(place)
     # the workers move the networks to where they compute
     pair = load_models(models, device="cpu")
     return score(

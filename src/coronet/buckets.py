@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("coronet")
 
 SCHEME = "s3://"
+MANIFEST_SCHEME = "nlst:"
+"""How a place begins that is a manifest of series in the Commons' store."""
+
 PATIENCE_S = 120.0
 """How long a store may be absent, for a restart, before its caller gives up."""
 _FINAL = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE", "HTTP status 403")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -19,6 +20,17 @@ import pytest
 BUCKET = "cohort"
 STORE_BYTES = 80_000_000
 """Of Ray's object store on each node; less is refused."""
+
+_ACCOUNTS = {
+    "identities": [
+        {"name": "anonymous", "actions": ["Read", "List"]},
+        {
+            "name": "test",
+            "credentials": [{"accessKey": "test", "secretKey": "test"}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        },
+    ]
+}
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +87,14 @@ class S3Store:
         self._folder.mkdir(parents=True, exist_ok=True)
         log = (self._folder.parent / "weed.log").open("ab")
         ports = (f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}")
+        accounts = self._folder.parent / "accounts.json"
+        accounts.write_text(json.dumps(_ACCOUNTS))
         grpc = [f"-{name}.port.grpc={_free_port()}" for name in ("s3", "master", "volume", "filer")]
         self._process = subprocess.Popen(
             [
                 *("weed", "server", "-s3", "-ip=127.0.0.1", f"-dir={self._folder}", *ports, *grpc),
                 *("-volume.max=50", "-master.volumeSizeLimitMB=64", "-volume.minFreeSpace=0"),
+                f"-s3.config={accounts}",
             ],
             stdout=log,
             stderr=log,

@@ -17,6 +17,7 @@ from coronet.progress import Progress
 
 if TYPE_CHECKING:
     from coronet.dataset.nlst.manifest import Manifest, ManifestEntry
+    from coronet.dataset.nlst.plan import Rates
 
 data_app = typer.Typer(no_args_is_help=True)
 
@@ -226,6 +227,13 @@ def data_nlst(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the DICOM files once they are converted.")
     ] = False,
+    show_plan: Annotated[
+        bool, typer.Option("--plan", help="Print what scoring in flight takes; writes and downloads nothing.")
+    ] = False,
+    mbit_s: Annotated[float, typer.Option(help="With --plan: download, in Mbit/s.")] = 1000.0,
+    score_s: Annotated[float, typer.Option(help="With --plan: seconds of one core for a scan.")] = 2.6,
+    cores: Annotated[int, typer.Option(help="With --plan: cores that score.")] = 8,
+    core_hour_price: Annotated[float, typer.Option(help="With --plan: of one core.")] = 0.05,
     as_json: AsJson = False,
 ) -> None:
     """Select, download and import NLST scans.
@@ -237,6 +245,12 @@ def data_nlst(
     from coronet.dataset.nlst.manifest import Request
     from coronet.dataset.nlst.selection import manifest_for
 
+    if show_plan:
+        from coronet.dataset.nlst.plan import Rates
+
+        rates = Rates(mbit_s, score_s, cores, core_hour_price)
+        _print_plan(patients, where, rates, as_json=as_json)
+        return
     if patients is None and (where or seed):
         raise InputError("--where and --seed choose patients; give --patients too.")
     request = None if patients is None else Request(patients=patients, seed=seed, where=where.strip())
@@ -277,6 +291,29 @@ def data_nlst(
         typer.echo(f"refused: {reason}", err=True)
     if got.refused:
         raise InputError(f"{len(got.refused)} refused, {len(got.added) + got.before} in the cohort.")
+
+
+def _print_plan(patients: int | None, where: str, rates: Rates, *, as_json: bool) -> None:
+    """Print how much the selection is, and how long and dear it is to score it in flight."""
+    from coronet.dataset.nlst.commons_index import index_version
+    from coronet.dataset.nlst.plan import selection_sizes
+
+    plans = [size.to_json(rates) for size in selection_sizes(patients, where=where)]
+    if as_json:
+        content = {"index": index_version(), "rates": dataclasses.asdict(rates), "selections": plans}
+        typer.echo(json.dumps(content))
+        return
+    for item in plans:
+        typer.echo(
+            f"{item['name']}: {item['patients']:,} patients, {item['series']:,} series, "
+            f"{item['terabytes']:.2f} TB; download {item['download_hours']:,.1f} h, scoring "
+            f"{item['scoring_hours']:,.1f} h; in flight {item['hours']:,.1f} h by the {item['bottleneck']}, "
+            f"price {item['price']:,.2f}."
+        )
+    typer.echo(
+        f"Assumed: {rates.mbit_s:g} Mbit/s, {rates.score_s:g} s a scan on one of {rates.cores} cores, "
+        f"{rates.core_hour_price:g} for the hour of one, no price for the download ({index_version()})."
+    )
 
 
 def _download_plan(manifest: Manifest, missing: Sequence[ManifestEntry]) -> dict[str, Any]:

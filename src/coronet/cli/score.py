@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from coronet.buckets import SCHEME
+from coronet.buckets import MANIFEST_SCHEME, SCHEME
 from coronet.cli.options import AsJson, ModelsOption
 from coronet.errors import InputError
 from coronet.files import check_writable, filling, write_text
@@ -48,7 +48,8 @@ def score_command(
         str,
         typer.Argument(
             metavar="SCAN",
-            help="A volume file, a DICOM folder; with --batch a folder; with --ray also a list or s3://.",
+            help="A volume file, a DICOM folder; with --batch a folder; with --ray also a list, "
+            "s3://, nlst:MANIFEST.",
         ),
     ],
     *,
@@ -115,6 +116,9 @@ def score_command(
     worker_gpus: Annotated[
         float, typer.Option(min=0, help="With --ray: GPUs of each worker; 0.5 shares one between two.")
     ] = 0.0,
+    endpoint: Annotated[
+        str, typer.Option(help="With nlst: address of the object store, by default the Commons'.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """\b
@@ -149,6 +153,10 @@ def score_command(
         raise InputError("--ray goes with --batch.")
     if ray is None and any(text.startswith(SCHEME) for text in (scan, out or "")):
         raise InputError("s3:// places go with --batch --ray.")
+    if scan.startswith(MANIFEST_SCHEME) and ray is None:
+        raise InputError("nlst: manifests go with --batch --ray.")
+    if endpoint and not scan.startswith(MANIFEST_SCHEME):
+        raise InputError("--endpoint goes with nlst:MANIFEST.")
     if out is not None and not out.startswith(SCHEME):
         check_writable(Path(out))
     if dicom is not None and (batch or mask is not None):
@@ -164,7 +172,7 @@ def score_command(
             run = functools.partial(_score_batch, Path(scan), Path(out))
         else:
             options = {"address": ray, "count": workers, "cores": worker_cores, "gpus": worker_gpus}
-            run = functools.partial(_score_cohort, scan, out, options)
+            run = functools.partial(_score_cohort, scan, out, options, commons=endpoint)
         run(models, groups=groups, again=again, as_json=as_json, **rules)
         return
     names = _vessel_names(labels, vessels)

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from coronet.buckets import SCHEME, Bucket, StoredObject
+from coronet.buckets import MANIFEST_SCHEME, SCHEME, Bucket, StoredObject
+from coronet.dataset.nlst.object_store import ENDPOINT
+from coronet.dataset.nlst.streaming import series_entries
 from coronet.dataset.scan_folder import LOOSE, FolderEntry, find_entries, path_entry
 from coronet.errors import InputError
 from coronet.io.file_listing import is_content
@@ -21,10 +23,15 @@ LIST_SUFFIX = ".txt"
 _READERS = 16  # requests to a store at once
 
 
-def find_scans(place: str) -> tuple[FolderEntry, ...]:
-    """The entries of a folder, of ``s3://BUCKET/PREFIX``, or of a list: a text file with a place a line.
+def find_scans(place: str, *, commons: str = ENDPOINT) -> tuple[FolderEntry, ...]:
+    """The entries of a folder, of ``s3://BUCKET/PREFIX``, of a list, or of ``nlst:MANIFEST``.
 
-    Lines name volume files, folders, or ``s3://`` places; relative paths start at the list's folder.
+    A list is a text file with a place a line. Lines name volume files, folders, or
+    ``s3://`` places; relative paths start at the list's folder.
+
+    Args:
+        place: where they are.
+        commons: address of the store that holds the series of a manifest.
 
     Raises:
         InputError: there is nothing to score, a line names nothing, or one is there twice.
@@ -32,6 +39,8 @@ def find_scans(place: str) -> tuple[FolderEntry, ...]:
     """
     if place.startswith(SCHEME):
         return find_bucket_entries(Bucket(place))
+    if place.startswith(MANIFEST_SCHEME):
+        return series_entries(Path(place.removeprefix(MANIFEST_SCHEME)), commons)
     path = Path(place)
     found = _listed(path) if path.suffix == LIST_SUFFIX and path.is_file() else find_entries(path)
     # those who read it may work in other folders

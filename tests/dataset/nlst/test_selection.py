@@ -6,10 +6,13 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from coronet import terminal
+from coronet.cli import app
 from coronet.dataset.nlst import commons_index, selection_rules
 from coronet.dataset.nlst.manifest import Manifest, Request, read_manifest, write_manifest
 from coronet.dataset.nlst.selection import manifest_for, select_series
@@ -239,3 +242,17 @@ def test_a_manifest_that_was_tampered_with_is_refused(chosen, tmp_path, key, val
     path.write_text(json.dumps(raw))
     with pytest.raises(InputError, match="is no manifest"):
         read_manifest(path)
+
+
+def test_a_plan_counts_what_a_selection_takes(capsys, monkeypatch):
+    options = ["--plan", "--patients", "50", "--mbit-s", "100", "--cores", "2", "--json"]
+    command = ["coronet", "data", "nlst", *options]
+    monkeypatch.setattr(sys, "argv", command)
+    assert terminal.run_app(app) == 0
+    one, every = json.loads(capsys.readouterr().out)["selections"]
+    assert one["patients"] == one["series"] == every["patients"] == 50 <= every["series"]
+    assert one["terabytes"] == pytest.approx(
+        sum(item.ct.size_mb for item in select_series(Request(50, 0, "")).entries) / 1e6
+    )
+    assert one["download_hours"] == pytest.approx(one["terabytes"] * 8e6 / 100 / 3600, abs=0.06)
+    assert one["bottleneck"] == "download"
