@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from coronet.scoring.score_with_mask import MaskScore, score_mask
     from coronet.scoring.segment_scan import Segmentation
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "coronet.api": ("Models", "agreement", "load_models", "score", "segment"),
