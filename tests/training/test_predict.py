@@ -123,6 +123,8 @@ def test_a_large_plaque_that_touches_a_plate_counts_without_it():
     mask = calcium_above_threshold(probability, ct, 0.5)
     assert mask[2:10, 4:12, 4:12].all()
     assert mask.sum() == 512
+    probability[2:10] = 0.55
+    assert not calcium_above_threshold(probability, ct, 0.5).any()
     probability[2:10] = np.where(np.arange(8)[:, None, None] < 3, 0.9, 0.2)
     assert not calcium_above_threshold(probability, ct, 0.5).any()
 

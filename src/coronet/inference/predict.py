@@ -31,8 +31,8 @@ BATCH = 4  # windows in memory at once; what more of them take no longer fits in
 _GROWTH = 0.25  # a calcification found at the threshold grows over bright voxels down to this share of it
 _LEAST_SHARE = 0.4
 """A connected bright thing counts where at least this share of its voxels reaches the threshold."""
-_LARGE_MM3 = 50.0
-"""A part of such a thing that is this large counts by itself where its mean reaches the threshold."""
+_LARGE_MM3, _SURE = 50.0, 0.6
+"""A part of such a thing that is this large counts by itself where its mean probability is this high."""
 _LEAST_VOXELS = 3  # smaller findings cannot be distinguished from noise
 
 
@@ -282,7 +282,7 @@ def calcium_candidates(probability: np.ndarray, ct: Volume, threshold: float) ->
     total = np.bincount(number, weights=likely[kept])
     counts = np.bincount(number, weights=sure[kept] & believed[owner[kept]]) > 0
     network = total / sizes[large]
-    counts |= (network >= threshold) & (sizes[large] * ct.voxel_mm3 >= _LARGE_MM3)
+    counts |= (network >= max(threshold, _SURE)) & (sizes[large] * ct.voxel_mm3 >= _LARGE_MM3)
     return CalciumCandidates(
         place=tuple(index[kept] + side.start for index, side in zip(bright, box, strict=True)),
         number=number,
