@@ -247,7 +247,7 @@ def _connect(address: str) -> Any:
         options = {"address": "local", "object_store_memory": _STORE_BYTES}
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises bare ones where its processes do not start in time
         where = elsewhere or "on this machine"
         raise Unreachable(f"Ray cluster {where} does not answer ({str(error).splitlines()[0]}).") from error
     return ray
