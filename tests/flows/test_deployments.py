@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -16,8 +18,15 @@ def ask(address, path, content=None):
     request = urllib.request.Request(
         f"{address}{path}", data=data, headers={"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read())
+    for wait in (1, 2, 4, 8, None):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            # what Prefect answers while its database is busy; its own client asks again too
+            if error.code != 503 or wait is None:
+                raise
+            time.sleep(wait)
 
 
 def test_a_killed_worker_leaves_nobody_behind_and_schedules_are_off(tiny, start, *, home, family, await_):
